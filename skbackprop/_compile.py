@@ -1,0 +1,313 @@
+"""How the package compiles: the only module that names Numba options.
+
+Three decorators are offered. `formula` marks a function that other compiled functions call;
+`kernel` marks an entry point, whose machine code is kept on disk; `native` marks a function
+whose body is LLVM code, together with the Python function that does the same when Numba's
+compiler is switched off (``NUMBA_DISABLE_JIT=1``).
+
+The disk cache is our own because Numba's has known gaps: compile options are not part of its key,
+an edited callee does not invalidate its callers, two processes that compile at once can mix
+up its index, and a damaged file is an error. Here each compiled signature is one file, named
+by a digest of everything that it depends on, written atomically, and checked when it is read.
+"""
+
+import hashlib
+import logging
+import os
+import pickle
+import platform
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import llvmlite
+import numba
+from numba.core import caching, config, serialize
+from numba.extending import intrinsic, overload
+
+__all__ = ["JIT", "cache_folder", "formula", "kernel", "native", "specialise"]
+
+logger = logging.getLogger("skbackprop")
+
+#: Whether Numba compiles; False in the lane that measures line coverage.
+JIT = not config.DISABLE_JIT
+
+# nsz, arcp and their like are left out on purpose: results must not depend on how a loop
+# was split or vectorised. Where a fused multiply-add is wanted, it is written (functions/elementary.py).
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+_SLOW_COMPILE_SECONDS = 2.0
+_PACKAGE = Path(__file__).parent
+_HEADER = b"skbackprop-kernel-1\n"
+
+
+def formula(function):
+    """Compile `function` into its callers; it has no machine code of its own on disk.
+
+    Parameters
+    ----------
+    function : callable
+        A function within Numba's nopython subset.
+
+    Returns
+    -------
+    dispatcher : callable
+        The lazily compiled function.
+    """
+    return numba.njit(**_OPTIONS)(function)
+
+
+def kernel(function):
+    """Compile an entry point at its first call and keep the machine code on disk.
+
+    Kernels release the GIL.
+
+    Parameters
+    ----------
+    function : callable
+        A function within Numba's nopython subset, called from Python.
+
+    Returns
+    -------
+    dispatcher : callable
+        The lazily compiled function.
+    """
+    dispatcher = numba.njit(**_OPTIONS)(function)
+    if JIT:
+        # What `cache=True` would do, with our cache in the place of Numba's.
+        dispatcher._cache = KernelCache(function)
+    return dispatcher
+
+
+def native(twin):
+    """Compile a function that is written as LLVM code.
+
+    Parameters
+    ----------
+    twin : callable
+        The Python function that does the same; used when Numba does not compile.
+
+    Returns
+    -------
+    decorator : callable
+        Turns a Numba intrinsic's typing function into the intrinsic, or into `twin`.
+    """
+
+    def decorate(typing_function):
+        return intrinsic(typing_function) if JIT else twin
+
+    return decorate
+
+
+def specialise(function):
+    """Let a Python function choose its compiled form by the type of its argument.
+
+    Parameters
+    ----------
+    function : callable
+        What runs when Numba does not compile.
+
+    Returns
+    -------
+    decorator : callable
+        Takes a function from Numba types to the implementation.
+    """
+    return overload(function, jit_options=_OPTIONS)
+
+
+def _source_digest():
+    """Digest of the package's sources: an upgrade or an edited callee never finds old code."""
+    digest = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest
+
+
+def _environment_digest():
+    digest = _source_digest()
+    versions = (numba.__version__, llvmlite.__version__, sys.implementation.cache_tag)
+    options = (sorted(_OPTIONS.items()), config.BOUNDSCHECK, config.OPT, platform.machine())
+    digest.update(repr((versions, options)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _candidate_folders():
+    if config.CACHE_DIR:
+        yield Path(config.CACHE_DIR) / "skbackprop"
+    yield _PACKAGE / "__pycache__" / "kernels"
+    if os.name == "nt" and os.environ.get("LOCALAPPDATA"):
+        yield Path(os.environ["LOCALAPPDATA"]) / "skbackprop" / "kernels"
+    elif sys.platform == "darwin":
+        yield Path("~/Library/Caches/skbackprop/kernels").expanduser()
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        yield Path(base).expanduser() / "skbackprop" / "kernels"
+
+
+class _CacheFolder:
+    """The folder that holds the kernels of this version, found once, at the first compilation."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._path = None
+        self._searched = False
+
+    def find(self):
+        with self._lock:
+            if not self._searched:
+                self._path = self._search()
+                self._searched = True
+        return self._path
+
+    @staticmethod
+    def _search():
+        tried = []
+        for base in _candidate_folders():
+            folder = base / _environment_digest()
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            except OSError:
+                tried.append(str(base))
+            else:
+                _remove_outdated(base, keep=folder)
+                return folder
+        warnings.warn(
+            "skbackprop found no folder in which it may keep its compiled kernels (tried "
+            f"{', '.join(tried)}): each process will compile them again. Set NUMBA_CACHE_DIR to a "
+            "writable folder.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def _remove_outdated(base, keep, older_than_days=30):
+    """Delete folders of other versions that were not written for a month; never fail."""
+    limit = time.time() - older_than_days * 86400
+    try:
+        for folder in base.iterdir():
+            if folder != keep and folder.is_dir() and folder.stat().st_mtime < limit:
+                for file in folder.glob("*.kernel"):
+                    file.unlink()
+                folder.rmdir()
+    except OSError:
+        pass
+
+
+_folder = _CacheFolder()
+
+
+def cache_folder():
+    """Folder of the compiled kernels.
+
+    Returns
+    -------
+    path : pathlib.Path or None
+        None where no folder is writable; each process then compiles anew.
+    """
+    return _folder.find()
+
+
+class KernelCache(caching._Cache):
+    """Disk cache of one kernel: a checked file for each signature and processor.
+
+    Parameters
+    ----------
+    function : callable
+        The Python function of the kernel.
+    """
+
+    def __init__(self, function):
+        self._name = f"{function.__module__.removeprefix('skbackprop.')}.{function.__qualname__}"
+        self._enabled = True
+        self._started = None
+
+    @property
+    def cache_path(self):
+        """Folder of the files, as Numba asks for it."""
+        return str(_folder.find() or "")
+
+    def enable(self):
+        """Read and write files (the state at the start)."""
+        self._enabled = True
+
+    def disable(self):
+        """Neither read nor write files."""
+        self._enabled = False
+
+    def flush(self):
+        """Delete this kernel's files."""
+        folder = _folder.find()
+        if folder is not None:
+            for file in folder.glob(f"{self._name}-*.kernel"):
+                file.unlink(missing_ok=True)
+
+    def _file(self, signature, codegen):
+        folder = _folder.find() if self._enabled else None
+        if folder is None:
+            return None
+        key = repr((str(signature), codegen.magic_tuple()))
+        return folder / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.kernel"
+
+    def load_overload(self, signature, target_context):
+        """Machine code from disk, or None when it has to be compiled."""
+        target_context.refresh()
+        file = self._file(signature, target_context.codegen())
+        result = None
+        if file is not None:
+            try:
+                content = file.read_bytes()
+                if not content.startswith(_HEADER):
+                    raise ValueError("not a kernel file of this version")
+                checksum = content[len(_HEADER) : len(_HEADER) + 32]
+                payload = content[len(_HEADER) + 32 :]
+                if hashlib.sha256(payload).digest() != checksum:
+                    raise ValueError("the file is damaged")
+                result = numba.core.compiler.CompileResult._rebuild(
+                    target_context, *pickle.loads(payload)
+                )
+                if str(result.signature.args) != str(tuple(signature)):
+                    raise ValueError("the file holds another signature")
+            except FileNotFoundError:
+                pass
+            except Exception as error:  # whatever is wrong with a file, compiling anew heals it
+                logger.info("recompiling %s: %s", self._name, error)
+                result = None
+        self._started = None if result is not None else time.perf_counter()
+        return result
+
+    def save_overload(self, signature, data):
+        """Keep freshly compiled machine code; a full or read-only disk is no error."""
+        if self._started is not None:
+            _report(self._name, time.perf_counter() - self._started)
+            self._started = None
+        file = self._file(signature, data.codegen)
+        if file is None:
+            return
+        payload = serialize.dumps(data._reduce())
+        temporary = None
+        try:
+            handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(_HEADER + hashlib.sha256(payload).digest() + payload)
+            os.replace(temporary, file)
+        except OSError as error:
+            logger.info("could not keep the compiled %s: %s", self._name, error)
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+
+
+def _report(name, seconds):
+    if seconds > _SLOW_COMPILE_SECONDS:
+        logger.warning(
+            "skbackprop compiled %s for this processor in %.1f s; the next process finds it in %s",
+            name,
+            seconds,
+            _folder.find() or "no folder (none is writable) and compiles it again",
+        )

@@ -1,0 +1,44 @@
+"""Loops and memory: where the arithmetic of training and prediction runs.
+
+A backend is a module that offers
+
+- ``Session(network, dtype, data, targets, sample_weight, batch_size, n_jobs)``: a context manager for one fit over
+  data that it holds, with ``run_epoch`` and ``loss_gradient``;
+- ``predict(network, params, data, n_jobs)``: predictions of any number of rows.
+
+Backends know no labels and nothing of scikit-learn.
+"""
+
+from importlib import import_module
+
+__all__ = ["DEVICES", "get_backend"]
+
+#: Backends by the estimators' `device`, imported when asked for.
+DEVICES = {"cpu": "skbackprop.backends.cpu"}
+
+
+def get_backend(device):
+    """The backend of a device.
+
+    Parameters
+    ----------
+    device : str
+        A key of `DEVICES`.
+
+    Returns
+    -------
+    backend : module
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+    """
+    if device not in DEVICES:
+        known = ", ".join(map(repr, DEVICES))
+        raise ValueError(
+            f"device={device!r} is not available: this version of skbackprop has kernels for {known} only"
+            + (", its CUDA kernels are still to come" if str(device).startswith(("cuda", "gpu")) else "")
+            + "; use device='cpu'"
+        )
+    return import_module(DEVICES[device])

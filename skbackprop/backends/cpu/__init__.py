@@ -1,0 +1,208 @@
+"""Numba on the CPU: the workspace of a fit, and how its kernels are called."""
+
+import numpy as np
+
+from skbackprop.backends.cpu.epoch import OPTIMIZER_SETTINGS, predict_rows, train_batches
+from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, packed_size
+from skbackprop.backends.cpu.sync import NON_FINITE
+from skbackprop.backends.cpu.threads import Team
+from skbackprop.backends.data import frozen
+from skbackprop.functions.optimizers import N_SETTINGS, NONE
+
+__all__ = ["Session", "predict"]
+
+# Rows of a block: as many as keep the units of all layers in the second-level cache, but enough to use each weight
+# that is fetched from memory often.
+_BLOCK_BYTES = 1 << 20
+_BLOCK_MIN_ROWS = 42 * TILE_ROWS
+
+
+def _block_rows(network, itemsize, n_rows):
+    rows = max(_BLOCK_BYTES // (sum(network.layer_units) * itemsize), _BLOCK_MIN_ROWS)
+    return int(min(rows // TILE_ROWS * TILE_ROWS, n_rows))
+
+
+class _Plan:
+    """Offsets of what a network needs for a block of rows; see `layers.plan`'s columns."""
+
+    def __init__(self, network, dtype, block_rows, is_sparse, training):
+        itemsize = np.dtype(dtype).itemsize
+        n_layers = len(network.layout)
+        self.offsets = np.full((n_layers + 1, 4), -1, dtype=np.int64)
+        self.n_units = self.n_forward = self.n_backward = self.n_deltas = 0
+        for layer, n_units in enumerate(network.layer_units):
+            self.offsets[layer, 0] = self.n_units
+            if not (is_sparse and layer == 0):
+                self.n_units += n_units * block_rows
+        for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
+            if not (is_sparse and layer == 0):
+                self.offsets[layer, 1] = self.n_forward
+                self.n_forward += packed_size(fan_in, fan_out, itemsize)
+                if training:
+                    self.offsets[layer, 3] = self.n_deltas
+                    self.n_deltas += packed_size(block_rows, fan_out, itemsize)
+            if training and layer > 0:
+                self.offsets[layer, 2] = self.n_backward
+                self.n_backward += packed_size(fan_out, fan_in, itemsize)
+
+
+def _row_flops(network, density):
+    """Multiplications and additions of one row's forward pass."""
+    first = network.layer_units[0] * network.layer_units[1]
+    return 2.0 * (network.n_weights - first * (1.0 - density))
+
+
+class Session:
+    """One fit: the data, the workspace and the threads; a context manager.
+
+    Parameters
+    ----------
+    network : Network
+    dtype : numpy.dtype
+        float32 or float64, of all arrays of numbers.
+    rows : Rows
+        Training data.
+    targets : ndarray of shape (n_rows, n_targets)
+    sample_weight : ndarray of shape (n_rows,) or None
+    batch_size : int
+        Rows of a mini-batch.
+    n_trained : int
+        Rows of an epoch.
+    n_jobs : int or None
+        Threads; None decides by the work.
+    """
+
+    def __init__(self, network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs):
+        self._network = network
+        self._rows = rows
+        self._batch_size = int(batch_size)
+        self._targets = frozen(targets.astype(dtype, copy=False))
+        weights = np.zeros(0) if sample_weight is None else sample_weight
+        self._weights = frozen(weights.astype(dtype, copy=False))
+        itemsize = np.dtype(dtype).itemsize
+        self._block_rows = _block_rows(network, itemsize, self._batch_size)
+        plan = _Plan(network, dtype, self._block_rows, rows.is_sparse, training=True)
+        row_flops = 3.0 * _row_flops(network, rows.density)
+        # About ten operations a parameter for the update.
+        batch_flops = row_flops * batch_size + 10.0 * network.n_params
+        n_batches = -(-n_trained // self._batch_size)
+        self._team = Team(n_jobs, row_flops * self._block_rows / 2, batch_flops * n_batches)
+        self._grads = np.zeros(network.n_params, dtype=dtype)
+        self._dtype = dtype
+        self._plan = plan
+
+    def __enter__(self):
+        plan, dtype, rows = self._plan, self._dtype, self._block_rows
+        self._team.__enter__()
+        n_tiles = sum(-(-fan_in // TILE_ROWS) for fan_in in self._network.layout[:, 0])
+        self._workspace = (
+            np.zeros(plan.n_forward, dtype=dtype),
+            np.zeros(plan.n_backward, dtype=dtype),
+            np.zeros(plan.n_deltas, dtype=dtype),
+            np.empty(plan.n_units, dtype=dtype),
+            np.empty(plan.n_units, dtype=dtype),
+            np.empty(rows * self._targets.shape[1], dtype=dtype),
+            np.empty(rows, dtype=np.float64),
+            np.empty(n_tiles, dtype=np.float64),
+            np.empty((self._team.n_threads, SCRATCH_SIZE), dtype=dtype),
+        )
+        return self
+
+    def __exit__(self, *exception):
+        self._team.__exit__(*exception)
+
+    def run_epoch(self, order, params, optimizer, alpha):
+        """Train on all batches of an epoch.
+
+        Parameters
+        ----------
+        order : ndarray of shape (n_trained,), int64
+            Rows in the order of training.
+        params : ndarray of shape (n_params,)
+            Updated in place.
+        optimizer : OptimizerState
+            Updated in place.
+        alpha : float
+            Strength of the L2 penalty.
+
+        Returns
+        -------
+        loss : float
+            Mean over the rows; not finite as soon as that of a batch is not, after which no batch is run.
+        """
+        loss, finite = self._run(
+            order, self._batch_size, params, optimizer.code, optimizer.slots, optimizer.n_steps,
+            alpha, optimizer.learning_rate, optimizer.settings,
+        )  # fmt: skip
+        optimizer.n_steps += -(-len(order) // self._batch_size)
+        return loss / len(order) if finite else np.nan
+
+    def loss_gradient(self, order, params, alpha):
+        """Loss and gradient of all rows together.
+
+        Parameters
+        ----------
+        order, params, alpha
+            As for `run_epoch`; `params` is left as it is.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray of shape (n_params,)
+            The session's own array, overwritten by the next call.
+        """
+        slots = np.zeros((1, 0), dtype=self._dtype)
+        loss, _ = self._run(order, len(order), params, NONE, slots, 0, alpha, 0.0, ())
+        return loss / len(order), self._grads
+
+    def _run(self, order, batch_size, params, solver, slots, n_steps, alpha, rate, settings):
+        codes = np.array([self._network.loss_code, solver, n_steps], dtype=np.int64)
+        numbers = np.zeros(OPTIMIZER_SETTINGS + N_SETTINGS)
+        numbers[:OPTIMIZER_SETTINGS] = alpha, rate
+        numbers[OPTIMIZER_SETTINGS : OPTIMIZER_SETTINGS + len(settings)] = settings
+        result = np.zeros(1)
+        rows = self._rows
+        self._team.run(
+            train_batches,
+            self._network.layout, self._plan.offsets, codes, numbers,
+            rows.X, rows.data, rows.indices, rows.indptr, self._targets, self._weights,
+            order, 0, len(order), batch_size, self._block_rows, params, self._grads, slots,
+            *self._workspace, result,
+        )  # fmt: skip
+        return result[0], self._team.control[NON_FINITE] == 0
+
+
+def predict(network, params, rows, n_jobs):
+    """Predict rows.
+
+    Parameters
+    ----------
+    network : Network
+    params : ndarray of shape (n_params,)
+        Its dtype is that of the arithmetic.
+    rows : Rows
+        Data of the same dtype.
+    n_jobs : int or None
+        Threads; None decides by the work.
+
+    Returns
+    -------
+    predictions : ndarray of shape (n_rows, n_outputs)
+        After the link: means, probabilities.
+    """
+    n_rows = rows.shape[0]
+    out = np.empty((n_rows, network.layer_units[-1]), dtype=params.dtype)
+    block_rows = max(1, min(_block_rows(network, params.itemsize, n_rows), _BLOCK_MIN_ROWS))
+    plan = _Plan(network, params.dtype, block_rows, rows.is_sparse, training=False)
+    flops = _row_flops(network, rows.density) * n_rows
+    with Team(n_jobs, flops, flops) as team:
+        team.run(
+            predict_rows,
+            network.layout, plan.offsets, network.loss_code,
+            rows.X, rows.data, rows.indices, rows.indptr, np.arange(n_rows), block_rows, params,
+            np.zeros(plan.n_forward, dtype=params.dtype),
+            np.empty((team.n_threads, plan.n_units), dtype=params.dtype),
+            np.empty((team.n_threads, SCRATCH_SIZE), dtype=params.dtype),
+            out,
+        )  # fmt: skip
+    return out

@@ -1,0 +1,369 @@
+"""The training and prediction kernels: many mini-batches in one compiled call.
+
+Every thread runs the same kernel. Within a batch the rows are dealt to the threads for the forward and the backward
+pass, which need nothing of each other; then the parameters are dealt for the gradient (a sum over all rows, in order)
+and the update. Two barriers a batch are enough.
+"""
+
+import numpy as np
+
+from skbackprop._compile import formula, kernel
+from skbackprop.backends.cpu.gemm import TILE_ROWS, multiply, pack, pack_transposed
+from skbackprop.backends.cpu.layers import (
+    add_intercept_gradients,
+    fill_zero,
+    finish_gradients,
+    set_intercepts,
+    share,
+    square_tiles,
+)
+from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
+from skbackprop.backends.cpu.sync import NON_FINITE, aborted, add, barrier, read
+from skbackprop.functions.activations import activate, derive
+from skbackprop.functions.losses import evaluate, link
+from skbackprop.functions.optimizers import NONE, step_params
+from skbackprop.network import ACTIVATION, FAN_IN, FAN_OUT, INTERCEPTS, WEIGHTS
+
+__all__ = ["predict_rows", "train_batches"]
+
+#: Entries of `codes`.
+LOSS, SOLVER, STEP = range(3)
+#: Entries of `settings`; the optimizer's own follow.
+ALPHA, RATE, OPTIMIZER_SETTINGS = range(3)
+#: Columns of a workspace's `plan`, one row for each layer of units: where the layer's units and deltas lie, and, for
+#: the weights that follow it, their panels for the forward and the backward product, and those of the deltas. A
+#: negative offset: not needed.
+UNITS, FORWARD, BACKWARD, DELTAS = range(4)
+
+# The kernels below call their helpers directly and not through functions of the phases: each level of calls is
+# optimised once more by LLVM, which doubled the time to compile.
+
+
+@formula
+def _gather(source, rows, first, last, target, t_start):
+    """Copy rows ``rows[first:last]`` of a matrix into a flat array, each to its place."""
+    n_columns = source.shape[1]
+    for position in range(first, last):
+        row = rows[position]
+        start = t_start + position * n_columns
+        for j in range(n_columns):
+            target[start + j] = source[row, j]
+
+
+@formula
+def _total_weight(sample_weight, rows):
+    if sample_weight.size == 0:
+        return float(rows.size)
+    total = 0.0
+    for position in range(rows.size):
+        total += sample_weight[rows[position]]
+    return total
+
+
+@kernel
+def train_batches(
+    thread,
+    n_threads,
+    control,
+    layout,
+    plan,
+    codes,
+    settings,
+    X,
+    data,
+    indices,
+    indptr,
+    Y,
+    sample_weight,
+    order,
+    begin,
+    end,
+    batch_size,
+    block_rows,
+    params,
+    grads,
+    slots,
+    forward_panels,
+    backward_panels,
+    delta_panels,
+    units,
+    deltas,
+    targets,
+    losses,
+    squares,
+    scratches,
+    result,
+):
+    """Run mini-batches: forward pass, loss, backward pass, update.
+
+    Parameters
+    ----------
+    thread, n_threads : int
+        Which of the threads this one is.
+    control : ndarray of int64
+        Shared by the threads, see `sync`. ``control[NON_FINITE]`` is set, and the call ends, once a batch's loss is not finite.
+    layout : ndarray
+        The network's layout.
+    plan : ndarray
+        The workspace's offsets, see `layers`.
+    codes : ndarray of int64
+        Loss, solver, and the number of updates made before.
+    settings : ndarray of float64
+        alpha, learning rate, the optimizer's settings.
+    X : ndarray of shape (n_rows, n_features)
+        Dense data; ignored where ``plan[0, FORWARD] < 0``.
+    data, indices, indptr : ndarray
+        Sparse data.
+    Y : ndarray of shape (n_rows, n_targets)
+    sample_weight : ndarray of shape (n_rows,) or (0,)
+        Empty: all ones.
+    order : ndarray of int64
+        Rows in the order of training.
+    begin, end : int
+        Range of `order` that this call trains on.
+    batch_size, block_rows : int
+        Rows of a batch, and those of its blocks that the workspace holds.
+    params, grads : ndarray of shape (n_params,)
+        Parameters, updated in place unless the solver is `NONE`; gradient of the last batch.
+    slots : ndarray of shape (n_slots, n_params)
+        The optimizer's state, updated in place.
+    forward_panels, backward_panels, delta_panels, units, deltas, targets, losses, squares : ndarray, flat
+        Workspace.
+    scratches : ndarray of shape (n_threads, n)
+        Workspace of each thread.
+    result : ndarray of shape (1,), float64
+        The sum over the batches of (mean loss times rows) is added.
+    """
+    n_layers = layout.shape[0]
+    n_outputs = layout[n_layers - 1, FAN_OUT]
+    n_targets = Y.shape[1]
+    scratch = scratches[thread]
+    alpha = settings[ALPHA]
+    step = codes[STEP]
+    zero, one = np.int64(0), np.int64(1)  # of the type that variables have: a literal would compile a callee again
+    granule = np.int64(TILE_ROWS)
+    # Panels of the weights are packed before the first batch, and after each update by the thread that made it.
+    for batch in range(begin - batch_size, end, batch_size):
+        packing_only = batch < begin
+        start = max(batch, begin)
+        rows = order[start : min(start + batch_size, end)]
+        total_weight = _total_weight(sample_weight, rows)
+        if total_weight == 0.0 and not packing_only:
+            continue
+        loss = 0.0
+        for layer in range(n_layers):
+            fan_out = layout[layer, FAN_OUT]
+            first, last = share(layout[layer, FAN_IN], granule, thread, n_threads)
+            fill_zero(grads, layout[layer, WEIGHTS] + first * fan_out, layout[layer, WEIGHTS] + last * fan_out)
+            first, last = share(fan_out, one, thread, n_threads)
+            fill_zero(grads, layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last)
+        for block in range(0, 0 if packing_only else rows.size, block_rows):
+            block_stop = min(block + block_rows, rows.size)
+            members = rows[block:block_stop]
+            n_rows = block_stop - block
+            first, last = share(n_rows, granule, thread, n_threads)
+            if plan[0, FORWARD] >= 0:
+                _gather(X, members, first, last, units, plan[0, UNITS])
+            for layer in range(n_layers):
+                fan_in = layout[layer, FAN_IN]
+                fan_out = layout[layer, FAN_OUT]
+                low = plan[layer + 1, UNITS] + first * fan_out
+                set_intercepts(params, layout[layer, INTERCEPTS], units, low, last - first, fan_out)
+                if plan[layer, FORWARD] >= 0:
+                    source = plan[layer, UNITS] + first * fan_in
+                    multiply(
+                        units, source, fan_in, one, forward_panels, plan[layer, FORWARD],
+                        last - first, fan_in, fan_out, units, low, fan_out, scratch,
+                    )  # fmt: skip
+                else:
+                    forward_rows(
+                        data, indices, indptr, members, first, last, params, layout[layer, WEIGHTS], units, low, fan_out
+                    )
+                if layer < n_layers - 1:
+                    activate(layout[layer, ACTIVATION], units[low : low + (last - first) * fan_out])
+            low = plan[n_layers, UNITS] + first * n_outputs
+            high = plan[n_layers, UNITS] + last * n_outputs
+            _gather(Y, members, first, last, targets, zero)
+            evaluate(
+                codes[LOSS], units[low:high], targets[first * n_targets : last * n_targets], n_outputs,
+                deltas[low:high], losses[first:last],
+            )  # fmt: skip
+            if sample_weight.size > 0:
+                for position in range(first, last):
+                    weight = sample_weight[members[position]]
+                    losses[position] *= weight
+                    low = plan[n_layers, UNITS] + position * n_outputs
+                    for j in range(low, low + n_outputs):
+                        deltas[j] *= weight
+            for layer in range(n_layers - 1, -1, -1):
+                fan_in = layout[layer, FAN_IN]
+                fan_out = layout[layer, FAN_OUT]
+                if layer > 0:
+                    low = plan[layer, UNITS] + first * fan_in
+                    high = plan[layer, UNITS] + last * fan_in
+                    fill_zero(deltas, low, high)
+                    source = plan[layer + 1, UNITS] + first * fan_out
+                    multiply(
+                        deltas, source, fan_out, one, backward_panels, plan[layer, BACKWARD],
+                        last - first, fan_out, fan_in, deltas, low, fan_in, scratch,
+                    )  # fmt: skip
+                    derive(layout[layer - 1, ACTIVATION], units[low:high], deltas[low:high])
+                if plan[layer, DELTAS] >= 0:
+                    source = plan[layer + 1, UNITS]
+                    pack(deltas, source, first, last, n_rows, fan_out, delta_panels, plan[layer, DELTAS])
+            barrier(control, n_threads)
+            if aborted(control) or read(control, NON_FINITE) != 0:
+                return
+            for layer in range(n_layers):
+                fan_in = layout[layer, FAN_IN]
+                fan_out = layout[layer, FAN_OUT]
+                first, last = share(fan_in, granule, thread, n_threads)
+                if plan[layer, DELTAS] >= 0:
+                    multiply(
+                        units, plan[layer, UNITS] + first, one, fan_in, delta_panels, plan[layer, DELTAS],
+                        last - first, n_rows, fan_out, grads, layout[layer, WEIGHTS] + first * fan_out, fan_out, scratch,
+                    )  # fmt: skip
+                else:
+                    add_gradient_rows(
+                        data, indices, indptr, members, deltas, plan[1, UNITS], first, last,
+                        grads, layout[0, WEIGHTS], fan_out,
+                    )  # fmt: skip
+                first, last = share(fan_out, one, thread, n_threads)
+                add_intercept_gradients(
+                    deltas, plan[layer + 1, UNITS], n_rows, fan_out, first, last, grads, layout[layer, INTERCEPTS]
+                )
+            if thread == 0:
+                for position in range(n_rows):
+                    loss += losses[position]
+            if block_stop < rows.size:
+                barrier(control, n_threads)
+                if aborted(control):
+                    return
+        if not packing_only:
+            step += 1
+        n_squares = zero
+        for layer in range(n_layers):
+            fan_in = layout[layer, FAN_IN]
+            fan_out = layout[layer, FAN_OUT]
+            first, last = share(fan_in, granule, thread, n_threads)
+            if alpha != 0.0:
+                square_tiles(params, layout[layer, WEIGHTS], fan_out, first, last, squares, n_squares, scratch)
+                n_squares += (fan_in + granule - 1) // granule
+            # First the weights, then the intercepts, which have no penalty.
+            for part in range(2):
+                low = layout[layer, WEIGHTS] + first * fan_out
+                high = layout[layer, WEIGHTS] + last * fan_out
+                penalty = alpha
+                if part == 1:
+                    low, high = share(fan_out, one, thread, n_threads)
+                    low += layout[layer, INTERCEPTS]
+                    high += layout[layer, INTERCEPTS]
+                    penalty = 0.0
+                if not packing_only:
+                    finish_gradients(params, grads, low, high, penalty, total_weight)
+                    if codes[SOLVER] != NONE:
+                        step_params(
+                            codes[SOLVER], settings[RATE], step, settings[OPTIMIZER_SETTINGS:], params, grads, slots, low, high
+                        )
+            if plan[layer, FORWARD] >= 0:
+                pack(
+                    params, layout[layer, WEIGHTS], first, last, fan_in, fan_out, forward_panels, plan[layer, FORWARD]
+                )
+            if plan[layer, BACKWARD] >= 0:
+                pack_transposed(
+                    params, layout[layer, WEIGHTS], first, last, fan_out, fan_in, backward_panels, plan[layer, BACKWARD]
+                )
+        barrier(control, n_threads)
+        if aborted(control):
+            return
+        if thread == 0 and not packing_only:
+            penalty = 0.0
+            for tile in range(n_squares):
+                penalty += squares[tile]
+            loss = (loss + 0.5 * alpha * penalty) / total_weight
+            result[0] += loss * rows.size
+            if not np.isfinite(loss):
+                # Read by the other threads after the next barrier, which they cannot pass before.
+                add(control, NON_FINITE, one)
+
+
+@kernel
+def predict_rows(
+    thread,
+    n_threads,
+    control,
+    layout,
+    plan,
+    loss,
+    X,
+    data,
+    indices,
+    indptr,
+    rows,
+    block_rows,
+    params,
+    forward_panels,
+    units,
+    scratches,
+    out,
+):
+    """Predict rows, block by block.
+
+    Parameters
+    ----------
+    thread, n_threads, control, layout, plan, X, data, indices, indptr, params, forward_panels, scratches
+        As for `train_batches`.
+    loss : int
+        Code of the loss, whose link is applied.
+    rows : ndarray of shape (n_rows,), int64
+        Which rows to predict.
+    block_rows : int
+        Rows that the workspace holds.
+    units : ndarray of shape (n_threads, n)
+        Workspace of each thread.
+    out : ndarray of shape (n_rows, n_outputs)
+        Filled with the predictions.
+    """
+    n_layers = layout.shape[0]
+    n_outputs = layout[n_layers - 1, FAN_OUT]
+    own = units[thread]
+    scratch = scratches[thread]
+    zero, one = np.int64(0), np.int64(1)
+    for layer in range(n_layers):
+        if plan[layer, FORWARD] >= 0:
+            fan_in = layout[layer, FAN_IN]
+            first, last = share(fan_in, one, thread, n_threads)
+            pack(
+                params, layout[layer, WEIGHTS], first, last, fan_in, layout[layer, FAN_OUT],
+                forward_panels, plan[layer, FORWARD],
+            )  # fmt: skip
+    barrier(control, n_threads)
+    first, last = share(out.shape[0], block_rows, thread, n_threads)
+    for start in range(first, last, block_rows):
+        if aborted(control):
+            return
+        n_rows = min(block_rows, last - start)
+        members = rows[start : start + n_rows]
+        if plan[0, FORWARD] >= 0:
+            _gather(X, members, zero, n_rows, own, plan[0, UNITS])
+        for layer in range(n_layers):
+            fan_in = layout[layer, FAN_IN]
+            fan_out = layout[layer, FAN_OUT]
+            low = plan[layer + 1, UNITS]
+            set_intercepts(params, layout[layer, INTERCEPTS], own, low, n_rows, fan_out)
+            if plan[layer, FORWARD] >= 0:
+                multiply(
+                    own, plan[layer, UNITS], fan_in, one, forward_panels, plan[layer, FORWARD],
+                    n_rows, fan_in, fan_out, own, low, fan_out, scratch,
+                )  # fmt: skip
+            else:
+                forward_rows(
+                    data, indices, indptr, members, zero, n_rows, params, layout[layer, WEIGHTS], own, low, fan_out
+                )
+            if layer < n_layers - 1:
+                activate(layout[layer, ACTIVATION], own[low : low + n_rows * fan_out])
+        low = plan[n_layers, UNITS]
+        link(loss, own[low : low + n_rows * n_outputs], n_outputs)
+        for position in range(n_rows):
+            for j in range(n_outputs):
+                out[start + position, j] = own[low + position * n_outputs + j]

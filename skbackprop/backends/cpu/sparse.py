@@ -1,0 +1,81 @@
+"""The first layer on compressed sparse rows: products that touch stored entries only.
+
+Column indices within a row are sorted, so that a thread finds its range of features by bisection.
+"""
+
+from skbackprop._compile import formula
+from skbackprop.functions.elementary import fma
+
+__all__ = ["add_gradient_rows", "forward_rows"]
+
+
+@formula
+def forward_rows(data, indices, indptr, rows, first, last, params, weights, units, u_start, n_units):
+    """Add the weighted inputs of a range of a block's rows: ``Z += X W``.
+
+    Parameters
+    ----------
+    data, indices, indptr : ndarray
+        The matrix.
+    rows : ndarray of shape (n_rows,)
+        Its rows that form the block, in order.
+    first, last : int
+        Range of them.
+    params : ndarray, flat
+        Holds W, of shape (n_features, n_units), from `weights` on.
+    weights : int
+    units : ndarray, flat
+        Holds Z, of shape (last - first, n_units), from `u_start` on; updated in place.
+    u_start, n_units : int
+    """
+    for position in range(first, last):
+        row = rows[position]
+        target = u_start + (position - first) * n_units
+        for entry in range(indptr[row], indptr[row + 1]):
+            x = data[entry]
+            source = weights + indices[entry] * n_units
+            for j in range(n_units):
+                units[target + j] = fma(x, params[source + j], units[target + j])
+
+
+@formula
+def _first_at_least(indices, start, stop, feature):
+    while start < stop:
+        middle = (start + stop) // 2
+        if indices[middle] < feature:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@formula
+def add_gradient_rows(data, indices, indptr, rows, delta, d_start, first, last, grads, weights, n_units):
+    """Add ``X^T delta`` for a range of features.
+
+    Parameters
+    ----------
+    data, indices, indptr : ndarray
+        The matrix.
+    rows : ndarray of shape (n_rows,)
+        Its rows that form the batch, in order.
+    delta : ndarray, flat
+        Gradient with respect to the weighted inputs, (n_rows, n_units) from `d_start` on.
+    d_start : int
+    first, last : int
+        Range of features.
+    grads : ndarray, flat
+        Holds the gradient of W from `weights` on; updated in place.
+    weights, n_units : int
+    """
+    for position in range(rows.size):
+        row = rows[position]
+        stop = indptr[row + 1]
+        entry = _first_at_least(indices, indptr[row], stop, first)
+        source = d_start + position * n_units
+        while entry < stop and indices[entry] < last:
+            x = data[entry]
+            target = weights + indices[entry] * n_units
+            for j in range(n_units):
+                grads[target + j] = fma(x, delta[source + j], grads[target + j])
+            entry += 1

@@ -1,0 +1,102 @@
+"""How the threads of one kernel meet: a barrier that spins briefly, then yields its core.
+
+All threads run the same kernel on their shares of the work. `control` is an int64 array that they share:
+see the constants below. A thread pool with a region for each product would cost more than a small product does.
+"""
+
+import os
+
+import llvmlite.ir as ir
+from numba import types
+
+from skbackprop._compile import formula, native
+
+__all__ = ["ABORT", "N_CONTROL", "NON_FINITE", "aborted", "barrier"]
+
+#: Entries of `control`, each on a cache line of its own.
+ABORT, _ARRIVED, _ROUND, NON_FINITE = 0, 8, 16, 24
+N_CONTROL = 32
+
+_SPINS_BEFORE_YIELD = 2000
+
+
+def _pointer(context, builder, array_type, array, index):
+    struct = context.make_array(array_type)(context, builder, array)
+    return builder.gep(struct.data, [index])
+
+
+def _read_twin(array, index):
+    return array[index]
+
+
+@native(_read_twin)
+def read(typing_context, array, index):
+    """``array[index]``, atomically: never kept in a register across a loop."""
+
+    def build(context, builder, signature, args):
+        pointer = _pointer(context, builder, signature.args[0], *args)
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(array, types.intp), build
+
+
+def _add_twin(array, index, value):
+    array[index] += value
+    return array[index] - value
+
+
+@native(_add_twin)
+def add(typing_context, array, index, value):
+    """Add to ``array[index]`` atomically and return what was there."""
+
+    def build(context, builder, signature, args):
+        pointer = _pointer(context, builder, signature.args[0], *args[:2])
+        return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), build
+
+
+def _yield_twin():
+    pass
+
+
+@native(_yield_twin)
+def yield_core(typing_context):
+    """Let the operating system run another thread on this core."""
+
+    def build(context, builder, signature, args):
+        name = "SwitchToThread" if os.name == "nt" else "sched_yield"
+        function_type = ir.FunctionType(ir.IntType(32), [])
+        function = builder.module.globals.get(name) or ir.Function(builder.module, function_type, name)
+        builder.call(function, [])
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+@formula
+def aborted(control):
+    """Whether the kernel has to return at once."""
+    return read(control, ABORT) != 0
+
+
+@formula
+def barrier(control, n_threads):
+    """Wait until all threads have come here, or until the kernel is aborted.
+
+    The caller asks `aborted` afterwards before it relies on another thread's work.
+    """
+    if n_threads == 1:
+        return
+    current = read(control, _ROUND)
+    if add(control, _ARRIVED, 1) == n_threads - 1:
+        add(control, _ARRIVED, -n_threads)
+        add(control, _ROUND, 1)
+        return
+    spins = 0
+    while read(control, _ROUND) == current:
+        spins += 1
+        if spins > _SPINS_BEFORE_YIELD:
+            if aborted(control):
+                return
+            yield_core()

@@ -1,0 +1,183 @@
+"""Threads for the kernels: how many, and how they are run.
+
+The kernels need no thread pool of Numba's (nor its threading layers with their restrictions): plain Python threads enter the same kernel,
+which releases the GIL. They live as long as one fit or one prediction, so nothing has to survive a fork.
+"""
+
+import os
+import queue
+import threading
+
+import joblib
+import numpy as np
+
+from skbackprop.backends.cpu.sync import ABORT, N_CONTROL
+
+__all__ = ["Team", "available_threads"]
+
+# Work below which one more thread costs more than it brings: two barriers and the caches' traffic between cores take a
+# few microseconds, in which a core does about this much arithmetic. Measured by benchmarks/threads.py.
+_FLOPS_PER_THREAD = 1_000_000
+# A call shorter than this need not be interruptible: it returns in well under 0.1 s.
+_FLOPS_INLINE = 500_000_000
+
+_budget = threading.Lock()
+_in_use = 0
+
+
+def _reset_budget():
+    global _budget, _in_use
+    _budget = threading.Lock()
+    _in_use = 0
+
+
+if hasattr(os, "register_at_fork"):
+    # A child has none of its parent's threads.
+    os.register_at_fork(after_in_child=_reset_budget)
+
+
+def available_threads():
+    """Cores that this process may use.
+
+    Affinity, cgroup quota and, in a joblib worker, its share are respected, as are ``NUMBA_NUM_THREADS`` and
+    ``OMP_NUM_THREADS``, the variables by which schedulers hand out shares.
+
+    Returns
+    -------
+    n_threads : int
+    """
+    limits = [joblib.effective_n_jobs(-1)]
+    for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(variable, "")
+        if value.isdigit() and int(value) > 0:
+            limits.append(int(value))
+    return max(1, min(limits))
+
+
+def wanted_threads(n_jobs, flops):
+    """Threads for calls of a kernel.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None decides by the work; a negative number counts from the number of cores, as joblib does.
+    flops : float
+        Arithmetic between two of the kernel's barriers.
+
+    Returns
+    -------
+    n_threads : int
+        At most `available_threads`.
+    """
+    if n_jobs == 1 or (n_jobs is None and flops < 2 * _FLOPS_PER_THREAD):
+        return 1
+    limit = available_threads()
+    if n_jobs is None:
+        return int(min(limit, flops // _FLOPS_PER_THREAD))
+    if n_jobs < 0:
+        return max(1, limit + 1 + n_jobs)
+    return min(n_jobs, limit)
+
+
+class Team:
+    """Threads that run kernels together; a context manager.
+
+    All teams of a process together use no more threads than it has cores: a team that finds them taken works with fewer,
+    to the same bits.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        See `wanted_threads`.
+    flops : float
+        Arithmetic between two barriers.
+    call_flops : float
+        Arithmetic of a whole call. A long one is left to another thread, so that this one sees Ctrl-C.
+
+    Attributes
+    ----------
+    n_threads : int
+        Set on entry.
+    control : ndarray of int64
+        What the kernels share.
+    """
+
+    def __init__(self, n_jobs, flops, call_flops):
+        self._wanted = wanted_threads(n_jobs, flops)
+        self._inline = call_flops < _FLOPS_INLINE
+        self.control = np.zeros(N_CONTROL, dtype=np.int64)
+
+    def __enter__(self):
+        global _in_use
+        limit = available_threads() if self._wanted > 1 else 1
+        with _budget:
+            self.n_threads = max(1, min(self._wanted, limit - _in_use))
+            _in_use += self.n_threads
+        self._tasks = []
+        self._done = queue.SimpleQueue()
+        try:
+            if self.n_threads > 1 or not self._inline:
+                for index in range(self.n_threads):
+                    tasks = queue.SimpleQueue()
+                    thread = threading.Thread(
+                        target=self._work, args=(index, tasks), name=f"skbackprop-{index}", daemon=True
+                    )
+                    thread.start()
+                    self._tasks.append(tasks)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        global _in_use
+        for tasks in self._tasks:
+            tasks.put(None)
+        with _budget:
+            _in_use -= self.n_threads
+
+    def _work(self, index, tasks):
+        while (task := tasks.get()) is not None:
+            kernel, arguments = task
+            error = None
+            try:
+                kernel(index, self.n_threads, self.control, *arguments)
+            except BaseException as caught:
+                self.control[ABORT] = 1
+                error = caught
+            self._done.put(error)
+
+    def run(self, kernel, *arguments):
+        """Run a kernel on every thread and wait for all.
+
+        Parameters
+        ----------
+        kernel : callable
+            Called as ``kernel(thread, n_threads, control, *arguments)``.
+        *arguments
+            Its further arguments.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            On Ctrl-C, after the kernel was told to stop and has.
+        """
+        self.control[:] = 0
+        if not self._tasks:
+            kernel(0, 1, self.control, *arguments)
+            return
+        for tasks in self._tasks:
+            tasks.put((kernel, arguments))
+        errors = []
+        interrupt = None
+        while len(errors) < self.n_threads:
+            try:
+                errors.append(self._done.get())
+            except KeyboardInterrupt as caught:
+                interrupt = caught
+                self.control[ABORT] = 1
+        if interrupt is not None:
+            raise interrupt
+        for error in errors:
+            if error is not None:
+                raise error

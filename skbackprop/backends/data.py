@@ -1,0 +1,96 @@
+"""Rows of data in the one form in which kernels take them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+__all__ = ["Rows", "as_rows"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Dense or compressed sparse rows; all arrays are C-contiguous and read-only.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Dense data; of shape (0, 0) if sparse.
+    data : ndarray of shape (n_stored,)
+        Stored entries; empty if dense.
+    indices : ndarray of shape (n_stored,)
+        Columns of the stored entries, sorted within a row.
+    indptr : ndarray of shape (n_rows + 1,), int64
+        Where each row's entries start.
+    shape : tuple of int
+        (n_rows, n_features).
+    """
+
+    X: np.ndarray
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+    shape: tuple
+
+    @property
+    def is_sparse(self):
+        """Whether the rows are sparse."""
+        return self.X.shape != self.shape
+
+    @property
+    def density(self):
+        """Stored share of the entries."""
+        size = self.shape[0] * self.shape[1]
+        return self.data.size / size if self.is_sparse and size else 1.0
+
+
+def frozen(array):
+    """A read-only view, so that kernels see one type whatever the array's owner allows."""
+    view = np.ascontiguousarray(array).view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
+def as_rows(X, dtype):
+    """Bring data into the kernels' form; nothing is copied unless it has to be.
+
+    Parameters
+    ----------
+    X : ndarray or scipy sparse matrix or array of shape (n_rows, n_features)
+        Validated data.
+    dtype : numpy.dtype
+        float32 or float64.
+
+    Returns
+    -------
+    rows : Rows
+
+    Raises
+    ------
+    ValueError
+        If a sparse matrix's index arrays contradict each other or its shape.
+    """
+    if not sparse.issparse(X):
+        empty = np.zeros(0, dtype=dtype)
+        return Rows(
+            frozen(np.require(X, dtype=dtype, requirements=["C", "ALIGNED"])),
+            frozen(empty),
+            frozen(np.zeros(0, dtype=np.int32)),
+            frozen(np.zeros(0, dtype=np.int64)),
+            X.shape,
+        )
+    X = X.tocsr()
+    # Kernels follow the indices unchecked; a corrupt matrix must not get there.
+    X.check_format(full_check=True)
+    if not X.has_sorted_indices:
+        X = X.sorted_indices()
+    indices = X.indices
+    if indices.dtype != np.int32 and X.shape[1] <= np.iinfo(np.int32).max:
+        indices = indices.astype(np.int32)
+    return Rows(
+        frozen(np.zeros((0, 0), dtype=dtype)),
+        frozen(X.data.astype(dtype, copy=False)),
+        frozen(indices),
+        frozen(X.indptr.astype(np.int64, copy=False)),
+        X.shape,
+    )

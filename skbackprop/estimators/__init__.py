@@ -1,0 +1,6 @@
+"""Promises to users: validation, labels, scikit-learn's contract. No compiled code."""
+
+from skbackprop.estimators.classifier import BackpropClassifier
+from skbackprop.estimators.regressor import BackpropRegressor
+
+__all__ = ["BackpropClassifier", "BackpropRegressor"]

@@ -1,0 +1,1 @@
+"""The mathematics: scalar and row formulas, one source for every backend."""

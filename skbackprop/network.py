@@ -1,0 +1,145 @@
+"""What a network is: its layers' sizes and functions, and where each parameter lies in one flat vector."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from skbackprop.functions.activations import ACTIVATIONS
+from skbackprop.functions.losses import LOSSES
+
+__all__ = ["Network"]
+
+#: Columns of `Network.layout`, one row for each layer of weights.
+FAN_IN, FAN_OUT, WEIGHTS, INTERCEPTS, ACTIVATION = range(5)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A multilayer perceptron, without its parameters.
+
+    Parameters
+    ----------
+    layer_units : tuple of int
+        Units of every layer, from the inputs to the outputs.
+    activation : str
+        Activation of the hidden layers, a name in `ACTIVATIONS`.
+    loss : str
+        Loss, and with it the outputs' link; a name in `LOSSES`.
+    """
+
+    layer_units: tuple
+    activation: str
+    loss: str
+
+    @cached_property
+    def layout(self):
+        """Sizes, offsets and codes for the kernels.
+
+        ndarray of shape (n_layers - 1, 5), int64; the columns are fan in, fan out, offset of the
+        weights, offset of the intercepts, and the code of the activation after the layer (-1 after the last).
+        """
+        rows = []
+        offset = 0
+        for fan_in, fan_out in pairwise(self.layer_units):
+            rows.append((fan_in, fan_out, offset, offset + fan_in * fan_out, ACTIVATIONS[self.activation].code))
+            offset += (fan_in + 1) * fan_out
+        layout = np.array(rows, dtype=np.int64)
+        layout[-1, ACTIVATION] = -1
+        return layout
+
+    @property
+    def loss_code(self):
+        """Code of the loss."""
+        return LOSSES[self.loss].code
+
+    @property
+    def n_params(self):
+        """Number of weights and intercepts."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.layer_units))
+
+    @property
+    def n_weights(self):
+        """Number of weights, intercepts not counted."""
+        return sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.layer_units))
+
+    def views(self, params):
+        """Weights and intercepts as views into a flat vector.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+            ``[W0 b0 W1 b1 ...]``, each W in C order.
+
+        Returns
+        -------
+        coefs : list of ndarray of shape (fan_in, fan_out)
+        intercepts : list of ndarray of shape (fan_out,)
+        """
+        coefs, intercepts = [], []
+        for fan_in, fan_out, weights, biases, _ in self.layout:
+            coefs.append(params[weights:biases].reshape(fan_in, fan_out))
+            intercepts.append(params[biases : biases + fan_out])
+        return coefs, intercepts
+
+    def flatten(self, coefs, intercepts, dtype):
+        """The flat vector of given weights and intercepts.
+
+        No copy is made where they are views into one already.
+
+        Parameters
+        ----------
+        coefs : list of array-like of shape (fan_in, fan_out)
+        intercepts : list of array-like of shape (fan_out,)
+        dtype : numpy.dtype
+
+        Returns
+        -------
+        params : ndarray of shape (n_params,)
+
+        Raises
+        ------
+        ValueError
+            If a shape is not that of the network.
+        """
+        params = coefs[0].base if isinstance(coefs[0], np.ndarray) else None
+        if (
+            isinstance(params, np.ndarray)
+            and params.shape == (self.n_params,)
+            and params.dtype == dtype
+            and params.flags.c_contiguous
+            and self._are_views(params, coefs, intercepts)
+        ):
+            return params
+        params = np.empty(self.n_params, dtype=dtype)
+        own_coefs, own_intercepts = self.views(params)
+        for name, own, given in (("coefs_", own_coefs, coefs), ("intercepts_", own_intercepts, intercepts)):
+            if len(own) != len(given):
+                raise ValueError(f"{name} has {len(given)} arrays; this network has {len(own)} layers of them")
+            for index, (target, source) in enumerate(zip(own, given, strict=True)):
+                if target.shape != np.shape(source):
+                    raise ValueError(
+                        f"{name}[{index}] has shape {np.shape(source)}; this network needs {target.shape}"
+                    )
+                target[...] = source
+        return params
+
+    def _are_views(self, params, coefs, intercepts):
+        if not len(coefs) == len(intercepts) == len(self.layout):
+            return False
+        start = params.__array_interface__["data"][0]
+        for row, weights, biases in zip(self.layout, coefs, intercepts, strict=True):
+            for array, offset, shape in (
+                (weights, row[WEIGHTS], (row[FAN_IN], row[FAN_OUT])),
+                (biases, row[INTERCEPTS], (row[FAN_OUT],)),
+            ):
+                if not (
+                    isinstance(array, np.ndarray)
+                    and array.base is params
+                    and array.shape == shape
+                    and array.flags.c_contiguous
+                    and array.__array_interface__["data"][0] == start + offset * params.itemsize
+                ):
+                    return False
+        return True

@@ -1,0 +1,1 @@
+"""Decisions of training: epochs, rates, stopping, what is kept. No compiled code."""
