@@ -119,9 +119,7 @@ class Network:
                 raise ValueError(f"{name} has {len(given)} arrays; this network has {len(own)} layers of them")
             for index, (target, source) in enumerate(zip(own, given, strict=True)):
                 if target.shape != np.shape(source):
-                    raise ValueError(
-                        f"{name}[{index}] has shape {np.shape(source)}; this network needs {target.shape}"
-                    )
+                    raise ValueError(f"{name}[{index}] has shape {np.shape(source)}; this network needs {target.shape}")
                 target[...] = source
         return params
 

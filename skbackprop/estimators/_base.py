@@ -324,9 +324,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _fit_lbfgs(self, backend, network, params, rows, targets, sample_weight, callbacks):
         n_rows = len(targets)
-        session = backend.Session(
-            network, params.dtype, rows, targets, sample_weight, n_rows, n_rows, self.n_jobs
-        )
+        session = backend.Session(network, params.dtype, rows, targets, sample_weight, n_rows, n_rows, self.n_jobs)
         active = callbacks is not None and callbacks.active
 
         def end_iteration(loss):

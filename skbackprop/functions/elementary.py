@@ -12,7 +12,7 @@ from numba import types
 
 from skbackprop._compile import JIT, formula, native, specialise
 
-__all__ = ["exp", "fma", "log", "logistic", "tanh"]
+__all__ = ["exp", "fma", "log", "logistic", "natural", "tanh"]
 
 
 def _fma_twin(a, b, c):
@@ -29,6 +29,16 @@ def fma(typing_context, a, b, c):
         return builder.fma(*args)
 
     return a(a, a, a), build
+
+
+@formula
+def natural(i):
+    """`i`, an index or a count, with the promise that it is not negative.
+
+    Numba lets negative indices count from the end, and LLVM vectorises a loop only once it can tell that they do not
+    occur. Clearing the sign and the bits beyond any address tells it.
+    """
+    return i & 0xFFFFFFFFFFFF
 
 
 _PAIRS = {types.float32: types.int32, types.float64: types.int64}
@@ -234,12 +244,8 @@ _T32 = tuple(
         -3.33332819422e-1,
     )
 )
-_TP64 = tuple(
-    _F64(c) for c in (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3)
-)
-_TQ64 = tuple(
-    _F64(c) for c in (1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
-)
+_TP64 = tuple(_F64(c) for c in (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3))
+_TQ64 = tuple(_F64(c) for c in (1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3))
 
 
 @formula

@@ -13,7 +13,7 @@ import numpy as np
 
 from skbackprop._compile import formula
 from skbackprop.functions._registry import Entry, Registry
-from skbackprop.functions.elementary import exp, log, logistic
+from skbackprop.functions.elementary import exp, log, logistic, natural
 
 __all__ = ["LOSSES", "Loss", "evaluate", "link"]
 
@@ -93,6 +93,7 @@ LOSSES = Registry(
 @formula
 def _softmax(z, start, stop):
     """Softmax of ``z[start:stop]``, in place."""
+    start, stop = natural(start), natural(stop)
     top = z[start]
     for k in range(start + 1, stop):
         # `not <=` lets a NaN through.
@@ -163,7 +164,7 @@ def evaluate(code, z, y, n_outputs, delta, losses):
     scale = 1.0
     if code == MULTICLASS_LOG_LOSS:
         for row in range(losses.size):
-            start = row * n_outputs
+            start = natural(row * n_outputs)
             _softmax(z, start, start + n_outputs)
             for k in range(start, start + n_outputs):
                 delta[k] = z[k]

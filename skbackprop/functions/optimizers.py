@@ -10,6 +10,7 @@ import numpy as np
 
 from skbackprop._compile import formula
 from skbackprop.functions._registry import Entry, Registry
+from skbackprop.functions.elementary import natural
 
 __all__ = ["OPTIMIZERS", "Optimizer", "step_params"]
 
@@ -87,6 +88,7 @@ def step_params(code, rate, step, settings, params, grads, slots, start, stop):
         The range.
     """
     kind = params.dtype.type
+    start, stop = natural(start), natural(stop)
     if code == SGD:
         eta = kind(rate)
         momentum = kind(settings[0])

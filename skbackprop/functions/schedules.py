@@ -53,8 +53,6 @@ SCHEDULES = Registry(
             _inverse_scaling,
             _stop,
         ),
-        Schedule(
-            "adaptive", 2, r"\eta / 5 \text{ on each plateau, down to } 10^{-6}", "", _keep, _divide
-        ),
+        Schedule("adaptive", 2, r"\eta / 5 \text{ on each plateau, down to } 10^{-6}", "", _keep, _divide),
     ],
 )

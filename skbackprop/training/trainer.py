@@ -5,10 +5,10 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["Divergence", "train"]
+__all__ = ["DivergenceError", "train"]
 
 
-class Divergence(ValueError):
+class DivergenceError(ValueError):
     """Loss or weights are no longer finite, and there is no better state to fall back on."""
 
 
@@ -77,13 +77,13 @@ def train(
 
     Raises
     ------
-    Divergence
+    DivergenceError
         If the loss or a weight becomes non-finite, and no epoch before had a validation score.
     """
     order = rows.copy()
     last_finite = params.copy()
     try:
-        for epoch in range(max_iter):
+        for _ in range(max_iter):
             if begin_epoch is not None:
                 begin_epoch()
             if shuffle:
@@ -98,7 +98,7 @@ def train(
                 progress.record(loss, len(order), np.nan, params, tol)
                 message = _DIVERGED.format(epoch=progress.n_iter, rate=optimizer.initial_rate)
                 if progress.best_params is None:
-                    raise Divergence(message)
+                    raise DivergenceError(message)
                 warnings.warn(
                     f"{message} The weights of the best validation score are kept.", ConvergenceWarning, stacklevel=2
                 )

@@ -20,6 +20,7 @@ from skbackprop.backends.cpu.layers import (
 from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
 from skbackprop.backends.cpu.sync import NON_FINITE, aborted, add, barrier, read
 from skbackprop.functions.activations import activate, derive
+from skbackprop.functions.elementary import natural
 from skbackprop.functions.losses import evaluate, link
 from skbackprop.functions.optimizers import NONE, step_params
 from skbackprop.network import ACTIVATION, FAN_IN, FAN_OUT, INTERCEPTS, WEIGHTS
@@ -44,8 +45,8 @@ def _gather(source, rows, first, last, target, t_start):
     """Copy rows ``rows[first:last]`` of a matrix into a flat array, each to its place."""
     n_columns = source.shape[1]
     for position in range(first, last):
-        row = rows[position]
-        start = t_start + position * n_columns
+        row = natural(rows[position])
+        start = natural(t_start + position * n_columns)
         for j in range(n_columns):
             target[start + j] = source[row, j]
 
@@ -247,7 +248,7 @@ def train_batches(
             fan_out = layout[layer, FAN_OUT]
             first, last = share(fan_in, granule, thread, n_threads)
             if alpha != 0.0:
-                square_tiles(params, layout[layer, WEIGHTS], fan_out, first, last, squares, n_squares, scratch)
+                square_tiles(params, layout[layer, WEIGHTS], fan_out, first, last, squares, n_squares)
                 n_squares += (fan_in + granule - 1) // granule
             # First the weights, then the intercepts, which have no penalty.
             for part in range(2):
@@ -263,12 +264,18 @@ def train_batches(
                     finish_gradients(params, grads, low, high, penalty, total_weight)
                     if codes[SOLVER] != NONE:
                         step_params(
-                            codes[SOLVER], settings[RATE], step, settings[OPTIMIZER_SETTINGS:], params, grads, slots, low, high
+                            codes[SOLVER],
+                            settings[RATE],
+                            step,
+                            settings[OPTIMIZER_SETTINGS:],
+                            params,
+                            grads,
+                            slots,
+                            low,
+                            high,
                         )
             if plan[layer, FORWARD] >= 0:
-                pack(
-                    params, layout[layer, WEIGHTS], first, last, fan_in, fan_out, forward_panels, plan[layer, FORWARD]
-                )
+                pack(params, layout[layer, WEIGHTS], first, last, fan_in, fan_out, forward_panels, plan[layer, FORWARD])
             if plan[layer, BACKWARD] >= 0:
                 pack_transposed(
                     params, layout[layer, WEIGHTS], first, last, fan_out, fan_in, backward_panels, plan[layer, BACKWARD]

@@ -15,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 
 from skbackprop._compile import formula, native
+from skbackprop.functions.elementary import natural
 
 __all__ = ["SCRATCH_SIZE", "TILE_ROWS", "multiply", "pack", "pack_transposed", "packed_size", "panel_width"]
 
@@ -91,9 +92,7 @@ def _make_tile(n_rows, masked):
                 return array.data
 
             a_data, b_data, c_data = data(0), data(4), data(7)
-            a0, a_row_, a_inner_, b0, inner, c0, c_row_, columns = (
-                args[i] for i in (1, 2, 3, 5, 6, 8, 9, 10)
-            )
+            a0, a_row_, a_inner_, b0, inner, c0, c_row_, columns = (args[i] for i in (1, 2, 3, 5, 6, 8, 9, 10))
 
             def constant(value):
                 return ir.Constant(integer, value)
@@ -163,8 +162,7 @@ def _make_tile(n_rows, masked):
             with cgutils.for_range(builder, inner, intp=integer) as loop:
                 b_start_ = builder.mul(loop.index, constant(_VECTORS_PER_PANEL * lanes))
                 b_vectors = [
-                    load(at(panel, builder.add(b_start_, constant(part * lanes))))
-                    for part in range(_VECTORS_PER_PANEL)
+                    load(at(panel, builder.add(b_start_, constant(part * lanes)))) for part in range(_VECTORS_PER_PANEL)
                 ]
                 a_offset = builder.mul(loop.index, a_inner_)
                 for r in range(n_rows):
@@ -216,10 +214,10 @@ def pack(b, b_start, first, last, n_inner, n_columns, panels, p_start):
     """
     width = _width(panels.itemsize)
     for column in range(0, n_columns, width):
-        count = min(width, n_columns - column)
+        count = natural(min(width, n_columns - column))
         for k in range(first, last):
-            source = b_start + k * n_columns + column
-            target = p_start + column * n_inner + k * width
+            source = natural(b_start + k * n_columns + column)
+            target = natural(p_start + column * n_inner + k * width)
             for j in range(count):
                 panels[target + j] = b[source + j]
             for j in range(count, width):
@@ -244,9 +242,9 @@ def pack_transposed(b, b_start, first, last, n_inner, n_columns, panels, p_start
     """
     width = _width(panels.itemsize)
     for column in range(first, last):
-        source = b_start + column * n_inner
-        target = p_start + (column // width) * width * n_inner + column % width
-        for k in range(n_inner):
+        source = natural(b_start + column * n_inner)
+        target = natural(p_start + (column // width) * width * n_inner + column % width)
+        for k in range(natural(n_inner)):
             panels[target + k * width] = b[source + k]
 
 
@@ -283,8 +281,9 @@ def multiply(a, a_start, a_row, a_inner, panels, p_start, n_rows, n_inner, n_col
                 if left >= 6 and a_row == 1:
                     # A column of the left factor is read for each k: neighbours in the pack, far apart in A.
                     for i in range(n_k):
+                        position = natural(start + i * a_inner)
                         for r in range(6):
-                            scratch[i * 6 + r] = a[start + i * a_inner + r]
+                            scratch[natural(i * 6) + r] = a[position + r]
                     source, start, step_inner = scratch, 0, 6
                 for column in range(block, block_stop, width):
                     b_start = p_start + column * n_inner + k * width

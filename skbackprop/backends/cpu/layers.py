@@ -1,7 +1,13 @@
 """What is done to a layer besides products and activations, for the part that belongs to one thread."""
 
-from skbackprop._compile import formula
+import llvmlite.ir as ir
+import numpy as np
+from numba import types
+from numba.core import cgutils
+
+from skbackprop._compile import formula, native
 from skbackprop.backends.cpu.gemm import TILE_ROWS
+from skbackprop.functions.elementary import natural
 
 __all__ = [
     "add_intercept_gradients",
@@ -11,6 +17,8 @@ __all__ = [
     "share",
     "square_tiles",
 ]
+
+_LANES = 16
 
 
 @formula
@@ -30,24 +38,28 @@ def share(n, granule, thread, n_threads):
 @formula
 def set_intercepts(params, source, units, target, n_rows, fan_out):
     """Start weighted inputs from the intercepts, to which the products are added."""
+    source = natural(source)
     for row in range(n_rows):
-        for j in range(fan_out):
-            units[target + row * fan_out + j] = params[source + j]
+        start = natural(target + row * fan_out)
+        for j in range(natural(fan_out)):
+            units[start + j] = params[source + j]
 
 
 @formula
 def fill_zero(x, start, stop):
     """``x[start:stop] = 0``."""
-    for i in range(start, stop):
+    for i in range(natural(start), natural(stop)):
         x[i] = x.dtype.type(0.0)
 
 
 @formula
 def add_intercept_gradients(deltas, source, n_rows, fan_out, first, last, grads, target):
     """Add rows of deltas to the gradient of a range of a layer's intercepts."""
+    target = natural(target)
     for row in range(n_rows):
-        for j in range(first, last):
-            grads[target + j] += deltas[source + row * fan_out + j]
+        start = natural(source + row * fan_out)
+        for j in range(natural(first), natural(last)):
+            grads[target + j] += deltas[start + j]
 
 
 @formula
@@ -58,6 +70,7 @@ def finish_gradients(params, grads, start, stop, alpha, total_weight):
     """
     kind = params.dtype.type
     total = kind(total_weight)
+    start, stop = natural(start), natural(stop)
     if alpha == 0.0:
         for i in range(start, stop):
             grads[i] = grads[i] / total
@@ -67,8 +80,44 @@ def finish_gradients(params, grads, start, stop, alpha, total_weight):
             grads[i] = (grads[i] + penalty * params[i]) / total
 
 
+def _sum_squares_twin(x, start, stop):
+    lanes = np.zeros(_LANES)
+    for i in range(start, stop, _LANES):
+        lanes += np.square(x[i : i + _LANES], dtype=np.float64)
+    return lanes.sum()
+
+
+@native(_sum_squares_twin)
+def _sum_squares(typing_context, x, start, stop):
+    """Sum of the squares of ``x[start:stop]``, whose length is a multiple of `_LANES`.
+
+    The sums of `_LANES` interleaved parts are added in order, whatever vectors the processor has.
+    """
+
+    def build(context, builder, signature, args):
+        kind = context.get_data_type(signature.args[0].dtype)
+        vector = ir.VectorType(kind, _LANES)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        name = f"llvm.fma.v{_LANES}f{signature.args[0].dtype.bitwidth}"
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        sums = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * _LANES))
+        step = ir.Constant(args[1].type, _LANES)
+        with cgutils.for_range_slice(builder, args[1], args[2], step, intp=args[1].type) as (index, _):
+            values = builder.load(builder.bitcast(builder.gep(data, [index]), vector.as_pointer()))
+            values.align = signature.args[0].dtype.bitwidth // 8
+            builder.store(builder.call(fma, [values, values, builder.load(sums)]), sums)
+        total = ir.Constant(ir.DoubleType(), 0.0)
+        lanes = builder.load(sums)
+        for lane in range(_LANES):
+            value = builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
+            total = builder.fadd(total, context.cast(builder, value, signature.args[0].dtype, types.float64))
+        return total
+
+    return types.float64(x, types.intp, types.intp), build
+
+
 @formula
-def square_tiles(params, weights, fan_out, first, last, squares, s_start, scratch):
+def square_tiles(params, weights, fan_out, first, last, squares, s_start):
     """Sums of the squares of a range of a layer's weights, one for each `TILE_ROWS` rows of them.
 
     Parameters
@@ -81,22 +130,12 @@ def square_tiles(params, weights, fan_out, first, last, squares, s_start, scratc
     squares : ndarray, flat, float64
         Written from ``s_start + first // TILE_ROWS`` on.
     s_start : int
-    scratch : ndarray
-        This thread's own.
     """
     for row in range(first, last, TILE_ROWS):
-        start = weights + row * fan_out
-        stop = weights + min(row + TILE_ROWS, last) * fan_out
-        # Sixteen running sums, added in order: vector instructions without freedom of order.
-        for lane in range(16):
-            scratch[lane] = scratch.dtype.type(0.0)
-        whole = start + (stop - start) // 16 * 16
-        for i in range(start, whole, 16):
-            for lane in range(16):
-                scratch[lane] += params[i + lane] * params[i + lane]
-        total = 0.0
-        for lane in range(16):
-            total += scratch[lane]
+        start = natural(weights + row * fan_out)
+        stop = natural(weights + min(row + TILE_ROWS, last) * fan_out)
+        whole = start + (stop - start) // _LANES * _LANES
+        total = _sum_squares(params, start, whole)
         for i in range(whole, stop):
             total += params[i] * params[i]
         squares[s_start + row // TILE_ROWS] = total

@@ -4,7 +4,7 @@ Column indices within a row are sorted, so that a thread finds its range of feat
 """
 
 from skbackprop._compile import formula
-from skbackprop.functions.elementary import fma
+from skbackprop.functions.elementary import fma, natural
 
 __all__ = ["add_gradient_rows", "forward_rows"]
 
@@ -30,11 +30,11 @@ def forward_rows(data, indices, indptr, rows, first, last, params, weights, unit
     """
     for position in range(first, last):
         row = rows[position]
-        target = u_start + (position - first) * n_units
+        target = natural(u_start + (position - first) * n_units)
         for entry in range(indptr[row], indptr[row + 1]):
             x = data[entry]
-            source = weights + indices[entry] * n_units
-            for j in range(n_units):
+            source = natural(weights + indices[entry] * n_units)
+            for j in range(natural(n_units)):
                 units[target + j] = fma(x, params[source + j], units[target + j])
 
 
@@ -72,10 +72,10 @@ def add_gradient_rows(data, indices, indptr, rows, delta, d_start, first, last, 
         row = rows[position]
         stop = indptr[row + 1]
         entry = _first_at_least(indices, indptr[row], stop, first)
-        source = d_start + position * n_units
+        source = natural(d_start + position * n_units)
         while entry < stop and indices[entry] < last:
             x = data[entry]
-            target = weights + indices[entry] * n_units
-            for j in range(n_units):
+            target = natural(weights + indices[entry] * n_units)
+            for j in range(natural(n_units)):
                 grads[target + j] = fma(x, delta[source + j], grads[target + j])
             entry += 1

@@ -11,7 +11,7 @@ from numba import types
 
 from skbackprop._compile import formula, native
 
-__all__ = ["ABORT", "N_CONTROL", "NON_FINITE", "aborted", "barrier"]
+__all__ = ["ABORT", "NON_FINITE", "N_CONTROL", "aborted", "barrier"]
 
 #: Entries of `control`, each on a cache line of its own.
 ABORT, _ARRIVED, _ROUND, NON_FINITE = 0, 8, 16, 24
