@@ -1,7 +1,7 @@
 """Links to scikit-learn's documentation, made without reading its index: a build needs no network.
 
-Classes, functions and glossary terms get the address that scikit-learn gives them. Other labels of its guide, which stand
-in inherited docstrings, become plain text.
+Classes, functions and glossary terms get the address that scikit-learn gives them. Other labels of its guide, which
+stand in inherited docstrings, become plain text.
 """
 
 from docutils import nodes
