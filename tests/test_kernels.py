@@ -163,7 +163,9 @@ def test_batch_without_weight_is_skipped(rng):
         before = params.copy()
         assert session.run_epoch(np.arange(10), params, optimizer, 0.0) == 0.0
         np.testing.assert_array_equal(params, before)
+        assert optimizer.n_steps == 0
         assert session.run_epoch(np.arange(20), params, optimizer, 0.0) > 0.0
+        assert optimizer.n_steps == 1
 
 
 def test_non_finite_loss_stops_the_epoch(rng):
@@ -217,7 +219,7 @@ def test_unsorted_and_corrupt_sparse_rows():
 
 def test_unknown_device_says_what_is_missing():
     assert get_backend("cpu") is cpu
-    with pytest.raises(ValueError, match="device='cuda' is not available.*CUDA kernels are still to come"):
+    with pytest.raises(ValueError, match=r"device='cuda' is not available.*CUDA kernels are still to come"):
         get_backend("cuda")
     with pytest.raises(ValueError, match="device='tpu' is not available"):
         get_backend("tpu")

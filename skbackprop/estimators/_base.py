@@ -35,8 +35,23 @@ def has_partial_fit(estimator):
     return True
 
 
+def refuse_masked(**arrays):
+    """Raise TypeError for a masked array, whose mask scikit-learn's validation would drop silently."""
+    for name, array in arrays.items():
+        if np.ma.isMaskedArray(array):
+            raise TypeError(
+                f"{name} is a masked array, whose mask would be lost; fill it first, for example with "
+                f"{name}.filled(np.nan) and an imputer"
+            )
+
+
 class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
     """Validation, initialisation and training of a multilayer perceptron."""
+
+    # scikit-learn's HTML representation shows the parameters' documentation only for estimators with a link: to the
+    # representation itself, as long as the documentation has no fixed address.
+    _doc_link_module = "skbackprop"
+    _doc_link_template = "#"
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -125,6 +140,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         X, y = self._validate(X, y, reset=first_pass)
         targets = self._encode_targets(y, keep_classes=not first_pass)
         if sample_weight is not None:
+            refuse_masked(sample_weight=sample_weight)
             sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
             if not np.any(sample_weight):
                 raise ValueError("sample_weight is zero for every sample: there is nothing to learn from")
@@ -136,7 +152,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         else:
             self._check_same_network(network)
         dtype = self.coefs_[0].dtype
-        targets = targets.astype(dtype, copy=False)
+        with np.errstate(over="ignore"):
+            targets = targets.astype(dtype, copy=False)
         if not np.isfinite(targets).all():
             raise ValueError(f"y contains values too large for {dtype}; scale y, or use dtype='float64'")
         params = network.flatten(self.coefs_, self.intercepts_, dtype)
@@ -164,10 +181,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         return tuple(int(size) for size in sizes)
 
     def _validate(self, X, y, reset):
-        if np.ma.isMaskedArray(X):
-            raise TypeError(
-                "X is a masked array, whose mask would be lost; fill it first, for example with X.filled(np.nan) and an imputer"
-            )
+        refuse_masked(X=X, y=y)
         return validate_data(
             self,
             X,
@@ -330,6 +344,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         def end_iteration(loss):
             return callbacks.end_task({"loss_": loss})
 
+        self.n_iter_, self.loss_ = 0, np.nan  # what an error leaves behind
         with session:
             self.n_iter_, self.loss_ = minimize(
                 session,
@@ -347,6 +362,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         """Predictions after the link, of shape (n_samples, n_outputs), in the model's dtype."""
         check_is_fitted(self)
         dtype = self.coefs_[0].dtype
+        refuse_masked(X=X)
         X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
         units = (len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_))
         network = Network(units, self.activation, self._loss_name())

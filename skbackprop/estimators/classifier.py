@@ -366,7 +366,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             self._set_classes(y)
         if self._target_type == "multilabel-indicator":
             y = y.toarray() if sparse.issparse(y) else y
-            return y.reshape(len(y), -1)
+            return y != 0
         if self._target_type == "multiclass":
             return np.searchsorted(self.classes_, y)[:, np.newaxis]
         return (y == self.classes_[-1])[:, np.newaxis] & (len(self.classes_) > 1)

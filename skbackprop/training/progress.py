@@ -136,7 +136,8 @@ class Progress:
         self.loss_curve.append(loss)
         if self.early_stopping:
             self.validation_scores.append(score)
-            better = not score < self.best_score + tol
+            # Never true of NaN, so that a model whose predictions overflow comes to a stop.
+            better = score >= self.best_score + tol
             if score > self.best_score:
                 self.best_score = score
                 self.best_params = params.copy()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skbackprop.backends.cpu.epoch import OPTIMIZER_SETTINGS, predict_rows, train_batches
+from skbackprop.backends.cpu.epoch import OPTIMIZER_SETTINGS, STEP, predict_rows, train_batches
 from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, packed_size
 from skbackprop.backends.cpu.sync import NON_FINITE
 from skbackprop.backends.cpu.threads import Team
@@ -130,11 +130,10 @@ class Session:
         loss : float
             Mean over the rows; not finite as soon as that of a batch is not, after which no batch is run.
         """
-        loss, finite = self._run(
+        loss, finite, optimizer.n_steps = self._run(
             order, self._batch_size, params, optimizer.code, optimizer.slots, optimizer.n_steps,
             alpha, optimizer.learning_rate, optimizer.settings,
         )  # fmt: skip
-        optimizer.n_steps += -(-len(order) // self._batch_size)
         return loss / len(order) if finite else np.nan
 
     def loss_gradient(self, order, params, alpha):
@@ -152,7 +151,7 @@ class Session:
             The session's own array, overwritten by the next call.
         """
         slots = np.zeros((1, 0), dtype=self._dtype)
-        loss, _ = self._run(order, len(order), params, NONE, slots, 0, alpha, 0.0, ())
+        loss, _, _ = self._run(order, len(order), params, NONE, slots, 0, alpha, 0.0, ())
         return loss / len(order), self._grads
 
     def _run(self, order, batch_size, params, solver, slots, n_steps, alpha, rate, settings):
@@ -169,7 +168,7 @@ class Session:
             order, 0, len(order), batch_size, self._block_rows, params, self._grads, slots,
             *self._workspace, result,
         )  # fmt: skip
-        return result[0], self._team.control[NON_FINITE] == 0
+        return result[0], self._team.control[NON_FINITE] == 0, int(codes[STEP])
 
 
 def predict(network, params, rows, n_jobs):

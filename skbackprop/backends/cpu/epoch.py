@@ -108,7 +108,7 @@ def train_batches(
     plan : ndarray
         The workspace's offsets, see `layers`.
     codes : ndarray of int64
-        Loss, solver, and the number of updates made before.
+        Loss, solver, and the number of updates made before; the last is brought up to date.
     settings : ndarray of float64
         alpha, learning rate, the optimizer's settings.
     X : ndarray of shape (n_rows, n_features)
@@ -292,6 +292,8 @@ def train_batches(
             if not np.isfinite(loss):
                 # Read by the other threads after the next barrier, which they cannot pass before.
                 add(control, NON_FINITE, one)
+    if thread == 0:
+        codes[STEP] = step
 
 
 @kernel
