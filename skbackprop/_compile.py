@@ -226,7 +226,13 @@ class KernelCache(caching._Cache):
     """
 
     def __init__(self, function):
-        self._name = f"{function.__module__.removeprefix('skbackprop.')}.{function.__qualname__}"
+        if function.__closure__:
+            raise ValueError(f"{function.__qualname__} closes over values, which the cache's key does not cover")
+        self._name = f"{function.__module__.removeprefix('skbackprop.')}.{function.__qualname__}".replace(
+            "<", ""
+        ).replace(">", "")
+        # Tells two functions of one name apart; what they call is covered by the digest of the sources.
+        self._code = (function.__code__.co_firstlineno, hashlib.sha256(function.__code__.co_code).hexdigest())
         self._enabled = True
         self._started = None
 
@@ -254,7 +260,7 @@ class KernelCache(caching._Cache):
         folder = _folder.find() if self._enabled else None
         if folder is None:
             return None
-        key = repr((str(signature), codegen.magic_tuple()))
+        key = repr((str(signature), self._code, codegen.magic_tuple()))
         return folder / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.kernel"
 
     def load_overload(self, signature, target_context):

@@ -220,9 +220,15 @@ def test_weights_of_samples_are_checked():
         classifier().fit(X_IRIS, Y_IRIS, sample_weight=np.zeros(150))
     weights = np.zeros(150)
     weights[0] = 1
-    with pytest.raises(ValueError, match="outside early stopping's validation set"):
-        for seed in range(40):
+    # In about one split of ten the only row of any weight is a validation row.
+    messages = []
+    for seed in range(40):
+        try:
             classifier(early_stopping=True, random_state=seed, max_iter=1).fit(X_IRIS, Y_IRIS, sample_weight=weights)
+        except ValueError as error:
+            messages.append(str(error))
+    assert messages
+    assert all("outside early stopping's validation set" in message for message in messages)
 
 
 def test_masked_arrays_are_refused():

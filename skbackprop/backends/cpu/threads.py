@@ -4,6 +4,7 @@ The kernels need no thread pool of Numba's (nor its threading layers with their 
 which releases the GIL. They live as long as one fit or one prediction, so nothing has to survive a fork.
 """
 
+import multiprocessing
 import os
 import queue
 import threading
@@ -46,7 +47,8 @@ def available_threads():
     -------
     n_threads : int
     """
-    limits = [joblib.effective_n_jobs(-1)]
+    # Workers of a pool share the cores already; joblib's own, but for the environment that it gives them, as well.
+    limits = [1 if multiprocessing.current_process().daemon else joblib.cpu_count()]
     for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(variable, "")
         if value.isdigit() and int(value) > 0:

@@ -1,0 +1,304 @@
+"""The disk cache of compiled kernels, in processes of their own."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import skbackprop
+from skbackprop._compile import JIT
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not JIT, reason="nothing is compiled, so nothing is cached"),
+]
+
+PACKAGE = Path(skbackprop.__file__).parent
+
+# A package of two modules stands for skbackprop: the same _compile.py, kernels that compile in a moment.
+CALLEE = """
+from fake._compile import formula
+
+@formula
+def term(x):
+    return x + {constant}
+"""
+KERNELS = """
+from fake._compile import kernel
+from fake.callee import term
+
+@kernel
+def add(x):
+    return term(x)
+
+def variant(sign):
+    if sign > 0:
+        @kernel
+        def body(x):
+            return x * 2
+    else:
+        @kernel
+        def body(x):
+            return x * 2 + 1
+    return body
+"""
+COUNT = """
+import fake._compile as c
+original = c.KernelCache.save_overload
+compiled = []
+def counting(self, signature, data):
+    compiled.append(self._name)
+    return original(self, signature, data)
+c.KernelCache.save_overload = counting
+"""
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A copy of the compile machinery around two small kernels."""
+    root = tmp_path / "site"
+    package = root / "fake"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    source = (PACKAGE / "_compile.py").read_text()
+    (package / "_compile.py").write_text(source)
+    (package / "callee.py").write_text(CALLEE.format(constant=1))
+    (package / "kernels.py").write_text(KERNELS)
+    return root
+
+
+def run(root, code, check=True, **environment):
+    settings = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_CACHE")}
+    settings |= {"PYTHONPATH": str(root), "NUMBA_NUM_THREADS": "2", **environment}
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        env=settings,
+        timeout=300,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def kernels(folder):
+    return {file: file.stat().st_mtime_ns for file in Path(folder).rglob("*.kernel")}
+
+
+ADD = COUNT + "from fake.kernels import add\nprint(add(1), add(1.5), len(compiled))\n"
+
+
+def test_second_process_compiles_nothing_and_writes_nothing(fake):
+    assert run(fake, ADD).stdout == "2 2.5 2\n"
+    files = kernels(fake)
+    assert len(files) == 2
+    assert run(fake, ADD).stdout == "2 2.5 0\n"
+    assert kernels(fake) == files
+
+
+def test_edited_callee_is_compiled_anew(fake):
+    run(fake, ADD)
+    (fake / "fake" / "callee.py").write_text(CALLEE.format(constant=10))
+    assert run(fake, ADD).stdout == "11 11.5 2\n"
+    assert run(fake, ADD).stdout == "11 11.5 0\n"
+
+
+def test_variants_of_one_name_do_not_mix(fake):
+    code = COUNT + "from fake.kernels import variant\nprint(variant(1)(3), variant(-1)(3), len(compiled))\n"
+    assert run(fake, code).stdout == "6 7 2\n"
+    assert run(fake, code).stdout == "6 7 0\n"
+
+
+def test_compile_options_are_part_of_the_key(fake):
+    run(fake, ADD)
+    assert run(fake, ADD, NUMBA_BOUNDSCHECK="1").stdout == "2 2.5 2\n"
+    assert run(fake, ADD).stdout == "2 2.5 0\n"
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "foreign", "swapped"])
+def test_damaged_files_heal(fake, damage):
+    run(fake, ADD)
+    files = sorted(kernels(fake))
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(
+            {
+                "empty": b"",
+                "truncated": content[: len(content) // 2],
+                "flipped": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+                "foreign": b"something else",
+                "swapped": files[1 - files.index(file)].read_bytes() if file == files[0] else content,
+            }[damage]
+        )
+    assert run(fake, ADD).stdout == ("2 2.5 1\n" if damage == "swapped" else "2 2.5 2\n")
+    assert run(fake, ADD).stdout == "2 2.5 0\n"
+
+
+def test_processes_that_compile_at_once(fake):
+    """Both signatures at once, in opposite orders, many times over."""
+    settings = os.environ | {"PYTHONPATH": str(fake)}
+    code = [
+        "from fake.kernels import add; print(add(1), add(1.5))",
+        "from fake.kernels import add; print(add(1.5), add(1))",
+    ]
+    for _ in range(3):
+        for file in kernels(fake):
+            file.unlink()
+        processes = [
+            subprocess.Popen([sys.executable, "-c", code[i % 2]], stdout=subprocess.PIPE, text=True, env=settings)
+            for i in range(4)
+        ]
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
+        assert outputs == ["2 2.5\n", "2.5 2\n"] * 2
+        assert len(kernels(fake)) == 2
+        assert not list(fake.rglob("*.tmp"))
+        assert run(fake, ADD).stdout == "2 2.5 0\n"
+
+
+def _blocked(fake, tmp_path):
+    """Files where the candidates' folders would be: not even root can create a folder there."""
+    (fake / "fake" / "__pycache__").write_text("")
+    blocked = tmp_path / "blocked"
+    blocked.write_text("")
+    return {
+        "XDG_CACHE_HOME": str(blocked),
+        "HOME": str(blocked),
+        "LOCALAPPDATA": str(blocked),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def test_read_only_installation_works_with_one_warning(fake, tmp_path):
+    done = run(fake, ADD, **_blocked(fake, tmp_path))
+    assert done.stdout == "2 2.5 2\n"
+    assert done.stderr.count("found no folder in which it may keep its compiled kernels") == 1
+    assert "NUMBA_CACHE_DIR" in done.stderr
+
+
+def test_read_only_package_falls_back_to_the_users_folder(fake, tmp_path):
+    environment = _blocked(fake, tmp_path) | {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "LOCALAPPDATA": str(tmp_path / "cache"),
+    }
+    if sys.platform == "darwin":
+        environment["HOME"] = str(tmp_path / "cache")
+    assert run(fake, ADD, **environment).stdout == "2 2.5 2\n"
+    assert run(fake, ADD, **environment).stdout == "2 2.5 0\n"
+    assert kernels(tmp_path / "cache")
+
+
+def test_numba_cache_dir_is_respected(fake, tmp_path):
+    folder = tmp_path / "mine"
+    run(fake, ADD, NUMBA_CACHE_DIR=str(folder))
+    assert len(kernels(folder)) == 2
+    assert not kernels(fake)
+
+
+def test_full_disk_is_no_error(fake):
+    code = (
+        COUNT
+        + """
+        import os
+        from fake.kernels import add
+        def full(*arguments):
+            raise OSError(28, "No space left on device")
+        os.replace = full
+        print(add(1), len(compiled))
+        """.replace("\n        ", "\n")
+    )
+    assert run(fake, code).stdout == "2 1\n"
+    assert not list(fake.rglob("*.tmp"))
+
+
+def test_flush_and_disable(fake):
+    code = (
+        COUNT
+        + """
+        from fake.kernels import add
+        add(1)
+        add._cache.flush()
+        add._cache.disable()
+        add(1.5)
+        add._cache.enable()
+        print(add._cache.cache_path)
+        """.replace("\n        ", "\n")
+    )
+    run(fake, code)
+    assert not kernels(fake)
+
+
+def test_folders_of_old_versions_go(fake):
+    old = fake / "fake" / "__pycache__" / "kernels" / "0123456789abcdef"
+    old.mkdir(parents=True)
+    (old / "a.kernel").write_text("")
+    os.utime(old, (0, 0))
+    run(fake, ADD)
+    assert not old.exists()
+
+
+def test_slow_compilation_says_so_in_one_line(fake):
+    code = COUNT + "c._SLOW_COMPILE_SECONDS = 0.0\nfrom fake.kernels import add\nadd(1)\n"
+    lines = run(fake, code).stderr.splitlines()
+    assert len([line for line in lines if re.search(r"compiled .*add for this processor in [\d.]+ s", line)]) == 1
+    assert not run(fake, code).stderr
+
+
+def test_import_compiles_nothing_and_loads_no_cuda():
+    code = """
+    import sys
+    import numba, numba.extending, joblib, sklearn.callback, sklearn.model_selection
+    from numba.core import event
+    recorder = event.RecordingListener()
+    event.register("numba:compile", recorder)
+    before = {name.split(".")[0] for name in sys.modules}
+    import skbackprop
+    assert not recorder.buffer
+    assert not [name for name in sys.modules if name.startswith(("numba_cuda", "numba.cuda.cudadrv"))]
+    assert {name.split(".")[0] for name in sys.modules} - before <= {"skbackprop"}
+    """
+    run(PACKAGE.parent, code)
+
+
+def test_fits_in_a_second_process_hit_the_cache_and_have_the_same_bits():
+    code = """
+    import hashlib, warnings
+    import numpy as np
+    from numba.core import event
+    recorder = event.RecordingListener()
+    event.register("numba:compile", recorder)
+    warnings.simplefilter("ignore")
+    from skbackprop import BackpropClassifier
+    X = np.random.default_rng(0).standard_normal((60, 4))
+    model = BackpropClassifier(random_state=0, max_iter=3).fit(X, X[:, 0] > 0)
+    print(hashlib.sha256(model.coefs_[0].tobytes() + model.predict_proba(X).tobytes()).hexdigest(), len(recorder.buffer))
+    """
+    first = run(PACKAGE.parent, code).stdout.split()[0]
+    assert run(PACKAGE.parent, code).stdout.split() == [first, "0"]
+
+
+def test_warmup_leaves_nothing_to_compile():
+    skbackprop.warmup()
+    code = """
+    import numpy as np, warnings
+    from scipy import sparse
+    warnings.simplefilter("ignore")
+    import skbackprop._compile as c
+    def fail(*arguments):
+        raise AssertionError("compiled after warmup")
+    c.KernelCache.save_overload = fail
+    import skbackprop
+    skbackprop.warmup()
+    X = np.random.default_rng(0).standard_normal((60, 4))
+    for dtype in ("float32", "float64"):
+        for container in (np.asarray, sparse.csr_array):
+            for solver in ("sgd", "adam", "lbfgs"):
+                for early in (False, True):
+                    m = skbackprop.BackpropClassifier(solver=solver, dtype=dtype, max_iter=2, early_stopping=early)
+                    m.fit(container(X), X[:, 0] > 0, sample_weight=np.ones(60)).predict(container(X))
+    """
+    run(PACKAGE.parent, code)

@@ -1,0 +1,231 @@
+"""Threads, processes, interrupts."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+
+import skbackprop
+from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop._compile import JIT
+from skbackprop.backends.cpu import sync, threads
+
+ROOT = Path(skbackprop.__file__).parent.parent
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((400, 30))
+Y = X[:, 0] + X[:, 1] > 0
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+compiled_only = pytest.mark.skipif(not JIT, reason="interpreted kernels run on one thread")
+
+
+def fit(seed=0, n_jobs=2, epochs=4):
+    model = BackpropClassifier(hidden_layer_sizes=(40,), max_iter=epochs, random_state=seed, n_jobs=n_jobs).fit(X, Y)
+    return model.predict_proba(X)
+
+
+@pytest.fixture
+def four_cores(monkeypatch):
+    monkeypatch.setattr(threads, "available_threads", lambda: 4)
+
+
+@pytest.mark.parametrize(("n_jobs", "expected"), [(1, 1), (3, 3), (9, 4), (-1, 4), (-2, 3), (-9, 1)])
+@pytest.mark.usefixtures("four_cores")
+def test_n_jobs(n_jobs, expected):
+    assert threads.wanted_threads(n_jobs, 0.0) == expected
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_none_decides_by_the_work():
+    assert threads.wanted_threads(None, 1e3) == 1
+    assert threads.wanted_threads(None, 1e12) == 4
+    assert 1 < threads.wanted_threads(None, 3 * threads._FLOPS_PER_THREAD) < 4
+
+
+def test_limits_of_the_environment(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert threads.available_threads() == 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert threads.available_threads() == 5
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
+    assert threads.available_threads() == 3
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "nonsense")
+    assert threads.available_threads() == 5
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_teams_share_the_cores():
+    with threads.Team(3, 0.0, 1e12) as first, threads.Team(3, 0.0, 1e12) as second, threads.Team(3, 0.0, 0.0) as third:
+        assert (first.n_threads, second.n_threads, third.n_threads) == (3, 1, 1)
+    with threads.Team(4, 0.0, 0.0) as alone:
+        assert alone.n_threads == 4
+
+
+def test_error_in_a_thread_reaches_the_caller():
+    def failing(thread, n_threads, control):
+        raise MemoryError("no room")
+
+    with threads.Team(1, 0.0, 1e12) as team, pytest.raises(MemoryError, match="no room"):
+        team.run(failing)
+    assert threads._in_use == 0
+
+
+@compiled_only
+@pytest.mark.usefixtures("four_cores")
+def test_many_python_threads_at_once():
+    expected = [fit(seed) for seed in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(fit, [0, 1, 2, 3] * 4))
+    for index, result in enumerate(results):
+        np.testing.assert_array_equal(result, expected[index % 4])
+
+
+@compiled_only
+@pytest.mark.process
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+def test_joblib_backends_and_nesting(backend):
+    expected = fit()
+    results = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(_nested)() for _ in range(2))
+    for inner in results:
+        for result in inner:
+            np.testing.assert_array_equal(result, expected)
+
+
+def _nested():
+    return joblib.Parallel(n_jobs=2, backend="threading")(joblib.delayed(fit)() for _ in range(2))
+
+
+@compiled_only
+@pytest.mark.process
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_multiprocessing_after_a_parallel_kernel(method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {method}")
+    expected = fit()
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        for result in pool.map(fit, [0, 0, 0]):
+            np.testing.assert_array_equal(result, expected)
+
+
+@compiled_only
+@pytest.mark.process
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("size", ["many epochs", "one long epoch"])
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT can be sent to a process of one's own there")
+def test_ctrl_c_is_seen_soon_and_leaves_a_usable_estimator(size, solver, n_jobs):
+    """Interrupted after a second; the time until fit returns is measured from the signal's arrival in the process."""
+    rows, units = (20_000, 50) if size == "many epochs" else (200_000, 400)
+    code = f"""
+    import os, signal, threading, time, warnings
+    import numpy as np
+    from skbackprop import BackpropRegressor
+    X = np.random.default_rng(0).standard_normal(({rows}, 50))
+    y = np.random.default_rng(1).standard_normal({rows})
+    model = BackpropRegressor(hidden_layer_sizes=({units},), max_iter=10**6, n_iter_no_change=10**6, tol=0, n_jobs={n_jobs},
+                              solver={solver!r}, max_fun=10**6)
+    model.set_params(max_iter=1).fit(X[:100], y[:100])  # compiled
+    model.set_params(max_iter=10**6)
+    sent = []
+    def interrupt():
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Timer(1.0, interrupt).start()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    seconds = time.perf_counter() - sent[0]
+    assert any("interrupted by user" in str(w.message) for w in caught), caught
+    assert np.isfinite(model.predict(X[:10])).all()
+    model.set_params(max_iter=2).fit(X[:100], y[:100])
+    print(seconds)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": "2"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    # Far above what it takes (a few milliseconds, see the documentation), as test machines stall: hanging is what fails.
+    assert float(done.stdout) < 5.0
+
+
+def test_interrupt_keeps_the_weights(monkeypatch):
+    model = BackpropRegressor(max_iter=5, random_state=0)
+    original = threads.Team.run
+    calls = []
+    interrupt_at = 3
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == interrupt_at:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    monkeypatch.setattr(threads.Team, "run", interrupted)
+    with pytest.warns(UserWarning, match="interrupted by user in epoch 3"):
+        model.fit(X[:50], X[:50, 0])
+    assert model.n_iter_ == 2
+    assert len(model.loss_curve_) == 2
+    assert threads._in_use == 0
+    calls.clear()
+    interrupt_at = 6
+    with pytest.warns(UserWarning, match="interrupted by user in iteration"):
+        model.set_params(solver="lbfgs").fit(X[:50], X[:50, 0])
+    assert np.isfinite(model.loss_)
+
+
+@compiled_only
+def test_abort_ends_a_barrier():
+    """A thread that waits for others gives up when the kernel is told to stop."""
+    from skbackprop._compile import kernel
+
+    @kernel
+    def wait(thread, n_threads, control):
+        if thread == 0:
+            sync.barrier(control, n_threads)
+
+    control = np.zeros(sync.N_CONTROL, dtype=np.int64)
+    waiting = threading.Thread(target=wait, args=(0, 2, control))
+    wait(1, 2, control)  # compiles
+    waiting.start()
+    time.sleep(0.05)
+    assert waiting.is_alive()
+    control[sync.ABORT] = 1
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_main_thread_interrupt_aborts_the_workers():
+    """The main thread waits interruptibly, tells the workers to stop, and lets the interrupt through."""
+    started = threading.Event()
+
+    def spinning(thread, n_threads, control):
+        started.set()
+        while control[sync.ABORT] == 0:
+            time.sleep(0.001)
+
+    def interrupt():
+        started.wait(10)
+        signal.raise_signal(signal.SIGINT) if os.name == "nt" else os.kill(os.getpid(), signal.SIGINT)
+
+    with threads.Team(1, 0.0, 1e12) as team:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            team.run(spinning)
