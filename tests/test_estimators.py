@@ -218,17 +218,19 @@ def test_weights_of_samples_are_checked():
         classifier().fit(X_IRIS, Y_IRIS, sample_weight=np.full(150, -1.0))
     with pytest.raises(ValueError, match=r"zero"):
         classifier().fit(X_IRIS, Y_IRIS, sample_weight=np.zeros(150))
+
+
+def test_weights_are_needed_on_both_sides_of_the_validation_split():
     weights = np.zeros(150)
     weights[0] = 1
-    # In about one split of ten the only row of any weight is a validation row.
     messages = []
+    # The only row of any weight is a validation row in about one split of ten: either side lacks it.
     for seed in range(40):
-        try:
+        with pytest.raises(ValueError, match="validation set; weigh more samples") as caught:
             classifier(early_stopping=True, random_state=seed, max_iter=1).fit(X_IRIS, Y_IRIS, sample_weight=weights)
-        except ValueError as error:
-            messages.append(str(error))
-    assert messages
-    assert all("outside early stopping's validation set" in message for message in messages)
+        messages.append(str(caught.value))
+    for place in ("in", "outside"):
+        assert any(f"every sample {place} early stopping" in message for message in messages)
 
 
 def test_masked_arrays_are_refused():

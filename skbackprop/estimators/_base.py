@@ -246,8 +246,12 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         if self.early_stopping:
             train_rows, validation_rows = self._split(targets, random_state)
             score = self._scorer(backend, network, params, X, targets, sample_weight, validation_rows)
-            if sample_weight is not None and not sample_weight[train_rows].any():
-                raise ValueError("sample_weight is zero for every sample outside early stopping's validation set")
+            for side, place in ((train_rows, "outside"), (validation_rows, "in")):
+                if sample_weight is not None and not sample_weight[side].any():
+                    raise ValueError(
+                        f"sample_weight is zero for every sample {place} early stopping's validation set; weigh more samples, "
+                        f"or change validation_fraction={self.validation_fraction} or random_state"
+                    )
         session = backend.Session(
             network,
             params.dtype,
