@@ -25,6 +25,7 @@ from pathlib import Path
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core import caching, config, serialize
 from numba.extending import intrinsic, overload
 
@@ -77,10 +78,12 @@ def kernel(function):
     dispatcher : callable
         The lazily compiled function.
     """
+    if not JIT:
+        # Compiled arithmetic reports no floating-point errors.
+        return np.errstate(all="ignore")(function)
     dispatcher = numba.njit(**_OPTIONS)(function)
-    if JIT:
-        # What `cache=True` would do, with our cache in the place of Numba's.
-        dispatcher._cache = KernelCache(function)
+    # What `cache=True` would do, with our cache in the place of Numba's.
+    dispatcher._cache = KernelCache(function)
     return dispatcher
 
 

@@ -172,9 +172,11 @@ def test_one_class_has_one_column():
     assert set(model.predict(X_IRIS)) == {"only"}
 
 
-def test_multilabel_takes_sparse_indicator():
+@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csc_matrix])
+def test_multilabel_takes_sparse_indicator(container):
     Y = np.eye(3, dtype=int)[Y_IRIS]
-    a, b = classifier().fit(X_IRIS, Y), classifier().fit(X_IRIS, Y)
+    a, b = classifier().fit(X_IRIS, container(Y)), classifier().fit(X_IRIS, Y)
+    assert type(a.predict(X_IRIS)) is np.ndarray
     np.testing.assert_array_equal(a.predict(X_IRIS), b.predict(X_IRIS))
     assert a.predict(X_IRIS).shape == (150, 3)
     assert a.out_activation_ == "logistic"
@@ -216,8 +218,21 @@ def test_accepted_values_come_from_the_registries():
 def test_weights_of_samples_are_checked():
     with pytest.raises(ValueError, match=r"[Nn]egative"):
         classifier().fit(X_IRIS, Y_IRIS, sample_weight=np.full(150, -1.0))
-    with pytest.raises(ValueError, match=r"zero"):
+    with pytest.raises(ValueError, match="at least one non-zero"):
         classifier().fit(X_IRIS, Y_IRIS, sample_weight=np.zeros(150))
+
+
+def test_weights_that_vanish_in_float32_are_refused():
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        classifier(dtype="float32").fit(X_IRIS, Y_IRIS, sample_weight=np.full(150, 1e-60))
+
+
+def test_refused_call_leaves_the_fitted_model():
+    model = regressor(dtype="float32").fit(X_REG, Y_REG)
+    before = model.predict(X_REG)
+    with pytest.raises(ValueError, match="y contains values too large"):
+        model.fit(X_REG, np.full_like(Y_REG, 1e300))
+    np.testing.assert_array_equal(model.predict(X_REG), before)
 
 
 def test_weights_are_needed_on_both_sides_of_the_validation_split():

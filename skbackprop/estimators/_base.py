@@ -112,7 +112,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Training data. float32 stays float32; other types become float64, unless `dtype` says otherwise. It is not
             copied if it is C-contiguous and of the right dtype already; CSC is converted to CSR.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, a binary indicator matrix for several labels a sample, or numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; None for equal ones.
@@ -127,6 +127,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         ValueError
             If an argument is invalid, or if the loss or a weight becomes non-finite (the estimator then has the last finite
             weights).
+        TypeError
+            If an argument is a masked array.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
@@ -139,23 +141,21 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         given = X, y
         X, y = self._validate(X, y, reset=first_pass)
         targets = self._encode_targets(y, keep_classes=not first_pass)
+        dtype = X.dtype if first_pass else self.coefs_[0].dtype
         if sample_weight is not None:
             refuse_masked(sample_weight=sample_weight)
-            sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            if not np.any(sample_weight):
-                raise ValueError("sample_weight is zero for every sample: there is nothing to learn from")
-        random_state = check_random_state(self.random_state)
-
-        network = Network((X.shape[1], *hidden, self._n_outputs(targets)), self.activation, self._loss_name())
-        if first_pass:
-            self._initialize(network, random_state, X.dtype)
-        else:
-            self._check_same_network(network)
-        dtype = self.coefs_[0].dtype
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
         with np.errstate(over="ignore"):
             targets = targets.astype(dtype, copy=False)
         if not np.isfinite(targets).all():
             raise ValueError(f"y contains values too large for {dtype}; scale y, or use dtype='float64'")
+        random_state = check_random_state(self.random_state)
+
+        network = Network((X.shape[1], *hidden, self._n_outputs(targets)), self.activation, self._loss_name())
+        if first_pass:
+            self._initialize(network, random_state, dtype)
+        else:
+            self._check_same_network(network)
         params = network.flatten(self.coefs_, self.intercepts_, dtype)
         self.coefs_, self.intercepts_ = network.views(params)
         rows = as_rows(X, dtype)

@@ -108,9 +108,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     early_stopping : bool, default=False
         Whether to put part of the training data aside and to stop when the score on it (accuracy) no longer improves.
-        The model keeps the weights of the best score. The split keeps the classes' shares, unless it is too small for
-        that or there are several labels a sample. For data sets large enough to do without those rows; not used by
-        'lbfgs', and not possible with `partial_fit`.
+        The model keeps the weights of the best score. The split is stratified, and a class with a single row is then
+        an error that names it. It is not stratified for several labels a sample, nor for three or more classes if one
+        of its two parts has fewer rows than there are classes. For data sets large enough to do without those rows;
+        not used by 'lbfgs', and not possible with `partial_fit`.
 
     validation_fraction : float, default=0.1
         Share of the rows that `early_stopping` puts aside; at least 0, less than 1, and large enough for two rows.
@@ -172,8 +173,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         For 'sgd' and 'adam' only.
 
     validation_scores_ : list of float or None
-        Score (accuracy) on the rows put aside, after every epoch; None without `early_stopping`. For 'sgd' and 'adam'
-        only.
+        Score (accuracy) on the rows put aside, after every epoch, NaN if a prediction is not finite; None without
+        `early_stopping`. For 'sgd' and 'adam' only.
 
     best_validation_score_ : float or None
         Best of `validation_scores_`, that of the weights which were kept; None without `early_stopping`. For 'sgd' and
@@ -426,8 +427,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Training data.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, some of `classes`.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
+            Class labels, some of `classes`; for multilabel problems, a binary indicator matrix.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; None for equal ones.
         classes : array-like of shape (n_classes,), default=None
@@ -440,6 +441,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
         Raises
         ------
+        TypeError
+            If `X`, `y` or `sample_weight` is a masked array.
         ValueError
             If an argument is invalid, with `early_stopping`, or if training diverges.
         """
@@ -459,7 +462,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            The most probable class; for multilabel problems, an indicator matrix.
+            The most probable class of each row, in the dtype of `classes_`. For multilabel problems, a dense indicator
+            array of integers, with 1 for each label whose probability exceeds one half.
         """
         probabilities = self._predict_raw(X)
         if self._target_type == "multiclass":
@@ -470,7 +474,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         return self.classes_[np.minimum(positive[:, 0], len(self.classes_) - 1)]
 
     def predict_proba(self, X):
-        """Probabilities of the classes.
+        """Probability estimates of the classes.
 
         Parameters
         ----------
@@ -480,7 +484,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_` and in the model's dtype. Rows sum to one, except for multilabel problems.
+            One column for each of `classes_`, in the model's dtype. Each row sums to one; for multilabel problems, its
+            entries are the probabilities of the labels, each between 0 and 1 on its own.
         """
         probabilities = self._predict_raw(X)
         if self._target_type != "binary":
@@ -490,7 +495,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         return np.hstack([1 - probabilities, probabilities])
 
     def predict_log_proba(self, X):
-        """Logarithms of the probabilities of the classes.
+        """Logarithms of the probability estimates.
 
         Parameters
         ----------
@@ -500,7 +505,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes)
-            ``log(predict_proba(X))``; -inf for a probability of zero.
+            ``log(predict_proba(X))``, in the model's dtype and the same order of columns; -inf for a probability of
+            zero.
         """
         probabilities = self.predict_proba(X)
         with np.errstate(divide="ignore"):

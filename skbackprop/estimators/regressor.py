@@ -175,7 +175,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         For 'sgd' and 'adam' only.
 
     validation_scores_ : list of float or None
-        Score (R^2) on the rows put aside, after every epoch; None without `early_stopping`. For 'sgd' and 'adam' only.
+        Score (R^2) on the rows put aside, after every epoch, NaN if a prediction is not finite; None without
+        `early_stopping`. For 'sgd' and 'adam' only.
 
     best_validation_score_ : float or None
         Best of `validation_scores_`, that of the weights which were kept; None without `early_stopping`. For 'sgd' and
@@ -406,6 +407,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
         Raises
         ------
+        TypeError
+            If `X`, `y` or `sample_weight` is a masked array.
         ValueError
             If an argument is invalid, with `early_stopping`, or if training diverges.
         """
