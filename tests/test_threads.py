@@ -212,6 +212,15 @@ def test_abort_ends_a_barrier():
     assert not waiting.is_alive()
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises `KeyboardInterrupt`, also in a process of the background, which shells start with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_main_thread_interrupt_aborts_the_workers():
     """The main thread waits interruptibly, tells the workers to stop, and lets the interrupt through."""
     started = threading.Event()

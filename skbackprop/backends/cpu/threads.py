@@ -21,6 +21,8 @@ __all__ = ["Team", "available_threads"]
 _FLOPS_PER_THREAD = 1_000_000
 # A call shorter than this need not be interruptible: it returns in well under 0.1 s.
 _FLOPS_INLINE = 500_000_000
+# How often the waiting thread looks for signals.
+_WAIT_SECONDS = 0.1
 
 _budget = threading.Lock()
 _in_use = 0
@@ -115,7 +117,7 @@ class Team:
         with _budget:
             self.n_threads = max(1, min(self._wanted, limit - _in_use))
             _in_use += self.n_threads
-        self._tasks = []
+        self._threads = []
         self._done = queue.SimpleQueue()
         try:
             if self.n_threads > 1 or not self._inline:
@@ -125,7 +127,7 @@ class Team:
                         target=self._work, args=(index, tasks), name=f"skbackprop-{index}", daemon=True
                     )
                     thread.start()
-                    self._tasks.append(tasks)
+                    self._threads.append((tasks, thread))
         except BaseException:
             self.__exit__()
             raise
@@ -133,8 +135,10 @@ class Team:
 
     def __exit__(self, *exception):
         global _in_use
-        for tasks in self._tasks:
+        self.control[ABORT] = 1
+        for tasks, thread in self._threads:
             tasks.put(None)
+            thread.join()
         with _budget:
             _in_use -= self.n_threads
 
@@ -165,16 +169,19 @@ class Team:
             On Ctrl-C, after the kernel was told to stop and has.
         """
         self.control[:] = 0
-        if not self._tasks:
+        if not self._threads:
             kernel(0, 1, self.control, *arguments)
             return
-        for tasks in self._tasks:
+        for tasks, _ in self._threads:
             tasks.put((kernel, arguments))
         errors = []
         interrupt = None
         while len(errors) < self.n_threads:
             try:
-                errors.append(self._done.get())
+                # Not without end: a signal that comes just before the wait begins is seen only after it.
+                errors.append(self._done.get(timeout=_WAIT_SECONDS))
+            except queue.Empty:
+                pass
             except KeyboardInterrupt as caught:
                 interrupt = caught
                 self.control[ABORT] = 1

@@ -1,0 +1,12 @@
+"""Speed and memory of skbackprop beside other ways to train and run the same network.
+
+Run from the folder above this one, in an environment with the peers to compare with (those missing are left out)::
+
+    pip install torch jax skorch onnxruntime skl2onnx
+    python -m benchmarks train                  # seconds per epoch, every workload and peer
+    python -m benchmarks predict|search|cold|memory|scaling|threads
+    python -m benchmarks table FILE             # a result file as a Markdown table
+    python -m benchmarks plot FILE ...          # figures beside the result files
+
+``--quick`` tries a benchmark with tiny sizes, for its code rather than its numbers; ``--help`` lists the other options.
+"""

@@ -1,0 +1,277 @@
+"""How it is measured: peers in processes of their own, asked in turn, every timing kept.
+
+Each peer may use one thread or all that are allowed, and is measured with what is faster for it. A round asks every
+peer once, so that a disturbance of the machine meets them all; what counts are the ratios within a round.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import joblib
+
+from benchmarks import report
+
+ROOT = Path(__file__).parent.parent
+OURS = "skbackprop"
+_PACKAGES = (
+    "skbackprop", "numpy", "scipy", "scikit-learn", "numba", "llvmlite", "torch", "jax", "skorch", "onnxruntime", "skl2onnx",
+)  # fmt: skip
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class PeerError(Exception):
+    """A peer could not do what it was asked."""
+
+
+class Process:
+    """A worker's process, seen from this side; see `worker`.
+
+    Parameters
+    ----------
+    benchmark, peer : str
+    n_threads : int
+    """
+
+    def __init__(self, benchmark, peer, n_threads):
+        self.n_threads = n_threads
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", benchmark, peer, str(n_threads)],
+            cwd=ROOT,
+            env=environment(n_threads),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, do, **request):
+        """Wait for the answer to a request, a method's name of `worker.Worker` and its arguments."""
+        try:
+            print(json.dumps({"do": do, **request}), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise PeerError(f"its process ended with status {self._process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise PeerError(answer["error"])
+        return answer
+
+    def close(self):
+        """End the process."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+class Pool:
+    """The processes of a benchmark's peers; a context manager.
+
+    Parameters
+    ----------
+    benchmark : str
+    peers : iterable of str
+    n_threads : int
+        What is allowed.
+    """
+
+    def __init__(self, benchmark, peers, n_threads):
+        self._benchmark = benchmark
+        self._peers = list(peers)
+        self._n_threads = n_threads
+        self._processes = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for key in list(self._processes):
+            self._close(*key)
+
+    def measure(self, case, n_rounds, min_seconds, peers=None):
+        """Time a case with every peer.
+
+        Parameters
+        ----------
+        case : dict
+            What the workers' peers are made from.
+        n_rounds : int
+        min_seconds : float
+            Shortest time of a measurement; peers repeat as often as that takes.
+        peers : iterable of str, optional
+            Some of the pool's.
+
+        Returns
+        -------
+        results : dict
+            For each peer a dict with either "error", or "times" in seconds, one for each round, the "n_threads" that
+            were faster, "n" (repetitions in a measurement), "check" and "warmup_seconds".
+        """
+        results, chosen = {}, {}
+        for peer in self._peers if peers is None else peers:
+            try:
+                process, answer = self._faster(peer, case, min_seconds)
+            except PeerError as error:
+                results[peer] = {"error": str(error)}
+                continue
+            answer.pop("seconds")
+            chosen[peer] = process
+            results[peer] = {"times": [], "n_threads": process.n_threads, **answer}
+        for _ in range(n_rounds):
+            for peer, process in list(chosen.items()):
+                try:
+                    results[peer]["times"].append(process.ask("run", n=results[peer]["n"])["seconds"])
+                except PeerError as error:
+                    results[peer] = {"error": str(error)}
+                    self._close(peer, chosen.pop(peer).n_threads)
+        for process in chosen.values():
+            process.ask("forget")
+        return results
+
+    def _faster(self, peer, case, min_seconds):
+        # Ours chooses the number itself.
+        choices = {self._n_threads} if peer == OURS else {1, self._n_threads}
+        answers = {}
+        for n_threads in sorted(choices):
+            process = self._process(peer, n_threads)
+            try:
+                answers[process] = process.ask("prepare", case=case, min_seconds=min_seconds)
+            except PeerError:
+                self._close(peer, n_threads)
+                raise
+        process = min(answers, key=lambda process: answers[process]["seconds"])
+        for other in answers.keys() - {process}:
+            other.ask("forget")
+        return process, answers[process]
+
+    def _process(self, peer, n_threads):
+        key = peer, n_threads
+        if key not in self._processes:
+            self._processes[key] = Process(self._benchmark, peer, n_threads)
+        return self._processes[key]
+
+    def _close(self, peer, n_threads):
+        self._processes.pop((peer, n_threads)).close()
+
+
+class Results:
+    """Everything that a run brings, written to a file after every case.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    limits : dict or None
+        From `limits.measure`.
+    """
+
+    def __init__(self, options, limits=None):
+        now = datetime.datetime.now().astimezone()
+        self._content = {
+            "benchmark": options.benchmark,
+            "date": now.isoformat(timespec="seconds"),
+            "machine": machine(options.threads),
+            "versions": versions(),
+            "options": {key: value for key, value in vars(options).items() if key not in ("run", "output")},
+            "limits": limits,
+            "cases": [],
+        }
+        slug = re.sub(r"\W+", "-", self._content["machine"]["processor"]).strip("-").lower()
+        name = f"{options.benchmark}-{slug}-{now:%Y%m%d-%H%M}.json"
+        self._file = Path(options.output or Path(__file__).parent / "results" / name)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, name, results, unit="ms", **fields):
+        """Keep a case.
+
+        Parameters
+        ----------
+        name : str
+        results : dict
+            For each column either "error" or "times", and whatever else is known.
+        unit : str, default="ms"
+            What `report` shows; times themselves are in seconds, or bytes for "MiB".
+        **fields
+            "limit" in seconds; for curves "x", "axis" (what x is) and "group" (the curve).
+        """
+        for result in results.values():
+            if "times" in result:
+                result["median"] = statistics.median(result["times"])
+        case = {"name": name, "unit": unit, **fields, "results": results}
+        self._content["cases"].append(case)
+        self._file.write_text(json.dumps(self._content, indent=1) + "\n")
+        print(report.describe(case), flush=True)
+
+    def finish(self):
+        """Print the table."""
+        print(f"\n{report.table(self._content)}\n\n{self._file}")
+
+
+def environment(n_threads, **variables):
+    """Environment of a process that may use so many threads."""
+    limits = dict.fromkeys(_THREAD_VARIABLES, str(n_threads))
+    if n_threads == 1:
+        # Where affinity cannot be set, XLA has no other limit.
+        limits["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    return {**os.environ, **limits, **variables}
+
+
+def measure_limits(n_threads):
+    """`limits.measure` in a process of its own, whose threads end with it."""
+    process = Process("train", OURS, n_threads)
+    limits = process.ask("limits")
+    process.close()
+    return limits
+
+
+def choose_peers(known, wanted):
+    """Names of the peers that are wanted and installed; the others are named on the screen."""
+    names = []
+    for name, peer in known.items():
+        if wanted and name not in wanted:
+            continue
+        if peer.available():
+            names.append(name)
+        else:
+            print(f"{name} is left out: it is not installed (pip install {peer.package})")
+    return names
+
+
+def machine(n_threads):
+    """Processor, cores and memory."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = re.findall(r"model name\s*: (.*)", cpuinfo.read_text())
+        processor = models[0] if models else processor
+    has_sysconf = hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names
+    return {
+        "processor": processor,
+        "system": platform.platform(),
+        "cores": joblib.cpu_count(),
+        "threads": n_threads,
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if has_sysconf else None,
+    }
+
+
+def versions():
+    """Versions of Python and of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            if package == OURS:
+                from skbackprop import __version__
+
+                found[package] = __version__
+    return found

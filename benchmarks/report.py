@@ -1,0 +1,112 @@
+"""Result files as tables and figures."""
+
+import json
+import statistics
+from itertools import groupby
+from pathlib import Path
+
+_OURS = "skbackprop"
+_SCALES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "MiB": float(1 << 20)}
+
+
+def describe(case):
+    """A case in lines of plain text: medians, spread, and what else was noted."""
+    scale, unit = _SCALES[case["unit"]], case["unit"]
+    lines = [case["name"] + (f"  limit {case['limit'] / scale:.3g} {unit}" if "limit" in case else "")]
+    for peer, result in case["results"].items():
+        if "error" in result:
+            lines.append(f"  {peer:20} {result['error']}")
+            continue
+        times = [time / scale for time in result["times"]]
+        line = f"  {peer:20} {statistics.median(times):9.4g} {unit} [{min(times):.4g}, {max(times):.4g}]"
+        ratio = _ratio(case, peer)
+        line += f"  {ratio:.3g}x" if ratio else ""
+        line += f"  at most {result['n_threads']} threads" if "n_threads" in result else ""
+        line += f"  check {result['check']:.6g}" if "check" in result else ""
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def table(content):
+    """A result file as a Markdown table: medians, and how many times ours each is."""
+    cases = content["cases"]
+    columns = list(dict.fromkeys(column for case in cases for column in case["results"]))
+    has_limit = any("limit" in case for case in cases)
+    rows = [["", *columns, *(["limit"] if has_limit else [])]]
+    for case in cases:
+        row = [f"{case['name']}, {case['unit']}", *(_cell(case, column) for column in columns)]
+        if has_limit:
+            row.append(f"{case['limit'] / _SCALES[case['unit']]:.3g}" if "limit" in case else "")
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * width for width in widths])
+    lines = (" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def plot(file):
+    """Draw a result file's figure beside it, as PNG and SVG: curves where cases lie on them, bars of ratios elsewhere."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    content = json.loads(Path(file).read_text())
+    figure = _curves(content) if "x" in content["cases"][0] else _bars(content)
+    machine = content["machine"]
+    figure.suptitle(
+        f"{content['benchmark']}: {machine['processor']}, threads allowed: {machine['threads']}", fontsize=10
+    )
+    files = [Path(file).with_suffix(suffix) for suffix in (".png", ".svg")]
+    for target in files:
+        figure.savefig(target, dpi=150)
+    return files
+
+
+def _ratio(case, peer):
+    """Median over the rounds of the ratio to ours; None if one is missing, and for ours itself."""
+    ours, theirs = (case["results"].get(name, {}).get("times") for name in (_OURS, peer))
+    if not ours or not all(ours) or not theirs or peer == _OURS:
+        return None
+    return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+
+
+def _cell(case, peer):
+    result = case["results"].get(peer, {})
+    if "times" not in result:
+        return "-"
+    text = f"{result['median'] / _SCALES[case['unit']]:.3g}"
+    ratio = _ratio(case, peer)
+    return f"{text} ({ratio:.3g}x)" if ratio else text
+
+
+def _bars(content):
+    from matplotlib import pyplot as plt
+
+    cases = content["cases"]
+    peers = [peer for peer in dict.fromkeys(peer for case in cases for peer in case["results"]) if peer != _OURS]
+    figure, axes = plt.subplots(figsize=(max(6, 1.3 * len(cases)), 4), layout="constrained")
+    width = 0.8 / max(len(peers), 1)
+    for index, peer in enumerate(peers):
+        heights = [_ratio(case, peer) or 0 for case in cases]
+        axes.bar([x + (index + 0.5) * width - 0.4 for x in range(len(cases))], heights, width, label=peer)
+    axes.axhline(1, color="black", linewidth=1)
+    axes.set(yscale="log", ylabel=f"times {_OURS}, lower is better")
+    axes.set_xticks(range(len(cases)), [case["name"] for case in cases])
+    axes.legend(ncols=3, fontsize=8)
+    return figure
+
+
+def _curves(content):
+    from matplotlib import pyplot as plt
+
+    groups = [(group, list(cases)) for group, cases in groupby(content["cases"], key=lambda case: case["group"])]
+    figure, grid = plt.subplots(
+        1, len(groups), figsize=(3.2 * len(groups) + 1, 3.2), layout="constrained", squeeze=False
+    )
+    for axes, (group, cases) in zip(grid[0], groups, strict=True):
+        for peer in dict.fromkeys(peer for case in cases for peer in case["results"]):
+            points = [(case["x"], case["results"][peer]["median"]) for case in cases if _cell(case, peer) != "-"]
+            scale = _SCALES[cases[0]["unit"]]
+            axes.plot([x for x, _ in points], [y / scale for _, y in points], marker=".", label=peer)
+        axes.set(xscale="log", yscale="log", title=group, xlabel=cases[0]["axis"], ylabel=cases[0]["unit"])
+        axes.legend(fontsize=8)
+    return figure
