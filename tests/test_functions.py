@@ -9,7 +9,7 @@ from skbackprop.functions._registry import Entry, Registry
 from skbackprop.functions.activations import ACTIVATIONS, activate, derive
 from skbackprop.functions.initializers import glorot_uniform
 from skbackprop.functions.losses import LOSSES, evaluate, link
-from skbackprop.functions.optimizers import OPTIMIZERS, step_params
+from skbackprop.functions.optimizers import OPTIMIZERS, corrected_rate, step_params
 from skbackprop.functions.schedules import SCHEDULES
 
 DTYPES = [np.float32, np.float64]
@@ -61,7 +61,8 @@ def run_evaluate(code, z, y, n_outputs, delta, losses):
 
 @kernel
 def run_step(code, rate, step, settings, params, grads, slots, start, stop):
-    step_params(code, rate, step, settings, params, grads, slots, start, stop)
+    rate = corrected_rate(code, rate, step, settings)
+    step_params(code, rate, settings, params, grads, slots, start, stop)
 
 
 ELEMENTARY = {

@@ -7,6 +7,7 @@ from scipy import sparse
 from skbackprop._compile import JIT, kernel
 from skbackprop.backends import cpu, get_backend
 from skbackprop.backends.cpu import gemm
+from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.data import as_rows
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.losses import LOSSES
@@ -24,7 +25,9 @@ def product(a, a_row, a_inner, b, transposed, m, k, n, c, panels, scratch):
         gemm.pack_transposed(b, zero, zero, n, k, n, panels, zero)
     else:
         gemm.pack(b, zero, zero, k, k, n, panels, zero)
-    gemm.multiply(a, zero, a_row, a_inner, panels, zero, m, k, n, c, zero, n, scratch)
+    gemm.multiply(
+        at(a, zero), a_row, a_inner, at(panels, zero), m, k, n, at(c, zero), n, at(c, zero), n, at(scratch, zero)
+    )
 
 
 SHAPES = [(1, 1, 1), (6, 4, 16), (7, 3, 17), (13, 300, 5), (5, 2, 40), (12, 257, 33), (2, 9, 1)]

@@ -36,7 +36,8 @@ def natural(i):
     """`i`, an index or a count, with the promise that it is not negative.
 
     Numba lets negative indices count from the end, and LLVM vectorises a loop only once it can tell that they do not
-    occur. Clearing the sign and the bits beyond any address tells it.
+    occur. Clearing the sign and the bits beyond any address tells it; it has to be done where an array is indexed, not
+    to the ends of a loop's range.
     """
     return i & 0xFFFFFFFFFFFF
 

@@ -93,19 +93,19 @@ LOSSES = Registry(
 @formula
 def _softmax(z, start, stop):
     """Softmax of ``z[start:stop]``, in place."""
-    start, stop = natural(start), natural(stop)
-    top = z[start]
+    top = z[natural(start)]
     for k in range(start + 1, stop):
+        value = z[natural(k)]
         # `not <=` lets a NaN through.
-        top = z[k] if not z[k] <= top else top
+        top = value if not value <= top else top
     # Maximum subtracted first: exp overflows float32 beyond 88.
     for k in range(start, stop):
-        z[k] = exp(z[k] - top)
-    total = z[start]
+        z[natural(k)] = exp(z[natural(k)] - top)
+    total = z[natural(start)]
     for k in range(start + 1, stop):
-        total += z[k]
+        total += z[natural(k)]
     for k in range(start, stop):
-        z[k] = z[k] / total
+        z[natural(k)] = z[natural(k)] / total
 
 
 @formula

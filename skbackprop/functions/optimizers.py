@@ -12,7 +12,7 @@ from skbackprop._compile import formula
 from skbackprop.functions._registry import Entry, Registry
 from skbackprop.functions.elementary import natural
 
-__all__ = ["OPTIMIZERS", "Optimizer", "step_params"]
+__all__ = ["OPTIMIZERS", "Optimizer", "corrected_rate", "step_params"]
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ N_SETTINGS = 4
 
 
 @formula
-def step_params(code, rate, step, settings, params, grads, slots, start, stop):
-    """Update a range of the parameters in one pass.
+def corrected_rate(code, rate, step, settings):
+    """The learning rate of one update, with Adam's correction of the moments' bias in it.
 
     Parameters
     ----------
@@ -80,6 +80,28 @@ def step_params(code, rate, step, settings, params, grads, slots, start, stop):
         Number of this update, from 1.
     settings : ndarray of shape (N_SETTINGS,), float64
         The optimizer's settings.
+
+    Returns
+    -------
+    rate : float
+    """
+    if code == ADAM:
+        return rate * np.sqrt(1.0 - settings[1] ** step) / (1.0 - settings[0] ** step)
+    return rate
+
+
+@formula
+def step_params(code, rate, settings, params, grads, slots, start, stop):
+    """Update a range of the parameters in one pass.
+
+    Parameters
+    ----------
+    code : int
+        The optimizer.
+    rate : float
+        Learning rate, from `corrected_rate`.
+    settings : ndarray of shape (N_SETTINGS,), float64
+        The optimizer's settings.
     params, grads : ndarray of shape (n_params,)
         Parameters, updated in place, and their gradient.
     slots : ndarray of shape (n_slots, n_params)
@@ -88,18 +110,19 @@ def step_params(code, rate, step, settings, params, grads, slots, start, stop):
         The range.
     """
     kind = params.dtype.type
-    start, stop = natural(start), natural(stop)
+    eta = kind(rate)
     if code == SGD:
-        eta = kind(rate)
         momentum = kind(settings[0])
         velocity = slots[0]
         if settings[1] != 0.0:
-            for i in range(start, stop):
+            for position in range(start, stop):
+                i = natural(position)
                 change = eta * grads[i]
                 velocity[i] = momentum * velocity[i] - change
                 params[i] += momentum * velocity[i] - change
         else:
-            for i in range(start, stop):
+            for position in range(start, stop):
+                i = natural(position)
                 velocity[i] = momentum * velocity[i] - eta * grads[i]
                 params[i] += velocity[i]
     elif code == ADAM:
@@ -108,10 +131,10 @@ def step_params(code, rate, step, settings, params, grads, slots, start, stop):
         rest_1 = kind(1.0 - settings[0])
         rest_2 = kind(1.0 - settings[1])
         epsilon = kind(settings[2])
-        eta = kind(rate * np.sqrt(1.0 - settings[1] ** step) / (1.0 - settings[0] ** step))
         first = slots[0]
         second = slots[1]
-        for i in range(start, stop):
+        for position in range(start, stop):
+            i = natural(position)
             g = grads[i]
             m = beta_1 * first[i] + rest_1 * g
             v = beta_2 * second[i] + rest_2 * (g * g)
@@ -119,5 +142,6 @@ def step_params(code, rate, step, settings, params, grads, slots, start, stop):
             second[i] = v
             params[i] -= eta * m / (np.sqrt(v) + epsilon)
     else:
-        for i in range(start, stop):
+        for position in range(start, stop):
+            i = natural(position)
             params[i] = kind(np.nan)

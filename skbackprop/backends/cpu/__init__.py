@@ -46,6 +46,10 @@ class _Plan:
                 self.n_backward += packed_size(fan_out, fan_in, itemsize)
 
 
+def _scratches(team, network, dtype):
+    return np.zeros((team.n_threads, SCRATCH_SIZE + max(network.layer_units)), dtype=dtype)
+
+
 def _row_flops(network, density):
     """Multiplications and additions of one row's forward pass."""
     first = network.layer_units[0] * network.layer_units[1]
@@ -104,7 +108,7 @@ class Session:
             np.empty(rows * self._targets.shape[1], dtype=dtype),
             np.empty(rows, dtype=np.float64),
             np.empty(n_tiles, dtype=np.float64),
-            np.empty((self._team.n_threads, SCRATCH_SIZE), dtype=dtype),
+            _scratches(self._team, self._network, dtype),
         )
         return self
 
@@ -155,7 +159,7 @@ class Session:
         return loss / len(order), self._grads
 
     def _run(self, order, batch_size, params, solver, slots, n_steps, alpha, rate, settings):
-        codes = np.array([self._network.loss_code, solver, n_steps], dtype=np.int64)
+        codes = np.array([self._network.loss_code, solver, n_steps, self._targets.shape[1]], dtype=np.int64)
         numbers = np.zeros(OPTIMIZER_SETTINGS + N_SETTINGS)
         numbers[:OPTIMIZER_SETTINGS] = alpha, rate
         numbers[OPTIMIZER_SETTINGS : OPTIMIZER_SETTINGS + len(settings)] = settings
@@ -164,7 +168,7 @@ class Session:
         self._team.run(
             train_batches,
             self._network.layout, self._plan.offsets, codes, numbers,
-            rows.X, rows.data, rows.indices, rows.indptr, self._targets, self._weights,
+            rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, self._targets.reshape(-1), self._weights,
             order, 0, len(order), batch_size, self._block_rows, params, self._grads, slots,
             *self._workspace, result,
         )  # fmt: skip
@@ -198,10 +202,10 @@ def predict(network, params, rows, n_jobs):
         team.run(
             predict_rows,
             network.layout, plan.offsets, network.loss_code,
-            rows.X, rows.data, rows.indices, rows.indptr, np.arange(n_rows), block_rows, params,
+            rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, np.arange(n_rows), block_rows, params,
             np.zeros(plan.n_forward, dtype=params.dtype),
             np.empty((team.n_threads, plan.n_units), dtype=params.dtype),
-            np.empty((team.n_threads, SCRATCH_SIZE), dtype=params.dtype),
+            _scratches(team, network, params.dtype),
             out,
         )  # fmt: skip
     return out

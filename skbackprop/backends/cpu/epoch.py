@@ -8,7 +8,7 @@ and the update. Two barriers a batch are enough.
 import numpy as np
 
 from skbackprop._compile import formula, kernel
-from skbackprop.backends.cpu.gemm import TILE_ROWS, multiply, pack, pack_transposed
+from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, multiply, pack, pack_transposed
 from skbackprop.backends.cpu.layers import (
     add_intercept_gradients,
     fill_zero,
@@ -17,18 +17,19 @@ from skbackprop.backends.cpu.layers import (
     share,
     square_tiles,
 )
+from skbackprop.backends.cpu.memory import at, copy, prefetch
 from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
 from skbackprop.backends.cpu.sync import NON_FINITE, aborted, add, barrier, read
 from skbackprop.functions.activations import activate, derive
 from skbackprop.functions.elementary import natural
 from skbackprop.functions.losses import evaluate, link
-from skbackprop.functions.optimizers import NONE, step_params
+from skbackprop.functions.optimizers import NONE, corrected_rate, step_params
 from skbackprop.network import ACTIVATION, FAN_IN, FAN_OUT, INTERCEPTS, WEIGHTS
 
 __all__ = ["predict_rows", "train_batches"]
 
 #: Entries of `codes`.
-LOSS, SOLVER, STEP = range(3)
+LOSS, SOLVER, STEP, N_TARGETS = range(4)
 #: Entries of `settings`; the optimizer's own follow.
 ALPHA, RATE, OPTIMIZER_SETTINGS = range(3)
 #: Columns of a workspace's `plan`, one row for each layer of units: where the layer's units and deltas lie, and, for
@@ -40,15 +41,28 @@ UNITS, FORWARD, BACKWARD, DELTAS = range(4)
 # optimised once more by LLVM, which doubled the time to compile.
 
 
+# Rows of shuffled data are fetched this far ahead of their copies.
+_ROWS_AHEAD = 8
+
+
 @formula
-def _gather(source, rows, first, last, target, t_start):
+def _gather(source, n_columns, rows, first, last, target, t_start):
     """Copy rows ``rows[first:last]`` of a matrix into a flat array, each to its place."""
-    n_columns = source.shape[1]
+    for position in range(first, min(first + _ROWS_AHEAD, last)):
+        prefetch(at(source, rows[position] * n_columns), n_columns)
     for position in range(first, last):
-        row = natural(rows[position])
-        start = natural(t_start + position * n_columns)
+        if position + _ROWS_AHEAD < last:
+            prefetch(at(source, rows[position + _ROWS_AHEAD] * n_columns), n_columns)
+        copy(at(source, rows[position] * n_columns), at(target, t_start + position * n_columns), n_columns)
+
+
+@formula
+def _gather_targets(source, n_columns, rows, first, last, target):
+    """The same for few columns, which are not worth a call."""
+    for position in range(first, last):
+        start = rows[position] * n_columns
         for j in range(n_columns):
-            target[start + j] = source[row, j]
+            target[natural(position * n_columns + j)] = source[natural(start + j)]
 
 
 @formula
@@ -108,14 +122,14 @@ def train_batches(
     plan : ndarray
         The workspace's offsets, see `layers`.
     codes : ndarray of int64
-        Loss, solver, and the number of updates made before; the last is brought up to date.
+        Loss, solver, the number of updates made before, which is brought up to date, and the number of targets a row.
     settings : ndarray of float64
         alpha, learning rate, the optimizer's settings.
-    X : ndarray of shape (n_rows, n_features)
-        Dense data; ignored where ``plan[0, FORWARD] < 0``.
+    X : ndarray of shape (n_rows * n_features,)
+        Dense data, row by row; ignored where ``plan[0, FORWARD] < 0``.
     data, indices, indptr : ndarray
         Sparse data.
-    Y : ndarray of shape (n_rows, n_targets)
+    Y : ndarray of shape (n_rows * n_targets,)
     sample_weight : ndarray of shape (n_rows,) or (0,)
         Empty: all ones.
     order : ndarray of int64
@@ -130,15 +144,16 @@ def train_batches(
         The optimizer's state, updated in place.
     forward_panels, backward_panels, delta_panels, units, deltas, targets, losses, squares : ndarray, flat
         Workspace.
-    scratches : ndarray of shape (n_threads, n)
-        Workspace of each thread.
+    scratches : ndarray of shape (n_threads, SCRATCH_SIZE + n)
+        Workspace of each thread, and as many zeros as the widest layer has units.
     result : ndarray of shape (1,), float64
         The sum over the batches of (mean loss times rows) is added.
     """
     n_layers = layout.shape[0]
     n_outputs = layout[n_layers - 1, FAN_OUT]
-    n_targets = Y.shape[1]
-    scratch = scratches[thread]
+    n_targets = codes[N_TARGETS]
+    scratch = at(scratches[thread], 0)
+    zeros = at(scratches[thread], SCRATCH_SIZE)
     alpha = settings[ALPHA]
     step = codes[STEP]
     zero, one = np.int64(0), np.int64(1)  # of the type that variables have: a literal would compile a callee again
@@ -152,31 +167,25 @@ def train_batches(
         if total_weight == 0.0 and not packing_only:
             continue
         loss = 0.0
-        for layer in range(n_layers):
-            fan_out = layout[layer, FAN_OUT]
-            first, last = share(layout[layer, FAN_IN], granule, thread, n_threads)
-            fill_zero(grads, layout[layer, WEIGHTS] + first * fan_out, layout[layer, WEIGHTS] + last * fan_out)
-            first, last = share(fan_out, one, thread, n_threads)
-            fill_zero(grads, layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last)
         for block in range(0, 0 if packing_only else rows.size, block_rows):
             block_stop = min(block + block_rows, rows.size)
             members = rows[block:block_stop]
             n_rows = block_stop - block
             first, last = share(n_rows, granule, thread, n_threads)
             if plan[0, FORWARD] >= 0:
-                _gather(X, members, first, last, units, plan[0, UNITS])
+                _gather(X, layout[0, FAN_IN], members, first, last, units, plan[0, UNITS])
             for layer in range(n_layers):
                 fan_in = layout[layer, FAN_IN]
                 fan_out = layout[layer, FAN_OUT]
                 low = plan[layer + 1, UNITS] + first * fan_out
-                set_intercepts(params, layout[layer, INTERCEPTS], units, low, last - first, fan_out)
                 if plan[layer, FORWARD] >= 0:
-                    source = plan[layer, UNITS] + first * fan_in
                     multiply(
-                        units, source, fan_in, one, forward_panels, plan[layer, FORWARD],
-                        last - first, fan_in, fan_out, units, low, fan_out, scratch,
+                        at(units, plan[layer, UNITS] + first * fan_in), fan_in, one, at(forward_panels, plan[layer, FORWARD]),
+                        last - first, fan_in, fan_out,
+                        at(params, layout[layer, INTERCEPTS]), zero, at(units, low), fan_out, scratch,
                     )  # fmt: skip
                 else:
+                    set_intercepts(params, layout[layer, INTERCEPTS], units, low, last - first, fan_out)
                     forward_rows(
                         data, indices, indptr, members, first, last, params, layout[layer, WEIGHTS], units, low, fan_out
                     )
@@ -184,7 +193,7 @@ def train_batches(
                     activate(layout[layer, ACTIVATION], units[low : low + (last - first) * fan_out])
             low = plan[n_layers, UNITS] + first * n_outputs
             high = plan[n_layers, UNITS] + last * n_outputs
-            _gather(Y, members, first, last, targets, zero)
+            _gather_targets(Y, n_targets, members, first, last, targets)
             evaluate(
                 codes[LOSS], units[low:high], targets[first * n_targets : last * n_targets], n_outputs,
                 deltas[low:high], losses[first:last],
@@ -202,11 +211,10 @@ def train_batches(
                 if layer > 0:
                     low = plan[layer, UNITS] + first * fan_in
                     high = plan[layer, UNITS] + last * fan_in
-                    fill_zero(deltas, low, high)
-                    source = plan[layer + 1, UNITS] + first * fan_out
                     multiply(
-                        deltas, source, fan_out, one, backward_panels, plan[layer, BACKWARD],
-                        last - first, fan_out, fan_in, deltas, low, fan_in, scratch,
+                        at(deltas, plan[layer + 1, UNITS] + first * fan_out), fan_out, one,
+                        at(backward_panels, plan[layer, BACKWARD]), last - first, fan_out, fan_in,
+                        zeros, zero, at(deltas, low), fan_in, scratch,
                     )  # fmt: skip
                     derive(layout[layer - 1, ACTIVATION], units[low:high], deltas[low:high])
                 if plan[layer, DELTAS] >= 0:
@@ -219,17 +227,25 @@ def train_batches(
                 fan_in = layout[layer, FAN_IN]
                 fan_out = layout[layer, FAN_OUT]
                 first, last = share(fan_in, granule, thread, n_threads)
+                low = layout[layer, WEIGHTS] + first * fan_out
                 if plan[layer, DELTAS] >= 0:
+                    # The first block's product is added to zero, the others' to what there is.
+                    out = at(grads, low)
+                    start, s_row = (zeros, zero) if block == 0 else (out, fan_out)
                     multiply(
-                        units, plan[layer, UNITS] + first, one, fan_in, delta_panels, plan[layer, DELTAS],
-                        last - first, n_rows, fan_out, grads, layout[layer, WEIGHTS] + first * fan_out, fan_out, scratch,
+                        at(units, plan[layer, UNITS] + first), one, fan_in, at(delta_panels, plan[layer, DELTAS]),
+                        last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
                     )  # fmt: skip
                 else:
+                    if block == 0:
+                        fill_zero(grads, low, layout[layer, WEIGHTS] + last * fan_out)
                     add_gradient_rows(
                         data, indices, indptr, members, deltas, plan[1, UNITS], first, last,
                         grads, layout[0, WEIGHTS], fan_out,
                     )  # fmt: skip
                 first, last = share(fan_out, one, thread, n_threads)
+                if block == 0:
+                    fill_zero(grads, layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last)
                 add_intercept_gradients(
                     deltas, plan[layer + 1, UNITS], n_rows, fan_out, first, last, grads, layout[layer, INTERCEPTS]
                 )
@@ -242,6 +258,7 @@ def train_batches(
                     return
         if not packing_only:
             step += 1
+        rate = corrected_rate(codes[SOLVER], settings[RATE], step, settings[OPTIMIZER_SETTINGS:])
         n_squares = zero
         for layer in range(n_layers):
             fan_in = layout[layer, FAN_IN]
@@ -263,17 +280,7 @@ def train_batches(
                 if not packing_only:
                     finish_gradients(params, grads, low, high, penalty, total_weight)
                     if codes[SOLVER] != NONE:
-                        step_params(
-                            codes[SOLVER],
-                            settings[RATE],
-                            step,
-                            settings[OPTIMIZER_SETTINGS:],
-                            params,
-                            grads,
-                            slots,
-                            low,
-                            high,
-                        )
+                        step_params(codes[SOLVER], rate, settings[OPTIMIZER_SETTINGS:], params, grads, slots, low, high)
             if plan[layer, FORWARD] >= 0:
                 pack(params, layout[layer, WEIGHTS], first, last, fan_in, fan_out, forward_panels, plan[layer, FORWARD])
             if plan[layer, BACKWARD] >= 0:
@@ -336,7 +343,7 @@ def predict_rows(
     n_layers = layout.shape[0]
     n_outputs = layout[n_layers - 1, FAN_OUT]
     own = units[thread]
-    scratch = scratches[thread]
+    scratch = at(scratches[thread], 0)
     zero, one = np.int64(0), np.int64(1)
     for layer in range(n_layers):
         if plan[layer, FORWARD] >= 0:
@@ -354,18 +361,19 @@ def predict_rows(
         n_rows = min(block_rows, last - start)
         members = rows[start : start + n_rows]
         if plan[0, FORWARD] >= 0:
-            _gather(X, members, zero, n_rows, own, plan[0, UNITS])
+            _gather(X, layout[0, FAN_IN], members, zero, n_rows, own, plan[0, UNITS])
         for layer in range(n_layers):
             fan_in = layout[layer, FAN_IN]
             fan_out = layout[layer, FAN_OUT]
             low = plan[layer + 1, UNITS]
-            set_intercepts(params, layout[layer, INTERCEPTS], own, low, n_rows, fan_out)
             if plan[layer, FORWARD] >= 0:
                 multiply(
-                    own, plan[layer, UNITS], fan_in, one, forward_panels, plan[layer, FORWARD],
-                    n_rows, fan_in, fan_out, own, low, fan_out, scratch,
+                    at(own, plan[layer, UNITS]), fan_in, one, at(forward_panels, plan[layer, FORWARD]),
+                    n_rows, fan_in, fan_out,
+                    at(params, layout[layer, INTERCEPTS]), zero, at(own, low), fan_out, scratch,
                 )  # fmt: skip
             else:
+                set_intercepts(params, layout[layer, INTERCEPTS], own, low, n_rows, fan_out)
                 forward_rows(
                     data, indices, indptr, members, zero, n_rows, params, layout[layer, WEIGHTS], own, low, fan_out
                 )

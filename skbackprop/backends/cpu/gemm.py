@@ -1,6 +1,6 @@
 """Matrix products, summed over the inner index in order with fused multiply-adds.
 
-Every element of a product is ``fma(a_k, b_k, ... fma(a_1, b_1, fma(a_0, b_0, c)))``, computed by one
+Every element of a product is ``fma(a_k, b_k, ... fma(a_1, b_1, fma(a_0, b_0, start)))``, computed by one
 thread. So its bits depend neither on the number of threads, nor on the processor's vector width, nor on
 how the work is cut into tiles, blocks of the inner index, or blocks of rows.
 
@@ -15,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 
 from skbackprop._compile import formula, native
+from skbackprop.backends.cpu.memory import at, copy
 from skbackprop.functions.elementary import natural
 
 __all__ = ["SCRATCH_SIZE", "TILE_ROWS", "multiply", "pack", "pack_transposed", "packed_size", "panel_width"]
@@ -39,6 +40,9 @@ TILE_ROWS = 6
 _BLOCK_INNER = 256
 _BLOCK_BYTES = 1 << 17
 
+# A tile of the left factor that is used for more panels than this is worth packing.
+_PANELS_UNPACKED = 2
+
 #: Numbers of each thread's scratch memory: a packed tile of the left factor.
 SCRATCH_SIZE = TILE_ROWS * _BLOCK_INNER
 
@@ -57,48 +61,54 @@ def packed_size(n_inner, n_columns, itemsize):
     return -(-n_columns // width) * width * n_inner
 
 
+def _itemsize_twin(pointer):
+    return pointer.itemsize
+
+
+@native(_itemsize_twin)
+def _itemsize(typing_context, pointer):
+    """Bytes of what a pointer points to."""
+
+    def build(context, builder, signature, args):
+        return ir.Constant(ir.IntType(types.intp.bitwidth), pointer.dtype.bitwidth // 8)
+
+    return types.intp(pointer), build
+
+
 def _tile_twin(n_rows, masked):
-    def tile(a, a_start, a_row, a_inner, b, b_start, n_inner, c, c_start, c_row, n_columns):
+    def tile(a, a_row, a_inner, b, n_inner, start, s_row, c, c_row, n_columns):
         width = panel_width(b.itemsize)
         columns = min(n_columns, width)
         for row in range(n_rows):
-            out = c[c_start + row * c_row :][:columns]
+            out = c[row * c_row :][:columns]
+            out[:] = start[row * s_row :][:columns]
             for k in range(n_inner):
-                factor = a[a_start + row * a_row + k * a_inner]
-                out += factor * b[b_start + k * width :][:columns]
+                out += a[row * a_row + k * a_inner] * b[k * width :][:columns]
 
     return tile
 
 
 def _make_tile(n_rows, masked):
-    """A micro-kernel: ``C[row, :] += A[row, k] * B[k, :]`` for `n_rows` rows and one panel.
+    """A micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for `n_rows` rows and one panel.
 
-    All arrays are flat; A is addressed by a start and two strides, B is one packed panel, C has unit column stride. With
-    `masked`, only the first `n_columns` of the panel's columns are read from and written to C.
+    Matrices are given by pointers; A has two strides, B is one packed panel, `start` and C have unit column stride. With `masked`, only the first `n_columns` of the panel's columns are read from `start` and written to C.
     """
 
     @native(_tile_twin(n_rows, masked))
-    def tile(typing_context, a, a_start, a_row, a_inner, b, b_start, n_inner, c, c_start, c_row, n_columns):
+    def tile(typing_context, a, a_row, a_inner, b, n_inner, start, s_row, c, c_row, n_columns):
         def build(context, builder, signature, args):
-            array_types = signature.args
-            kind = context.get_data_type(array_types[0].dtype)
-            itemsize = array_types[0].dtype.bitwidth // 8
+            a, a_row, a_inner, panel, inner, start, s_row, c, c_row, columns = args
+            kind = context.get_data_type(signature.args[0].dtype)
+            itemsize = signature.args[0].dtype.bitwidth // 8
             lanes = _VECTOR_BYTES // itemsize
             vector = ir.VectorType(kind, lanes)
-            integer = args[1].type
-
-            def data(index):
-                array = context.make_array(array_types[index])(context, builder, args[index])
-                return array.data
-
-            a_data, b_data, c_data = data(0), data(4), data(7)
-            a0, a_row_, a_inner_, b0, inner, c0, c_row_, columns = (args[i] for i in (1, 2, 3, 5, 6, 8, 9, 10))
+            integer = inner.type
 
             def constant(value):
                 return ir.Constant(integer, value)
 
-            def at(base, offset):
-                return builder.gep(base, [offset])
+            def rows_of(base, stride):
+                return [builder.gep(base, [builder.mul(constant(r), stride)]) for r in range(n_rows)]
 
             masks = []
             if masked:
@@ -149,24 +159,23 @@ def _make_tile(n_rows, masked):
             fma = cgutils.get_or_insert_function(
                 builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{itemsize * 8}"
             )
-            rows = [at(c_data, builder.add(c0, builder.mul(constant(r), c_row_))) for r in range(n_rows)]
+            a_rows, starts, rows = rows_of(a, a_row), rows_of(start, s_row), rows_of(c, c_row)
             sums = {}
             for r in range(n_rows):
                 for part in range(_VECTORS_PER_PANEL):
                     # A stack slot here, a register after LLVM's promotion of memory.
                     sums[r, part] = cgutils.alloca_once(builder, vector)
-                    address = at(rows[r], constant(part * lanes))
+                    address = builder.gep(starts[r], [constant(part * lanes)])
                     builder.store(load(address, part if masked else None), sums[r, part])
-            a_rows = [at(a_data, builder.add(a0, builder.mul(constant(r), a_row_))) for r in range(n_rows)]
-            panel = at(b_data, b0)
             with cgutils.for_range(builder, inner, intp=integer) as loop:
-                b_start_ = builder.mul(loop.index, constant(_VECTORS_PER_PANEL * lanes))
+                b_start = builder.mul(loop.index, constant(_VECTORS_PER_PANEL * lanes))
                 b_vectors = [
-                    load(at(panel, builder.add(b_start_, constant(part * lanes)))) for part in range(_VECTORS_PER_PANEL)
+                    load(builder.gep(panel, [builder.add(b_start, constant(part * lanes))]))
+                    for part in range(_VECTORS_PER_PANEL)
                 ]
-                a_offset = builder.mul(loop.index, a_inner_)
+                a_offset = builder.mul(loop.index, a_inner)
                 for r in range(n_rows):
-                    value = builder.load(at(a_rows[r], a_offset))
+                    value = builder.load(builder.gep(a_rows[r], [a_offset]))
                     splat = builder.insert_element(
                         ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
                     )
@@ -180,13 +189,12 @@ def _make_tile(n_rows, masked):
                         builder.store(builder.call(fma, [splat, b_vectors[part], builder.load(slot)]), slot)
             for r in range(n_rows):
                 for part in range(_VECTORS_PER_PANEL):
-                    address = at(rows[r], constant(part * lanes))
+                    address = builder.gep(rows[r], [constant(part * lanes)])
                     store(builder.load(sums[r, part]), address, part if masked else None)
             return context.get_dummy_value()
 
-        return types.void(
-            a, types.intp, types.intp, types.intp, b, types.intp, types.intp, c, types.intp, types.intp, types.intp
-        ), build
+        index = types.intp
+        return types.void(a, index, index, b, index, start, index, c, index, index), build
 
     return tile
 
@@ -209,19 +217,20 @@ def pack(b, b_start, first, last, n_inner, n_columns, panels, p_start):
         Range of the factor's rows to pack.
     n_inner, n_columns : int
     panels : ndarray, flat
-        Written from `p_start` on; columns beyond `n_columns` become zero.
+        Written from `p_start` on. The padding is left as it is: it must be finite.
     p_start : int
     """
     width = _width(panels.itemsize)
     for column in range(0, n_columns, width):
-        count = natural(min(width, n_columns - column))
+        count = n_columns - column
         for k in range(first, last):
-            source = natural(b_start + k * n_columns + column)
-            target = natural(p_start + column * n_inner + k * width)
-            for j in range(count):
-                panels[target + j] = b[source + j]
-            for j in range(count, width):
-                panels[target + j] = panels.dtype.type(0.0)
+            source = b_start + k * n_columns + column
+            target = p_start + column * n_inner + k * width
+            if count >= width:
+                copy(at(b, source), at(panels, target), width)
+            else:
+                for j in range(count):
+                    panels[natural(target + j)] = b[natural(source + j)]
 
 
 @formula
@@ -241,68 +250,79 @@ def pack_transposed(b, b_start, first, last, n_inner, n_columns, panels, p_start
     p_start : int
     """
     width = _width(panels.itemsize)
-    for column in range(first, last):
-        source = natural(b_start + column * n_inner)
-        target = natural(p_start + (column // width) * width * n_inner + column % width)
-        for k in range(natural(n_inner)):
-            panels[target + k * width] = b[source + k]
+    start = first
+    while start < last:
+        # As far as the panel goes; all its columns together, so that each line of the panel is written once.
+        panel = start // width * width
+        stop = min(last, panel + width)
+        for k in range(n_inner):
+            target = p_start + panel * n_inner + k * width - panel
+            for column in range(start, stop):
+                panels[natural(target + column)] = b[natural(b_start + column * n_inner + k)]
+        start = stop
 
 
 @formula
-def multiply(a, a_start, a_row, a_inner, panels, p_start, n_rows, n_inner, n_columns, c, c_start, c_row, scratch):
-    """Add a product to a matrix: ``C += A B``.
+def multiply(a, a_row, a_inner, panels, n_rows, n_inner, n_columns, start, s_row, c, c_row, scratch):
+    """Product of two matrices, added to a third: ``C = start + A B``.
 
     Parameters
     ----------
-    a : ndarray, flat
-        Holds the left factor: row i, column k at ``a_start + i * a_row + k * a_inner``.
-    a_start, a_row, a_inner : int
-    panels : ndarray, flat
-        Holds the packed right factor from `p_start` on.
-    p_start : int
+    a : pointer
+        The left factor: row i, column k at ``a[i * a_row + k * a_inner]``.
+    a_row, a_inner : int
+    panels : pointer
+        The packed right factor.
     n_rows, n_inner, n_columns : int
         Extents of the product.
-    c : ndarray, flat
-        Row i, column j at ``c_start + i * c_row + j``; updated in place.
-    c_start, c_row : int
-    scratch : ndarray of shape (SCRATCH_SIZE,)
-        This thread's own.
+    start : pointer
+        What the product is added to: row i, column j at ``start[i * s_row + j]``. It may be `c`, or, with ``s_row=0``, a
+        single row.
+    s_row : int
+    c : pointer
+        The result: row i, column j at ``c[i * c_row + j]``.
+    c_row : int
+    scratch : pointer
+        `SCRATCH_SIZE` numbers of this thread's own.
     """
-    width = _width(c.itemsize)
-    block_columns = max(1, _BLOCK_BYTES // (_BLOCK_INNER * width * c.itemsize)) * width
+    itemsize = _itemsize(c)
+    width = _width(itemsize)
+    block_columns = max(1, _BLOCK_BYTES // (_BLOCK_INNER * width * itemsize)) * width
+    packs = a_row == 1 and n_columns > _PANELS_UNPACKED * width
     for k in range(0, n_inner, _BLOCK_INNER):
         n_k = min(_BLOCK_INNER, n_inner - k)
+        if k > 0:
+            start, s_row = c, c_row
         for block in range(0, n_columns, block_columns):
             block_stop = min(n_columns, block + block_columns)
             row = 0
             while row < n_rows:
                 left = n_rows - row
-                source, start, step_row, step_inner = a, a_start + row * a_row + k * a_inner, a_row, a_inner
-                if left >= 6 and a_row == 1:
+                source, step_row, step_inner = at(a, row * a_row + k * a_inner), a_row, a_inner
+                if left >= 6 and packs:
                     # A column of the left factor is read for each k: neighbours in the pack, far apart in A.
                     for i in range(n_k):
-                        position = natural(start + i * a_inner)
-                        for r in range(6):
-                            scratch[natural(i * 6) + r] = a[position + r]
-                    source, start, step_inner = scratch, 0, 6
+                        copy(at(source, i * a_inner), at(scratch, i * 6), 6)
+                    source, step_inner = scratch, 6
                 for column in range(block, block_stop, width):
-                    b_start = p_start + column * n_inner + k * width
-                    c0 = c_start + row * c_row + column
+                    panel = at(panels, column * n_inner + k * width)
+                    sums = at(start, row * s_row + column)
+                    out = at(c, row * c_row + column)
                     n_c = n_columns - column
                     if left >= 6:
                         if n_c >= width:
-                            _tile_6(source, start, step_row, step_inner, panels, b_start, n_k, c, c0, c_row, n_c)
+                            _tile_6(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
                         else:
-                            _edge_6(source, start, step_row, step_inner, panels, b_start, n_k, c, c0, c_row, n_c)
+                            _edge_6(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
                     elif left >= 2:
                         if n_c >= width:
-                            _tile_2(source, start, step_row, step_inner, panels, b_start, n_k, c, c0, c_row, n_c)
+                            _tile_2(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
                         else:
-                            _edge_2(source, start, step_row, step_inner, panels, b_start, n_k, c, c0, c_row, n_c)
+                            _edge_2(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
                     elif n_c >= width:
-                        _tile_1(source, start, step_row, step_inner, panels, b_start, n_k, c, c0, c_row, n_c)
+                        _tile_1(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
                     else:
-                        _edge_1(source, start, step_row, step_inner, panels, b_start, n_k, c, c0, c_row, n_c)
+                        _edge_1(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
                 if left >= 6:
                     row += 6
                 elif left >= 2:

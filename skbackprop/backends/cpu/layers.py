@@ -38,28 +38,26 @@ def share(n, granule, thread, n_threads):
 @formula
 def set_intercepts(params, source, units, target, n_rows, fan_out):
     """Start weighted inputs from the intercepts, to which the products are added."""
-    source = natural(source)
     for row in range(n_rows):
-        start = natural(target + row * fan_out)
-        for j in range(natural(fan_out)):
-            units[start + j] = params[source + j]
+        start = target + row * fan_out
+        for j in range(fan_out):
+            units[natural(start + j)] = params[natural(source + j)]
 
 
 @formula
 def fill_zero(x, start, stop):
     """``x[start:stop] = 0``."""
-    for i in range(natural(start), natural(stop)):
-        x[i] = x.dtype.type(0.0)
+    for i in range(start, stop):
+        x[natural(i)] = x.dtype.type(0.0)
 
 
 @formula
 def add_intercept_gradients(deltas, source, n_rows, fan_out, first, last, grads, target):
     """Add rows of deltas to the gradient of a range of a layer's intercepts."""
-    target = natural(target)
     for row in range(n_rows):
-        start = natural(source + row * fan_out)
-        for j in range(natural(first), natural(last)):
-            grads[target + j] += deltas[start + j]
+        start = source + row * fan_out
+        for j in range(first, last):
+            grads[natural(target + j)] += deltas[natural(start + j)]
 
 
 @formula
@@ -70,14 +68,10 @@ def finish_gradients(params, grads, start, stop, alpha, total_weight):
     """
     kind = params.dtype.type
     total = kind(total_weight)
-    start, stop = natural(start), natural(stop)
-    if alpha == 0.0:
-        for i in range(start, stop):
-            grads[i] = grads[i] / total
-    else:
-        penalty = kind(alpha)
-        for i in range(start, stop):
-            grads[i] = (grads[i] + penalty * params[i]) / total
+    penalty = kind(alpha)
+    for position in range(start, stop):
+        i = natural(position)
+        grads[i] = (grads[i] + penalty * params[i]) / total
 
 
 def _sum_squares_twin(x, start, stop):

@@ -30,12 +30,13 @@ def forward_rows(data, indices, indptr, rows, first, last, params, weights, unit
     """
     for position in range(first, last):
         row = rows[position]
-        target = natural(u_start + (position - first) * n_units)
+        target = u_start + (position - first) * n_units
         for entry in range(indptr[row], indptr[row + 1]):
             x = data[entry]
-            source = natural(weights + indices[entry] * n_units)
-            for j in range(natural(n_units)):
-                units[target + j] = fma(x, params[source + j], units[target + j])
+            source = weights + indices[entry] * n_units
+            for j in range(n_units):
+                unit = natural(target + j)
+                units[unit] = fma(x, params[natural(source + j)], units[unit])
 
 
 @formula
@@ -72,10 +73,11 @@ def add_gradient_rows(data, indices, indptr, rows, delta, d_start, first, last, 
         row = rows[position]
         stop = indptr[row + 1]
         entry = _first_at_least(indices, indptr[row], stop, first)
-        source = natural(d_start + position * n_units)
+        source = d_start + position * n_units
         while entry < stop and indices[entry] < last:
             x = data[entry]
-            target = natural(weights + indices[entry] * n_units)
-            for j in range(natural(n_units)):
-                grads[target + j] = fma(x, delta[source + j], grads[target + j])
+            target = weights + indices[entry] * n_units
+            for j in range(n_units):
+                weight = natural(target + j)
+                grads[weight] = fma(x, delta[natural(source + j)], grads[weight])
             entry += 1

@@ -1,0 +1,81 @@
+"""Pointers, copies of consecutive numbers, and requests for memory ahead of its use."""
+
+import llvmlite.ir as ir
+from numba import types
+from numba.core import cgutils
+
+from skbackprop._compile import native
+
+__all__ = ["at", "copy", "prefetch"]
+
+_CACHE_LINE = 64
+
+
+def _at_twin(base, offset):
+    return base[offset:]
+
+
+@native(_at_twin)
+def at(typing_context, base, offset):
+    """A pointer to element `offset` of a flat array or of what a pointer points to.
+
+    Where functions take and choose between pointers, no references are counted, which costs atomic operations on memory
+    that threads share.
+    """
+    if isinstance(base, types.CPointer):
+        pointer = base
+    elif isinstance(base, types.Array) and base.ndim == 1:
+        pointer = types.CPointer(base.dtype)
+    else:
+        return None
+
+    def build(context, builder, signature, args):
+        data = args[0]
+        if isinstance(signature.args[0], types.Array):
+            data = context.make_array(signature.args[0])(context, builder, data).data
+        return builder.gep(data, [args[1]])
+
+    return pointer(base, types.intp), build
+
+
+def _copy_twin(source, target, count):
+    target[:count] = source[:count]
+
+
+@native(_copy_twin)
+def copy(typing_context, source, target, count):
+    """Copy `count` numbers from a pointer to a pointer; the two ranges do not overlap."""
+
+    def build(context, builder, signature, args):
+        source, target, count = args
+        cgutils.raw_memcpy(builder, target, source, count, signature.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(source, target, types.intp), build
+
+
+def _prefetch_twin(source, count):
+    pass
+
+
+@native(_prefetch_twin)
+def prefetch(typing_context, source, count):
+    """Fetch the cache lines of `count` numbers from a pointer on."""
+
+    def build(context, builder, signature, args):
+        pointer = ir.IntType(8).as_pointer()
+        flag = ir.IntType(32)
+        fetch = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag]), "llvm.prefetch.p0"
+        )
+        step = ir.Constant(args[1].type, _CACHE_LINE // (signature.args[0].dtype.bitwidth // 8))
+        with cgutils.for_range_slice(builder, ir.Constant(args[1].type, 0), args[1], step, intp=args[1].type) as (
+            index,
+            _,
+        ):
+            address = builder.bitcast(builder.gep(args[0], [index]), pointer)
+            # For reading, of the highest locality, data.
+            builder.call(fetch, [address, ir.Constant(flag, 0), ir.Constant(flag, 3), ir.Constant(flag, 1)])
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp), build
