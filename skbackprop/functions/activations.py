@@ -63,8 +63,8 @@ def activate(code, z):
             z[i] = tanh(z[i])
     elif code == RELU:
         for i in range(z.size):
-            # Not `max`: a NaN must stay a NaN.
-            z[i] = zero if z[i] < zero else z[i]
+            # Not `max`: a NaN must stay a NaN. Without the addition LLVM stores conditionally, six times slower.
+            z[i] = (zero if z[i] < zero else z[i]) + zero
     else:
         for i in range(z.size):
             z[i] = z.dtype.type(np.nan)

@@ -60,6 +60,8 @@ def _gather(source, n_columns, rows, first, last, target, t_start):
 def _gather_targets(source, n_columns, rows, first, last, target):
     """The same for few columns, which are not worth a call."""
     for position in range(first, last):
+        prefetch(at(source, rows[position] * n_columns), 1)
+    for position in range(first, last):
         start = rows[position] * n_columns
         for j in range(n_columns):
             target[natural(position * n_columns + j)] = source[natural(start + j)]

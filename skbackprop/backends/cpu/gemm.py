@@ -31,7 +31,7 @@ def _vector_bytes():
 
 
 _VECTOR_BYTES = _vector_bytes()
-_VECTORS_PER_PANEL = 2
+_VECTORS_PER_PANEL = 2  # of which `_half` uses one
 
 #: Rows of a full tile: 6 x 2 vectors of accumulators, 2 of the right factor and one broadcast fit in 16 registers.
 TILE_ROWS = 6
@@ -75,11 +75,11 @@ def _itemsize(typing_context, pointer):
     return types.intp(pointer), build
 
 
-def _tile_twin(n_rows, masked):
-    def tile(a, a_row, a_inner, b, n_inner, start, s_row, c, c_row, n_columns):
+def _tile_twin():
+    def tile(a, a_row, a_inner, b, n_inner, start, s_row, c, c_row, n_rows, n_columns):
         width = panel_width(b.itemsize)
         columns = min(n_columns, width)
-        for row in range(n_rows):
+        for row in range(min(n_rows, TILE_ROWS)):
             out = c[row * c_row :][:columns]
             out[:] = start[row * s_row :][:columns]
             for k in range(n_inner):
@@ -88,16 +88,18 @@ def _tile_twin(n_rows, masked):
     return tile
 
 
-def _make_tile(n_rows, masked):
-    """A micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for `n_rows` rows and one panel.
+def _make_tile(tile_rows, n_vectors, masked):
+    """A micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for up to `tile_rows` rows and one panel.
 
-    Matrices are given by pointers; A has two strides, B is one packed panel, `start` and C have unit column stride. With `masked`, only the first `n_columns` of the panel's columns are read from `start` and written to C.
+    Matrices are given by pointers; A has two strides, B is one packed panel, `start` and C have unit column stride. If there
+    are fewer than `tile_rows` rows, the last is computed again in the place of those missing. Only the first `n_vectors`
+    vectors of a panel are used, and with `masked`, only the first `n_columns` columns are read from `start` and written to C.
     """
 
-    @native(_tile_twin(n_rows, masked))
-    def tile(typing_context, a, a_row, a_inner, b, n_inner, start, s_row, c, c_row, n_columns):
+    @native(_tile_twin())
+    def tile(typing_context, a, a_row, a_inner, b, n_inner, start, s_row, c, c_row, n_rows, n_columns):
         def build(context, builder, signature, args):
-            a, a_row, a_inner, panel, inner, start, s_row, c, c_row, columns = args
+            a, a_row, a_inner, panel, inner, start, s_row, c, c_row, rows, columns = args
             kind = context.get_data_type(signature.args[0].dtype)
             itemsize = signature.args[0].dtype.bitwidth // 8
             lanes = _VECTOR_BYTES // itemsize
@@ -107,8 +109,14 @@ def _make_tile(n_rows, masked):
             def constant(value):
                 return ir.Constant(integer, value)
 
+            final = builder.sub(rows, constant(1))
+
             def rows_of(base, stride):
-                return [builder.gep(base, [builder.mul(constant(r), stride)]) for r in range(n_rows)]
+                numbers = [
+                    builder.select(builder.icmp_signed("<", constant(r), final), constant(r), final)
+                    for r in range(tile_rows)
+                ]
+                return [builder.gep(base, [builder.mul(number, stride)]) for number in numbers]
 
             masks = []
             if masked:
@@ -121,7 +129,7 @@ def _make_tile(n_rows, masked):
                 splat = builder.shuffle_vector(
                     splat, ir.Constant(index_vector, ir.Undefined), ir.Constant(index_vector, [0] * lanes)
                 )
-                for part in range(_VECTORS_PER_PANEL):
+                for part in range(n_vectors):
                     lane = ir.Constant(index_vector, [part * lanes + i for i in range(lanes)])
                     masks.append(builder.icmp_signed("<", lane, splat))
                 suffix = f"v{lanes}f{itemsize * 8}.p0"
@@ -159,10 +167,10 @@ def _make_tile(n_rows, masked):
             fma = cgutils.get_or_insert_function(
                 builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{itemsize * 8}"
             )
-            a_rows, starts, rows = rows_of(a, a_row), rows_of(start, s_row), rows_of(c, c_row)
+            a_rows, starts, outs = rows_of(a, a_row), rows_of(start, s_row), rows_of(c, c_row)
             sums = {}
-            for r in range(n_rows):
-                for part in range(_VECTORS_PER_PANEL):
+            for r in range(tile_rows):
+                for part in range(n_vectors):
                     # A stack slot here, a register after LLVM's promotion of memory.
                     sums[r, part] = cgutils.alloca_once(builder, vector)
                     address = builder.gep(starts[r], [constant(part * lanes)])
@@ -171,10 +179,10 @@ def _make_tile(n_rows, masked):
                 b_start = builder.mul(loop.index, constant(_VECTORS_PER_PANEL * lanes))
                 b_vectors = [
                     load(builder.gep(panel, [builder.add(b_start, constant(part * lanes))]))
-                    for part in range(_VECTORS_PER_PANEL)
+                    for part in range(n_vectors)
                 ]
                 a_offset = builder.mul(loop.index, a_inner)
-                for r in range(n_rows):
+                for r in range(tile_rows):
                     value = builder.load(builder.gep(a_rows[r], [a_offset]))
                     splat = builder.insert_element(
                         ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
@@ -184,24 +192,23 @@ def _make_tile(n_rows, masked):
                         ir.Constant(vector, ir.Undefined),
                         ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
                     )
-                    for part in range(_VECTORS_PER_PANEL):
+                    for part in range(n_vectors):
                         slot = sums[r, part]
                         builder.store(builder.call(fma, [splat, b_vectors[part], builder.load(slot)]), slot)
-            for r in range(n_rows):
-                for part in range(_VECTORS_PER_PANEL):
-                    address = builder.gep(rows[r], [constant(part * lanes)])
+            for r in range(tile_rows):
+                for part in range(n_vectors):
+                    address = builder.gep(outs[r], [constant(part * lanes)])
                     store(builder.load(sums[r, part]), address, part if masked else None)
             return context.get_dummy_value()
 
         index = types.intp
-        return types.void(a, index, index, b, index, start, index, c, index, index), build
+        return types.void(a, index, index, b, index, start, index, c, index, index, index), build
 
     return tile
 
 
-_tile_6, _edge_6 = _make_tile(6, False), _make_tile(6, True)
-_tile_2, _edge_2 = _make_tile(2, False), _make_tile(2, True)
-_tile_1, _edge_1 = _make_tile(1, False), _make_tile(1, True)
+_tile, _edge, _half = _make_tile(TILE_ROWS, 2, False), _make_tile(TILE_ROWS, 2, True), _make_tile(TILE_ROWS, 1, True)
+_row_tile, _row_edge, _row_half = _make_tile(1, 2, False), _make_tile(1, 2, True), _make_tile(1, 1, True)
 
 
 @formula
@@ -295,37 +302,29 @@ def multiply(a, a_row, a_inner, panels, n_rows, n_inner, n_columns, start, s_row
             start, s_row = c, c_row
         for block in range(0, n_columns, block_columns):
             block_stop = min(n_columns, block + block_columns)
-            row = 0
-            while row < n_rows:
+            for row in range(0, n_rows, TILE_ROWS):
                 left = n_rows - row
                 source, step_row, step_inner = at(a, row * a_row + k * a_inner), a_row, a_inner
-                if left >= 6 and packs:
+                if left >= TILE_ROWS and packs:
                     # A column of the left factor is read for each k: neighbours in the pack, far apart in A.
                     for i in range(n_k):
-                        copy(at(source, i * a_inner), at(scratch, i * 6), 6)
-                    source, step_inner = scratch, 6
+                        copy(at(source, i * a_inner), at(scratch, i * TILE_ROWS), TILE_ROWS)
+                    source, step_inner = scratch, TILE_ROWS
                 for column in range(block, block_stop, width):
                     panel = at(panels, column * n_inner + k * width)
                     sums = at(start, row * s_row + column)
                     out = at(c, row * c_row + column)
                     n_c = n_columns - column
-                    if left >= 6:
+                    if left > 1:
                         if n_c >= width:
-                            _tile_6(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
+                            _tile(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
+                        elif n_c > width // 2:
+                            _edge(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
                         else:
-                            _edge_6(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
-                    elif left >= 2:
-                        if n_c >= width:
-                            _tile_2(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
-                        else:
-                            _edge_2(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
+                            _half(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
                     elif n_c >= width:
-                        _tile_1(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
+                        _row_tile(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
+                    elif n_c > width // 2:
+                        _row_edge(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
                     else:
-                        _edge_1(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, n_c)
-                if left >= 6:
-                    row += 6
-                elif left >= 2:
-                    row += 2
-                else:
-                    row += 1
+                        _row_half(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)

@@ -5,9 +5,11 @@ see the constants below. A thread pool with a region for each product would cost
 """
 
 import os
+import platform
 
 import llvmlite.ir as ir
 from numba import types
+from numba.core import cgutils
 
 from skbackprop._compile import formula, native
 
@@ -17,7 +19,13 @@ __all__ = ["ABORT", "NON_FINITE", "N_CONTROL", "aborted", "barrier"]
 ABORT, _ARRIVED, _ROUND, NON_FINITE = 0, 8, 16, 24
 N_CONTROL = 32
 
-_SPINS_BEFORE_YIELD = 2000
+_SPINS_BEFORE_YIELD = 1000
+
+#: LLVM's names and arguments of the processors' instruction for it.
+_PAUSES = {
+    **dict.fromkeys(("x86_64", "amd64"), ("llvm.x86.sse2.pause", ())),
+    **dict.fromkeys(("aarch64", "arm64"), ("llvm.aarch64.hint", (1,))),
+}
 
 
 def _pointer(context, builder, array_type, array, index):
@@ -74,6 +82,25 @@ def yield_core(typing_context):
     return types.void(), build
 
 
+def _pause_twin():
+    pass
+
+
+@native(_pause_twin)
+def pause(typing_context):
+    """Leave the core's resources to its other hardware thread for a moment."""
+
+    def build(context, builder, signature, args):
+        name, arguments = _PAUSES.get(platform.machine().lower(), (None, ()))
+        if name is not None:
+            arguments = [ir.Constant(ir.IntType(32), value) for value in arguments]
+            function_type = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
+            builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), arguments)
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
 @formula
 def aborted(control):
     """Whether the kernel has to return at once."""
@@ -96,6 +123,7 @@ def barrier(control, n_threads):
     spins = 0
     while read(control, _ROUND) == current:
         spins += 1
+        pause()
         if spins > _SPINS_BEFORE_YIELD:
             if aborted(control):
                 return
