@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 __all__ = ["minimize"]
 
@@ -67,14 +68,16 @@ def minimize(session, params, *, rows, max_iter, max_fun, alpha, tol, begin_iter
     if begin_iteration is not None:
         begin_iteration()
     try:
-        result = scipy.optimize.minimize(
-            loss_gradient,
-            accepted.copy(),
-            method="L-BFGS-B",
-            jac=True,
-            callback=after_iteration,
-            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
-        )
+        # SciPy's own products are small; BLAS's threads would keep spinning beside the kernels' and double the time.
+        with threadpool_limits(limits=1, user_api="blas"):
+            result = scipy.optimize.minimize(
+                loss_gradient,
+                accepted.copy(),
+                method="L-BFGS-B",
+                jac=True,
+                callback=after_iteration,
+                options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+            )
     except KeyboardInterrupt:
         warnings.warn(
             f"Training interrupted by user in iteration {n_done + 1}; the estimator keeps the weights it has.",

@@ -11,15 +11,17 @@ import llvmlite.ir as ir
 from numba import types
 from numba.core import cgutils
 
-from skbackprop._compile import formula, native
+from skbackprop._compile import JIT, formula, kernel, native
 
-__all__ = ["ABORT", "NON_FINITE", "N_CONTROL", "aborted", "barrier"]
+__all__ = ["ABORT", "NON_FINITE", "N_CONTROL", "aborted", "await_change", "barrier"]
 
 #: Entries of `control`, each on a cache line of its own.
 ABORT, _ARRIVED, _ROUND, NON_FINITE = 0, 8, 16, 24
 N_CONTROL = 32
 
 _SPINS_BEFORE_YIELD = 1000
+# How often a thread without work looks for some: about 0.1 ms.
+_LOOKS_BEFORE_SLEEP = 5000 if JIT else 1
 
 #: LLVM's names and arguments of the processors' instruction for it.
 _PAUSES = {
@@ -128,3 +130,20 @@ def barrier(control, n_threads):
             if aborted(control):
                 return
             yield_core()
+
+
+@kernel
+def await_change(array, index, seen):
+    """Wait a moment for ``array[index]`` to become another number than `seen`; it may not.
+
+    Parameters
+    ----------
+    array : ndarray of int64
+        Shared by threads.
+    index : int
+    seen : int
+    """
+    for _ in range(_LOOKS_BEFORE_SLEEP):
+        if read(array, index) != seen:
+            return
+        pause()

@@ -1,7 +1,8 @@
 """Threads for the kernels: how many, and how they are run.
 
 The kernels need no thread pool of Numba's (nor its threading layers with their restrictions): plain Python threads enter the same kernel,
-which releases the GIL. They live as long as one fit or one prediction, so nothing has to survive a fork.
+which releases the GIL. They live as long as one fit or one prediction, so nothing has to survive a fork. Between two calls
+they look out for the next one for a moment before they sleep: to wake a thread takes longer than a short epoch.
 """
 
 import multiprocessing
@@ -12,15 +13,17 @@ import threading
 import joblib
 import numpy as np
 
-from skbackprop.backends.cpu.sync import ABORT, N_CONTROL
+from skbackprop.backends.cpu.sync import ABORT, N_CONTROL, await_change
 
 __all__ = ["Team", "available_threads"]
 
 # Work below which one more thread costs more than it brings: two barriers and the caches' traffic between cores take a
 # few microseconds, in which a core does about this much arithmetic. Measured by benchmarks/threads.py.
 _FLOPS_PER_THREAD = 1_000_000
-# A call shorter than this need not be interruptible: it returns in well under 0.1 s.
+# A call shorter than this need not be interruptible: it returns in well under 0.1 s, also on one slow core.
 _FLOPS_INLINE = 500_000_000
+# Entries of an int64 array, each on a cache line: calls posted by the caller, and calls done by each helper.
+_POSTED, _DONE = 0, 8
 # How often the waiting thread looks for signals.
 _WAIT_SECONDS = 0.1
 
@@ -96,7 +99,8 @@ class Team:
     flops : float
         Arithmetic between two barriers.
     call_flops : float
-        Arithmetic of a whole call. A long one is left to another thread, so that this one sees Ctrl-C.
+        Arithmetic of a whole call. In a short one the calling thread takes part; a long one is left to helpers, so that
+        the caller sees Ctrl-C.
 
     Attributes
     ----------
@@ -117,17 +121,16 @@ class Team:
         with _budget:
             self.n_threads = max(1, min(self._wanted, limit - _in_use))
             _in_use += self.n_threads
-        self._threads = []
+        self._helpers = []
         self._done = queue.SimpleQueue()
+        n_helpers = self.n_threads - self._inline
+        self._signals = np.zeros(_DONE + 8 * n_helpers, dtype=np.int64)
         try:
-            if self.n_threads > 1 or not self._inline:
-                for index in range(self.n_threads):
-                    tasks = queue.SimpleQueue()
-                    thread = threading.Thread(
-                        target=self._work, args=(index, tasks), name=f"skbackprop-{index}", daemon=True
-                    )
-                    thread.start()
-                    self._threads.append((tasks, thread))
+            for index in range(n_helpers):
+                tasks = queue.SimpleQueue()
+                thread = threading.Thread(target=self._work, args=(index, tasks), name=f"skbackprop-{index}", daemon=True)
+                thread.start()
+                self._helpers.append((tasks, thread))
         except BaseException:
             self.__exit__()
             raise
@@ -136,22 +139,35 @@ class Team:
     def __exit__(self, *exception):
         global _in_use
         self.control[ABORT] = 1
-        for tasks, thread in self._threads:
-            tasks.put(None)
+        self._post(None)
+        for _, thread in self._helpers:
             thread.join()
         with _budget:
             _in_use -= self.n_threads
 
+    def _post(self, task):
+        for tasks, _ in self._helpers:
+            tasks.put(task)
+        self._signals[_POSTED] += 1
+
     def _work(self, index, tasks):
-        while (task := tasks.get()) is not None:
+        own = _DONE + 8 * index
+        n_done = 0
+        while True:
+            await_change(self._signals, _POSTED, n_done)
+            task = tasks.get()
+            if task is None:
+                return
             kernel, arguments = task
             error = None
             try:
-                kernel(index, self.n_threads, self.control, *arguments)
+                kernel(index + self._inline, self.n_threads, self.control, *arguments)
             except BaseException as caught:
                 self.control[ABORT] = 1
                 error = caught
             self._done.put(error)
+            n_done += 1
+            self._signals[own] = n_done
 
     def run(self, kernel, *arguments):
         """Run a kernel on every thread and wait for all.
@@ -169,15 +185,23 @@ class Team:
             On Ctrl-C, after the kernel was told to stop and has.
         """
         self.control[:] = 0
-        if not self._threads:
+        if not self._helpers:
             kernel(0, 1, self.control, *arguments)
             return
-        for tasks, _ in self._threads:
-            tasks.put((kernel, arguments))
-        errors = []
+        try:
+            self._post((kernel, arguments))
+            if self._inline:
+                kernel(0, self.n_threads, self.control, *arguments)
+        except BaseException:
+            self.control[ABORT] = 1
+            raise
         interrupt = None
-        while len(errors) < self.n_threads:
+        errors = []
+        while len(errors) < len(self._helpers):
             try:
+                if self._inline:
+                    own = _DONE + 8 * len(errors)
+                    await_change(self._signals, own, self._signals[_POSTED] - 1)
                 # Not without end: a signal that comes just before the wait begins is seen only after it.
                 errors.append(self._done.get(timeout=_WAIT_SECONDS))
             except queue.Empty:
