@@ -331,6 +331,32 @@ def test_early_stopping_names_a_class_that_is_too_rare():
         classifier(early_stopping=True).fit(X_IRIS, y)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_iter": 37},
+        {"tol": 0.1, "n_iter_no_change": 3},
+        {"solver": "sgd", "learning_rate": "invscaling", "max_iter": 20},
+        {"solver": "sgd", "learning_rate": "adaptive", "tol": 0.05, "n_iter_no_change": 2},
+        {"solver": "sgd", "activation": "identity", "learning_rate_init": 5.0, "max_iter": 50},
+    ],
+    ids=["max_iter", "converges", "invscaling", "adaptive", "diverges"],
+)
+def test_epochs_run_ahead_change_nothing(monkeypatch, settings):
+    outcomes = []
+    for most in (64, 1):
+        monkeypatch.setattr("skbackprop.backends.cpu._MAX_EPOCHS", most)
+        model = regressor(**settings)
+        try:
+            model.fit(X_REG, Y_REG)
+            error = None
+        except ValueError as caught:
+            error = str(caught)
+        outcomes.append((model.n_iter_, model.t_, error, model.loss_curve_, model.coefs_[0].tolist()))
+    np.testing.assert_equal(*outcomes)
+    assert (outcomes[0][2] is not None) == (settings.get("learning_rate_init") == 5.0)
+
+
 def test_divergence_keeps_the_last_finite_weights():
     model = regressor(solver="sgd", activation="identity", learning_rate_init=5.0, max_iter=50)
     with pytest.raises(ValueError, match=r"no longer finite in epoch (\d+)") as caught:

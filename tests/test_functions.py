@@ -62,7 +62,7 @@ def run_evaluate(code, z, y, n_outputs, delta, losses):
 @kernel
 def run_step(code, rate, step, settings, params, grads, slots, start, stop):
     rate = corrected_rate(code, rate, step, settings)
-    step_params(code, rate, settings, params, grads, slots, start, stop)
+    step_params(code, rate, settings, 0.0, 1.0, params, grads, slots, start, stop)
 
 
 ELEMENTARY = {

@@ -128,7 +128,7 @@ def train_bits(n_threads, dtype, is_sparse, batch_size, block_rows=None, monkeyp
     with cpu.Session(network, params.dtype, data, Y, weights, batch_size, 301, n_threads) as session:
         assert session._team.n_threads == n_threads
         for _ in range(3):
-            losses.append(session.run_epoch(rng.permutation(301), params, optimizer, 1e-3))
+            losses.extend(session.run_epochs(rng.permutation(301), [0.01], params, optimizer, 1e-3))
     return params, np.array(losses), cpu.predict(network, params, data, n_threads)
 
 
@@ -157,6 +157,30 @@ def test_same_bits_for_any_block_of_rows(monkeypatch):
         np.testing.assert_array_equal(ours, one)
 
 
+@pytest.mark.parametrize("batch_size", [1, 7, 23])
+def test_several_epochs_in_one_call(batch_size, rng):
+    network, start, _, Y, data = make_problem("poisson", "logistic", (6,), np.float64, rng)
+    orders = [rng.permutation(23) for _ in range(3)]
+    rates = [0.05, 0.02, 0.01]
+    together, one_by_one = start.copy(), start.copy()
+    with cpu.Session(network, start.dtype, data, Y, None, batch_size, 23, 1) as session:
+        optimizer = OptimizerState.start("adam", PARAMETERS, start)
+        losses = session.run_epochs(np.concatenate(orders), rates, together, optimizer, 0.1)
+        optimizer = OptimizerState.start("adam", PARAMETERS, start)
+        for order, rate, loss in zip(orders, rates, losses, strict=True):
+            assert session.run_epochs(order, [rate], one_by_one, optimizer, 0.1) == [loss]
+    np.testing.assert_array_equal(together, one_by_one)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.skipif(not JIT, reason="the promise is the compiled kernels'")
+def test_single_rows_have_the_same_bits_without_panels(monkeypatch, dtype):
+    unpacked = train_bits(1, dtype, False, 1)
+    monkeypatch.setattr(cpu, "_block_rows", lambda network, itemsize, n_rows: 2)
+    for ours, packed in zip(train_bits(1, dtype, False, 1), unpacked, strict=True):
+        np.testing.assert_array_equal(ours, packed)
+
+
 def test_batch_without_weight_is_skipped(rng):
     network, params, _, Y, data = make_problem("squared_error", "relu", (4,), np.float64, rng, n_rows=20)
     weights = np.ones(20)
@@ -164,10 +188,10 @@ def test_batch_without_weight_is_skipped(rng):
     optimizer = OptimizerState.start("sgd", PARAMETERS, params)
     with cpu.Session(network, params.dtype, data, Y, weights, 10, 20, 1) as session:
         before = params.copy()
-        assert session.run_epoch(np.arange(10), params, optimizer, 0.0) == 0.0
+        assert session.run_epochs(np.arange(10), [0.01], params, optimizer, 0.0) == 0.0
         np.testing.assert_array_equal(params, before)
         assert optimizer.n_steps == 0
-        assert session.run_epoch(np.arange(20), params, optimizer, 0.0) > 0.0
+        assert session.run_epochs(np.arange(20), [0.01], params, optimizer, 0.0) > 0.0
         assert optimizer.n_steps == 1
 
 
@@ -176,7 +200,7 @@ def test_non_finite_loss_stops_the_epoch(rng):
     params[:] = 1e200
     optimizer = OptimizerState.start("sgd", PARAMETERS, params)
     with cpu.Session(network, params.dtype, data, Y, None, 1, 40, 1) as session, np.errstate(all="ignore"):
-        assert np.isnan(session.run_epoch(np.arange(40), params, optimizer, 0.0))
+        assert np.isnan(session.run_epochs(np.arange(40), [0.01], params, optimizer, 0.0))
 
 
 def test_flat_vector_and_views(rng):

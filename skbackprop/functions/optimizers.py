@@ -91,19 +91,27 @@ def corrected_rate(code, rate, step, settings):
 
 
 @formula
-def step_params(code, rate, settings, params, grads, slots, start, stop):
+def _mean_gradient(total, weight, penalty, rows):
+    """Gradient of the penalised mean over the rows, from the sum over them."""
+    return (total + penalty * weight) / rows
+
+
+@formula
+def step_params(code, rate, settings, alpha, total_weight, params, grads, slots, start, stop):
     """Update a range of the parameters in one pass.
 
     Parameters
     ----------
     code : int
-        The optimizer.
+        The optimizer; `NONE` turns `grads` into the gradient of the penalised mean and leaves the parameters.
     rate : float
         Learning rate, from `corrected_rate`.
     settings : ndarray of shape (N_SETTINGS,), float64
         The optimizer's settings.
+    alpha, total_weight : float
+        The gradient is ``(grads + alpha * params) / total_weight``.
     params, grads : ndarray of shape (n_params,)
-        Parameters, updated in place, and their gradient.
+        Parameters, updated in place, and the sums of the rows' gradients.
     slots : ndarray of shape (n_slots, n_params)
         State, updated in place.
     start, stop : int
@@ -111,19 +119,25 @@ def step_params(code, rate, settings, params, grads, slots, start, stop):
     """
     kind = params.dtype.type
     eta = kind(rate)
-    if code == SGD:
+    penalty = kind(alpha)
+    total = kind(total_weight)
+    if code == NONE:
+        for position in range(start, stop):
+            i = natural(position)
+            grads[i] = _mean_gradient(grads[i], params[i], penalty, total)
+    elif code == SGD:
         momentum = kind(settings[0])
         velocity = slots[0]
         if settings[1] != 0.0:
             for position in range(start, stop):
                 i = natural(position)
-                change = eta * grads[i]
+                change = eta * _mean_gradient(grads[i], params[i], penalty, total)
                 velocity[i] = momentum * velocity[i] - change
                 params[i] += momentum * velocity[i] - change
         else:
             for position in range(start, stop):
                 i = natural(position)
-                velocity[i] = momentum * velocity[i] - eta * grads[i]
+                velocity[i] = momentum * velocity[i] - eta * _mean_gradient(grads[i], params[i], penalty, total)
                 params[i] += velocity[i]
     elif code == ADAM:
         beta_1 = kind(settings[0])
@@ -135,7 +149,7 @@ def step_params(code, rate, settings, params, grads, slots, start, stop):
         second = slots[1]
         for position in range(start, stop):
             i = natural(position)
-            g = grads[i]
+            g = _mean_gradient(grads[i], params[i], penalty, total)
             m = beta_1 * first[i] + rest_1 * g
             v = beta_2 * second[i] + rest_2 * (g * g)
             first[i] = m
@@ -143,5 +157,4 @@ def step_params(code, rate, settings, params, grads, slots, start, stop):
             params[i] -= eta * m / (np.sqrt(v) + epsilon)
     else:
         for position in range(start, stop):
-            i = natural(position)
-            params[i] = kind(np.nan)
+            params[natural(position)] = kind(np.nan)

@@ -77,8 +77,30 @@ class OptimizerState:
 
     def end_epoch(self, n_seen):
         """Set the next epoch's learning rate."""
-        after_epoch = SCHEDULES[self.schedule].after_epoch
-        self.learning_rate = after_epoch(self.learning_rate, self.initial_rate, n_seen, self.power_t)
+        self.learning_rate = self._after_epoch(self.learning_rate, n_seen)
+
+    def next_rates(self, n_epochs, n_seen, n_rows):
+        """Learning rates of the next epochs, unless training stops improving.
+
+        Parameters
+        ----------
+        n_epochs : int
+        n_seen : int
+            Rows trained on so far.
+        n_rows : int
+            Rows of an epoch.
+
+        Returns
+        -------
+        rates : list of float
+        """
+        rates = [self.learning_rate]
+        for epoch in range(1, n_epochs):
+            rates.append(self._after_epoch(rates[-1], n_seen + epoch * n_rows))
+        return rates
+
+    def _after_epoch(self, rate, n_seen):
+        return SCHEDULES[self.schedule].after_epoch(rate, self.initial_rate, n_seen, self.power_t)
 
     def reduce_rate(self):
         """Lower the rate because training no longer improves.

@@ -1,6 +1,7 @@
 """Training by stochastic gradient descent, epoch by epoch."""
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -18,6 +19,29 @@ _DIVERGED = (
     "at the start of it. Scale the data (for example with StandardScaler), or lower "
     "learning_rate_init={rate:g}."
 )
+
+
+@dataclass
+class _State:
+    """A copy of what an epoch changes."""
+
+    params: np.ndarray
+    slots: np.ndarray
+    n_steps: int
+
+    @classmethod
+    def of(cls, params, optimizer):
+        return cls(params.copy(), optimizer.slots.copy(), optimizer.n_steps)
+
+    def update(self, params, optimizer):
+        np.copyto(self.params, params)
+        np.copyto(self.slots, optimizer.slots)
+        self.n_steps = optimizer.n_steps
+
+    def restore(self, params, optimizer):
+        np.copyto(params, self.params)
+        np.copyto(optimizer.slots, self.slots)
+        optimizer.n_steps = self.n_steps
 
 
 def train(
@@ -80,22 +104,35 @@ def train(
     DivergenceError
         If the loss or a weight becomes non-finite, and no epoch before had a validation score.
     """
+    watched = verbose or score is not None or begin_epoch is not None or end_epoch is not None
+    n_ahead = 1 if watched else session.max_epochs
     order = rows.copy()
-    last_finite = params.copy()
+    orders = []
+    start = _State.of(params, optimizer)
+    n_done = 0
     try:
-        for _ in range(max_iter):
+        while n_done < max_iter:
             if begin_epoch is not None:
                 begin_epoch()
-            if shuffle:
-                # scikit-learn shuffles the shuffled order again: the draws must be the same.
-                permutation = np.arange(len(order))
-                random_state.shuffle(permutation)
-                order = order[permutation]
-            loss = session.run_epoch(order, params, optimizer, alpha)
-            finite = np.isfinite(loss) and np.isfinite(params).all()
-            if not finite:
-                params[:] = last_finite
-                progress.record(loss, len(order), np.nan, params, tol)
+            # Epochs after which training cannot stop yet may be run in one call, up to the first after which it can.
+            patience = n_iter_no_change - progress.no_improvement_count + 1
+            n_epochs = int(max(1, min(n_ahead, max_iter - n_done, patience)))
+            while len(orders) < n_epochs:
+                if shuffle:
+                    # scikit-learn shuffles the shuffled order again: the draws must be the same.
+                    permutation = np.arange(len(order))
+                    random_state.shuffle(permutation)
+                    order = order[permutation]
+                orders.append(order)
+            rates = optimizer.next_rates(n_epochs, progress.n_seen, len(order))
+            losses = session.run_epochs(np.concatenate(orders[:n_epochs]), rates, params, optimizer, alpha)
+            if not (np.isfinite(losses).all() and np.isfinite(params).all()):
+                start.restore(params, optimizer)
+                if n_epochs > 1:
+                    # Once more, one by one, to see in which it happens.
+                    n_ahead = 1
+                    continue
+                progress.record(losses[0], len(order), np.nan, params, tol)
                 message = _DIVERGED.format(epoch=progress.n_iter, rate=optimizer.initial_rate)
                 if progress.best_params is None:
                     raise DivergenceError(message)
@@ -103,13 +140,16 @@ def train(
                     f"{message} The weights of the best validation score are kept.", ConvergenceWarning, stacklevel=2
                 )
                 return True
-            np.copyto(last_finite, params)
-            progress.record(loss, len(order), score() if score is not None else None, params, tol)
-            if verbose:
-                print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
-                if score is not None:
-                    print(f"Validation score: {progress.validation_scores[-1]:f}")
-            optimizer.end_epoch(progress.n_seen)
+            start.update(params, optimizer)
+            del orders[:n_epochs]
+            n_done += n_epochs
+            for loss in losses.tolist():
+                progress.record(loss, len(order), score() if score is not None else None, params, tol)
+                if verbose:
+                    print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
+                    if score is not None:
+                        print(f"Validation score: {progress.validation_scores[-1]:f}")
+                optimizer.end_epoch(progress.n_seen)
             stopping = progress.no_improvement_count > n_iter_no_change
             if stopping:
                 stopping = not _reduce_rate(optimizer, progress, tol, n_iter_no_change, verbose)

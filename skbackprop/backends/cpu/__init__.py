@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from skbackprop.backends.cpu.epoch import OPTIMIZER_SETTINGS, STEP, predict_rows, train_batches
+from skbackprop.backends.cpu.epoch import OPTIMIZER_SETTINGS, SPARSE, STEP, UNPACKED, predict_rows, train_batches
 from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, packed_size
+from skbackprop.backends.cpu.layers import granule_rows
 from skbackprop.backends.cpu.sync import NON_FINITE
 from skbackprop.backends.cpu.threads import Team
 from skbackprop.backends.data import frozen
@@ -16,6 +17,10 @@ __all__ = ["Session", "predict"]
 _BLOCK_BYTES = 1 << 20
 _BLOCK_MIN_ROWS = 42 * TILE_ROWS
 
+# A call of several short epochs lasts some milliseconds.
+_CALL_FLOPS = 1e8
+_MAX_EPOCHS = 64
+
 
 def _block_rows(network, itemsize, n_rows):
     rows = max(_BLOCK_BYTES // (sum(network.layer_units) * itemsize), _BLOCK_MIN_ROWS)
@@ -23,17 +28,21 @@ def _block_rows(network, itemsize, n_rows):
 
 
 class _Plan:
-    """Offsets of what a network needs for a block of rows; see `layers.plan`'s columns."""
+    """Offsets of what a network needs for a block of rows; see `epoch` for the columns."""
 
     def __init__(self, network, dtype, block_rows, is_sparse, training):
         itemsize = np.dtype(dtype).itemsize
         n_layers = len(network.layout)
-        self.offsets = np.full((n_layers + 1, 4), -1, dtype=np.int64)
+        self.offsets = np.full((n_layers + 1, 4), UNPACKED, dtype=np.int64)
         self.n_units = self.n_forward = self.n_backward = self.n_deltas = 0
         for layer, n_units in enumerate(network.layer_units):
             self.offsets[layer, 0] = self.n_units
             if not (is_sparse and layer == 0):
                 self.n_units += n_units * block_rows
+        if is_sparse:
+            self.offsets[0, 1:] = SPARSE
+        if block_rows == 1:
+            return
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
             if not (is_sparse and layer == 0):
                 self.offsets[layer, 1] = self.n_forward
@@ -89,8 +98,10 @@ class Session:
         row_flops = 3.0 * _row_flops(network, rows.density)
         # About ten operations a parameter for the update.
         batch_flops = row_flops * batch_size + 10.0 * network.n_params
-        n_batches = -(-n_trained // self._batch_size)
-        self._team = Team(n_jobs, row_flops * self._block_rows / 2, batch_flops * n_batches)
+        epoch_flops = batch_flops * -(-n_trained // self._batch_size)
+        #: Epochs that one call should run at most: all of them together are short.
+        self.max_epochs = int(max(1, min(_MAX_EPOCHS, _CALL_FLOPS // epoch_flops)))
+        self._team = Team(n_jobs, row_flops * self._block_rows / 2, epoch_flops * self.max_epochs)
         self._grads = np.zeros(network.n_params, dtype=dtype)
         self._dtype = dtype
         self._plan = plan
@@ -98,7 +109,7 @@ class Session:
     def __enter__(self):
         plan, dtype, rows = self._plan, self._dtype, self._block_rows
         self._team.__enter__()
-        n_tiles = sum(-(-fan_in // TILE_ROWS) for fan_in in self._network.layout[:, 0])
+        n_granules = sum(-(-fan_in // granule_rows(fan_out)) for fan_in, fan_out in self._network.layout[:, :2])
         self._workspace = (
             np.zeros(plan.n_forward, dtype=dtype),
             np.zeros(plan.n_backward, dtype=dtype),
@@ -107,7 +118,7 @@ class Session:
             np.empty(plan.n_units, dtype=dtype),
             np.empty(rows * self._targets.shape[1], dtype=dtype),
             np.empty(rows, dtype=np.float64),
-            np.empty(n_tiles, dtype=np.float64),
+            np.empty(n_granules, dtype=np.float64),
             _scratches(self._team, self._network, dtype),
         )
         return self
@@ -115,13 +126,15 @@ class Session:
     def __exit__(self, *exception):
         self._team.__exit__(*exception)
 
-    def run_epoch(self, order, params, optimizer, alpha):
-        """Train on all batches of an epoch.
+    def run_epochs(self, order, rates, params, optimizer, alpha):
+        """Train on all batches of one or several epochs.
 
         Parameters
         ----------
-        order : ndarray of shape (n_trained,), int64
+        order : ndarray of shape (n_epochs * n_trained,), int64
             Rows in the order of training.
+        rates : sequence of n_epochs floats
+            Learning rate of each epoch.
         params : ndarray of shape (n_params,)
             Updated in place.
         optimizer : OptimizerState
@@ -131,14 +144,15 @@ class Session:
 
         Returns
         -------
-        loss : float
-            Mean over the rows; not finite as soon as that of a batch is not, after which no batch is run.
+        losses : ndarray of shape (n_epochs,)
+            Mean over the rows. As soon as that of a batch is not finite, no more batches are run, and the last number is
+            NaN.
         """
-        loss, finite, optimizer.n_steps = self._run(
-            order, self._batch_size, params, optimizer.code, optimizer.slots, optimizer.n_steps,
-            alpha, optimizer.learning_rate, optimizer.settings,
+        losses, optimizer.n_steps = self._run(
+            order, rates, self._batch_size, params, optimizer.code, optimizer.slots, optimizer.n_steps,
+            alpha, optimizer.settings,
         )  # fmt: skip
-        return loss / len(order) if finite else np.nan
+        return losses
 
     def loss_gradient(self, order, params, alpha):
         """Loss and gradient of all rows together.
@@ -146,7 +160,7 @@ class Session:
         Parameters
         ----------
         order, params, alpha
-            As for `run_epoch`; `params` is left as it is.
+            As for `run_epochs`; `params` is left as it is.
 
         Returns
         -------
@@ -155,24 +169,28 @@ class Session:
             The session's own array, overwritten by the next call.
         """
         slots = np.zeros((1, 0), dtype=self._dtype)
-        loss, _, _ = self._run(order, len(order), params, NONE, slots, 0, alpha, 0.0, ())
-        return loss / len(order), self._grads
+        losses, _ = self._run(order, (0.0,), len(order), params, NONE, slots, 0, alpha, ())
+        return losses[0], self._grads
 
-    def _run(self, order, batch_size, params, solver, slots, n_steps, alpha, rate, settings):
+    def _run(self, order, rates, batch_size, params, solver, slots, n_steps, alpha, settings):
         codes = np.array([self._network.loss_code, solver, n_steps, self._targets.shape[1]], dtype=np.int64)
         numbers = np.zeros(OPTIMIZER_SETTINGS + N_SETTINGS)
-        numbers[:OPTIMIZER_SETTINGS] = alpha, rate
+        numbers[0] = alpha
         numbers[OPTIMIZER_SETTINGS : OPTIMIZER_SETTINGS + len(settings)] = settings
-        result = np.zeros(1)
+        n_trained = len(order) // len(rates)
+        losses = np.zeros(len(rates))
         rows = self._rows
         self._team.run(
             train_batches,
             self._network.layout, self._plan.offsets, codes, numbers,
             rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, self._targets.reshape(-1), self._weights,
-            order, 0, len(order), batch_size, self._block_rows, params, self._grads, slots,
-            *self._workspace, result,
+            order, np.array(rates, dtype=np.float64), n_trained, batch_size, self._block_rows,
+            params, self._grads, slots, *self._workspace, losses,
         )  # fmt: skip
-        return result[0], self._team.control[NON_FINITE] == 0, int(codes[STEP])
+        losses /= n_trained
+        if self._team.control[NON_FINITE] != 0:
+            losses[-1] = np.nan
+        return losses, int(codes[STEP])
 
 
 def predict(network, params, rows, n_jobs):

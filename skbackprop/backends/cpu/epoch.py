@@ -12,18 +12,19 @@ from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, multiply, pack
 from skbackprop.backends.cpu.layers import (
     add_intercept_gradients,
     fill_zero,
-    finish_gradients,
+    granule,
     set_intercepts,
     share,
-    square_tiles,
+    square_granules,
 )
 from skbackprop.backends.cpu.memory import at, copy, prefetch
+from skbackprop.backends.cpu.single_row import backward_row, forward_row, gradient_row
 from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
 from skbackprop.backends.cpu.sync import NON_FINITE, aborted, add, barrier, read
 from skbackprop.functions.activations import activate, derive
 from skbackprop.functions.elementary import natural
 from skbackprop.functions.losses import evaluate, link
-from skbackprop.functions.optimizers import NONE, corrected_rate, step_params
+from skbackprop.functions.optimizers import corrected_rate, step_params
 from skbackprop.network import ACTIVATION, FAN_IN, FAN_OUT, INTERCEPTS, WEIGHTS
 
 __all__ = ["predict_rows", "train_batches"]
@@ -31,11 +32,12 @@ __all__ = ["predict_rows", "train_batches"]
 #: Entries of `codes`.
 LOSS, SOLVER, STEP, N_TARGETS = range(4)
 #: Entries of `settings`; the optimizer's own follow.
-ALPHA, RATE, OPTIMIZER_SETTINGS = range(3)
+ALPHA, OPTIMIZER_SETTINGS = range(2)
 #: Columns of a workspace's `plan`, one row for each layer of units: where the layer's units and deltas lie, and, for
-#: the weights that follow it, their panels for the forward and the backward product, and those of the deltas. A
-#: negative offset: not needed.
+#: the weights that follow it, their panels for the forward and the backward product, and those of the deltas.
 UNITS, FORWARD, BACKWARD, DELTAS = range(4)
+#: In the place of an offset: there are no panels, because the layer's input is sparse, or because a batch is a single row.
+SPARSE, UNPACKED = -1, -2
 
 # The kernels below call their helpers directly and not through functions of the phases: each level of calls is
 # optimised once more by LLVM, which doubled the time to compile.
@@ -93,8 +95,8 @@ def train_batches(
     Y,
     sample_weight,
     order,
-    begin,
-    end,
+    rates,
+    n_trained,
     batch_size,
     block_rows,
     params,
@@ -126,30 +128,32 @@ def train_batches(
     codes : ndarray of int64
         Loss, solver, the number of updates made before, which is brought up to date, and the number of targets a row.
     settings : ndarray of float64
-        alpha, learning rate, the optimizer's settings.
+        alpha, the optimizer's settings.
     X : ndarray of shape (n_rows * n_features,)
-        Dense data, row by row; ignored where ``plan[0, FORWARD] < 0``.
+        Dense data, row by row; ignored where ``plan[0, FORWARD] == SPARSE``.
     data, indices, indptr : ndarray
         Sparse data.
     Y : ndarray of shape (n_rows * n_targets,)
     sample_weight : ndarray of shape (n_rows,) or (0,)
         Empty: all ones.
-    order : ndarray of int64
+    order : ndarray of shape (n_epochs * n_trained,), int64
         Rows in the order of training.
-    begin, end : int
-        Range of `order` that this call trains on.
+    rates : ndarray of shape (n_epochs,), float64
+        Learning rate of each epoch.
+    n_trained : int
+        Rows of an epoch.
     batch_size, block_rows : int
         Rows of a batch, and those of its blocks that the workspace holds.
     params, grads : ndarray of shape (n_params,)
-        Parameters, updated in place unless the solver is `NONE`; gradient of the last batch.
+        Parameters, updated in place unless the solver is `NONE`; gradient of the last batch in that case.
     slots : ndarray of shape (n_slots, n_params)
         The optimizer's state, updated in place.
     forward_panels, backward_panels, delta_panels, units, deltas, targets, losses, squares : ndarray, flat
         Workspace.
     scratches : ndarray of shape (n_threads, SCRATCH_SIZE + n)
         Workspace of each thread, and as many zeros as the widest layer has units.
-    result : ndarray of shape (1,), float64
-        The sum over the batches of (mean loss times rows) is added.
+    result : ndarray of shape (n_epochs,), float64
+        The sum over an epoch's batches of (mean loss times rows) is added.
     """
     n_layers = layout.shape[0]
     n_outputs = layout[n_layers - 1, FAN_OUT]
@@ -158,23 +162,31 @@ def train_batches(
     zeros = at(scratches[thread], SCRATCH_SIZE)
     alpha = settings[ALPHA]
     step = codes[STEP]
+    n_batches = (n_trained + batch_size - 1) // batch_size
     zero, one = np.int64(0), np.int64(1)  # of the type that variables have: a literal would compile a callee again
-    granule = np.int64(TILE_ROWS)
-    # Panels of the weights are packed before the first batch, and after each update by the thread that made it.
-    for batch in range(begin - batch_size, end, batch_size):
-        packing_only = batch < begin
-        start = max(batch, begin)
-        rows = order[start : min(start + batch_size, end)]
+    tile_rows = np.int64(TILE_ROWS)
+    n_squares = zero
+    # What depends on the weights only (their panels, their squares) is computed before the first batch, and after each update
+    # by the thread that made it.
+    for number in range(-1, result.size * n_batches):
+        packing_only = number < 0
+        epoch = max(number, 0) // n_batches
+        start = epoch * n_trained + max(number, 0) % n_batches * batch_size
+        rows = order[start : min(start + batch_size, (epoch + 1) * n_trained)]
         total_weight = _total_weight(sample_weight, rows)
         if total_weight == 0.0 and not packing_only:
             continue
         loss = 0.0
+        penalty = 0.0
+        if thread == 0:
+            for position in range(n_squares):
+                penalty += squares[position]
         for block in range(0, 0 if packing_only else rows.size, block_rows):
             block_stop = min(block + block_rows, rows.size)
             members = rows[block:block_stop]
             n_rows = block_stop - block
-            first, last = share(n_rows, granule, thread, n_threads)
-            if plan[0, FORWARD] >= 0:
+            first, last = share(n_rows, tile_rows, thread, n_threads)
+            if plan[0, FORWARD] != SPARSE:
                 _gather(X, layout[0, FAN_IN], members, first, last, units, plan[0, UNITS])
             for layer in range(n_layers):
                 fan_in = layout[layer, FAN_IN]
@@ -186,6 +198,12 @@ def train_batches(
                         last - first, fan_in, fan_out,
                         at(params, layout[layer, INTERCEPTS]), zero, at(units, low), fan_out, scratch,
                     )  # fmt: skip
+                elif plan[layer, FORWARD] == UNPACKED:
+                    if last > first:
+                        forward_row(
+                            units, plan[layer, UNITS], params, layout[layer, WEIGHTS], layout[layer, INTERCEPTS], low,
+                            fan_in, fan_out,
+                        )  # fmt: skip
                 else:
                     set_intercepts(params, layout[layer, INTERCEPTS], units, low, last - first, fan_out)
                     forward_rows(
@@ -213,11 +231,16 @@ def train_batches(
                 if layer > 0:
                     low = plan[layer, UNITS] + first * fan_in
                     high = plan[layer, UNITS] + last * fan_in
-                    multiply(
-                        at(deltas, plan[layer + 1, UNITS] + first * fan_out), fan_out, one,
-                        at(backward_panels, plan[layer, BACKWARD]), last - first, fan_out, fan_in,
-                        zeros, zero, at(deltas, low), fan_in, scratch,
-                    )  # fmt: skip
+                    if plan[layer, BACKWARD] >= 0:
+                        multiply(
+                            at(deltas, plan[layer + 1, UNITS] + first * fan_out), fan_out, one,
+                            at(backward_panels, plan[layer, BACKWARD]), last - first, fan_out, fan_in,
+                            zeros, zero, at(deltas, low), fan_in, scratch,
+                        )  # fmt: skip
+                    elif last > first:
+                        backward_row(
+                            deltas, plan[layer + 1, UNITS], params, layout[layer, WEIGHTS], low, fan_in, fan_out
+                        )
                     derive(layout[layer - 1, ACTIVATION], units[low:high], deltas[low:high])
                 if plan[layer, DELTAS] >= 0:
                     source = plan[layer + 1, UNITS]
@@ -228,7 +251,7 @@ def train_batches(
             for layer in range(n_layers):
                 fan_in = layout[layer, FAN_IN]
                 fan_out = layout[layer, FAN_OUT]
-                first, last = share(fan_in, granule, thread, n_threads)
+                first, last = share(fan_in, granule(fan_out), thread, n_threads)
                 low = layout[layer, WEIGHTS] + first * fan_out
                 if plan[layer, DELTAS] >= 0:
                     # The first block's product is added to zero, the others' to what there is.
@@ -237,6 +260,11 @@ def train_batches(
                     multiply(
                         at(units, plan[layer, UNITS] + first), one, fan_in, at(delta_panels, plan[layer, DELTAS]),
                         last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
+                    )  # fmt: skip
+                elif plan[layer, DELTAS] == UNPACKED:
+                    gradient_row(
+                        units, plan[layer, UNITS], deltas, plan[layer + 1, UNITS], first, last,
+                        grads, layout[layer, WEIGHTS], fan_out,
                     )  # fmt: skip
                 else:
                     if block == 0:
@@ -260,29 +288,29 @@ def train_batches(
                     return
         if not packing_only:
             step += 1
-        rate = corrected_rate(codes[SOLVER], settings[RATE], step, settings[OPTIMIZER_SETTINGS:])
+        rate = corrected_rate(codes[SOLVER], rates[epoch], step, settings[OPTIMIZER_SETTINGS:])
         n_squares = zero
         for layer in range(n_layers):
             fan_in = layout[layer, FAN_IN]
             fan_out = layout[layer, FAN_OUT]
-            first, last = share(fan_in, granule, thread, n_threads)
+            step_rows = granule(fan_out)
+            first, last = share(fan_in, step_rows, thread, n_threads)
+            if not packing_only:
+                # First the weights, then the intercepts, which have no penalty.
+                for part in range(2):
+                    low = layout[layer, WEIGHTS] + first * fan_out
+                    high = layout[layer, WEIGHTS] + last * fan_out
+                    if part == 1:
+                        low, high = share(fan_out, one, thread, n_threads)
+                        low += layout[layer, INTERCEPTS]
+                        high += layout[layer, INTERCEPTS]
+                    step_params(
+                        codes[SOLVER], rate, settings[OPTIMIZER_SETTINGS:], alpha * (1 - part), total_weight,
+                        params, grads, slots, low, high,
+                    )  # fmt: skip
             if alpha != 0.0:
-                square_tiles(params, layout[layer, WEIGHTS], fan_out, first, last, squares, n_squares)
-                n_squares += (fan_in + granule - 1) // granule
-            # First the weights, then the intercepts, which have no penalty.
-            for part in range(2):
-                low = layout[layer, WEIGHTS] + first * fan_out
-                high = layout[layer, WEIGHTS] + last * fan_out
-                penalty = alpha
-                if part == 1:
-                    low, high = share(fan_out, one, thread, n_threads)
-                    low += layout[layer, INTERCEPTS]
-                    high += layout[layer, INTERCEPTS]
-                    penalty = 0.0
-                if not packing_only:
-                    finish_gradients(params, grads, low, high, penalty, total_weight)
-                    if codes[SOLVER] != NONE:
-                        step_params(codes[SOLVER], rate, settings[OPTIMIZER_SETTINGS:], params, grads, slots, low, high)
+                square_granules(params, layout[layer, WEIGHTS], fan_out, first, last, step_rows, squares, n_squares)
+                n_squares += (fan_in + step_rows - 1) // step_rows
             if plan[layer, FORWARD] >= 0:
                 pack(params, layout[layer, WEIGHTS], first, last, fan_in, fan_out, forward_panels, plan[layer, FORWARD])
             if plan[layer, BACKWARD] >= 0:
@@ -293,11 +321,8 @@ def train_batches(
         if aborted(control):
             return
         if thread == 0 and not packing_only:
-            penalty = 0.0
-            for tile in range(n_squares):
-                penalty += squares[tile]
             loss = (loss + 0.5 * alpha * penalty) / total_weight
-            result[0] += loss * rows.size
+            result[epoch] += loss * rows.size
             if not np.isfinite(loss):
                 # Read by the other threads after the next barrier, which they cannot pass before.
                 add(control, NON_FINITE, one)
@@ -362,7 +387,7 @@ def predict_rows(
             return
         n_rows = min(block_rows, last - start)
         members = rows[start : start + n_rows]
-        if plan[0, FORWARD] >= 0:
+        if plan[0, FORWARD] != SPARSE:
             _gather(X, layout[0, FAN_IN], members, zero, n_rows, own, plan[0, UNITS])
         for layer in range(n_layers):
             fan_in = layout[layer, FAN_IN]
@@ -374,6 +399,17 @@ def predict_rows(
                     n_rows, fan_in, fan_out,
                     at(params, layout[layer, INTERCEPTS]), zero, at(own, low), fan_out, scratch,
                 )  # fmt: skip
+            elif plan[layer, FORWARD] == UNPACKED:
+                forward_row(
+                    own,
+                    plan[layer, UNITS],
+                    params,
+                    layout[layer, WEIGHTS],
+                    layout[layer, INTERCEPTS],
+                    low,
+                    fan_in,
+                    fan_out,
+                )
             else:
                 set_intercepts(params, layout[layer, INTERCEPTS], own, low, n_rows, fan_out)
                 forward_rows(

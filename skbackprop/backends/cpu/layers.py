@@ -12,13 +12,24 @@ from skbackprop.functions.elementary import natural
 __all__ = [
     "add_intercept_gradients",
     "fill_zero",
-    "finish_gradients",
+    "granule",
+    "granule_rows",
     "set_intercepts",
     "share",
-    "square_tiles",
+    "square_granules",
 ]
 
 _LANES = 16
+# Weights that are dealt to a thread, and whose squares are summed, together; a narrow layer has few in a tile's rows.
+_GRANULE_SIZE = 512
+
+
+def granule_rows(fan_out):
+    """Rows of a layer's weights that are dealt together: whole tiles."""
+    return TILE_ROWS * max(1, _GRANULE_SIZE // (TILE_ROWS * fan_out))
+
+
+granule = formula(granule_rows)
 
 
 @formula
@@ -60,20 +71,6 @@ def add_intercept_gradients(deltas, source, n_rows, fan_out, first, last, grads,
             grads[natural(target + j)] += deltas[natural(start + j)]
 
 
-@formula
-def finish_gradients(params, grads, start, stop, alpha, total_weight):
-    """Turn a range of sums over rows into the gradient of the penalised mean, in place.
-
-    ``grads = (grads + alpha * params) / total_weight``
-    """
-    kind = params.dtype.type
-    total = kind(total_weight)
-    penalty = kind(alpha)
-    for position in range(start, stop):
-        i = natural(position)
-        grads[i] = (grads[i] + penalty * params[i]) / total
-
-
 def _sum_squares_twin(x, start, stop):
     lanes = np.zeros(_LANES)
     for i in range(start, stop, _LANES):
@@ -111,8 +108,8 @@ def _sum_squares(typing_context, x, start, stop):
 
 
 @formula
-def square_tiles(params, weights, fan_out, first, last, squares, s_start):
-    """Sums of the squares of a range of a layer's weights, one for each `TILE_ROWS` rows of them.
+def square_granules(params, weights, fan_out, first, last, step, squares, s_start):
+    """Sums of the squares of a range of a layer's weights, one for each granule of their rows.
 
     Parameters
     ----------
@@ -120,16 +117,18 @@ def square_tiles(params, weights, fan_out, first, last, squares, s_start):
         Holds the layer's weights from `weights` on.
     weights, fan_out : int
     first, last : int
-        Range of the weights' rows; `first` is a multiple of `TILE_ROWS`.
+        Range of the weights' rows; `first` is a multiple of `step`.
+    step : int
+        Rows of a granule.
     squares : ndarray, flat, float64
-        Written from ``s_start + first // TILE_ROWS`` on.
+        Written from ``s_start + first // step`` on.
     s_start : int
     """
-    for row in range(first, last, TILE_ROWS):
-        start = natural(weights + row * fan_out)
-        stop = natural(weights + min(row + TILE_ROWS, last) * fan_out)
+    for row in range(first, last, step):
+        start = weights + row * fan_out
+        stop = weights + min(row + step, last) * fan_out
         whole = start + (stop - start) // _LANES * _LANES
         total = _sum_squares(params, start, whole)
         for i in range(whole, stop):
-            total += params[i] * params[i]
-        squares[s_start + row // TILE_ROWS] = total
+            total += params[natural(i)] * params[natural(i)]
+        squares[natural(s_start + row // step)] = total

@@ -128,7 +128,9 @@ class Team:
         try:
             for index in range(n_helpers):
                 tasks = queue.SimpleQueue()
-                thread = threading.Thread(target=self._work, args=(index, tasks), name=f"skbackprop-{index}", daemon=True)
+                thread = threading.Thread(
+                    target=self._work, args=(index, tasks), name=f"skbackprop-{index}", daemon=True
+                )
                 thread.start()
                 self._helpers.append((tasks, thread))
         except BaseException:
