@@ -41,9 +41,9 @@ class _Plan:
                 self.n_units += n_units * block_rows
         if is_sparse:
             self.offsets[0, 1:] = SPARSE
-        if block_rows == 1:
-            return
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
+            if block_rows == 1 or fan_out == 1:
+                continue
             if not (is_sparse and layer == 0):
                 self.offsets[layer, 1] = self.n_forward
                 self.n_forward += packed_size(fan_in, fan_out, itemsize)

@@ -18,9 +18,9 @@ from skbackprop.backends.cpu.layers import (
     square_granules,
 )
 from skbackprop.backends.cpu.memory import at, copy, prefetch
-from skbackprop.backends.cpu.single_row import backward_row, forward_row, gradient_row
 from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
 from skbackprop.backends.cpu.sync import NON_FINITE, aborted, add, barrier, read
+from skbackprop.backends.cpu.unpacked import backward_unpacked, forward_unpacked, gradient_unpacked
 from skbackprop.functions.activations import activate, derive
 from skbackprop.functions.elementary import natural
 from skbackprop.functions.losses import evaluate, link
@@ -36,7 +36,8 @@ ALPHA, OPTIMIZER_SETTINGS = range(2)
 #: Columns of a workspace's `plan`, one row for each layer of units: where the layer's units and deltas lie, and, for
 #: the weights that follow it, their panels for the forward and the backward product, and those of the deltas.
 UNITS, FORWARD, BACKWARD, DELTAS = range(4)
-#: In the place of an offset: there are no panels, because the layer's input is sparse, or because a batch is a single row.
+#: In the place of an offset: there are no panels, because the layer's input is sparse, or because the layer has one unit or a
+#: batch one row.
 SPARSE, UNPACKED = -1, -2
 
 # The kernels below call their helpers directly and not through functions of the phases: each level of calls is
@@ -199,11 +200,10 @@ def train_batches(
                         at(params, layout[layer, INTERCEPTS]), zero, at(units, low), fan_out, scratch,
                     )  # fmt: skip
                 elif plan[layer, FORWARD] == UNPACKED:
-                    if last > first:
-                        forward_row(
-                            units, plan[layer, UNITS], params, layout[layer, WEIGHTS], layout[layer, INTERCEPTS], low,
-                            fan_in, fan_out,
-                        )  # fmt: skip
+                    forward_unpacked(
+                        units, plan[layer, UNITS], first, last, params, layout[layer, WEIGHTS], layout[layer, INTERCEPTS],
+                        plan[layer + 1, UNITS], fan_in, fan_out,
+                    )  # fmt: skip
                 else:
                     set_intercepts(params, layout[layer, INTERCEPTS], units, low, last - first, fan_out)
                     forward_rows(
@@ -237,10 +237,11 @@ def train_batches(
                             at(backward_panels, plan[layer, BACKWARD]), last - first, fan_out, fan_in,
                             zeros, zero, at(deltas, low), fan_in, scratch,
                         )  # fmt: skip
-                    elif last > first:
-                        backward_row(
-                            deltas, plan[layer + 1, UNITS], params, layout[layer, WEIGHTS], low, fan_in, fan_out
-                        )
+                    else:
+                        backward_unpacked(
+                            deltas, plan[layer + 1, UNITS], first, last, params, layout[layer, WEIGHTS],
+                            plan[layer, UNITS], fan_in, fan_out,
+                        )  # fmt: skip
                     derive(layout[layer - 1, ACTIVATION], units[low:high], deltas[low:high])
                 if plan[layer, DELTAS] >= 0:
                     source = plan[layer + 1, UNITS]
@@ -261,18 +262,19 @@ def train_batches(
                         at(units, plan[layer, UNITS] + first), one, fan_in, at(delta_panels, plan[layer, DELTAS]),
                         last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
                     )  # fmt: skip
-                elif plan[layer, DELTAS] == UNPACKED:
-                    gradient_row(
-                        units, plan[layer, UNITS], deltas, plan[layer + 1, UNITS], first, last,
-                        grads, layout[layer, WEIGHTS], fan_out,
-                    )  # fmt: skip
                 else:
                     if block == 0:
                         fill_zero(grads, low, layout[layer, WEIGHTS] + last * fan_out)
-                    add_gradient_rows(
-                        data, indices, indptr, members, deltas, plan[1, UNITS], first, last,
-                        grads, layout[0, WEIGHTS], fan_out,
-                    )  # fmt: skip
+                    if plan[layer, DELTAS] == UNPACKED:
+                        gradient_unpacked(
+                            units, plan[layer, UNITS], deltas, plan[layer + 1, UNITS], n_rows, fan_in, fan_out,
+                            first, last, grads, layout[layer, WEIGHTS],
+                        )  # fmt: skip
+                    else:
+                        add_gradient_rows(
+                            data, indices, indptr, members, deltas, plan[1, UNITS], first, last,
+                            grads, layout[0, WEIGHTS], fan_out,
+                        )  # fmt: skip
                 first, last = share(fan_out, one, thread, n_threads)
                 if block == 0:
                     fill_zero(grads, layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last)
@@ -400,16 +402,10 @@ def predict_rows(
                     at(params, layout[layer, INTERCEPTS]), zero, at(own, low), fan_out, scratch,
                 )  # fmt: skip
             elif plan[layer, FORWARD] == UNPACKED:
-                forward_row(
-                    own,
-                    plan[layer, UNITS],
-                    params,
-                    layout[layer, WEIGHTS],
-                    layout[layer, INTERCEPTS],
-                    low,
-                    fan_in,
-                    fan_out,
-                )
+                forward_unpacked(
+                    own, plan[layer, UNITS], zero, n_rows, params, layout[layer, WEIGHTS], layout[layer, INTERCEPTS], low,
+                    fan_in, fan_out,
+                )  # fmt: skip
             else:
                 set_intercepts(params, layout[layer, INTERCEPTS], own, low, n_rows, fan_out)
                 forward_rows(

@@ -88,6 +88,103 @@ def _tile_twin():
     return tile
 
 
+def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
+    """The body of a micro-kernel, see `_make_tile`."""
+    a, a_row, a_inner, panel, inner, start, s_row, c, c_row, rows, columns = builder.function.args
+    lanes = _VECTOR_BYTES // itemsize
+    vector = ir.VectorType(kind, lanes)
+    integer = inner.type
+
+    def constant(value):
+        return ir.Constant(integer, value)
+
+    final = builder.sub(rows, constant(1))
+
+    def rows_of(base, stride):
+        numbers = [
+            builder.select(builder.icmp_signed("<", constant(r), final), constant(r), final) for r in range(tile_rows)
+        ]
+        return [builder.gep(base, [builder.mul(number, stride)]) for number in numbers]
+
+    masks = []
+    if masked:
+        bool_vector = ir.VectorType(ir.IntType(1), lanes)
+        index_vector = ir.VectorType(ir.IntType(32), lanes)
+        left = builder.trunc(columns, ir.IntType(32))
+        splat = builder.insert_element(ir.Constant(index_vector, ir.Undefined), left, ir.Constant(ir.IntType(32), 0))
+        splat = builder.shuffle_vector(
+            splat, ir.Constant(index_vector, ir.Undefined), ir.Constant(index_vector, [0] * lanes)
+        )
+        for part in range(n_vectors):
+            lane = ir.Constant(index_vector, [part * lanes + i for i in range(lanes)])
+            masks.append(builder.icmp_signed("<", lane, splat))
+        suffix = f"v{lanes}f{itemsize * 8}.p0"
+        pointer = ir.IntType(8).as_pointer()
+        int32 = ir.IntType(32)
+        load_masked = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(vector, [pointer, int32, bool_vector, vector]),
+            f"llvm.masked.load.{suffix}",
+        )
+        store_masked = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [vector, pointer, int32, bool_vector]),
+            f"llvm.masked.store.{suffix}",
+        )
+
+    def load(address, part=None):
+        if part is not None:
+            plain = builder.bitcast(address, ir.IntType(8).as_pointer())
+            align = ir.Constant(ir.IntType(32), itemsize)
+            zeros = ir.Constant(vector, [0.0] * lanes)
+            return builder.call(load_masked, [plain, align, masks[part], zeros])
+        result = builder.load(builder.bitcast(address, vector.as_pointer()))
+        result.align = itemsize
+        return result
+
+    def store(value, address, part=None):
+        if part is not None:
+            plain = builder.bitcast(address, ir.IntType(8).as_pointer())
+            align = ir.Constant(ir.IntType(32), itemsize)
+            builder.call(store_masked, [value, plain, align, masks[part]])
+            return
+        builder.store(value, builder.bitcast(address, vector.as_pointer())).align = itemsize
+
+    fma = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{itemsize * 8}"
+    )
+    a_rows, starts, outs = rows_of(a, a_row), rows_of(start, s_row), rows_of(c, c_row)
+    sums = {}
+    for r in range(tile_rows):
+        for part in range(n_vectors):
+            # A stack slot here, a register after LLVM's promotion of memory.
+            sums[r, part] = cgutils.alloca_once(builder, vector)
+            address = builder.gep(starts[r], [constant(part * lanes)])
+            builder.store(load(address, part if masked else None), sums[r, part])
+    with cgutils.for_range(builder, inner, intp=integer) as loop:
+        b_start = builder.mul(loop.index, constant(_VECTORS_PER_PANEL * lanes))
+        b_vectors = [
+            load(builder.gep(panel, [builder.add(b_start, constant(part * lanes))])) for part in range(n_vectors)
+        ]
+        a_offset = builder.mul(loop.index, a_inner)
+        for r in range(tile_rows):
+            value = builder.load(builder.gep(a_rows[r], [a_offset]))
+            splat = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+            splat = builder.shuffle_vector(
+                splat,
+                ir.Constant(vector, ir.Undefined),
+                ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
+            )
+            for part in range(n_vectors):
+                slot = sums[r, part]
+                builder.store(builder.call(fma, [splat, b_vectors[part], builder.load(slot)]), slot)
+    for r in range(tile_rows):
+        for part in range(n_vectors):
+            address = builder.gep(outs[r], [constant(part * lanes)])
+            store(builder.load(sums[r, part]), address, part if masked else None)
+    builder.ret_void()
+
+
 def _make_tile(tile_rows, n_vectors, masked):
     """A micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for up to `tile_rows` rows and one panel.
 
@@ -99,106 +196,19 @@ def _make_tile(tile_rows, n_vectors, masked):
     @native(_tile_twin())
     def tile(typing_context, a, a_row, a_inner, b, n_inner, start, s_row, c, c_row, n_rows, n_columns):
         def build(context, builder, signature, args):
-            a, a_row, a_inner, panel, inner, start, s_row, c, c_row, rows, columns = args
-            kind = context.get_data_type(signature.args[0].dtype)
             itemsize = signature.args[0].dtype.bitwidth // 8
-            lanes = _VECTOR_BYTES // itemsize
-            vector = ir.VectorType(kind, lanes)
-            integer = inner.type
-
-            def constant(value):
-                return ir.Constant(integer, value)
-
-            final = builder.sub(rows, constant(1))
-
-            def rows_of(base, stride):
-                numbers = [
-                    builder.select(builder.icmp_signed("<", constant(r), final), constant(r), final)
-                    for r in range(tile_rows)
-                ]
-                return [builder.gep(base, [builder.mul(number, stride)]) for number in numbers]
-
-            masks = []
-            if masked:
-                bool_vector = ir.VectorType(ir.IntType(1), lanes)
-                index_vector = ir.VectorType(ir.IntType(32), lanes)
-                left = builder.trunc(columns, ir.IntType(32))
-                splat = builder.insert_element(
-                    ir.Constant(index_vector, ir.Undefined), left, ir.Constant(ir.IntType(32), 0)
-                )
-                splat = builder.shuffle_vector(
-                    splat, ir.Constant(index_vector, ir.Undefined), ir.Constant(index_vector, [0] * lanes)
-                )
-                for part in range(n_vectors):
-                    lane = ir.Constant(index_vector, [part * lanes + i for i in range(lanes)])
-                    masks.append(builder.icmp_signed("<", lane, splat))
-                suffix = f"v{lanes}f{itemsize * 8}.p0"
-                pointer = ir.IntType(8).as_pointer()
-                int32 = ir.IntType(32)
-                load_masked = cgutils.get_or_insert_function(
-                    builder.module,
-                    ir.FunctionType(vector, [pointer, int32, bool_vector, vector]),
-                    f"llvm.masked.load.{suffix}",
-                )
-                store_masked = cgutils.get_or_insert_function(
-                    builder.module,
-                    ir.FunctionType(ir.VoidType(), [vector, pointer, int32, bool_vector]),
-                    f"llvm.masked.store.{suffix}",
-                )
-
-            def load(address, part=None):
-                if part is not None:
-                    plain = builder.bitcast(address, ir.IntType(8).as_pointer())
-                    align = ir.Constant(ir.IntType(32), itemsize)
-                    zeros = ir.Constant(vector, [0.0] * lanes)
-                    return builder.call(load_masked, [plain, align, masks[part], zeros])
-                result = builder.load(builder.bitcast(address, vector.as_pointer()))
-                result.align = itemsize
-                return result
-
-            def store(value, address, part=None):
-                if part is not None:
-                    plain = builder.bitcast(address, ir.IntType(8).as_pointer())
-                    align = ir.Constant(ir.IntType(32), itemsize)
-                    builder.call(store_masked, [value, plain, align, masks[part]])
-                    return
-                builder.store(value, builder.bitcast(address, vector.as_pointer())).align = itemsize
-
-            fma = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{itemsize * 8}"
-            )
-            a_rows, starts, outs = rows_of(a, a_row), rows_of(start, s_row), rows_of(c, c_row)
-            sums = {}
-            for r in range(tile_rows):
-                for part in range(n_vectors):
-                    # A stack slot here, a register after LLVM's promotion of memory.
-                    sums[r, part] = cgutils.alloca_once(builder, vector)
-                    address = builder.gep(starts[r], [constant(part * lanes)])
-                    builder.store(load(address, part if masked else None), sums[r, part])
-            with cgutils.for_range(builder, inner, intp=integer) as loop:
-                b_start = builder.mul(loop.index, constant(_VECTORS_PER_PANEL * lanes))
-                b_vectors = [
-                    load(builder.gep(panel, [builder.add(b_start, constant(part * lanes))]))
-                    for part in range(n_vectors)
-                ]
-                a_offset = builder.mul(loop.index, a_inner)
-                for r in range(tile_rows):
-                    value = builder.load(builder.gep(a_rows[r], [a_offset]))
-                    splat = builder.insert_element(
-                        ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
-                    )
-                    splat = builder.shuffle_vector(
-                        splat,
-                        ir.Constant(vector, ir.Undefined),
-                        ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
-                    )
-                    for part in range(n_vectors):
-                        slot = sums[r, part]
-                        builder.store(builder.call(fma, [splat, b_vectors[part], builder.load(slot)]), slot)
-            for r in range(tile_rows):
-                for part in range(n_vectors):
-                    address = builder.gep(outs[r], [constant(part * lanes)])
-                    store(builder.load(sums[r, part]), address, part if masked else None)
+            name = f"skbackprop.tile.{tile_rows}.{n_vectors}.{masked}.{itemsize}"
+            function = builder.module.globals.get(name)
+            if function is None:
+                # A function of its own, so that its pointers stay in registers, whatever the caller needs them for.
+                function_type = ir.FunctionType(ir.VoidType(), [value.type for value in args])
+                function = ir.Function(builder.module, function_type, name)
+                function.linkage = "internal"
+                function.attributes.add("noinline")
+                body = ir.IRBuilder(function.append_basic_block())
+                kind = context.get_data_type(signature.args[0].dtype)
+                _build_tile(body, kind, itemsize, tile_rows, n_vectors, masked)
+            builder.call(function, args)
             return context.get_dummy_value()
 
         index = types.intp

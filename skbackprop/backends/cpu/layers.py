@@ -1,12 +1,8 @@
 """What is done to a layer besides products and activations, for the part that belongs to one thread."""
 
-import llvmlite.ir as ir
-import numpy as np
-from numba import types
-from numba.core import cgutils
-
-from skbackprop._compile import formula, native
+from skbackprop._compile import formula
 from skbackprop.backends.cpu.gemm import TILE_ROWS
+from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
 
 __all__ = [
@@ -19,7 +15,6 @@ __all__ = [
     "square_granules",
 ]
 
-_LANES = 16
 # Weights that are dealt to a thread, and whose squares are summed, together; a narrow layer has few in a tile's rows.
 _GRANULE_SIZE = 512
 
@@ -71,42 +66,6 @@ def add_intercept_gradients(deltas, source, n_rows, fan_out, first, last, grads,
             grads[natural(target + j)] += deltas[natural(start + j)]
 
 
-def _sum_squares_twin(x, start, stop):
-    lanes = np.zeros(_LANES)
-    for i in range(start, stop, _LANES):
-        lanes += np.square(x[i : i + _LANES], dtype=np.float64)
-    return lanes.sum()
-
-
-@native(_sum_squares_twin)
-def _sum_squares(typing_context, x, start, stop):
-    """Sum of the squares of ``x[start:stop]``, whose length is a multiple of `_LANES`.
-
-    The sums of `_LANES` interleaved parts are added in order, whatever vectors the processor has.
-    """
-
-    def build(context, builder, signature, args):
-        kind = context.get_data_type(signature.args[0].dtype)
-        vector = ir.VectorType(kind, _LANES)
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        name = f"llvm.fma.v{_LANES}f{signature.args[0].dtype.bitwidth}"
-        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
-        sums = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * _LANES))
-        step = ir.Constant(args[1].type, _LANES)
-        with cgutils.for_range_slice(builder, args[1], args[2], step, intp=args[1].type) as (index, _):
-            values = builder.load(builder.bitcast(builder.gep(data, [index]), vector.as_pointer()))
-            values.align = signature.args[0].dtype.bitwidth // 8
-            builder.store(builder.call(fma, [values, values, builder.load(sums)]), sums)
-        total = ir.Constant(ir.DoubleType(), 0.0)
-        lanes = builder.load(sums)
-        for lane in range(_LANES):
-            value = builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
-            total = builder.fadd(total, context.cast(builder, value, signature.args[0].dtype, types.float64))
-        return total
-
-    return types.float64(x, types.intp, types.intp), build
-
-
 @formula
 def square_granules(params, weights, fan_out, first, last, step, squares, s_start):
     """Sums of the squares of a range of a layer's weights, one for each granule of their rows.
@@ -126,9 +85,5 @@ def square_granules(params, weights, fan_out, first, last, step, squares, s_star
     """
     for row in range(first, last, step):
         start = weights + row * fan_out
-        stop = weights + min(row + step, last) * fan_out
-        whole = start + (stop - start) // _LANES * _LANES
-        total = _sum_squares(params, start, whole)
-        for i in range(whole, stop):
-            total += params[natural(i)] * params[natural(i)]
-        squares[natural(s_start + row // step)] = total
+        count = (min(row + step, last) - row) * fan_out
+        squares[natural(s_start + row // step)] = inner_product(params, start, params, start, count)
