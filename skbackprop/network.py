@@ -1,7 +1,7 @@
 """What a network is: its layers' sizes and functions, and where each parameter lies in one flat vector."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -33,6 +33,12 @@ class Network:
     activation: str
     loss: str
 
+    @classmethod
+    @lru_cache(maxsize=64)
+    def cached(cls, layer_units, activation, loss):
+        """The same network for the same arguments, so that its layout is computed once."""
+        return cls(layer_units, activation, loss)
+
     @cached_property
     def layout(self):
         """Sizes, offsets and codes for the kernels.
@@ -49,17 +55,21 @@ class Network:
         layout[-1, ACTIVATION] = -1
         return layout
 
+    @cached_property
+    def _layout_rows(self):
+        return self.layout.tolist()
+
     @property
     def loss_code(self):
         """Code of the loss."""
         return LOSSES[self.loss].code
 
-    @property
+    @cached_property
     def n_params(self):
         """Number of weights and intercepts."""
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.layer_units))
 
-    @property
+    @cached_property
     def n_weights(self):
         """Number of weights, intercepts not counted."""
         return sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.layer_units))
@@ -78,7 +88,7 @@ class Network:
         intercepts : list of ndarray of shape (fan_out,)
         """
         coefs, intercepts = [], []
-        for fan_in, fan_out, weights, biases, _ in self.layout:
+        for fan_in, fan_out, weights, biases, _ in self._layout_rows:
             coefs.append(params[weights:biases].reshape(fan_in, fan_out))
             intercepts.append(params[biases : biases + fan_out])
         return coefs, intercepts
@@ -127,11 +137,8 @@ class Network:
         if not len(coefs) == len(intercepts) == len(self.layout):
             return False
         start = params.__array_interface__["data"][0]
-        for row, weights, biases in zip(self.layout, coefs, intercepts, strict=True):
-            for array, offset, shape in (
-                (weights, row[WEIGHTS], (row[FAN_IN], row[FAN_OUT])),
-                (biases, row[INTERCEPTS], (row[FAN_OUT],)),
-            ):
+        for (fan_in, fan_out, weights, biases, _), *arrays in zip(self._layout_rows, coefs, intercepts, strict=True):
+            for array, offset, shape in zip(arrays, (weights, biases), ((fan_in, fan_out), (fan_out,)), strict=True):
                 if not (
                     isinstance(array, np.ndarray)
                     and array.base is params

@@ -42,18 +42,19 @@ def four_cores(monkeypatch):
 @pytest.mark.parametrize(("n_jobs", "expected"), [(1, 1), (3, 3), (9, 4), (-1, 4), (-2, 3), (-9, 1)])
 @pytest.mark.usefixtures("four_cores")
 def test_n_jobs(n_jobs, expected):
-    assert threads.wanted_threads(n_jobs, 0.0) == expected
+    assert threads.wanted_threads(n_jobs, 0.0, 0.0) == expected
 
 
 @pytest.mark.usefixtures("four_cores")
 def test_none_decides_by_the_work():
-    assert threads.wanted_threads(None, 1e3) == 1
-    assert threads.wanted_threads(None, 1e12) == 4
-    assert 1 < threads.wanted_threads(None, 3 * threads._FLOPS_PER_THREAD) < 4
+    assert threads.wanted_threads(None, 1e3, 1e12) == 1
+    assert threads.wanted_threads(None, 1e12, 1e3) == 1
+    assert threads.wanted_threads(None, 1e12, 1e12) == 4
+    assert 1 < threads.wanted_threads(None, 3 * threads._FLOPS_PER_THREAD, 1e12) < 4
 
 
 def test_limits_of_the_environment(monkeypatch):
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(threads, "_cpu_count", lambda affinity, share: 8)
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert threads.available_threads() == 8

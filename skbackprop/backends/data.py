@@ -1,6 +1,7 @@
 """Rows of data in the one form in which kernels take them."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
@@ -51,6 +52,11 @@ def frozen(array):
     return view
 
 
+@lru_cache
+def _no_entries(dtype):
+    return tuple(frozen(np.zeros(0, dtype=kind)) for kind in (dtype, np.int32, np.int64))
+
+
 def as_rows(X, dtype):
     """Bring data into the kernels' form; nothing is copied unless it has to be.
 
@@ -70,15 +76,9 @@ def as_rows(X, dtype):
     ValueError
         If a sparse matrix's index arrays contradict each other or its shape.
     """
+    dtype = np.dtype(dtype)
     if not sparse.issparse(X):
-        empty = np.zeros(0, dtype=dtype)
-        return Rows(
-            frozen(np.require(X, dtype=dtype, requirements=["C", "ALIGNED"])),
-            frozen(empty),
-            frozen(np.zeros(0, dtype=np.int32)),
-            frozen(np.zeros(0, dtype=np.int64)),
-            X.shape,
-        )
+        return Rows(frozen(np.require(X, dtype=dtype, requirements=["C", "ALIGNED"])), *_no_entries(dtype), X.shape)
     X = X.tocsr()
     # Kernels follow the indices unchecked; a corrupt matrix must not get there.
     X.check_format(full_check=True)

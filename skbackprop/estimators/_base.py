@@ -364,20 +364,38 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _predict_raw(self, X):
         """Predictions after the link, of shape (n_samples, n_outputs), in the model's dtype."""
-        check_is_fitted(self)
+        if not hasattr(self, "coefs_"):
+            check_is_fitted(self)
         dtype = self.coefs_[0].dtype
-        refuse_masked(X=X)
-        X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
+        if not self._is_valid(X, dtype):
+            refuse_masked(X=X)
+            X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
         units = (len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_))
-        network = Network(units, self.activation, self._loss_name())
+        network = Network.cached(units, self.activation, self._loss_name())
         params = network.flatten(self.coefs_, self.intercepts_, dtype)
         return get_backend(self.device).predict(network, params, as_rows(X, dtype), self.n_jobs)
+
+    def _is_valid(self, X, dtype):
+        """Whether `validate_data` would return X as it is; for a few rows to find that out takes it longer than to predict."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype == dtype
+            and X.ndim == 2
+            and X.shape[1] == self.n_features_in_
+            and 0 < X.size <= _SMALL_SIZE
+            and X.flags.c_contiguous
+            and not hasattr(self, "feature_names_in_")
+            and bool(np.isfinite(X).all())
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
 
+
+# Numbers in an array whose prediction takes about as long as scikit-learn's validation.
+_SMALL_SIZE = 10_000
 
 _STOCHASTIC_ATTRIBUTES = (
     "loss_curve_",

@@ -1,5 +1,7 @@
 """Numba on the CPU: the workspace of a fit, and how its kernels are called."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from skbackprop.backends.cpu.epoch import OPTIMIZER_SETTINGS, SPARSE, STEP, UNPACKED, predict_rows, train_batches
@@ -55,6 +57,9 @@ class _Plan:
                 self.n_backward += packed_size(fan_out, fan_in, itemsize)
 
 
+_plan = lru_cache(maxsize=64)(_Plan)
+
+
 def _scratches(team, network, dtype):
     return np.zeros((team.n_threads, SCRATCH_SIZE + max(network.layer_units)), dtype=dtype)
 
@@ -94,7 +99,7 @@ class Session:
         self._weights = frozen(weights.astype(dtype, copy=False))
         itemsize = np.dtype(dtype).itemsize
         self._block_rows = _block_rows(network, itemsize, self._batch_size)
-        plan = _Plan(network, dtype, self._block_rows, rows.is_sparse, training=True)
+        plan = _plan(network, np.dtype(dtype), self._block_rows, rows.is_sparse, training=True)
         row_flops = 3.0 * _row_flops(network, rows.density)
         # About ten operations a parameter for the update.
         batch_flops = row_flops * batch_size + 10.0 * network.n_params
@@ -214,7 +219,7 @@ def predict(network, params, rows, n_jobs):
     n_rows = rows.shape[0]
     out = np.empty((n_rows, network.layer_units[-1]), dtype=params.dtype)
     block_rows = max(1, min(_block_rows(network, params.itemsize, n_rows), _BLOCK_MIN_ROWS))
-    plan = _Plan(network, params.dtype, block_rows, rows.is_sparse, training=False)
+    plan = _plan(network, params.dtype, block_rows, rows.is_sparse, training=False)
     flops = _row_flops(network, rows.density) * n_rows
     with Team(n_jobs, flops, flops) as team:
         team.run(

@@ -19,7 +19,7 @@ from skbackprop.backends.cpu.layers import (
 )
 from skbackprop.backends.cpu.memory import at, copy, prefetch
 from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
-from skbackprop.backends.cpu.sync import NON_FINITE, aborted, add, barrier, read
+from skbackprop.backends.cpu.sync import NEXT_BLOCK, NON_FINITE, PACKED, aborted, add, await_nonzero, barrier, read
 from skbackprop.backends.cpu.unpacked import backward_unpacked, forward_unpacked, gradient_unpacked
 from skbackprop.functions.activations import activate, derive
 from skbackprop.functions.elementary import natural
@@ -374,20 +374,23 @@ def predict_rows(
     own = units[thread]
     scratch = at(scratches[thread], 0)
     zero, one = np.int64(0), np.int64(1)
-    for layer in range(n_layers):
-        if plan[layer, FORWARD] >= 0:
-            fan_in = layout[layer, FAN_IN]
-            first, last = share(fan_in, one, thread, n_threads)
-            pack(
-                params, layout[layer, WEIGHTS], first, last, fan_in, layout[layer, FAN_OUT],
-                forward_panels, plan[layer, FORWARD],
-            )  # fmt: skip
-    barrier(control, n_threads)
-    first, last = share(out.shape[0], block_rows, thread, n_threads)
-    for start in range(first, last, block_rows):
-        if aborted(control):
-            return
-        n_rows = min(block_rows, last - start)
+    # No thread waits for another that has not begun yet: the first packs, and blocks of rows are taken by whoever is free.
+    if thread == 0:
+        for layer in range(n_layers):
+            if plan[layer, FORWARD] >= 0:
+                fan_in = layout[layer, FAN_IN]
+                pack(
+                    params, layout[layer, WEIGHTS], zero, fan_in, fan_in, layout[layer, FAN_OUT],
+                    forward_panels, plan[layer, FORWARD],
+                )  # fmt: skip
+        add(control, PACKED, one)
+    else:
+        await_nonzero(control, PACKED)
+    while not aborted(control):
+        start = add(control, NEXT_BLOCK, block_rows)
+        if start >= rows.size:
+            break
+        n_rows = min(block_rows, rows.size - start)
         members = rows[start : start + n_rows]
         if plan[0, FORWARD] != SPARSE:
             _gather(X, layout[0, FAN_IN], members, zero, n_rows, own, plan[0, UNITS])

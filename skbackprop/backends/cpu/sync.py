@@ -13,11 +13,23 @@ from numba.core import cgutils
 
 from skbackprop._compile import JIT, formula, kernel, native
 
-__all__ = ["ABORT", "NON_FINITE", "N_CONTROL", "aborted", "await_change", "barrier"]
+__all__ = [
+    "ABORT",
+    "NEXT_BLOCK",
+    "NON_FINITE",
+    "N_CONTROL",
+    "PACKED",
+    "aborted",
+    "add",
+    "await_change",
+    "await_nonzero",
+    "barrier",
+    "read",
+]
 
 #: Entries of `control`, each on a cache line of its own.
-ABORT, _ARRIVED, _ROUND, NON_FINITE = 0, 8, 16, 24
-N_CONTROL = 32
+ABORT, _ARRIVED, _ROUND, NON_FINITE, NEXT_BLOCK, PACKED = 0, 8, 16, 24, 32, 40
+N_CONTROL = 48
 
 _SPINS_BEFORE_YIELD = 1000
 # How often a thread without work looks for some: about 0.1 ms.
@@ -110,6 +122,25 @@ def aborted(control):
 
 
 @formula
+def _spin(control, index, seen):
+    """Wait until ``control[index]`` is another number than `seen`, or until the kernel is aborted."""
+    spins = 0
+    while read(control, index) == seen:
+        spins += 1
+        pause()
+        if spins > _SPINS_BEFORE_YIELD:
+            if aborted(control):
+                return
+            yield_core()
+
+
+@formula
+def await_nonzero(control, index):
+    """Wait until ``control[index]`` is not zero, or until the kernel is aborted."""
+    _spin(control, index, 0)
+
+
+@formula
 def barrier(control, n_threads):
     """Wait until all threads have come here, or until the kernel is aborted.
 
@@ -122,14 +153,7 @@ def barrier(control, n_threads):
         add(control, _ARRIVED, -n_threads)
         add(control, _ROUND, 1)
         return
-    spins = 0
-    while read(control, _ROUND) == current:
-        spins += 1
-        pause()
-        if spins > _SPINS_BEFORE_YIELD:
-            if aborted(control):
-                return
-            yield_core()
+    _spin(control, _ROUND, current)
 
 
 @kernel

@@ -5,10 +5,12 @@ which releases the GIL. They live as long as one fit or one prediction, so nothi
 they look out for the next one for a moment before they sleep: to wake a thread takes longer than a short epoch.
 """
 
+import _thread
 import multiprocessing
 import os
 import queue
 import threading
+from functools import lru_cache
 
 import joblib
 import numpy as np
@@ -18,8 +20,10 @@ from skbackprop.backends.cpu.sync import ABORT, N_CONTROL, await_change
 __all__ = ["Team", "available_threads"]
 
 # Work below which one more thread costs more than it brings: two barriers and the caches' traffic between cores take a
-# few microseconds, in which a core does about this much arithmetic. Measured by benchmarks/threads.py.
+# few microseconds, in which a core does about this much arithmetic. Measured by `python -m benchmarks threads`.
 _FLOPS_PER_THREAD = 1_000_000
+# Before a new thread runs, some tenths of a millisecond may pass; a core does this much in a millisecond.
+_FLOPS_PER_START = 100_000_000
 # A call shorter than this need not be interruptible: it returns in well under 0.1 s, also on one slow core.
 _FLOPS_INLINE = 500_000_000
 # Entries of an int64 array, each on a cache line: calls posted by the caller, and calls done by each helper.
@@ -42,6 +46,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_budget)
 
 
+def _affinity():
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+@lru_cache
+def _cpu_count(affinity, share):
+    """Joblib's count, which reads files; asked once for each affinity and share of a joblib worker."""
+    return joblib.cpu_count()
+
+
 def available_threads():
     """Cores that this process may use.
 
@@ -53,7 +67,9 @@ def available_threads():
     n_threads : int
     """
     # Workers of a pool share the cores already; joblib's own, but for the environment that it gives them, as well.
-    limits = [1 if multiprocessing.current_process().daemon else joblib.cpu_count()]
+    limits = [
+        1 if multiprocessing.current_process().daemon else _cpu_count(_affinity(), os.environ.get("LOKY_MAX_CPU_COUNT"))
+    ]
     for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(variable, "")
         if value.isdigit() and int(value) > 0:
@@ -61,7 +77,7 @@ def available_threads():
     return max(1, min(limits))
 
 
-def wanted_threads(n_jobs, flops):
+def wanted_threads(n_jobs, flops, call_flops):
     """Threads for calls of a kernel.
 
     Parameters
@@ -70,17 +86,20 @@ def wanted_threads(n_jobs, flops):
         None decides by the work; a negative number counts from the number of cores, as joblib does.
     flops : float
         Arithmetic between two of the kernel's barriers.
+    call_flops : float
+        Arithmetic of a whole call.
 
     Returns
     -------
     n_threads : int
         At most `available_threads`.
     """
-    if n_jobs == 1 or (n_jobs is None and flops < 2 * _FLOPS_PER_THREAD):
+    worthwhile = min(flops // _FLOPS_PER_THREAD, call_flops // _FLOPS_PER_START)
+    if n_jobs == 1 or (n_jobs is None and worthwhile < 2):
         return 1
     limit = available_threads()
     if n_jobs is None:
-        return int(min(limit, flops // _FLOPS_PER_THREAD))
+        return int(min(limit, worthwhile))
     if n_jobs < 0:
         return max(1, limit + 1 + n_jobs)
     return min(n_jobs, limit)
@@ -111,7 +130,7 @@ class Team:
     """
 
     def __init__(self, n_jobs, flops, call_flops):
-        self._wanted = wanted_threads(n_jobs, flops)
+        self._wanted = wanted_threads(n_jobs, flops, call_flops)
         self._inline = call_flops < _FLOPS_INLINE
         self.control = np.zeros(N_CONTROL, dtype=np.int64)
 
@@ -122,17 +141,16 @@ class Team:
             self.n_threads = max(1, min(self._wanted, limit - _in_use))
             _in_use += self.n_threads
         self._helpers = []
+        self._n_running = 0
         self._done = queue.SimpleQueue()
         n_helpers = self.n_threads - self._inline
         self._signals = np.zeros(_DONE + 8 * n_helpers, dtype=np.int64)
         try:
             for index in range(n_helpers):
                 tasks = queue.SimpleQueue()
-                thread = threading.Thread(
-                    target=self._work, args=(index, tasks), name=f"skbackprop-{index}", daemon=True
-                )
-                thread.start()
-                self._helpers.append((tasks, thread))
+                # Unlike `threading.Thread.start`, this does not wait for the thread to run.
+                _thread.start_new_thread(self._work, (index, tasks))
+                self._helpers.append(tasks)
         except BaseException:
             self.__exit__()
             raise
@@ -140,15 +158,17 @@ class Team:
 
     def __exit__(self, *exception):
         global _in_use
-        self.control[ABORT] = 1
+        if self._n_running > 0:
+            self.control[ABORT] = 1
+        while self._n_running > 0:
+            self._done.get()
+            self._n_running -= 1
         self._post(None)
-        for _, thread in self._helpers:
-            thread.join()
         with _budget:
             _in_use -= self.n_threads
 
     def _post(self, task):
-        for tasks, _ in self._helpers:
+        for tasks in self._helpers:
             tasks.put(task)
         self._signals[_POSTED] += 1
 
@@ -191,6 +211,7 @@ class Team:
             kernel(0, 1, self.control, *arguments)
             return
         try:
+            self._n_running = len(self._helpers)
             self._post((kernel, arguments))
             if self._inline:
                 kernel(0, self.n_threads, self.control, *arguments)
@@ -199,13 +220,14 @@ class Team:
             raise
         interrupt = None
         errors = []
-        while len(errors) < len(self._helpers):
+        while self._n_running > 0:
             try:
                 if self._inline:
                     own = _DONE + 8 * len(errors)
                     await_change(self._signals, own, self._signals[_POSTED] - 1)
                 # Not without end: a signal that comes just before the wait begins is seen only after it.
                 errors.append(self._done.get(timeout=_WAIT_SECONDS))
+                self._n_running -= 1
             except queue.Empty:
                 pass
             except KeyboardInterrupt as caught:
