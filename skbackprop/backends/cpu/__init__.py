@@ -25,8 +25,11 @@ _MAX_EPOCHS = 64
 
 
 def _block_rows(network, itemsize, n_rows):
-    rows = max(_BLOCK_BYTES // (sum(network.layer_units) * itemsize), _BLOCK_MIN_ROWS)
-    return int(min(rows // TILE_ROWS * TILE_ROWS, n_rows))
+    most = max(_BLOCK_BYTES // (sum(network.layer_units) * itemsize), _BLOCK_MIN_ROWS)
+    # Blocks of about the same size: a small last one would use each weight for few rows.
+    n_blocks = -(-n_rows // int(most))
+    rows = -(-n_rows // max(n_blocks, 1))
+    return min(-(-rows // TILE_ROWS) * TILE_ROWS, n_rows)
 
 
 class _Plan:
@@ -221,7 +224,7 @@ def predict(network, params, rows, n_jobs):
     block_rows = max(1, min(_block_rows(network, params.itemsize, n_rows), _BLOCK_MIN_ROWS))
     plan = _plan(network, params.dtype, block_rows, rows.is_sparse, training=False)
     flops = _row_flops(network, rows.density) * n_rows
-    with Team(n_jobs, flops, flops) as team:
+    with Team(n_jobs, flops, flops, flops) as team:
         team.run(
             predict_rows,
             network.layout, plan.offsets, network.loss_code,

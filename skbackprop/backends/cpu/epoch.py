@@ -11,13 +11,12 @@ from skbackprop._compile import formula, kernel
 from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, multiply, pack, pack_transposed
 from skbackprop.backends.cpu.layers import (
     add_intercept_gradients,
-    fill_zero,
     granule,
     set_intercepts,
     share,
     square_granules,
 )
-from skbackprop.backends.cpu.memory import at, copy, prefetch
+from skbackprop.backends.cpu.memory import at, copy, fill_zero, prefetch
 from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
 from skbackprop.backends.cpu.sync import NEXT_BLOCK, NON_FINITE, PACKED, aborted, add, await_nonzero, barrier, read
 from skbackprop.backends.cpu.unpacked import backward_unpacked, forward_unpacked, gradient_unpacked
@@ -262,19 +261,18 @@ def train_batches(
                         at(units, plan[layer, UNITS] + first), one, fan_in, at(delta_panels, plan[layer, DELTAS]),
                         last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
                     )  # fmt: skip
+                elif plan[layer, DELTAS] == UNPACKED:
+                    gradient_unpacked(
+                        units, plan[layer, UNITS], deltas, plan[layer + 1, UNITS], n_rows, fan_in, fan_out,
+                        first, last, grads, layout[layer, WEIGHTS], block == 0,
+                    )  # fmt: skip
                 else:
                     if block == 0:
                         fill_zero(grads, low, layout[layer, WEIGHTS] + last * fan_out)
-                    if plan[layer, DELTAS] == UNPACKED:
-                        gradient_unpacked(
-                            units, plan[layer, UNITS], deltas, plan[layer + 1, UNITS], n_rows, fan_in, fan_out,
-                            first, last, grads, layout[layer, WEIGHTS],
-                        )  # fmt: skip
-                    else:
-                        add_gradient_rows(
-                            data, indices, indptr, members, deltas, plan[1, UNITS], first, last,
-                            grads, layout[0, WEIGHTS], fan_out,
-                        )  # fmt: skip
+                    add_gradient_rows(
+                        data, indices, indptr, members, deltas, plan[1, UNITS], first, last,
+                        grads, layout[0, WEIGHTS], fan_out,
+                    )  # fmt: skip
                 first, last = share(fan_out, one, thread, n_threads)
                 if block == 0:
                     fill_zero(grads, layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last)

@@ -10,6 +10,7 @@ multiplication). A tile of `TILE_ROWS` rows and one panel of accumulators stays 
 """
 
 import llvmlite.ir as ir
+import numpy as np
 from llvmlite import binding
 from numba import types
 from numba.core import cgutils
@@ -18,7 +19,16 @@ from skbackprop._compile import formula, native
 from skbackprop.backends.cpu.memory import at, copy
 from skbackprop.functions.elementary import natural
 
-__all__ = ["SCRATCH_SIZE", "TILE_ROWS", "multiply", "pack", "pack_transposed", "packed_size", "panel_width"]
+__all__ = [
+    "SCRATCH_SIZE",
+    "TILE_ROWS",
+    "multiply",
+    "multiply_row",
+    "pack",
+    "pack_transposed",
+    "packed_size",
+    "panel_width",
+]
 
 
 def _vector_bytes():
@@ -76,21 +86,21 @@ def _itemsize(typing_context, pointer):
 
 
 def _tile_twin():
-    def tile(a, a_row, a_inner, b, n_inner, start, s_row, c, c_row, n_rows, n_columns):
+    def tile(a, a_row, a_inner, b, b_inner, n_inner, start, s_row, c, c_row, n_rows, n_columns):
         width = panel_width(b.itemsize)
         columns = min(n_columns, width)
         for row in range(min(n_rows, TILE_ROWS)):
             out = c[row * c_row :][:columns]
             out[:] = start[row * s_row :][:columns]
             for k in range(n_inner):
-                out += a[row * a_row + k * a_inner] * b[k * width :][:columns]
+                out += a[row * a_row + k * a_inner] * b[k * b_inner :][:columns]
 
     return tile
 
 
 def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
     """The body of a micro-kernel, see `_make_tile`."""
-    a, a_row, a_inner, panel, inner, start, s_row, c, c_row, rows, columns = builder.function.args
+    a, a_row, a_inner, b, b_inner, inner, start, s_row, c, c_row, rows, columns = builder.function.args
     lanes = _VECTOR_BYTES // itemsize
     vector = ir.VectorType(kind, lanes)
     integer = inner.type
@@ -162,9 +172,10 @@ def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
             address = builder.gep(starts[r], [constant(part * lanes)])
             builder.store(load(address, part if masked else None), sums[r, part])
     with cgutils.for_range(builder, inner, intp=integer) as loop:
-        b_start = builder.mul(loop.index, constant(_VECTORS_PER_PANEL * lanes))
+        b_start = builder.mul(loop.index, b_inner)
         b_vectors = [
-            load(builder.gep(panel, [builder.add(b_start, constant(part * lanes))])) for part in range(n_vectors)
+            load(builder.gep(b, [builder.add(b_start, constant(part * lanes))]), part if masked else None)
+            for part in range(n_vectors)
         ]
         a_offset = builder.mul(loop.index, a_inner)
         for r in range(tile_rows):
@@ -188,13 +199,13 @@ def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
 def _make_tile(tile_rows, n_vectors, masked):
     """A micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for up to `tile_rows` rows and one panel.
 
-    Matrices are given by pointers; A has two strides, B is one packed panel, `start` and C have unit column stride. If there
-    are fewer than `tile_rows` rows, the last is computed again in the place of those missing. Only the first `n_vectors`
-    vectors of a panel are used, and with `masked`, only the first `n_columns` columns are read from `start` and written to C.
+    Matrices are given by pointers; A has two strides, B one between its rows, packed or not; `start` and C have unit column
+    stride. If there are fewer than `tile_rows` rows, the last is computed again in the place of those missing. Only the first
+    `n_vectors` vectors of a panel are used, and with `masked`, only the first `n_columns` columns are read and written.
     """
 
     @native(_tile_twin())
-    def tile(typing_context, a, a_row, a_inner, b, n_inner, start, s_row, c, c_row, n_rows, n_columns):
+    def tile(typing_context, a, a_row, a_inner, b, b_inner, n_inner, start, s_row, c, c_row, n_rows, n_columns):
         def build(context, builder, signature, args):
             itemsize = signature.args[0].dtype.bitwidth // 8
             name = f"skbackprop.tile.{tile_rows}.{n_vectors}.{masked}.{itemsize}"
@@ -212,7 +223,7 @@ def _make_tile(tile_rows, n_vectors, masked):
             return context.get_dummy_value()
 
         index = types.intp
-        return types.void(a, index, index, b, index, start, index, c, index, index, index), build
+        return types.void(a, index, index, b, index, index, start, index, c, index, index, index), build
 
     return tile
 
@@ -269,14 +280,50 @@ def pack_transposed(b, b_start, first, last, n_inner, n_columns, panels, p_start
     width = _width(panels.itemsize)
     start = first
     while start < last:
-        # As far as the panel goes; all its columns together, so that each line of the panel is written once.
+        # As far as the panel goes.
         panel = start // width * width
         stop = min(last, panel + width)
-        for k in range(n_inner):
-            target = p_start + panel * n_inner + k * width - panel
+        # In squares that stay in the first-level cache, however far apart the columns are.
+        for block in range(0, n_inner, width):
             for column in range(start, stop):
-                panels[natural(target + column)] = b[natural(b_start + column * n_inner + k)]
+                source = b_start + column * n_inner
+                target = p_start + panel * n_inner + column - panel
+                for k in range(block, min(block + width, n_inner)):
+                    panels[natural(target + k * width)] = b[natural(source + k)]
         start = stop
+
+
+@formula
+def _single_row(a, a_inner, b, b_inner, n_inner, start, c, n_columns):
+    """The micro-kernel for one row and at most one panel."""
+    width = _width(_itemsize(c))
+    if n_columns >= width:
+        _row_tile(a, 0, a_inner, b, b_inner, n_inner, start, 0, c, 0, 1, n_columns)
+    elif n_columns > width // 2:
+        _row_edge(a, 0, a_inner, b, b_inner, n_inner, start, 0, c, 0, 1, n_columns)
+    else:
+        _row_half(a, 0, a_inner, b, b_inner, n_inner, start, 0, c, 0, 1, n_columns)
+
+
+@formula
+def multiply_row(a, b, n_inner, n_columns, start, c):
+    """Product of a row and a matrix as it lies in memory, added to a row: ``c = start + a B``.
+
+    Parameters
+    ----------
+    a : pointer
+        The row, of `n_inner` numbers.
+    b : pointer
+        The matrix, of shape (n_inner, n_columns), in C order.
+    n_inner, n_columns : int
+    start : pointer
+        The row that the product is added to.
+    c : pointer
+        The result.
+    """
+    one = np.int64(1)  # of the type that variables have: a literal would compile the callee again
+    for column in range(0, n_columns, _width(_itemsize(c))):
+        _single_row(a, one, at(b, column), n_columns, n_inner, at(start, column), at(c, column), n_columns - column)
 
 
 @formula
@@ -325,16 +372,11 @@ def multiply(a, a_row, a_inner, panels, n_rows, n_inner, n_columns, start, s_row
                     sums = at(start, row * s_row + column)
                     out = at(c, row * c_row + column)
                     n_c = n_columns - column
-                    if left > 1:
-                        if n_c >= width:
-                            _tile(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
-                        elif n_c > width // 2:
-                            _edge(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
-                        else:
-                            _half(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
+                    if left == 1:
+                        _single_row(source, step_inner, panel, width, n_k, sums, out, n_c)
                     elif n_c >= width:
-                        _row_tile(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
+                        _tile(source, step_row, step_inner, panel, width, n_k, sums, s_row, out, c_row, left, n_c)
                     elif n_c > width // 2:
-                        _row_edge(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
+                        _edge(source, step_row, step_inner, panel, width, n_k, sums, s_row, out, c_row, left, n_c)
                     else:
-                        _row_half(source, step_row, step_inner, panel, n_k, sums, s_row, out, c_row, left, n_c)
+                        _half(source, step_row, step_inner, panel, width, n_k, sums, s_row, out, c_row, left, n_c)

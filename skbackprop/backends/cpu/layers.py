@@ -7,7 +7,6 @@ from skbackprop.functions.elementary import natural
 
 __all__ = [
     "add_intercept_gradients",
-    "fill_zero",
     "granule",
     "granule_rows",
     "set_intercepts",
@@ -48,13 +47,6 @@ def set_intercepts(params, source, units, target, n_rows, fan_out):
         start = target + row * fan_out
         for j in range(fan_out):
             units[natural(start + j)] = params[natural(source + j)]
-
-
-@formula
-def fill_zero(x, start, stop):
-    """``x[start:stop] = 0``."""
-    for i in range(start, stop):
-        x[natural(i)] = x.dtype.type(0.0)
 
 
 @formula

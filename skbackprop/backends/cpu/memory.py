@@ -4,9 +4,10 @@ import llvmlite.ir as ir
 from numba import types
 from numba.core import cgutils
 
-from skbackprop._compile import native
+from skbackprop._compile import formula, native
+from skbackprop.functions.elementary import natural
 
-__all__ = ["at", "copy", "prefetch"]
+__all__ = ["at", "copy", "fill_zero", "prefetch"]
 
 _CACHE_LINE = 64
 
@@ -79,3 +80,10 @@ def prefetch(typing_context, source, count):
         return context.get_dummy_value()
 
     return types.void(source, types.intp), build
+
+
+@formula
+def fill_zero(x, start, stop):
+    """``x[start:stop] = 0``."""
+    for i in range(start, stop):
+        x[natural(i)] = x.dtype.type(0.0)

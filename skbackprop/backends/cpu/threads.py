@@ -77,7 +77,7 @@ def available_threads():
     return max(1, min(limits))
 
 
-def wanted_threads(n_jobs, flops, call_flops):
+def wanted_threads(n_jobs, flops, total_flops):
     """Threads for calls of a kernel.
 
     Parameters
@@ -86,15 +86,15 @@ def wanted_threads(n_jobs, flops, call_flops):
         None decides by the work; a negative number counts from the number of cores, as joblib does.
     flops : float
         Arithmetic between two of the kernel's barriers.
-    call_flops : float
-        Arithmetic of a whole call.
+    total_flops : float
+        Arithmetic of all calls.
 
     Returns
     -------
     n_threads : int
         At most `available_threads`.
     """
-    worthwhile = min(flops // _FLOPS_PER_THREAD, call_flops // _FLOPS_PER_START)
+    worthwhile = min(flops / _FLOPS_PER_THREAD, total_flops / _FLOPS_PER_START)
     if n_jobs == 1 or (n_jobs is None and worthwhile < 2):
         return 1
     limit = available_threads()
@@ -120,6 +120,8 @@ class Team:
     call_flops : float
         Arithmetic of a whole call. In a short one the calling thread takes part; a long one is left to helpers, so that
         the caller sees Ctrl-C.
+    total_flops : float, default=inf
+        Arithmetic of all calls, if it is known.
 
     Attributes
     ----------
@@ -129,8 +131,8 @@ class Team:
         What the kernels share.
     """
 
-    def __init__(self, n_jobs, flops, call_flops):
-        self._wanted = wanted_threads(n_jobs, flops, call_flops)
+    def __init__(self, n_jobs, flops, call_flops, total_flops=np.inf):
+        self._wanted = wanted_threads(n_jobs, flops, total_flops)
         self._inline = call_flops < _FLOPS_INLINE
         self.control = np.zeros(N_CONTROL, dtype=np.int64)
 

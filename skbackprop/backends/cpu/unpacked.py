@@ -9,7 +9,8 @@ from numba import types
 from numba.core import cgutils
 
 from skbackprop._compile import formula, native
-from skbackprop.backends.cpu.memory import at
+from skbackprop.backends.cpu.gemm import multiply_row
+from skbackprop.backends.cpu.memory import at, fill_zero
 from skbackprop.functions.elementary import fma, natural
 
 __all__ = ["backward_unpacked", "forward_unpacked", "gradient_unpacked", "inner_product"]
@@ -83,14 +84,7 @@ def forward_unpacked(units, source, first, last, params, weights, intercepts, ta
             total = inner_product(units, source + row * fan_in, params, weights, fan_in)
             units[natural(target + row)] = units.dtype.type(params[intercepts] + total)
     elif last > first:
-        for j in range(fan_out):
-            units[natural(target + j)] = params[natural(intercepts + j)]
-        for k in range(fan_in):
-            x = units[natural(source + k)]
-            start = weights + k * fan_out
-            for j in range(fan_out):
-                unit = natural(target + j)
-                units[unit] = fma(x, params[natural(start + j)], units[unit])
+        multiply_row(at(units, source), at(params, weights), fan_in, fan_out, at(params, intercepts), at(units, target))
 
 
 @formula
@@ -137,8 +131,8 @@ def backward_unpacked(deltas, source, first, last, params, weights, target, fan_
 
 
 @formula
-def gradient_unpacked(units, u_start, deltas, d_start, n_rows, fan_in, fan_out, first, last, grads, weights):
-    """Add to the gradient with respect to rows `first` to `last` of a layer's weights.
+def gradient_unpacked(units, u_start, deltas, d_start, n_rows, fan_in, fan_out, first, last, grads, weights, fresh):
+    """Gradient with respect to rows `first` to `last` of a layer's weights.
 
     Parameters
     ----------
@@ -149,20 +143,23 @@ def gradient_unpacked(units, u_start, deltas, d_start, n_rows, fan_in, fan_out, 
         One row, unless `fan_out` is 1.
     first, last : int
     grads : ndarray, flat
-        Holds the gradient of W, of shape (fan_in, fan_out), from `weights` on; updated in place.
+        Holds the gradient of W, of shape (fan_in, fan_out), from `weights` on.
     weights : int
+    fresh : bool
+        Whether to overwrite the gradient, or, if `fan_out` is 1, to add to it.
     """
-    for row in range(n_rows):
-        if fan_out == 1:
+    if fan_out == 1:
+        if fresh:
+            fill_zero(grads, weights + first, weights + last)
+        for row in range(n_rows):
             delta = deltas[natural(d_start + row)]
             start = u_start + row * fan_in
             for k in range(first, last):
                 weight = natural(weights + k)
                 grads[weight] = fma(delta, units[natural(start + k)], grads[weight])
-        else:
-            for k in range(first, last):
-                x = units[natural(u_start + k)]
-                start = weights + k * fan_out
-                for j in range(fan_out):
-                    weight = natural(start + j)
-                    grads[weight] = fma(x, deltas[natural(d_start + j)], grads[weight])
+    else:
+        for k in range(first, last):
+            x = units[natural(u_start + k)]
+            start = weights + k * fan_out
+            for j in range(fan_out):
+                grads[natural(start + j)] = x * deltas[natural(d_start + j)]
