@@ -359,7 +359,7 @@ def facts():
     result = {"skbackprop": skbackprop.__version__, "Python": f"{platform.python_version()} ({platform.platform()})"}
     for distribution in ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "rich"):
         result[distribution] = installed(distribution) or "not installed"
-    result["processor"] = f"{llvmlite.binding.get_host_cpu_name()}, vectors of {8 * gemm._VECTOR_BYTES} bits"
+    result["processor"] = f"{llvmlite.binding.get_host_cpu_name()}, vectors of {8 * gemm.VECTOR_BYTES} bits"
     result["threads"] = f"{available_threads()} available"
     result["threading layer"] = "none of Numba's is used: kernels run in plain Python threads and release the GIL"
     result["compiler"] = "on" if JIT else "off (NUMBA_DISABLE_JIT)"

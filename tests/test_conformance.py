@@ -28,7 +28,8 @@ def _expected_failures(estimator):
     failures = {}
     if estimator.batch_size != "auto":
         failures.update(dict.fromkeys(_WEIGHTS, _MINI_BATCHES))
-    if estimator.dtype == "float32":
+    # The regressor's single output is summed in float64, which is enough here.
+    if estimator.dtype == "float32" and isinstance(estimator, BackpropClassifier):
         failures.update(
             dict.fromkeys(_WEIGHTS, "the check compares to 1e-7, but float32 rounds at 6e-8 in each operation")
         )

@@ -22,6 +22,7 @@ from skbackprop.functions.elementary import natural
 __all__ = [
     "SCRATCH_SIZE",
     "TILE_ROWS",
+    "VECTOR_BYTES",
     "multiply",
     "multiply_row",
     "pack",
@@ -40,7 +41,8 @@ def _vector_bytes():
     return 16
 
 
-_VECTOR_BYTES = _vector_bytes()
+#: Bytes of the vectors that the micro-kernel works with.
+VECTOR_BYTES = _vector_bytes()
 _VECTORS_PER_PANEL = 2  # of which `_half` uses one
 
 #: Rows of a full tile: 6 x 2 vectors of accumulators, 2 of the right factor and one broadcast fit in 16 registers.
@@ -59,7 +61,7 @@ SCRATCH_SIZE = TILE_ROWS * _BLOCK_INNER
 
 def panel_width(itemsize):
     """Columns of a panel for numbers of `itemsize` bytes."""
-    return _VECTORS_PER_PANEL * _VECTOR_BYTES // itemsize
+    return _VECTORS_PER_PANEL * VECTOR_BYTES // itemsize
 
 
 _width = formula(panel_width)
@@ -101,7 +103,7 @@ def _tile_twin():
 def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
     """The body of a micro-kernel, see `_make_tile`."""
     a, a_row, a_inner, b, b_inner, inner, start, s_row, c, c_row, rows, columns = builder.function.args
-    lanes = _VECTOR_BYTES // itemsize
+    lanes = VECTOR_BYTES // itemsize
     vector = ir.VectorType(kind, lanes)
     integer = inner.type
 
