@@ -174,7 +174,7 @@ class Team:
             tasks.put(task)
         self._signals[_POSTED] += 1
 
-    def _work(self, index, tasks):
+    def _work(self, index, tasks):  # pragma: no cover (not traced in a thread of this kind)
         own = _DONE + 8 * index
         n_done = 0
         while True:
