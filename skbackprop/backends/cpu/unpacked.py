@@ -108,26 +108,9 @@ def backward_unpacked(deltas, source, first, last, params, weights, target, fan_
             for k in range(fan_in):
                 deltas[natural(start + k)] = delta * params[natural(weights + k)]
     elif last > first:
-        zero = deltas.dtype.type(0.0)
-        # Four sums at a time, because each of one sum's additions waits for the one before.
-        for k in range(0, fan_in - 3, 4):
-            start = weights + k * fan_out
-            s0, s1, s2, s3 = zero, zero, zero, zero
-            for j in range(fan_out):
-                delta = deltas[natural(source + j)]
-                s0 = fma(delta, params[natural(start + j)], s0)
-                s1 = fma(delta, params[natural(start + fan_out + j)], s1)
-                s2 = fma(delta, params[natural(start + 2 * fan_out + j)], s2)
-                s3 = fma(delta, params[natural(start + 3 * fan_out + j)], s3)
-            deltas[natural(target + k)] = s0
-            deltas[natural(target + k + 1)] = s1
-            deltas[natural(target + k + 2)] = s2
-            deltas[natural(target + k + 3)] = s3
-        for k in range(fan_in // 4 * 4, fan_in):
-            total = zero
-            for j in range(fan_out):
-                total = fma(deltas[natural(source + j)], params[natural(weights + k * fan_out + j)], total)
-            deltas[natural(target + k)] = total
+        for k in range(fan_in):
+            total = inner_product(params, weights + k * fan_out, deltas, source, fan_out)
+            deltas[natural(target + k)] = deltas.dtype.type(total)
 
 
 @formula
