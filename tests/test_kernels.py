@@ -173,6 +173,7 @@ def test_several_epochs_in_one_call(batch_size, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.skipif(not JIT, reason="a thousand updates take a minute when they are interpreted")
 def test_single_rows_agree_with_and_without_panels(monkeypatch, dtype):
     unpacked = train_bits(1, dtype, False, 1)
     monkeypatch.setattr(cpu, "_block_rows", lambda network, itemsize, n_rows: 2)
