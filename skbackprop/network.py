@@ -1,5 +1,6 @@
 """What a network is: its layers' sizes and functions, and where each parameter lies in one flat vector."""
 
+import weakref
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -134,9 +135,21 @@ class Network:
         return params
 
     def _are_views(self, params, coefs, intercepts):
+        # Predictions of single rows ask again and again for the same arrays, and to look at their addresses takes longer
+        # than to predict.
+        arrays = [params, *coefs, *intercepts]
+        seen = self.__dict__.get("_seen", ())
+        if len(seen) == len(arrays) and all(known() is array for known, array in zip(seen, arrays, strict=True)):
+            return True
+        if not self._lie_in(params, coefs, intercepts):
+            return False
+        self.__dict__["_seen"] = [weakref.ref(array) for array in arrays]
+        return True
+
+    def _lie_in(self, params, coefs, intercepts):
         if not len(coefs) == len(intercepts) == len(self.layout):
             return False
-        start = params.__array_interface__["data"][0]
+        start = params.ctypes.data
         for (fan_in, fan_out, weights, biases, _), *arrays in zip(self._layout_rows, coefs, intercepts, strict=True):
             for array, offset, shape in zip(arrays, (weights, biases), ((fan_in, fan_out), (fan_out,)), strict=True):
                 if not (
@@ -144,7 +157,7 @@ class Network:
                     and array.base is params
                     and array.shape == shape
                     and array.flags.c_contiguous
-                    and array.__array_interface__["data"][0] == start + offset * params.itemsize
+                    and array.ctypes.data == start + offset * params.itemsize
                 ):
                     return False
         return True

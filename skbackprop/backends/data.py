@@ -48,7 +48,7 @@ class Rows:
 def frozen(array):
     """A read-only view, so that kernels see one type whatever the array's owner allows."""
     view = np.ascontiguousarray(array).view(np.ndarray)
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
 
 
@@ -78,7 +78,9 @@ def as_rows(X, dtype):
     """
     dtype = np.dtype(dtype)
     if not sparse.issparse(X):
-        return Rows(frozen(np.require(X, dtype=dtype, requirements=["C", "ALIGNED"])), *_no_entries(dtype), X.shape)
+        if X.dtype != dtype or not X.flags.carray:
+            X = np.require(X, dtype=dtype, requirements=["C", "ALIGNED"])
+        return Rows(frozen(X), *_no_entries(dtype), X.shape)
     X = X.tocsr()
     # Kernels follow the indices unchecked; a corrupt matrix must not get there.
     X.check_format(full_check=True)

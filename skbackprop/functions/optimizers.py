@@ -91,9 +91,9 @@ def corrected_rate(code, rate, step, settings):
 
 
 @formula
-def _mean_gradient(total, weight, penalty, rows):
+def _mean_gradient(total, weight, penalty, share):
     """Gradient of the penalised mean over the rows, from the sum over them."""
-    return (total + penalty * weight) / rows
+    return (total + penalty * weight) * share
 
 
 @formula
@@ -120,24 +120,24 @@ def step_params(code, rate, settings, alpha, total_weight, params, grads, slots,
     kind = params.dtype.type
     eta = kind(rate)
     penalty = kind(alpha)
-    total = kind(total_weight)
+    share = kind(1.0 / total_weight)
     if code == NONE:
         for position in range(start, stop):
             i = natural(position)
-            grads[i] = _mean_gradient(grads[i], params[i], penalty, total)
+            grads[i] = _mean_gradient(grads[i], params[i], penalty, share)
     elif code == SGD:
         momentum = kind(settings[0])
         velocity = slots[0]
         if settings[1] != 0.0:
             for position in range(start, stop):
                 i = natural(position)
-                change = eta * _mean_gradient(grads[i], params[i], penalty, total)
+                change = eta * _mean_gradient(grads[i], params[i], penalty, share)
                 velocity[i] = momentum * velocity[i] - change
                 params[i] += momentum * velocity[i] - change
         else:
             for position in range(start, stop):
                 i = natural(position)
-                velocity[i] = momentum * velocity[i] - eta * _mean_gradient(grads[i], params[i], penalty, total)
+                velocity[i] = momentum * velocity[i] - eta * _mean_gradient(grads[i], params[i], penalty, share)
                 params[i] += velocity[i]
     elif code == ADAM:
         beta_1 = kind(settings[0])
@@ -149,7 +149,7 @@ def step_params(code, rate, settings, alpha, total_weight, params, grads, slots,
         second = slots[1]
         for position in range(start, stop):
             i = natural(position)
-            g = _mean_gradient(grads[i], params[i], penalty, total)
+            g = _mean_gradient(grads[i], params[i], penalty, share)
             m = beta_1 * first[i] + rest_1 * g
             v = beta_2 * second[i] + rest_2 * (g * g)
             first[i] = m

@@ -1,5 +1,6 @@
 """Numba on the CPU: the workspace of a fit, and how its kernels are called."""
 
+import threading
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +24,27 @@ _BLOCK_MIN_ROWS = 42 * TILE_ROWS
 _CALL_FLOPS = 1e8
 _MAX_EPOCHS = 64
 
+# Workspaces begin, and each layer's part of them, where a cache line does: a vector that crosses two costs as much as two.
+_LINE_BYTES = 64
+
+# Workspaces of predictions up to this size are kept.
+_KEPT_BYTES = 1 << 20
+
+
+def _aligned(shape, dtype):
+    """An array of zeros from the beginning of a cache line on."""
+    dtype = np.dtype(dtype)
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    memory = np.zeros(n_bytes + _LINE_BYTES, dtype=np.uint8)
+    first = -memory.ctypes.data % _LINE_BYTES
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
+
+
+def _whole_lines(n, itemsize):
+    """The smallest number from `n` on that fills whole cache lines."""
+    in_line = _LINE_BYTES // itemsize
+    return -(-n // in_line) * in_line
+
 
 def _block_rows(network, itemsize, n_rows):
     most = max(_BLOCK_BYTES // (sum(network.layer_units) * itemsize), _BLOCK_MIN_ROWS)
@@ -43,7 +65,7 @@ class _Plan:
         for layer, n_units in enumerate(network.layer_units):
             self.offsets[layer, 0] = self.n_units
             if not (is_sparse and layer == 0):
-                self.n_units += n_units * block_rows
+                self.n_units += _whole_lines(n_units * block_rows, itemsize)
         if is_sparse:
             self.offsets[0, 1:] = SPARSE
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
@@ -64,7 +86,8 @@ _plan = lru_cache(maxsize=64)(_Plan)
 
 
 def _scratches(team, network, dtype):
-    return np.zeros((team.n_threads, SCRATCH_SIZE + max(network.layer_units)), dtype=dtype)
+    size = SCRATCH_SIZE + max(network.layer_units)
+    return _aligned((team.n_threads, _whole_lines(size, np.dtype(dtype).itemsize)), dtype)
 
 
 def _row_flops(network, density):
@@ -110,7 +133,7 @@ class Session:
         #: Epochs that one call should run at most: all of them together are short.
         self.max_epochs = int(max(1, min(_MAX_EPOCHS, _CALL_FLOPS // epoch_flops)))
         self._team = Team(n_jobs, row_flops * self._block_rows / 2, epoch_flops * self.max_epochs)
-        self._grads = np.zeros(network.n_params, dtype=dtype)
+        self._grads = _aligned(network.n_params, dtype)
         self._dtype = dtype
         self._plan = plan
 
@@ -119,14 +142,14 @@ class Session:
         self._team.__enter__()
         n_granules = sum(-(-fan_in // granule_rows(fan_out)) for fan_in, fan_out in self._network.layout[:, :2])
         self._workspace = (
-            np.zeros(plan.n_forward, dtype=dtype),
-            np.zeros(plan.n_backward, dtype=dtype),
-            np.zeros(plan.n_deltas, dtype=dtype),
-            np.empty(plan.n_units, dtype=dtype),
-            np.empty(plan.n_units, dtype=dtype),
-            np.empty(rows * self._targets.shape[1], dtype=dtype),
-            np.empty(rows, dtype=np.float64),
-            np.empty(n_granules, dtype=np.float64),
+            _aligned(plan.n_forward, dtype),
+            _aligned(plan.n_backward, dtype),
+            _aligned(plan.n_deltas, dtype),
+            _aligned(plan.n_units, dtype),
+            _aligned(plan.n_units, dtype),
+            _aligned(rows * self._targets.shape[1], dtype),
+            _aligned(rows, np.float64),
+            _aligned(n_granules, np.float64),
             _scratches(self._team, self._network, dtype),
         )
         return self
@@ -229,9 +252,25 @@ def predict(network, params, rows, n_jobs):
             predict_rows,
             network.layout, plan.offsets, network.loss_code,
             rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, np.arange(n_rows), block_rows, params,
-            np.zeros(plan.n_forward, dtype=params.dtype),
-            np.empty((team.n_threads, plan.n_units), dtype=params.dtype),
-            _scratches(team, network, params.dtype),
+            *_prediction_workspace(plan, network, params.dtype, team),
             out,
         )  # fmt: skip
     return out
+
+
+_kept = threading.local()
+
+
+def _prediction_workspace(plan, network, dtype, team):
+    """Panels, units and scratch memory; those of a thread's last small prediction are used again by its next one."""
+    key = plan, team.n_threads
+    if getattr(_kept, "key", None) == key:
+        return _kept.workspace
+    workspace = (
+        _aligned(plan.n_forward, dtype),
+        _aligned((team.n_threads, plan.n_units), dtype),
+        _scratches(team, network, dtype),
+    )
+    if sum(array.nbytes for array in workspace) <= _KEPT_BYTES:
+        _kept.key, _kept.workspace = key, workspace
+    return workspace

@@ -8,7 +8,7 @@ and the update. Two barriers a batch are enough.
 import numpy as np
 
 from skbackprop._compile import formula, kernel
-from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, multiply, pack, pack_transposed
+from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, multiply, multiply_row, pack, pack_transposed
 from skbackprop.backends.cpu.layers import (
     add_intercept_gradients,
     granule,
@@ -19,7 +19,7 @@ from skbackprop.backends.cpu.layers import (
 from skbackprop.backends.cpu.memory import at, copy, fill_zero, prefetch
 from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
 from skbackprop.backends.cpu.sync import NEXT_BLOCK, NON_FINITE, PACKED, aborted, add, await_nonzero, barrier, read
-from skbackprop.backends.cpu.unpacked import backward_unpacked, forward_unpacked, gradient_unpacked
+from skbackprop.backends.cpu.unpacked import backward_unpacked, forward_unpacked, outer_product
 from skbackprop.functions.activations import activate, derive
 from skbackprop.functions.elementary import natural
 from skbackprop.functions.losses import evaluate, link
@@ -253,25 +253,33 @@ def train_batches(
                 fan_out = layout[layer, FAN_OUT]
                 first, last = share(fan_in, granule(fan_out), thread, n_threads)
                 low = layout[layer, WEIGHTS] + first * fan_out
-                if plan[layer, DELTAS] >= 0:
-                    # The first block's product is added to zero, the others' to what there is.
-                    out = at(grads, low)
-                    start, s_row = (zeros, zero) if block == 0 else (out, fan_out)
-                    multiply(
-                        at(units, plan[layer, UNITS] + first), one, fan_in, at(delta_panels, plan[layer, DELTAS]),
-                        last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
-                    )  # fmt: skip
-                elif plan[layer, DELTAS] == UNPACKED:
-                    gradient_unpacked(
-                        units, plan[layer, UNITS], deltas, plan[layer + 1, UNITS], n_rows, fan_in, fan_out,
-                        first, last, grads, layout[layer, WEIGHTS], block == 0,
-                    )  # fmt: skip
-                else:
+                # The first block's product is added to zero, the others' to what there is.
+                out = at(grads, low)
+                start, s_row = (zeros, zero) if block == 0 else (out, fan_out)
+                if plan[layer, DELTAS] == SPARSE:
                     if block == 0:
                         fill_zero(grads, low, layout[layer, WEIGHTS] + last * fan_out)
                     add_gradient_rows(
                         data, indices, indptr, members, deltas, plan[1, UNITS], first, last,
                         grads, layout[0, WEIGHTS], fan_out,
+                    )  # fmt: skip
+                elif fan_out == 1:
+                    multiply_row(
+                        at(deltas, plan[layer + 1, UNITS]), at(units, plan[layer, UNITS] + first), fan_in,
+                        n_rows, last - first, start, out,
+                    )  # fmt: skip
+                elif plan[layer, DELTAS] == UNPACKED:
+                    outer_product(
+                        at(units, plan[layer, UNITS] + first),
+                        last - first,
+                        at(deltas, plan[layer + 1, UNITS]),
+                        fan_out,
+                        out,
+                    )
+                else:
+                    multiply(
+                        at(units, plan[layer, UNITS] + first), one, fan_in, at(delta_panels, plan[layer, DELTAS]),
+                        last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
                     )  # fmt: skip
                 first, last = share(fan_out, one, thread, n_threads)
                 if block == 0:

@@ -17,6 +17,7 @@ from numba.core import cgutils
 
 from skbackprop._compile import formula, native
 from skbackprop.backends.cpu.memory import at, copy
+from skbackprop.backends.cpu.vectors import fused, load, mask_below, splat, store
 from skbackprop.functions.elementary import natural
 
 __all__ = [
@@ -110,100 +111,48 @@ def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
     def constant(value):
         return ir.Constant(integer, value)
 
-    final = builder.sub(rows, constant(1))
+    numbers = [constant(r) for r in range(tile_rows)]
+    if masked:
+        final = builder.sub(rows, constant(1))
+        numbers = [builder.select(builder.icmp_signed("<", number, final), number, final) for number in numbers]
 
     def rows_of(base, stride):
-        numbers = [
-            builder.select(builder.icmp_signed("<", constant(r), final), constant(r), final) for r in range(tile_rows)
-        ]
         return [builder.gep(base, [builder.mul(number, stride)]) for number in numbers]
 
-    masks = []
-    if masked:
-        bool_vector = ir.VectorType(ir.IntType(1), lanes)
-        index_vector = ir.VectorType(ir.IntType(32), lanes)
-        left = builder.trunc(columns, ir.IntType(32))
-        splat = builder.insert_element(ir.Constant(index_vector, ir.Undefined), left, ir.Constant(ir.IntType(32), 0))
-        splat = builder.shuffle_vector(
-            splat, ir.Constant(index_vector, ir.Undefined), ir.Constant(index_vector, [0] * lanes)
-        )
-        for part in range(n_vectors):
-            lane = ir.Constant(index_vector, [part * lanes + i for i in range(lanes)])
-            masks.append(builder.icmp_signed("<", lane, splat))
-        suffix = f"v{lanes}f{itemsize * 8}.p0"
-        pointer = ir.IntType(8).as_pointer()
-        int32 = ir.IntType(32)
-        load_masked = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector, [pointer, int32, bool_vector, vector]),
-            f"llvm.masked.load.{suffix}",
-        )
-        store_masked = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [vector, pointer, int32, bool_vector]),
-            f"llvm.masked.store.{suffix}",
-        )
-
-    def load(address, part=None):
-        if part is not None:
-            plain = builder.bitcast(address, ir.IntType(8).as_pointer())
-            align = ir.Constant(ir.IntType(32), itemsize)
-            zeros = ir.Constant(vector, [0.0] * lanes)
-            return builder.call(load_masked, [plain, align, masks[part], zeros])
-        result = builder.load(builder.bitcast(address, vector.as_pointer()))
-        result.align = itemsize
-        return result
-
-    def store(value, address, part=None):
-        if part is not None:
-            plain = builder.bitcast(address, ir.IntType(8).as_pointer())
-            align = ir.Constant(ir.IntType(32), itemsize)
-            builder.call(store_masked, [value, plain, align, masks[part]])
-            return
-        builder.store(value, builder.bitcast(address, vector.as_pointer())).align = itemsize
-
-    fma = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{lanes}f{itemsize * 8}"
-    )
+    parts = [part * lanes for part in range(n_vectors)]
+    masks = [mask_below(builder, columns, lanes, first) if masked else None for first in parts]
     a_rows, starts, outs = rows_of(a, a_row), rows_of(start, s_row), rows_of(c, c_row)
     sums = {}
     for r in range(tile_rows):
-        for part in range(n_vectors):
+        for part, first in enumerate(parts):
             # A stack slot here, a register after LLVM's promotion of memory.
             sums[r, part] = cgutils.alloca_once(builder, vector)
-            address = builder.gep(starts[r], [constant(part * lanes)])
-            builder.store(load(address, part if masked else None), sums[r, part])
+            value = load(builder, builder.gep(starts[r], [constant(first)]), vector, masks[part])
+            builder.store(value, sums[r, part])
     with cgutils.for_range(builder, inner, intp=integer) as loop:
-        b_start = builder.mul(loop.index, b_inner)
+        b_start = builder.gep(b, [builder.mul(loop.index, b_inner)])
         b_vectors = [
-            load(builder.gep(b, [builder.add(b_start, constant(part * lanes))]), part if masked else None)
-            for part in range(n_vectors)
+            load(builder, builder.gep(b_start, [constant(first)]), vector, mask)
+            for first, mask in zip(parts, masks, strict=True)
         ]
         a_offset = builder.mul(loop.index, a_inner)
         for r in range(tile_rows):
-            value = builder.load(builder.gep(a_rows[r], [a_offset]))
-            splat = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-            splat = builder.shuffle_vector(
-                splat,
-                ir.Constant(vector, ir.Undefined),
-                ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
-            )
+            factor = splat(builder, builder.load(builder.gep(a_rows[r], [a_offset])), vector)
             for part in range(n_vectors):
                 slot = sums[r, part]
-                builder.store(builder.call(fma, [splat, b_vectors[part], builder.load(slot)]), slot)
+                builder.store(fused(builder, factor, b_vectors[part], builder.load(slot)), slot)
     for r in range(tile_rows):
-        for part in range(n_vectors):
-            address = builder.gep(outs[r], [constant(part * lanes)])
-            store(builder.load(sums[r, part]), address, part if masked else None)
+        for part, first in enumerate(parts):
+            store(builder, builder.load(sums[r, part]), builder.gep(outs[r], [constant(first)]), masks[part])
     builder.ret_void()
 
 
 def _make_tile(tile_rows, n_vectors, masked):
-    """A micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for up to `tile_rows` rows and one panel.
+    """A micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for a tile.
 
     Matrices are given by pointers; A has two strides, B one between its rows, packed or not; `start` and C have unit column
-    stride. If there are fewer than `tile_rows` rows, the last is computed again in the place of those missing. Only the first
-    `n_vectors` vectors of a panel are used, and with `masked`, only the first `n_columns` columns are read and written.
+    stride. A tile has `tile_rows` rows and `n_vectors` vectors. With `masked`, there may be fewer rows, the last of which
+    is computed again in the place of those missing, and only the first `n_columns` columns are read and written.
     """
 
     @native(_tile_twin())
@@ -232,6 +181,8 @@ def _make_tile(tile_rows, n_vectors, masked):
 
 _tile, _edge, _half = _make_tile(TILE_ROWS, 2, False), _make_tile(TILE_ROWS, 2, True), _make_tile(TILE_ROWS, 1, True)
 _row_tile, _row_edge, _row_half = _make_tile(1, 2, False), _make_tile(1, 2, True), _make_tile(1, 1, True)
+# More sums at a time, each of which waits for the one before.
+_row_wide = _make_tile(1, 8, False)
 
 
 @formula
@@ -308,7 +259,7 @@ def _single_row(a, a_inner, b, b_inner, n_inner, start, c, n_columns):
 
 
 @formula
-def multiply_row(a, b, n_inner, n_columns, start, c):
+def multiply_row(a, b, b_row, n_inner, n_columns, start, c):
     """Product of a row and a matrix as it lies in memory, added to a row: ``c = start + a B``.
 
     Parameters
@@ -316,16 +267,20 @@ def multiply_row(a, b, n_inner, n_columns, start, c):
     a : pointer
         The row, of `n_inner` numbers.
     b : pointer
-        The matrix, of shape (n_inner, n_columns), in C order.
-    n_inner, n_columns : int
+        The matrix: row i, column j at ``b[i * b_row + j]``.
+    b_row, n_inner, n_columns : int
     start : pointer
         The row that the product is added to.
     c : pointer
         The result.
     """
     one = np.int64(1)  # of the type that variables have: a literal would compile the callee again
-    for column in range(0, n_columns, _width(_itemsize(c))):
-        _single_row(a, one, at(b, column), n_columns, n_inner, at(start, column), at(c, column), n_columns - column)
+    width = _width(_itemsize(c))
+    wide = n_columns // (4 * width) * (4 * width)
+    for column in range(0, wide, 4 * width):
+        _row_wide(a, 0, one, at(b, column), b_row, n_inner, at(start, column), 0, at(c, column), 0, 1, n_columns)
+    for column in range(wide, n_columns, width):
+        _single_row(a, one, at(b, column), b_row, n_inner, at(start, column), at(c, column), n_columns - column)
 
 
 @formula
@@ -376,7 +331,7 @@ def multiply(a, a_row, a_inner, panels, n_rows, n_inner, n_columns, start, s_row
                     n_c = n_columns - column
                     if left == 1:
                         _single_row(source, step_inner, panel, width, n_k, sums, out, n_c)
-                    elif n_c >= width:
+                    elif left >= TILE_ROWS and n_c >= width:
                         _tile(source, step_row, step_inner, panel, width, n_k, sums, s_row, out, c_row, left, n_c)
                     elif n_c > width // 2:
                         _edge(source, step_row, step_inner, panel, width, n_k, sums, s_row, out, c_row, left, n_c)

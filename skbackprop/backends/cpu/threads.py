@@ -138,12 +138,16 @@ class Team:
 
     def __enter__(self):
         global _in_use
+        self._helpers = []
+        self._n_running = 0
+        if self._wanted == 1 and self._inline:
+            # Over before anybody could miss the core.
+            self.n_threads = 1
+            return self
         limit = available_threads() if self._wanted > 1 else 1
         with _budget:
             self.n_threads = max(1, min(self._wanted, limit - _in_use))
             _in_use += self.n_threads
-        self._helpers = []
-        self._n_running = 0
         self._done = queue.SimpleQueue()
         n_helpers = self.n_threads - self._inline
         self._signals = np.zeros(_DONE + 8 * n_helpers, dtype=np.int64)
@@ -160,6 +164,8 @@ class Team:
 
     def __exit__(self, *exception):
         global _in_use
+        if self._wanted == 1 and self._inline:
+            return
         if self._n_running > 0:
             self.control[ABORT] = 1
         while self._n_running > 0:

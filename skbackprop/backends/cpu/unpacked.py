@@ -10,47 +10,55 @@ from numba.core import cgutils
 
 from skbackprop._compile import formula, native
 from skbackprop.backends.cpu.gemm import multiply_row
-from skbackprop.backends.cpu.memory import at, fill_zero
-from skbackprop.functions.elementary import fma, natural
+from skbackprop.backends.cpu.memory import at
+from skbackprop.backends.cpu.vectors import fused, load, mask_below, splat, store
+from skbackprop.functions.elementary import natural
 
-__all__ = ["backward_unpacked", "forward_unpacked", "gradient_unpacked", "inner_product"]
+__all__ = ["backward_unpacked", "forward_unpacked", "inner_product", "outer_product"]
 
 # Independent sums of an inner product, whatever vectors the processor has.
-_LANES = 16
+_LANES = 32
+_OUTER_LANES = 16
 
 
 def _dot_twin(a, b, count):
     lanes = np.zeros(_LANES)
     for i in range(0, count, _LANES):
-        lanes += np.multiply(a[i : i + _LANES], b[i : i + _LANES], dtype=np.float64)
+        part = np.multiply(a[i : min(i + _LANES, count)], b[i : min(i + _LANES, count)], dtype=np.float64)
+        lanes[: part.size] += part
     return lanes.sum()
 
 
 @native(_dot_twin)
 def _dot(typing_context, a, b, count):
-    """Inner product of `count` numbers, a multiple of `_LANES`: so many interleaved parts, added in order."""
+    """Inner product of `count` numbers: `_LANES` interleaved sums, which are added by halves as float64."""
 
     def build(context, builder, signature, args):
+        a, b, count = args
         kind = context.get_data_type(signature.args[0].dtype)
         vector = ir.VectorType(kind, _LANES)
-        name = f"llvm.fma.v{_LANES}f{signature.args[0].dtype.bitwidth}"
-        fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
         sums = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * _LANES))
-        integer = args[2].type
-        step = ir.Constant(integer, _LANES)
-        with cgutils.for_range_slice(builder, ir.Constant(integer, 0), args[2], step, intp=integer) as (index, _):
-            factors = []
-            for pointer in args[:2]:
-                factor = builder.load(builder.bitcast(builder.gep(pointer, [index]), vector.as_pointer()))
-                factor.align = signature.args[0].dtype.bitwidth // 8
-                factors.append(factor)
-            builder.store(builder.call(fused, [*factors, builder.load(sums)]), sums)
-        total = ir.Constant(ir.DoubleType(), 0.0)
-        lanes = builder.load(sums)
-        for lane in range(_LANES):
-            value = builder.extract_element(lanes, ir.Constant(ir.IntType(32), lane))
-            total = builder.fadd(total, context.cast(builder, value, signature.args[0].dtype, types.float64))
-        return total
+
+        def add(index, mask=None):
+            factors = [load(builder, builder.gep(pointer, [index]), vector, mask) for pointer in (a, b)]
+            builder.store(fused(builder, *factors, builder.load(sums)), sums)
+
+        lanes = ir.Constant(count.type, _LANES)
+        left = builder.srem(count, lanes)
+        whole = builder.sub(count, left)
+        with cgutils.for_range_slice(builder, ir.Constant(count.type, 0), whole, lanes, intp=count.type) as (index, _):
+            add(index)
+        with builder.if_then(cgutils.is_not_null(builder, left)):
+            add(whole, mask_below(builder, left, _LANES))
+        total = builder.load(sums)
+        if kind != ir.DoubleType():
+            total = builder.fpext(total, ir.VectorType(ir.DoubleType(), _LANES))
+        n = _LANES
+        while n > 1:
+            n //= 2
+            halves = [ir.Constant(ir.VectorType(ir.IntType(32), n), [*range(start, start + n)]) for start in (0, n)]
+            total = builder.fadd(*(builder.shuffle_vector(total, total, half) for half in halves))
+        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
     return types.float64(a, b, types.intp), build
 
@@ -58,11 +66,40 @@ def _dot(typing_context, a, b, count):
 @formula
 def inner_product(a, a_start, b, b_start, count):
     """Sum of ``a[a_start + i] * b[b_start + i]`` for `i` below `count`, as a float64, always in the same order."""
-    whole = count // _LANES * _LANES
-    total = _dot(at(a, a_start), at(b, b_start), whole)
-    for i in range(whole, count):
-        total += np.float64(a[natural(a_start + i)]) * np.float64(b[natural(b_start + i)])
-    return total
+    return _dot(at(a, a_start), at(b, b_start), count)
+
+
+def _outer_twin(a, n_rows, b, n_columns, c):
+    c[: n_rows * n_columns] = np.outer(a[:n_rows], b[:n_columns]).reshape(-1)
+
+
+@native(_outer_twin)
+def outer_product(typing_context, a, n_rows, b, n_columns, c):
+    """``C[i, j] = a[i] * b[j]``; matrices in C order, given by pointers."""
+
+    def build(context, builder, signature, args):
+        a, n_rows, b, n_columns, c = args
+        vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), _OUTER_LANES)
+        integer = n_rows.type
+        lanes = ir.Constant(integer, _OUTER_LANES)
+        left = builder.srem(n_columns, lanes)
+        whole = builder.sub(n_columns, left)
+        mask = mask_below(builder, left, _OUTER_LANES)
+        with cgutils.for_range(builder, n_rows, intp=integer) as row:
+            factor = splat(builder, builder.load(builder.gep(a, [row.index])), vector)
+            out = builder.gep(c, [builder.mul(row.index, n_columns)])
+
+            def write(index, mask=None):
+                product = builder.fmul(factor, load(builder, builder.gep(b, [index]), vector, mask))
+                store(builder, product, builder.gep(out, [index]), mask)
+
+            with cgutils.for_range_slice(builder, ir.Constant(integer, 0), whole, lanes, intp=integer) as (index, _):
+                write(index)
+            with builder.if_then(cgutils.is_not_null(builder, left)):
+                write(whole, mask)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, b, types.intp, c), build
 
 
 @formula
@@ -84,7 +121,9 @@ def forward_unpacked(units, source, first, last, params, weights, intercepts, ta
             total = inner_product(units, source + row * fan_in, params, weights, fan_in)
             units[natural(target + row)] = units.dtype.type(params[intercepts] + total)
     elif last > first:
-        multiply_row(at(units, source), at(params, weights), fan_in, fan_out, at(params, intercepts), at(units, target))
+        multiply_row(
+            at(units, source), at(params, weights), fan_out, fan_in, fan_out, at(params, intercepts), at(units, target)
+        )
 
 
 @formula
@@ -111,38 +150,3 @@ def backward_unpacked(deltas, source, first, last, params, weights, target, fan_
         for k in range(fan_in):
             total = inner_product(params, weights + k * fan_out, deltas, source, fan_out)
             deltas[natural(target + k)] = deltas.dtype.type(total)
-
-
-@formula
-def gradient_unpacked(units, u_start, deltas, d_start, n_rows, fan_in, fan_out, first, last, grads, weights, fresh):
-    """Gradient with respect to rows `first` to `last` of a layer's weights.
-
-    Parameters
-    ----------
-    units, deltas : ndarray, flat
-        Hold a and d of `n_rows` rows from `u_start` and from `d_start` on.
-    u_start, d_start : int
-    n_rows, fan_in, fan_out : int
-        One row, unless `fan_out` is 1.
-    first, last : int
-    grads : ndarray, flat
-        Holds the gradient of W, of shape (fan_in, fan_out), from `weights` on.
-    weights : int
-    fresh : bool
-        Whether to overwrite the gradient, or, if `fan_out` is 1, to add to it.
-    """
-    if fan_out == 1:
-        if fresh:
-            fill_zero(grads, weights + first, weights + last)
-        for row in range(n_rows):
-            delta = deltas[natural(d_start + row)]
-            start = u_start + row * fan_in
-            for k in range(first, last):
-                weight = natural(weights + k)
-                grads[weight] = fma(delta, units[natural(start + k)], grads[weight])
-    else:
-        for k in range(first, last):
-            x = units[natural(u_start + k)]
-            start = weights + k * fan_out
-            for j in range(fan_out):
-                grads[natural(start + j)] = x * deltas[natural(d_start + j)]

@@ -1,0 +1,72 @@
+"""What the kernels written in LLVM's own language share: vectors of numbers, whole and masked."""
+
+import llvmlite.ir as ir
+from numba.core import cgutils
+
+__all__ = ["fused", "load", "mask_below", "splat", "store"]
+
+_INT32 = ir.IntType(32)
+_BYTES = ir.IntType(8).as_pointer()
+
+
+def _name(vector):
+    """What LLVM calls a vector type in the names of its intrinsics."""
+    return f"v{vector.count}f{64 if vector.element == ir.DoubleType() else 32}"
+
+
+def _itemsize(vector):
+    return 8 if vector.element == ir.DoubleType() else 4
+
+
+def splat(builder, value, vector):
+    """A vector of copies of one number."""
+    lane = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_INT32, 0))
+    first = ir.Constant(ir.VectorType(_INT32, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(lane, ir.Constant(vector, ir.Undefined), first)
+
+
+def mask_below(builder, count, lanes, first=0):
+    """Which of the numbers `first` to ``first + lanes`` are less than an integer `count`."""
+    indices = ir.VectorType(_INT32, lanes)
+    numbers = ir.Constant(indices, [first + lane for lane in range(lanes)])
+    return builder.icmp_signed("<", numbers, splat(builder, builder.trunc(count, _INT32), indices))
+
+
+def load(builder, address, vector, mask=None):
+    """The vector at an address, however aligned; what `mask` leaves out is zero and not touched."""
+    if mask is None:
+        result = builder.load(builder.bitcast(address, vector.as_pointer()))
+        result.align = _itemsize(vector)
+        return result
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(vector, [_BYTES, _INT32, mask.type, vector]),
+        f"llvm.masked.load.{_name(vector)}.p0",
+    )
+    align = ir.Constant(_INT32, _itemsize(vector))
+    return builder.call(
+        function, [builder.bitcast(address, _BYTES), align, mask, ir.Constant(vector, [0.0] * vector.count)]
+    )
+
+
+def store(builder, value, address, mask=None):
+    """Write a vector to an address, however aligned; what `mask` leaves out is not touched."""
+    vector = value.type
+    if mask is None:
+        builder.store(value, builder.bitcast(address, vector.as_pointer())).align = _itemsize(vector)
+        return
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [vector, _BYTES, _INT32, mask.type]),
+        f"llvm.masked.store.{_name(vector)}.p0",
+    )
+    align = ir.Constant(_INT32, _itemsize(vector))
+    builder.call(function, [value, builder.bitcast(address, _BYTES), align, mask])
+
+
+def fused(builder, a, b, c):
+    """``a * b + c``, rounded once."""
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(a.type, [a.type] * 3), f"llvm.fma.{_name(a.type)}"
+    )
+    return builder.call(function, [a, b, c])
