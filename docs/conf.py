@@ -24,6 +24,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
+    "page_doctests",
     "registry_tables",
     "public_names",
     "scikit_learn_links",

@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from skbackprop.estimators import BackpropClassifier, BackpropRegressor
+from skbackprop.estimators import BackpropClassifier, BackpropEmbedding, BackpropRegressor
 from skbackprop.warmup import warmup
 
 try:
@@ -10,4 +10,4 @@ try:
 except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0.0.0+source"
 
-__all__ = ["BackpropClassifier", "BackpropRegressor", "__version__", "warmup"]
+__all__ = ["BackpropClassifier", "BackpropEmbedding", "BackpropRegressor", "__version__", "warmup"]

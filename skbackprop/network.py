@@ -2,18 +2,17 @@
 
 import weakref
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
-from skbackprop.functions.activations import ACTIVATIONS
-from skbackprop.functions.losses import LOSSES
+from skbackprop.functions._function import N_SETTINGS
 
 __all__ = ["Network"]
 
 #: Columns of `Network.layout`, one row for each layer of weights.
-FAN_IN, FAN_OUT, WEIGHTS, INTERCEPTS, ACTIVATION = range(5)
+FAN_IN, FAN_OUT, WEIGHTS, INTERCEPTS = range(4)
 
 
 @dataclass(frozen=True)
@@ -24,46 +23,44 @@ class Network:
     ----------
     layer_units : tuple of int
         Units of every layer, from the inputs to the outputs.
-    activation : str
-        Activation of the hidden layers, a name in `ACTIVATIONS`.
-    loss : str
-        Loss, and with it the outputs' link; a name in `LOSSES`.
+    activations : tuple
+        `Function.key` of each hidden layer's activation: its class and the numbers of its settings.
+    loss : tuple
+        The same of the loss, and with it of the outputs' link.
     """
 
     layer_units: tuple
-    activation: str
-    loss: str
-
-    @classmethod
-    @lru_cache(maxsize=64)
-    def cached(cls, layer_units, activation, loss):
-        """The same network for the same arguments, so that its layout is computed once."""
-        return cls(layer_units, activation, loss)
+    activations: tuple
+    loss: tuple
 
     @cached_property
     def layout(self):
-        """Sizes, offsets and codes for the kernels.
+        """Sizes and offsets for the kernels.
 
-        ndarray of shape (n_layers - 1, 5), int64; the columns are fan in, fan out, offset of the
-        weights, offset of the intercepts, and the code of the activation after the layer (-1 after the last).
+        ndarray of shape (n_layers - 1, 4), int64; the columns are fan in, fan out, offset of the weights and offset of the
+        intercepts.
         """
         rows = []
         offset = 0
         for fan_in, fan_out in pairwise(self.layer_units):
-            rows.append((fan_in, fan_out, offset, offset + fan_in * fan_out, ACTIVATIONS[self.activation].code))
+            rows.append((fan_in, fan_out, offset, offset + fan_in * fan_out))
             offset += (fan_in + 1) * fan_out
-        layout = np.array(rows, dtype=np.int64)
-        layout[-1, ACTIVATION] = -1
-        return layout
+        return np.array(rows, dtype=np.int64)
 
     @cached_property
     def _layout_rows(self):
         return self.layout.tolist()
 
-    @property
-    def loss_code(self):
-        """Code of the loss."""
-        return LOSSES[self.loss].code
+    @cached_property
+    def settings(self):
+        """Settings of the activations, and in the last row those of the loss.
+
+        ndarray of shape (n_layers - 1, N_SETTINGS), float64.
+        """
+        rows = np.zeros((len(self.layer_units) - 1, N_SETTINGS))
+        for row, (_, numbers) in zip(rows, (*self.activations, self.loss), strict=True):
+            row[: len(numbers)] = numbers
+        return rows
 
     @cached_property
     def n_params(self):
@@ -89,7 +86,7 @@ class Network:
         intercepts : list of ndarray of shape (fan_out,)
         """
         coefs, intercepts = [], []
-        for fan_in, fan_out, weights, biases, _ in self._layout_rows:
+        for fan_in, fan_out, weights, biases in self._layout_rows:
             coefs.append(params[weights:biases].reshape(fan_in, fan_out))
             intercepts.append(params[biases : biases + fan_out])
         return coefs, intercepts
@@ -150,7 +147,7 @@ class Network:
         if not len(coefs) == len(intercepts) == len(self.layout):
             return False
         start = params.ctypes.data
-        for (fan_in, fan_out, weights, biases, _), *arrays in zip(self._layout_rows, coefs, intercepts, strict=True):
+        for (fan_in, fan_out, weights, biases), *arrays in zip(self._layout_rows, coefs, intercepts, strict=True):
             for array, offset, shape in zip(arrays, (weights, biases), ((fan_in, fan_out), (fan_out,)), strict=True):
                 if not (
                     isinstance(array, np.ndarray)

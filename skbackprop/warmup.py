@@ -4,17 +4,21 @@ import warnings
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import clone, is_classifier
 
 __all__ = ["warmup"]
 
 
-def warmup(dtypes=("float32", "float64")):
-    """Compile the kernels, or load them from the disk cache, before they are needed.
+def warmup(*estimators, dtypes=("float32", "float64")):
+    """Compile what estimators need, or load it from the disk cache, before it is needed.
 
-    For container images, servers and benchmarks: a first fit then takes no longer than a second one.
+    For container images, servers and benchmarks: a first fit then takes no longer than a second one. Activations, losses and
+    solvers are compiled when they are first used, so name estimators with those that will be.
 
     Parameters
     ----------
+    *estimators : BackpropClassifier or BackpropRegressor
+        Estimators whose parameters will be used; none for both with all defaults.
     dtypes : iterable of {"float32", "float64"}, default=("float32", "float64")
         The dtypes that will be used.
 
@@ -22,14 +26,17 @@ def warmup(dtypes=("float32", "float64")):
     --------
     >>> import skbackprop
     >>> skbackprop.warmup(dtypes=["float64"])
+    >>> skbackprop.warmup(skbackprop.BackpropClassifier(activation="tanh", solver="lbfgs"), dtypes=["float32"])
     """
-    from skbackprop.estimators import BackpropRegressor
+    from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 
-    X = np.eye(4)
-    y = np.arange(4.0)
-    for dtype in dtypes:
-        # Dense and sparse input share their kernels; a large array would differ in its index type only.
-        model = BackpropRegressor(hidden_layer_sizes=(2,), max_iter=1, dtype=dtype, random_state=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model.fit(sparse.csr_array(X), y).predict(X)
+    X = np.eye(6)
+    for estimator in estimators or (BackpropClassifier(), BackpropRegressor()):
+        # Two classes and several have losses of their own.
+        for y in ([1, 2, 3, 1, 2, 3], [1, 2, 1, 2, 1, 2])[: 2 if is_classifier(estimator) else 1]:
+            for dtype in dtypes:
+                model = clone(estimator).set_params(dtype=dtype, max_iter=1, early_stopping=False)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    for rows in (X, sparse.csr_array(X)):
+                        model.fit(rows, y).predict(rows)

@@ -282,8 +282,10 @@ def test_fits_in_a_second_process_hit_the_cache_and_have_the_same_bits():
 
 
 def test_warmup_leaves_nothing_to_compile():
-    skbackprop.warmup()
-    code = """
+    settings = "skbackprop.BackpropClassifier(solver=solver, hidden_layer_sizes=(5,))"
+    warm = f"skbackprop.warmup(skbackprop.BackpropClassifier(), *[{settings} for solver in ('sgd', 'lbfgs')])"
+    exec(warm)
+    code = f"""
     import numpy as np, warnings
     from scipy import sparse
     warnings.simplefilter("ignore")
@@ -292,7 +294,7 @@ def test_warmup_leaves_nothing_to_compile():
         raise AssertionError("compiled after warmup")
     c.KernelCache.save_overload = fail
     import skbackprop
-    skbackprop.warmup()
+    {warm}
     X = np.random.default_rng(0).standard_normal((60, 4))
     for dtype in ("float32", "float64"):
         for container in (np.asarray, sparse.csr_array):

@@ -1,15 +1,20 @@
-"""Formulas: elementary functions, registries, activations, losses, optimizers, schedules, initialisation."""
+"""Formulas: elementary functions, registries, activations, initialisation."""
 
 import numpy as np
 import pytest
+from numba import types
+from sklearn.base import clone
 
-from skbackprop._compile import kernel
+from skbackprop import BackpropClassifier, testing
+from skbackprop._compile import invoke, kernel
+from skbackprop.backends.cpu.memory import at
 from skbackprop.functions import elementary
-from skbackprop.functions._registry import Entry, Registry
-from skbackprop.functions.activations import ACTIVATIONS, activate, derive
-from skbackprop.functions.initializers import glorot_uniform
-from skbackprop.functions.losses import LOSSES, evaluate, link
-from skbackprop.functions.optimizers import OPTIMIZERS, corrected_rate, step_params
+from skbackprop.functions._function import N_SETTINGS
+from skbackprop.functions._registry import Registry
+from skbackprop.functions.activations import ACTIVATIONS, GELU, LeakyReLU, ReLU, activation_loops
+from skbackprop.functions.initializers import INITIALIZERS, draw_layer
+from skbackprop.functions.losses import LOSSES
+from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.schedules import SCHEDULES
 
 DTYPES = [np.float32, np.float64]
@@ -40,29 +45,28 @@ def apply_logistic(x, y):
 
 
 @kernel
-def run_activate(code, z):
-    activate(code, z)
+def run_activate(address, z, slopes, settings):
+    zero = np.int64(0)
+    invoke(address, (at(z, zero), at(slopes, zero), z.size, at(settings, zero)))
 
 
 @kernel
-def run_derive(code, a, delta):
-    derive(code, a, delta)
+def run_derive(address, a, slopes, delta, settings):
+    zero = np.int64(0)
+    invoke(address, (at(a, zero), at(slopes, zero), at(delta, zero), a.size, at(settings, zero)))
 
 
-@kernel
-def run_link(code, z, n_outputs):
-    link(code, z, n_outputs)
-
-
-@kernel
-def run_evaluate(code, z, y, n_outputs, delta, losses):
-    evaluate(code, z, y, n_outputs, delta, losses)
-
-
-@kernel
-def run_step(code, rate, step, settings, params, grads, slots, start, stop):
-    rate = corrected_rate(code, rate, step, settings)
-    step_params(code, rate, settings, 0.0, 1.0, params, grads, slots, start, stop)
+def activation_pass(activation, z, keeps):
+    """Outputs and slopes of an activation for weighted inputs."""
+    number = types.float32 if z.dtype == np.float32 else types.float64
+    own, settings = types.CPointer(number), types.CPointer(types.float64)
+    forth, back = activation_loops(type(activation), keeps)
+    numbers = np.zeros(N_SETTINGS)
+    numbers[: len(activation.settings())] = activation.settings()
+    a, slopes, delta = z.copy(), np.zeros_like(z), np.ones_like(z)
+    run_activate(forth.address(own, own, types.intp, settings), a, slopes, numbers)
+    run_derive(back.address(own, own, own, types.intp, settings), a, slopes, delta, numbers)
+    return a, delta
 
 
 ELEMENTARY = {
@@ -118,167 +122,90 @@ def test_registries_explain_unknown_names():
     for registry in (ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES):
         with pytest.raises(ValueError, match=f"{registry.kind}='nonsense' is not known; choose one of '"):
             registry["nonsense"]
+        with pytest.raises(TypeError, match=f"{registry.kind}=3 is not a function of this kind"):
+            registry.get_function(3)
         assert "nonsense" not in registry
-        assert len({entry.code for entry in registry.values()}) == len(registry)
-        for name, entry in registry.items():
-            assert entry.name == name
-            assert entry.formula
+        for name, kind in registry.items():
+            assert kind.name == name
+            assert kind.definition
+            assert registry.get_function(name).key() == registry.get_key(name) == registry.get_key(kind())
 
 
-def test_registry_refuses_a_code_twice():
-    with pytest.raises(ValueError, match="share a code"):
-        Registry("thing", [Entry("a", 0, "", ""), Entry("b", 0, "", "")])
+def test_registry_refuses_a_name_twice():
+    with pytest.raises(ValueError, match="share a name"):
+        Registry("thing", ReLU, [ReLU, ReLU])
 
 
+def test_functions_are_searched_and_cloned_like_estimators():
+    activation = LeakyReLU(0.2)
+    assert clone(activation).get_params() == {"negative_slope": 0.2}
+    assert repr(activation) == "LeakyReLU(negative_slope=0.2)"
+    model = BackpropClassifier(activation=activation).set_params(activation__negative_slope=0.3)
+    assert model.get_params()["activation__negative_slope"] == 0.3
+    with pytest.raises(ValueError, match="'negative_slope' parameter of LeakyReLU"):
+        ACTIVATIONS.get_function(LeakyReLU(-1))
+
+
+@pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_derivatives_are_numerical_gradients(name, dtype):
-    code = ACTIVATIONS[name].code
-    z = np.array([-30.0, -3.0, -0.7, 0.4, 2.0, 30.0])
+@pytest.mark.parametrize("kind", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
+def test_activation_derivatives_are_numerical_gradients(kind, dtype, keeps):
+    if kind.slope_of_input and not keeps:
+        keeps = True
+    activation = kind()
+    z = np.array([-30.0, -2.9, -0.7, 0.4, 2.0, 30.0])
     step = 1e-6
-    high, low, a = z + step, z - step, z.astype(dtype)
-    for values in (high, low, a):
-        run_activate(code, values)
-    delta = np.ones_like(a)
-    run_derive(code, a, delta)
+    high, low = (activation_pass(activation, z + side, keeps)[0] for side in (step, -step))
+    a, delta = activation_pass(activation, z.astype(dtype), keeps)
     np.testing.assert_allclose(delta, (high - low) / (2 * step), rtol=2e-5 if dtype == np.float32 else 1e-7, atol=2e-6)
-    assert delta.dtype == dtype
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations_pass_nan_on(name):
-    z = np.array([np.nan, 1.0])
-    run_activate(ACTIVATIONS[name].code, z)
-    assert np.isnan(z[0])
-    assert not np.isnan(z[1])
-
-
-def test_unknown_codes_end_in_nan():
-    z = np.ones(2)
-    run_activate(99, z)
-    assert np.isnan(z).all()
-    delta = np.ones(2)
-    run_derive(99, np.ones(2), delta)
-    assert np.isnan(delta).all()
-    z = np.ones(2)
-    run_link(99, z, 1)
-    assert np.isnan(z).all()
-    delta, losses = np.ones(2), np.ones(2)
-    run_evaluate(99, np.ones(2), np.ones(2), 1, delta, losses)
-    assert np.isnan(delta).all()
-    assert np.isnan(losses).all()
-    params = np.ones(2)
-    run_step(99, 0.1, 1, np.zeros(4), params, np.ones(2), np.zeros((2, 2)), 0, 2)
-    assert np.isnan(params).all()
-
-
-def _targets(name, n_rows, n_outputs, rng):
-    if name == "multiclass_log_loss":
-        return rng.integers(0, n_outputs, n_rows).astype(float)
-    if name == "binary_log_loss":
-        return rng.integers(0, 2, n_rows * n_outputs).astype(float)
-    return np.abs(rng.standard_normal(n_rows * n_outputs)).round(1) * rng.integers(0, 2, n_rows * n_outputs)
-
-
-def _losses(name, z, y, n_outputs):
-    losses, delta = np.empty(z.size // n_outputs), np.empty_like(z)
-    run_evaluate(LOSSES[name].code, z.copy(), y, n_outputs, delta, losses)
-    return losses, delta
-
-
-@pytest.mark.parametrize("n_outputs", [1, 3])
-@pytest.mark.parametrize("name", LOSSES)
-def test_loss_gradients_are_numerical_gradients(name, n_outputs, rng):
-    z = rng.standard_normal(4 * n_outputs) * 2
-    y = _targets(name, 4, n_outputs, rng)
-    _, delta = _losses(name, z, y, n_outputs)
-    # The reported squared error is a mean over the outputs, the gradient that of the sum.
-    scale = n_outputs if name == "squared_error" else 1
-    for i in range(z.size):
-        shift = np.zeros_like(z)
-        shift[i] = 1e-6
-        upper, lower = _losses(name, z + shift, y, n_outputs)[0], _losses(name, z - shift, y, n_outputs)[0]
-        np.testing.assert_allclose(scale * (upper.sum() - lower.sum()) / 2e-6, delta[i], rtol=1e-6, atol=1e-8)
+    assert a.dtype == delta.dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", LOSSES)
-def test_losses_and_links_at_extremes(name, dtype):
-    z = np.array([-30.0, 30.0, 0.0, 0.0], dtype=dtype)
-    y = np.array([1.0, 0.0], dtype=dtype) if LOSSES[name].n_codes else np.array([1.0, 0.0, 0.0, 1.0], dtype=dtype)
-    losses, delta = np.empty(2), np.empty_like(z)
-    run_evaluate(LOSSES[name].code, z.copy(), y, 2, delta, losses)
-    assert np.isfinite(losses).all()
-    assert np.isfinite(delta).all()
-    linked = z.copy()
-    run_link(LOSSES[name].code, linked, 2)
-    assert np.isfinite(linked).all()
-    if name == "multiclass_log_loss":
-        np.testing.assert_allclose(linked.reshape(2, 2).sum(axis=1), 1, rtol=1e-6)
-    bad = np.array([np.nan, 1.0], dtype=dtype)
-    run_link(LOSSES[name].code, bad, 2)
-    assert np.isnan(bad[0])
+@pytest.mark.parametrize("kind", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
+def test_activations_have_their_values(kind, dtype, rng):
+    activation = kind()
+    z = np.concatenate([rng.uniform(-4, 4, 40), [-100.0, 100.0]]).astype(dtype)
+    expected = testing._ACTIVATIONS[kind.name](z.astype(float), *activation.settings())
+    a, _ = activation_pass(activation, z, False)
+    np.testing.assert_allclose(
+        a, expected, rtol=3e-6 if dtype == np.float32 else 1e-13, atol=1e-6 if dtype == np.float32 else 1e-15
+    )
 
 
-def _reference_step(name, params, grads, slots, step, rate):
-    """The papers' updates, one number at a time."""
-    out = params.copy()
-    for i, g in enumerate(grads):
-        if name == "adam":
-            slots[0, i] = 0.9 * slots[0, i] + 0.1 * g
-            slots[1, i] = 0.99 * slots[1, i] + 0.01 * g * g
-            out[i] -= rate * np.sqrt(1 - 0.99**step) / (1 - 0.9**step) * slots[0, i] / (np.sqrt(slots[1, i]) + 1e-8)
-        else:
-            slots[0, i] = 0.9 * slots[0, i] - rate * g
-            out[i] += 0.9 * slots[0, i] - rate * g if name == "nesterov" else slots[0, i]
-    return out
+@pytest.mark.parametrize("kind", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
+def test_activations_pass_nan_on(kind):
+    for keeps in (False, True):
+        a, _ = activation_pass(kind(), np.array([np.nan, 1.0]), keeps)
+        assert np.isnan(a[0])
+        assert not np.isnan(a[1])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("name", "rule", "settings"),
-    [("sgd", "momentum", (0.9, 0.0)), ("sgd", "nesterov", (0.9, 1.0)), ("adam", "adam", (0.9, 0.99, 1e-8))],
-)
-def test_optimizers_follow_their_papers(name, rule, settings, dtype, rng):
-    entry = OPTIMIZERS[name]
-    params = rng.standard_normal(19).astype(dtype)
-    expected = params.astype(float)
-    slots = np.zeros((entry.n_slots, 19), dtype=dtype)
-    reference_slots = np.zeros((entry.n_slots, 19))
-    numbers = np.zeros(4)
-    numbers[: len(settings)] = settings
-    for step in range(1, 6):
-        grads = rng.standard_normal(19).astype(dtype)
-        run_step(entry.code, 0.05, step, numbers, params, grads, slots, 0, 19)
-        expected = _reference_step(rule, expected, grads.astype(float), reference_slots, step, 0.05)
-    np.testing.assert_allclose(params, expected, rtol=1e-4 if dtype == np.float32 else 1e-12)
+def test_gelu_approximation():
+    z = np.linspace(-6, 6, 101)
+    exact, approximate = (activation_pass(GELU(how), z, True)[0] for how in ("none", "tanh"))
+    assert 1e-5 < np.abs(exact - approximate).max() < 5e-4
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers_find_the_minimum_of_a_parabola(name):
-    entry = OPTIMIZERS[name]
-    settings = {"momentum": 0.5, "nesterovs_momentum": 1.0, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8}
-    numbers = np.array([settings[key] for key in entry.settings] + [0.0] * (4 - len(entry.settings)))
-    params, slots = np.array([3.0, -2.0]), np.zeros((entry.n_slots, 2))
-    for step in range(1, 1500):
-        run_step(entry.code, 0.01, step, numbers, params, params - 1.0, slots, 0, 2)
-    np.testing.assert_allclose(params, 1.0, atol=1e-2)
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules(name):
-    entry = SCHEDULES[name]
-    rate = entry.after_epoch(0.3, 0.3, 99, 0.5)
-    assert rate == pytest.approx(0.03 if name == "invscaling" else 0.3)
-    lowered = entry.on_plateau(0.5)
-    assert lowered == (0.1 if name == "adaptive" else None)
-    assert entry.on_plateau(1e-6) is None
-
-
-def test_glorot_bound():
-    weights, intercepts = glorot_uniform(np.random.RandomState(0), 40, 20)
-    bound = np.sqrt(6 / 60)
-    assert weights.shape == (40, 20)
-    assert intercepts.shape == (20,)
-    for array in (weights, intercepts):
-        assert 0.8 * bound < np.abs(array).max() <= bound
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_initial_weights(name):
+    weights, intercepts = draw_layer(name, np.random.RandomState(0), 400, 200)
+    assert weights.shape == (400, 200)
+    assert intercepts.shape == (200,)
+    if name == "auto":
+        bound = np.sqrt(6 / 600)
+        for array in (weights, intercepts):
+            assert 0.9 * bound < np.abs(array).max() <= bound
+        return
+    assert (intercepts == 0).all()
+    if name == "orthogonal":
+        np.testing.assert_allclose(weights.T @ weights, np.eye(200), atol=1e-12)
+        wide, _ = draw_layer(name, np.random.RandomState(0), 3, 5)
+        np.testing.assert_allclose(wide @ wide.T, np.eye(3), atol=1e-12)
+        return
+    variance = {"glorot": 2 / 600, "he": 2 / 400, "lecun": 1 / 400}[name.split("_")[0]]
+    assert weights.var() == pytest.approx(variance, rel=0.02)
+    assert abs(weights.mean()) < 1e-3
+    # A normal distribution has a kurtosis of 3, a uniform one of 1.8.
+    kurtosis = (weights**4).mean() / weights.var() ** 2
+    assert kurtosis == pytest.approx(3.0 if name.endswith("normal") else 1.8, rel=0.05)

@@ -4,30 +4,37 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skbackprop._compile import JIT, kernel
+from skbackprop._compile import JIT, formula, kernel
 from skbackprop.backends import cpu, get_backend
 from skbackprop.backends.cpu import gemm
 from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.data import as_rows
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.losses import LOSSES
+from skbackprop.functions.optimizers import OPTIMIZERS
+from skbackprop.functions.penalties import Penalties
+from skbackprop.functions.random import philox
+from skbackprop.functions.schedules import SCHEDULES
 from skbackprop.network import Network
-from skbackprop.testing import numerical_gradient, reference_loss, reference_predict
+from skbackprop.testing import numerical_gradient, reference_loss, reference_predict, reference_raw_predict
 from skbackprop.training.progress import OptimizerState
 
 DTYPES = [np.float32, np.float64]
+
+
+_pack, _pack_transposed, _multiply = (
+    formula(template) for template in (gemm.pack, gemm.pack_transposed, gemm.multiply)
+)
 
 
 @kernel
 def product(a, a_row, a_inner, b, transposed, m, k, n, c, panels, scratch):
     zero = np.int64(0)
     if transposed:
-        gemm.pack_transposed(b, zero, zero, n, k, n, panels, zero)
+        _pack_transposed(b, zero, zero, n, k, n, panels, zero)
     else:
-        gemm.pack(b, zero, zero, k, k, n, panels, zero)
-    gemm.multiply(
-        at(a, zero), a_row, a_inner, at(panels, zero), m, k, n, at(c, zero), n, at(c, zero), n, at(scratch, zero)
-    )
+        _pack(b, zero, zero, k, k, n, panels, zero)
+    _multiply(at(a, zero), a_row, a_inner, at(panels, zero), m, k, n, at(c, zero), n, at(c, zero), n, at(scratch, zero))
 
 
 SHAPES = [(1, 1, 1), (6, 4, 16), (7, 3, 17), (13, 300, 5), (5, 2, 40), (12, 257, 33), (2, 9, 1)]
@@ -63,73 +70,97 @@ def test_products_are_sums_in_order(shape, a_transposed, b_transposed, dtype, rn
             np.testing.assert_array_equal(flat_c.reshape(m, n), exact.astype(dtype))
 
 
+#: Every loss in every form that runs.
+LOSS_KINDS = [loss().for_task(task) for loss in LOSSES.values() for task in loss.kinds()]
+
+
 def make_problem(loss, activation, hidden, dtype, rng, n_rows=23, n_features=5, is_sparse=False):
-    n_outputs = 3 if loss in ("multiclass_log_loss", "squared_error") else 2
-    network = Network((n_features, *hidden, n_outputs), activation, loss)
+    """A network, parameters and data for a loss, a `Loss` or the name of a class that runs."""
+    if isinstance(loss, str):
+        loss = next(kind for kind in LOSS_KINDS if type(kind).__name__ == loss)
+    n_targets = 3 if type(loss).__name__ == "SquaredError" else 2
+    n_outputs = 3 if loss.n_codes else n_targets * loss.outputs_per_target()
+    network = Network((n_features, *hidden, n_outputs), (ACTIVATIONS.get_key(activation),) * len(hidden), loss.key())
     X = rng.standard_normal((n_rows, n_features)) * (rng.random((n_rows, n_features)) < 0.6)
-    if loss == "multiclass_log_loss":
+    if loss.n_codes:
         Y = rng.integers(0, n_outputs, (n_rows, 1)).astype(float)
-    elif loss == "binary_log_loss":
+    elif loss.task == "binary":
         Y = rng.integers(0, 2, (n_rows, n_outputs)).astype(float)
+    elif loss.lower_inclusive:
+        Y = rng.poisson(1.0, (n_rows, n_targets)).astype(float)
     else:
-        Y = rng.poisson(1.0, (n_rows, n_outputs)).astype(float)
+        Y = rng.gamma(2.0, 1.0, (n_rows, n_targets))
     params = (rng.standard_normal(network.n_params) * 0.4).astype(dtype)
     data = as_rows(sparse.csr_array(X) if is_sparse else X.astype(dtype), np.dtype(dtype))
     return network, params, X.astype(dtype), Y.astype(dtype), data
 
 
-@pytest.mark.parametrize("is_sparse", [False, True])
-@pytest.mark.parametrize("hidden", [(), (4,), (7, 6)])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_gradients_are_numerical_gradients(loss, activation, hidden, is_sparse, rng):
-    network, params, X, Y, data = make_problem(loss, activation, hidden, np.float64, rng, is_sparse=is_sparse)
+def check_gradient(network, params, X, Y, data, rng, penalties):
     weights = rng.uniform(0.2, 2.0, len(X))
-    order = np.arange(len(X))
-    with cpu.Session(network, params.dtype, data, Y, weights, len(X), len(X), 1) as session:
-        loss_value, gradient = session.loss_gradient(order, params, 0.1)
-    expected = numerical_gradient(lambda p: reference_loss(network, p, X, Y, weights, 0.1), params)
+    with cpu.Session(network, params.dtype, data, Y, weights, len(X), len(X), 1, penalties) as session:
+        loss_value, gradient = session.loss_gradient(np.arange(len(X)), params)
+    expected = numerical_gradient(lambda p: reference_loss(network, p, X, Y, weights, penalties), params)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
-    if loss != "squared_error":
-        assert loss_value == pytest.approx(reference_loss(network, params, X, Y, weights, 0.1), rel=1e-12)
+    if network.loss[0].__name__ != "SquaredError":
+        assert loss_value == pytest.approx(reference_loss(network, params, X, Y, weights, penalties), rel=1e-12)
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", LOSS_KINDS, ids=lambda loss: type(loss).__name__)
+def test_gradients_are_numerical_gradients(loss, activation, is_sparse, rng):
+    problem = make_problem(loss, activation, (7, 6), np.float64, rng, is_sparse=is_sparse)
+    check_gradient(*problem, rng, Penalties(0.1, l1_ratio=0.5 if is_sparse else 0.0))
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize("hidden", [(), (4,), (1,)])
+@pytest.mark.parametrize("loss", ["SquaredError", "BinaryLogLoss", "MulticlassLogLoss"])
+def test_gradients_of_networks_of_other_shapes(loss, hidden, is_sparse, rng):
+    check_gradient(*make_problem(loss, "tanh", hidden, np.float64, rng, is_sparse=is_sparse), rng, Penalties(0.1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("is_sparse", [False, True])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", LOSS_KINDS, ids=lambda loss: type(loss).__name__)
 def test_predictions_are_those_of_the_naive_network(loss, is_sparse, dtype, rng):
     network, params, X, _, data = make_problem(loss, "tanh", (9, 17), dtype, rng, is_sparse=is_sparse)
-    predictions = cpu.predict(network, params, data, 1)
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
-    np.testing.assert_allclose(predictions, reference_predict(network, params, X), rtol=tolerance, atol=tolerance)
-    assert predictions.dtype == dtype
+    for link, reference in ((True, reference_predict), (False, reference_raw_predict)):
+        predictions = cpu.predict(network, params, data, 1, link)
+        np.testing.assert_allclose(predictions, reference(network, params, X), rtol=tolerance, atol=tolerance)
+        assert predictions.dtype == dtype
 
 
-PARAMETERS = {
-    "learning_rate_init": 0.01,
-    "learning_rate": "constant",
-    "power_t": 0.5,
-    "momentum": 0.9,
-    "nesterovs_momentum": True,
-    "beta_1": 0.9,
-    "beta_2": 0.999,
-    "epsilon": 1e-8,
-}
+def start_optimizer(name, params, averages=False):
+    return OptimizerState.start(OPTIMIZERS[name](), SCHEDULES["constant"](), 0.01, 0.5, 1, params, averages)
 
 
-def train_bits(n_threads, dtype, is_sparse, batch_size, n_epochs=3):
+def run_epochs(session, order, rate, params, optimizer):
+    """Losses of epochs of one learning rate."""
+    n_epochs = len(order) // session._n_trained
+    return session.run_epochs(order, np.full(n_epochs * session.n_batches, rate), params, optimizer).losses
+
+
+EVERYTHING = Penalties(
+    1e-3, 0.5, (0.1, 0.3, 0.3), clip_norm=0.5, clip_value=0.2, max_norm=1.0, average=0.9, frozen=(1,)
+)
+
+
+def train_bits(n_threads, dtype, is_sparse, batch_size, n_epochs=3, penalties=None, activation="tanh"):
     rng = np.random.default_rng(1)
     network, params, _, Y, data = make_problem(
-        "multiclass_log_loss", "tanh", (70, 33), dtype, rng, n_rows=301, n_features=40, is_sparse=is_sparse
+        "MulticlassLogLoss", activation, (70, 33), dtype, rng, n_rows=301, n_features=40, is_sparse=is_sparse
     )
-    optimizer = OptimizerState.start("adam", PARAMETERS, params)
+    penalties = Penalties(1e-3) if penalties is None else penalties
+    optimizer = start_optimizer("adam", params, averages=penalties.average is not None)
     weights = rng.uniform(0.5, 1.5, 301)
     losses = []
-    with cpu.Session(network, params.dtype, data, Y, weights, batch_size, 301, n_threads) as session:
+    with cpu.Session(network, params.dtype, data, Y, weights, batch_size, 301, n_threads, penalties) as session:
         assert session._team.n_threads == n_threads
         for _ in range(n_epochs):
-            losses.extend(session.run_epochs(rng.permutation(301), [0.01], params, optimizer, 1e-3))
-    return params, np.array(losses), cpu.predict(network, params, data, n_threads)
+            losses.extend(run_epochs(session, rng.permutation(301), 0.01, params, optimizer))
+    return params, np.array(losses), cpu.predict(network, params, data, n_threads), optimizer.average
 
 
 @pytest.fixture
@@ -149,6 +180,17 @@ def test_same_bits_for_any_number_of_threads(batch_size, is_sparse, dtype):
             np.testing.assert_array_equal(ours, one)
 
 
+@pytest.mark.skipif(not JIT, reason="interpreted kernels run on one thread")
+@pytest.mark.usefixtures("_four_cores")
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])
+def test_same_bits_for_any_number_of_threads_with_everything_on(activation):
+    reference = train_bits(1, np.float32, False, 50, penalties=EVERYTHING, activation=activation)
+    for n_threads in (2, 3):
+        ours = train_bits(n_threads, np.float32, False, 50, penalties=EVERYTHING, activation=activation)
+        for array, one in zip(ours, reference, strict=True):
+            np.testing.assert_array_equal(array, one)
+
+
 @pytest.mark.skipif(not JIT, reason="the promise is the compiled kernels'")
 def test_same_bits_for_any_block_of_rows(monkeypatch):
     reference = train_bits(1, np.float32, False, 301)
@@ -159,17 +201,136 @@ def test_same_bits_for_any_block_of_rows(monkeypatch):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 23])
 def test_several_epochs_in_one_call(batch_size, rng):
-    network, start, _, Y, data = make_problem("poisson", "logistic", (6,), np.float64, rng)
+    network, start, _, Y, data = make_problem("Poisson", "logistic", (6,), np.float64, rng)
     orders = [rng.permutation(23) for _ in range(3)]
-    rates = [0.05, 0.02, 0.01]
     together, one_by_one = start.copy(), start.copy()
-    with cpu.Session(network, start.dtype, data, Y, None, batch_size, 23, 1) as session:
-        optimizer = OptimizerState.start("adam", PARAMETERS, start)
-        losses = session.run_epochs(np.concatenate(orders), rates, together, optimizer, 0.1)
-        optimizer = OptimizerState.start("adam", PARAMETERS, start)
-        for order, rate, loss in zip(orders, rates, losses, strict=True):
-            assert session.run_epochs(order, [rate], one_by_one, optimizer, 0.1) == [loss]
+    with cpu.Session(network, start.dtype, data, Y, None, batch_size, 23, 1, Penalties(0.1)) as session:
+        rates = np.repeat([0.05, 0.02, 0.01], session.n_batches)
+        optimizer = start_optimizer("nadam", start)
+        epochs = session.run_epochs(np.concatenate(orders), rates, together, optimizer)
+        optimizer = start_optimizer("nadam", start)
+        for order, *row in zip(orders, rates.reshape(3, -1), *epochs, strict=True):
+            alone = session.run_epochs(order, row[0], one_by_one, optimizer)
+            for ours, expected in zip(alone, row[1:], strict=True):
+                np.testing.assert_array_equal(ours[0], expected)
     np.testing.assert_array_equal(together, one_by_one)
+
+
+def one_update(penalties, rng, solver="sgd", dropout_seed=0, activation="tanh", loss="SquaredError"):
+    """Parameters before and after one full-batch update of rate 0.01 from rest, and what the session tells."""
+    network, params, X, Y, data = make_problem(loss, activation, (7, 6), np.float64, rng)
+    before = params.copy()
+    optimizer = start_optimizer(solver, params, averages=penalties.average is not None)
+    with cpu.Session(network, params.dtype, data, Y, None, 23, 23, 1, penalties, dropout_seed) as session:
+        epochs = session.run_epochs(np.arange(23), np.full(1, 0.01), params, optimizer)
+    gradient = numerical_gradient(lambda p: reference_loss(network, p, X, Y, None, penalties), before)
+    return network, before, params, gradient, optimizer, epochs
+
+
+def test_gradients_are_clipped(rng):
+    _, before, after, gradient, *_ = one_update(Penalties(0.1, clip_value=0.05), rng)
+    assert np.abs(gradient).max() > 0.1
+    # Nesterov's first step from rest is 1.9 times the gradient's.
+    np.testing.assert_allclose(before - after, 0.019 * np.clip(gradient, -0.05, 0.05), atol=1e-8)
+    _, before, after, gradient, *_ = one_update(Penalties(0.1, 0.3, clip_norm=0.1), rng)
+    norm = np.linalg.norm(gradient)
+    assert norm > 0.2
+    np.testing.assert_allclose(before - after, 0.019 * gradient * 0.1 / norm, atol=1e-8)
+    _, before, after, gradient, *_ = one_update(Penalties(0.1, clip_norm=1e6), rng)
+    np.testing.assert_allclose(before - after, 0.019 * gradient, atol=1e-7)
+
+
+def test_weights_into_hidden_units_are_limited(rng):
+    network, _, after, *_ = one_update(Penalties(max_norm=0.5), rng)
+    coefs, _ = network.views(after)
+    for coef in coefs[:-1]:
+        assert np.linalg.norm(coef, axis=0).max() == pytest.approx(0.5)
+    assert np.linalg.norm(coefs[-1], axis=0).max() > 0.5
+
+
+def test_frozen_layers_stay(rng):
+    network, before, after, *_ = one_update(Penalties(frozen=(0, 2)), rng)
+    for array in (before, after):
+        assert len(network.views(array)[0]) == 3
+    for kind in range(2):
+        old, new = network.views(before)[kind], network.views(after)[kind]
+        np.testing.assert_array_equal(old[0], new[0])
+        np.testing.assert_array_equal(old[2], new[2])
+        assert (old[1] != new[1]).all()
+
+
+def test_average_follows_the_parameters(rng):
+    _, before, after, _, optimizer, _ = one_update(Penalties(average=0.75), rng)
+    np.testing.assert_allclose(optimizer.average, 0.75 * before + 0.25 * after, rtol=1e-12)
+
+
+def test_dropout_is_a_gradient_of_the_thinned_network(rng):
+    """What is dropped depends on the seed only, so that the loss of a seed is a function whose gradient can be checked."""
+    network, params, _, Y, data = make_problem("SquaredError", "tanh", (7, 6), np.float64, rng)
+    penalties = Penalties(dropout=(0.2, 0.5, 0.3))
+
+    def loss_gradient(values, seed):
+        with cpu.Session(network, params.dtype, data, Y, None, 23, 23, 1, penalties, seed) as session:
+            loss, gradient = session.loss_gradient(np.arange(23), values)
+            return loss, gradient.copy()
+
+    loss, gradient = loss_gradient(params, 5)
+    # The reported squared error is a mean over three outputs, the gradient that of the sum.
+    expected = numerical_gradient(lambda p: 3 * loss_gradient(p, 5)[0], params)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
+    assert loss_gradient(params, 5)[0] == loss
+    assert loss_gradient(params, 6)[0] != loss
+
+
+@kernel
+def run_philox(c, k, out):
+    out[0], out[1], out[2], out[3] = philox(c[0], c[1], c[2], c[3], k[0], k[1])
+
+
+def test_philox_known_answers():
+    """The known answers that Random123, the authors' own implementation, comes with (kat_vectors, philox4x32 10)."""
+    ones = 0xFFFFFFFF
+    for counter, key, expected in [
+        ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+        ([ones] * 4, [ones] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+        (
+            [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+            [0xA4093822, 0x299F31D0],
+            [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
+        ),
+    ]:
+        out = np.zeros(4, dtype=np.uint64)
+        run_philox(np.array(counter, dtype=np.uint64), np.array(key, dtype=np.uint64), out)
+        np.testing.assert_array_equal(out, np.array(expected, dtype=np.uint64))
+
+
+def test_dropped_share_and_scale(rng):
+    """The first layer passes its inputs on, so that the outputs are the inputs' dropout."""
+    n_rows, n_features = 400, 50
+    network = Network((n_features, n_features), (), LOSSES["squared_error"]().key())
+    params = np.concatenate([np.eye(n_features).ravel(), np.zeros(n_features)])
+    data = as_rows(np.ones((n_rows, n_features)), np.dtype(float))
+    penalties = Penalties(dropout=(0.3,))
+    with cpu.Session(
+        network, params.dtype, data, np.zeros((n_rows, n_features)), None, n_rows, n_rows, 1, penalties
+    ) as session:
+        session.loss_gradient(np.arange(n_rows), params)
+        outputs = session._workspace[3][session._plan.offsets[0, 0] :][: n_rows * n_features]
+    assert set(outputs) == {0.0, 1 / 0.7}
+    assert (outputs == 0).mean() == pytest.approx(0.3, abs=0.01)
+
+
+def test_gradient_norms_and_constant_units(rng):
+    network, _, _, gradient, _, epochs = one_update(Penalties(), rng, activation="relu")
+    norms = [np.linalg.norm(coef) for coef in network.views(gradient)[0]]
+    np.testing.assert_allclose(epochs.gradient_norms[0], norms, rtol=1e-5)
+    assert epochs.constant_units.shape == (1, 2)
+    network, params, _, Y, data = make_problem("SquaredError", "relu", (7, 6), np.float64, rng)
+    _, intercepts = network.views(params)
+    intercepts[0][:3] = -100
+    with cpu.Session(network, params.dtype, data, Y, None, 23, 23, 1, Penalties()) as session:
+        epochs = session.run_epochs(np.arange(23), np.zeros(1), params, start_optimizer("sgd", params))
+    assert epochs.constant_units[0, 0] >= 3 / 7
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -185,32 +346,33 @@ def test_single_rows_agree_with_and_without_panels(monkeypatch, dtype):
 
 
 def test_batch_without_weight_is_skipped(rng):
-    network, params, _, Y, data = make_problem("squared_error", "relu", (4,), np.float64, rng, n_rows=20)
+    network, params, _, Y, data = make_problem("SquaredError", "relu", (4,), np.float64, rng, n_rows=20)
     weights = np.ones(20)
     weights[:10] = 0
-    optimizer = OptimizerState.start("sgd", PARAMETERS, params)
-    with cpu.Session(network, params.dtype, data, Y, weights, 10, 20, 1) as session:
+    optimizer = start_optimizer("sgd", params)
+    with cpu.Session(network, params.dtype, data, Y, weights, 10, 10, 1, Penalties()) as session:
         before = params.copy()
-        assert session.run_epochs(np.arange(10), [0.01], params, optimizer, 0.0) == 0.0
+        assert run_epochs(session, np.arange(10), 0.01, params, optimizer) == 0.0
         np.testing.assert_array_equal(params, before)
         assert optimizer.n_steps == 0
-        assert session.run_epochs(np.arange(20), [0.01], params, optimizer, 0.0) > 0.0
+        assert run_epochs(session, np.arange(10, 20), 0.01, params, optimizer) > 0.0
         assert optimizer.n_steps == 1
 
 
 def test_non_finite_loss_stops_the_epoch(rng):
-    network, params, _, Y, data = make_problem("squared_error", "identity", (4,), np.float64, rng, n_rows=40)
+    network, params, _, Y, data = make_problem("SquaredError", "identity", (4,), np.float64, rng, n_rows=40)
     params[:] = 1e200
-    optimizer = OptimizerState.start("sgd", PARAMETERS, params)
-    with cpu.Session(network, params.dtype, data, Y, None, 1, 40, 1) as session, np.errstate(all="ignore"):
-        assert np.isnan(session.run_epochs(np.arange(40), [0.01], params, optimizer, 0.0))
+    optimizer = start_optimizer("sgd", params)
+    with cpu.Session(network, params.dtype, data, Y, None, 1, 40, 1, Penalties()) as session, np.errstate(all="ignore"):
+        assert np.isnan(run_epochs(session, np.arange(40), 0.01, params, optimizer))
 
 
 def test_flat_vector_and_views(rng):
-    network = Network((3, 4, 2), "relu", "squared_error")
+    network = Network((3, 4, 2), (ACTIVATIONS.get_key("relu"),), LOSSES["squared_error"]().key())
     params = rng.standard_normal(network.n_params)
     coefs, intercepts = network.views(params)
-    assert network.flatten(coefs, intercepts, params.dtype) is params
+    for _ in range(2):
+        assert network.flatten(coefs, intercepts, params.dtype) is params
     replaced = [coefs[0].copy(), coefs[1]]
     packed = network.flatten(replaced, intercepts, params.dtype)
     assert packed is not params

@@ -1,6 +1,6 @@
 """Fail the build (under ``-W``) where a public name is undocumented.
 
-Every name in ``skbackprop.__all__`` must stand in api.rst and have a docstring that documents all its parameters; so
+Every name in ``skbackprop.__all__``, and in that of its public modules, must stand in api.rst and have a docstring that documents all its parameters; so
 must every public method that this package defines or inherits from itself.
 """
 
@@ -11,6 +11,8 @@ from numpydoc.validate import validate
 from sphinx.util import logging
 
 import skbackprop
+import skbackprop.functions
+import skbackprop.inspection
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +22,11 @@ CHECKS = {"GL08", "PR01", "PR02", "RT01", "YD01"}
 
 def public_names():
     """Dotted names of the public objects and of their own methods."""
+    for name in skbackprop.functions.__all__:
+        # Their methods are for the package.
+        yield f"skbackprop.functions.{name}"
+    for name in skbackprop.inspection.__all__:
+        yield f"skbackprop.inspection.{name}"
     for name in skbackprop.__all__:
         if name.startswith("__"):
             continue

@@ -21,11 +21,24 @@ def _code(*words):
 
 
 def _formula(entry):
-    return f":math:`{entry.formula}`"
+    return f":math:`{entry.definition}`"
 
 
 def _reference(entry):
     return entry.reference or "definition"
+
+
+def _class(entry):
+    settings = ", ".join(f"{name}={value!r}" for name, value in entry().get_params(deep=False).items())
+    return f"``{entry.__name__}({settings})``"
+
+
+def _tasks(entry):
+    return ", ".join(sorted({"binary": "binary, multilabel"}.get(task, task) for task in entry.kinds()))
+
+
+def _out_activations(entry):
+    return _code(*sorted({kind.out_activation for kind in entry.kinds().values()}))
 
 
 # For each registry: its entries, and its columns as (heading, what stands there).
@@ -34,6 +47,7 @@ REGISTRIES = {
         ACTIVATIONS,
         [
             ("``activation``", lambda entry: _code(entry.name)),
+            ("class and settings", _class),
             ("output of a unit", _formula),
             ("reference", _reference),
         ],
@@ -41,10 +55,11 @@ REGISTRIES = {
     "losses": (
         LOSSES,
         [
-            ("``loss``", lambda entry: _code(entry.public_name)),
-            ("used for", lambda entry: "binary, multilabel" if entry.task == "binary" else entry.task),
+            ("``loss``", lambda entry: _code(entry.name)),
+            ("class and settings", _class),
+            ("used for", _tasks),
             ("of one row, z being the raw prediction", _formula),
-            ("``out_activation_``", lambda entry: _code(entry.out_activation)),
+            ("``out_activation_``", _out_activations),
             ("reference", _reference),
         ],
     ),
@@ -53,9 +68,8 @@ REGISTRIES = {
         [
             ("``solver``", lambda entry: _code(entry.name)),
             ("update", _formula),
-            ("own parameters", lambda entry: _code(*entry.settings)),
+            ("class and settings", _class),
             ("numbers of state for each parameter", lambda entry: str(entry.n_slots)),
-            ("schedules apply", lambda entry: "yes" if entry.schedules else "no"),
             ("reference", _reference),
         ],
     ),
@@ -63,7 +77,8 @@ REGISTRIES = {
         SCHEDULES,
         [
             ("``learning_rate``", lambda entry: _code(entry.name)),
-            ("rate of the next epoch", _formula),
+            ("class and settings", _class),
+            ("rate", _formula),
             ("reference", _reference),
         ],
     ),

@@ -2,9 +2,9 @@
 
 A backend is a module that offers
 
-- ``Session(network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs)``: a context manager for one
-  fit over data that it holds, with ``max_epochs``, ``run_epochs`` and ``loss_gradient``;
-- ``predict(network, params, rows, n_jobs)``: predictions of any number of rows.
+- ``Session(network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed)``: a context manager
+  for one fit over data that it holds, with ``max_epochs``, ``n_batches``, ``run_epochs`` and ``loss_gradient``;
+- ``predict(network, params, rows, n_jobs, link)``: predictions of any number of rows.
 
 Backends know no labels and nothing of scikit-learn.
 """

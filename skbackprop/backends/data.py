@@ -2,11 +2,31 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Rows", "as_rows"]
+__all__ = ["Epochs", "Rows", "as_rows"]
+
+
+class Epochs(NamedTuple):
+    """What the training of one or several epochs tells.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (n_epochs,)
+        Mean over the rows, with penalty.
+    gradient_norms : ndarray of shape (n_epochs, n_layers)
+        Norm of the gradient of each layer's weights, without penalty, in the last mini-batch.
+    constant_units : ndarray of shape (n_epochs, n_layers - 1)
+        Share of the units of each hidden layer whose output is the same for all rows of the last mini-batch, or of the part of
+        it that was in memory together: dead or saturated.
+    """
+
+    losses: np.ndarray
+    gradient_norms: np.ndarray
+    constant_units: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -37,6 +57,11 @@ class Rows:
     def is_sparse(self):
         """Whether the rows are sparse."""
         return self.X.shape != self.shape
+
+    @property
+    def index_dtype(self):
+        """The dtype of the indices of sparse rows; None for dense ones."""
+        return self.indices.dtype if self.is_sparse else None
 
     @property
     def density(self):

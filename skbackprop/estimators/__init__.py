@@ -1,6 +1,7 @@
 """Promises to users: validation, labels, scikit-learn's contract. No compiled code."""
 
 from skbackprop.estimators.classifier import BackpropClassifier
+from skbackprop.estimators.embedding import BackpropEmbedding
 from skbackprop.estimators.regressor import BackpropRegressor
 
-__all__ = ["BackpropClassifier", "BackpropRegressor"]
+__all__ = ["BackpropClassifier", "BackpropEmbedding", "BackpropRegressor"]

@@ -1,25 +1,32 @@
 """What the classifier and the regressor share."""
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
+from functools import lru_cache
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 
 from skbackprop.backends import get_backend
 from skbackprop.backends.data import as_rows
-from skbackprop.functions.activations import ACTIVATIONS
-from skbackprop.functions.initializers import glorot_uniform
+from skbackprop.estimators._class_weight import weigh_rows
+from skbackprop.estimators._validation import HeldOut, Validation, first_split
+from skbackprop.functions.activations import ACTIVATIONS, Activation
+from skbackprop.functions.initializers import INITIALIZERS, draw_layer
 from skbackprop.functions.losses import LOSSES
-from skbackprop.functions.optimizers import OPTIMIZERS
-from skbackprop.functions.schedules import SCHEDULES
+from skbackprop.functions.optimizers import OPTIMIZERS, Optimizer
+from skbackprop.functions.penalties import Penalties
+from skbackprop.functions.schedules import SCHEDULES, Schedule
 from skbackprop.network import Network
 from skbackprop.training.lbfgs import minimize
 from skbackprop.training.progress import OptimizerState, Progress
@@ -28,11 +35,23 @@ from skbackprop.training.trainer import train
 
 def has_partial_fit(estimator):
     """Whether the solver is one that `partial_fit` can use; raises AttributeError if not."""
-    if estimator.solver not in OPTIMIZERS:
+    if estimator.solver == "lbfgs":
         raise AttributeError(
             f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
         )
     return True
+
+
+def loss_key(loss, task):
+    """Key of a loss, a name or an object, for a task."""
+    if not isinstance(loss, str):
+        return LOSSES.get_function(loss).for_task(task).key()
+    return _named_loss_key(loss, task)
+
+
+@lru_cache
+def _named_loss_key(loss, task):
+    return LOSSES[loss]().for_task(task).key()
 
 
 def refuse_masked(**arrays):
@@ -45,6 +64,20 @@ def refuse_masked(**arrays):
             )
 
 
+def _check_range(targets, dtype, name):
+    if targets.dtype.kind == "f" and max(targets.max(), -targets.min()) > np.finfo(dtype).max:
+        raise ValueError(f"{name} contains values too large for {dtype}; scale y, or use dtype='float64'")
+
+
+def _as_given(given, validated):
+    """Data for scorers: the user's own DataFrame, with its names, otherwise what validation made of it."""
+    return given if hasattr(given, "columns") else validated
+
+
+def _one_column(y):
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
 class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
     """Validation, initialisation and training of a multilayer perceptron."""
 
@@ -55,11 +88,19 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "solver": [StrOptions({"lbfgs", *OPTIMIZERS})],
+        "activation": [StrOptions(set(ACTIVATIONS)), Activation, "array-like"],
+        "solver": [StrOptions({"lbfgs", *OPTIMIZERS}), Optimizer],
         "alpha": [Interval(Real, 0, None, closed="left")],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "max_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "clip_value": [Interval(Real, 0, None, closed="neither"), None],
+        "averaging": [Interval(Real, 0, 1, closed="neither"), None],
+        "weight_init": [StrOptions(set(INITIALIZERS)), tuple, BaseEstimator],
+        "frozen_layers": ["array-like"],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions(set(SCHEDULES))],
+        "learning_rate": [StrOptions(set(SCHEDULES)), Schedule],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -71,12 +112,15 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         "momentum": [Interval(Real, 0, 1, closed="both")],
         "nesterovs_momentum": ["boolean"],
         "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        # A splitter has both methods; a string has the first of them.
+        "validation_fraction": [Interval(Real, 0, 1, closed="left"), HasMethods(["split", "get_n_splits"])],
         "beta_1": [Interval(Real, 0, 1, closed="left")],
         "beta_2": [Interval(Real, 0, 1, closed="left")],
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [str, callable, None],
+        "restore_best_weights": ["boolean"],
         "dtype": [StrOptions({"float32", "float64"}), None],
         "n_jobs": [Interval(Integral, 1, None, closed="left"), Interval(Integral, None, -1, closed="right"), None],
         "device": [str],
@@ -87,8 +131,19 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         """Targets for the kernels: an array of shape (n_rows, n_targets)."""
 
     @abstractmethod
-    def _loss_name(self):
-        """Name of the loss in `LOSSES`."""
+    def _loss_key(self):
+        """Key of the loss, in the form that the targets ask for."""
+
+    @abstractmethod
+    def _encode_validation_targets(self, y, n_targets):
+        """The same for `y_val`, after `_encode_targets` has made `n_targets` columns of `y`."""
+
+    def _set_target_units(self, targets, rows, sample_weight, first_pass):
+        """Fix the units of the network's outputs, by the rows to train on."""
+
+    def _in_units(self, targets, dtype):
+        """Encoded targets in the units of the network's outputs."""
+        return targets.astype(dtype, copy=False)
 
     @abstractmethod
     def _n_outputs(self, targets):
@@ -98,13 +153,17 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
     def _stratification(self, targets):
         """What to stratify the validation split by, or None."""
 
+    def _class_factors(self, targets, sample_weight):
+        """Factors by which classes weigh rows in the loss, see `class_factors`; None for none."""
+        return None
+
     @abstractmethod
     def _score_predictions(self, targets, predictions, sample_weight):
         """Validation score."""
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None, groups=None):
         """Train the network from new initial weights, or from the present ones if `warm_start`.
 
         Parameters
@@ -116,6 +175,16 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             Class labels, a binary indicator matrix for several labels a sample, or numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; None for equal ones.
+        X_val : {array-like, sparse matrix, dataframe} of shape (n_val, n_features), default=None
+            Validation data for `early_stopping` or `restore_best_weights`, in the place of rows split off `X`. They decide
+            when training stops and which weights are kept, and are not trained on. In a :class:`~sklearn.pipeline.Pipeline`,
+            ``Pipeline(..., transform_input=["X_val"])`` transforms them as `X`.
+        y_val : {array-like, sparse matrix} of shape (n_val,) or (n_val, n_outputs), default=None
+            Their targets, of the same kind as `y`; a classifier's classes have to be some of those in `y`.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their non-negative weights in the validation score and loss; None for equal ones.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the samples, for a splitter in `validation_fraction` that keeps groups together.
 
         Returns
         -------
@@ -130,28 +199,40 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         TypeError
             If an argument is a masked array.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups, incremental=False)
 
-    def _fit(self, X, y, sample_weight, incremental):
+    def _fit(self, X, y, sample_weight, validation_data=(None, None, None), groups=None, *, incremental):
         backend = get_backend(self.device)
         hidden = self._hidden_units()
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
+        for name in ("early_stopping", "restore_best_weights"):
+            if incremental and getattr(self, name):
+                raise ValueError(f"partial_fit does not support {name}=True")
+        is_stochastic = self.solver != "lbfgs"
+        has_validation_data = self._has_validation_data(*validation_data)
+        splits = self.early_stopping and is_stochastic and not has_validation_data
+        self._check_groups(groups, splits)
+        scorer = None if self.scoring in (None, "loss") else check_scoring(self, scoring=self.scoring)
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         given = X, y
         X, y = self._validate(X, y, reset=first_pass)
+        if groups is not None:
+            check_consistent_length(X, groups)
         targets = self._encode_targets(y, keep_classes=not first_pass)
         dtype = X.dtype if first_pass else self.coefs_[0].dtype
         if sample_weight is not None:
             refuse_masked(sample_weight=sample_weight)
             sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
-        with np.errstate(over="ignore"):
-            targets = targets.astype(dtype, copy=False)
-        if not np.isfinite(targets).all():
-            raise ValueError(f"y contains values too large for {dtype}; scale y, or use dtype='float64'")
+        factors = self._class_factors(targets, sample_weight)
+        loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
+        if not (incremental or loss_weight is None or loss_weight.any()):
+            raise ValueError("class_weight leaves no sample a weight: give a class a positive one")
+        _check_range(targets, dtype, "y")
+        held_out = None
+        if has_validation_data:
+            held_out = self._validate_held_out(*validation_data, targets.shape[1], factors, dtype)
         random_state = check_random_state(self.random_state)
 
-        network = Network((X.shape[1], *hidden, self._n_outputs(targets)), self.activation, self._loss_name())
+        network = self._network((X.shape[1], *hidden, self._n_outputs(targets)))
         if first_pass:
             self._initialize(network, random_state, dtype)
         else:
@@ -159,14 +240,35 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         params = network.flatten(self.coefs_, self.intercepts_, dtype)
         self.coefs_, self.intercepts_ = network.views(params)
         rows = as_rows(X, dtype)
+        train_rows = np.arange(len(targets))
+        if splits:
+            train_rows, held_out = self._split_off(
+                given[0], X, y, targets, sample_weight, loss_weight, groups, random_state
+            )
+
+        self._set_target_units(targets, train_rows, sample_weight, first_pass)
+        targets = self._in_units(targets, dtype)
+        if held_out is not None:
+            held_out.targets = self._in_units(held_out.targets, dtype)
 
         callbacks = _Callbacks(self, network, params, given, sample_weight) if not incremental else None
-        if self.solver in OPTIMIZERS:
+        if is_stochastic:
             self._fit_stochastic(
-                backend, network, params, rows, X, targets, sample_weight, random_state, incremental, callbacks
+                backend,
+                network,
+                params,
+                rows,
+                targets,
+                loss_weight,
+                train_rows,
+                held_out,
+                scorer,
+                random_state,
+                incremental,
+                callbacks,
             )
         else:
-            self._fit_lbfgs(backend, network, params, rows, targets, sample_weight, callbacks)
+            self._fit_lbfgs(backend, network, params, rows, targets, loss_weight, callbacks)
         if callbacks is not None:
             callbacks.end_fit()
         return self
@@ -180,8 +282,69 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return tuple(int(size) for size in sizes)
 
-    def _validate(self, X, y, reset):
-        refuse_masked(X=X, y=y)
+    def _network(self, layer_units):
+        """The network of given layers with the functions that the parameters choose."""
+        n_hidden = len(layer_units) - 2
+        choice = self.activation
+        if isinstance(choice, str | Activation):
+            activations = (ACTIVATIONS.get_key(choice),) * n_hidden
+        else:
+            activations = tuple(ACTIVATIONS.get_key(one) for one in choice)
+            if len(activations) != n_hidden:
+                raise ValueError(
+                    f"activation has {len(activations)} entries, but hidden_layer_sizes={self.hidden_layer_sizes!r} makes "
+                    f"{n_hidden} hidden layers; give one for each, or a single one for all"
+                )
+        return Network(layer_units, activations, self._loss_key())
+
+    def _penalties(self, n_layers):
+        """What the parameters say of penalties, dropout and limits, for a network of so many layers of weights."""
+        rates = self.dropout
+        if isinstance(rates, Real):
+            rates = (0.0, *(float(rates),) * (n_layers - 1))
+        rates = tuple(float(rate) for rate in rates)
+        if len(rates) != n_layers or not all(0 <= rate < 1 for rate in rates):
+            raise ValueError(
+                f"dropout={self.dropout!r} must be a number from 0 to below 1 for all hidden layers, or a sequence of {n_layers} "
+                "of them, for the inputs and for each hidden layer"
+            )
+        frozen = tuple(
+            range(n_layers)[layer] if -n_layers <= layer < n_layers else None for layer in self.frozen_layers
+        )
+        if None in frozen:
+            raise ValueError(
+                f"frozen_layers={self.frozen_layers!r} must be numbers of layers of weights, from 0 to {n_layers - 1} here"
+            )
+        return Penalties(
+            alpha=float(self.alpha),
+            l1_ratio=float(self.l1_ratio),
+            dropout=rates if any(rates) else (),
+            clip_norm=self.clip_norm,
+            clip_value=self.clip_value,
+            max_norm=self.max_norm,
+            average=self.averaging,
+            frozen=frozen,
+        )
+
+    def _start_optimizer(self, params):
+        parameters = self.get_params(deep=False)
+        solver, schedule = self.solver, self.learning_rate
+        optimizer = OPTIMIZERS[solver].from_parameters(parameters) if isinstance(solver, str) else solver
+        if solver == "adam" and schedule in _SCIKIT_LEARN_SCHEDULES:
+            # As in scikit-learn, where these apply to 'sgd' only.
+            schedule = "constant"
+        return OptimizerState.start(
+            OPTIMIZERS.get_function(optimizer),
+            SCHEDULES.get_function(schedule),
+            self.learning_rate_init,
+            self.power_t,
+            self.max_iter,
+            params,
+            averages=self.averaging is not None,
+        )
+
+    def _validate(self, X, y, reset, suffix=""):
+        refuse_masked(**{f"X{suffix}": X, f"y{suffix}": y})
         return validate_data(
             self,
             X,
@@ -193,19 +356,111 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             reset=reset,
         )
 
+    def _has_validation_data(self, X_val, y_val, sample_weight_val):
+        """Whether there are any; raises ValueError if they are incomplete, or if nothing would use them."""
+        given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+        for name, value in given.items():
+            for needed in ("X_val", "y_val"):
+                if value is not None and given[needed] is None:
+                    raise ValueError(f"{name} is provided, but {needed} was not provided.")
+        if X_val is None:
+            return False
+        if self.solver not in OPTIMIZERS:
+            raise ValueError(
+                f"X_val and y_val are passed to fit, but solver={self.solver!r} has no early stopping; leave them out, or use "
+                f"one of {', '.join(map(repr, OPTIMIZERS))}"
+            )
+        if not (self.early_stopping or self.restore_best_weights):
+            raise ValueError(
+                "X_val and y_val are passed to fit while at the same time early_stopping is False. Set early_stopping=True, "
+                "or restore_best_weights=True, for them to be used."
+            )
+        return True
+
+    def _check_groups(self, groups, splits):
+        """Raise ValueError if groups would be ignored, which means that they would not be kept together."""
+        if groups is not None and (isinstance(self.validation_fraction, Real) or not splits):
+            raise ValueError(
+                "groups are passed to fit, but nothing uses them: set early_stopping=True, set validation_fraction to a splitter "
+                "for groups such as GroupShuffleSplit, and leave out X_val"
+            )
+
+    def _validate_held_out(self, X_val, y_val, sample_weight, n_targets, factors, dtype):
+        """The validation data that the user gave."""
+        try:
+            X, y = self._validate(X_val, y_val, reset=False, suffix="_val")
+        except ValueError as error:
+            raise ValueError(f"In the validation data, X_val and y_val: {error}") from error
+        targets = self._encode_validation_targets(y, n_targets)
+        if sample_weight is not None:
+            refuse_masked(sample_weight_val=sample_weight)
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
+        _check_range(targets, dtype, "y_val")
+        loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
+        if loss_weight is not None and not loss_weight.any():
+            raise ValueError(
+                "class_weight leaves no sample in X_val a weight: give one of the classes in y_val a positive one"
+            )
+        return HeldOut(
+            as_rows(X, dtype),
+            targets,
+            sample_weight,
+            loss_weight,
+            _as_given(X_val, X),
+            _one_column(y),
+        )
+
+    def _split_off(self, given, X, y, targets, sample_weight, loss_weight, groups, random_state):
+        """The rows to train on, and those split off for validation."""
+        if isinstance(self.validation_fraction, Real):
+            train_rows, validation_rows = self._split(targets, random_state)
+        else:
+            train_rows, validation_rows = first_split(self.validation_fraction, X, y, groups)
+        for side, place in ((train_rows, "outside"), (validation_rows, "in")):
+            if loss_weight is not None and not loss_weight[side].any():
+                raise ValueError(
+                    f"sample_weight is zero for every sample {place} early stopping's validation set; weigh more samples, "
+                    f"or change validation_fraction={self.validation_fraction} or random_state"
+                )
+        sample_weight, loss_weight = (
+            None if weights is None else weights[validation_rows] for weights in (sample_weight, loss_weight)
+        )
+        held_out = HeldOut(
+            as_rows(X[validation_rows], self.coefs_[0].dtype),
+            targets[validation_rows],
+            sample_weight,
+            loss_weight,
+            _safe_indexing(_as_given(given, X), validation_rows),
+            _one_column(y[validation_rows]),
+            validation_rows,
+        )
+        return train_rows, held_out
+
     def _initialize(self, network, random_state, dtype):
         self.n_layers_ = len(network.layer_units)
         self.n_outputs_ = network.layer_units[-1]
-        self.out_activation_ = LOSSES[network.loss].out_activation
+        self.out_activation_ = network.loss[0].out_activation
         params = np.empty(network.n_params, dtype=dtype)
         self.coefs_, self.intercepts_ = network.views(params)
-        factor = ACTIVATIONS[network.activation].init_factor
-        for coef, intercept in zip(self.coefs_, self.intercepts_, strict=True):
-            coef[...], intercept[...] = glorot_uniform(random_state, *coef.shape, factor)
+        self._initialize_weights(network, random_state)
         self.n_iter_ = 0
         self.t_ = 0
         for attribute in ("_optimizer", "loss_", *_STOCHASTIC_ATTRIBUTES):
             self.__dict__.pop(attribute, None)
+
+    def _initialize_weights(self, network, random_state):
+        given = self.weight_init
+        if not isinstance(given, str):
+            coefs, intercepts = given if isinstance(given, tuple) else (given.coefs_, given.intercepts_)
+            flat = network.flatten(list(coefs), list(intercepts), self.coefs_[0].dtype)
+            for own, source in zip((self.coefs_, self.intercepts_), network.views(flat), strict=True):
+                for target, array in zip(own, source, strict=True):
+                    target[...] = array
+            return
+        # scikit-learn knows one activation; the output layer goes with the last hidden one.
+        factors = [kind.init_factor for kind, _ in network.activations] or [6.0]
+        for coef, intercept, factor in zip(self.coefs_, self.intercepts_, [*factors, factors[-1]], strict=False):
+            coef[...], intercept[...] = draw_layer(given, random_state, *coef.shape, factor)
 
     def _check_same_network(self, network):
         fitted = [len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)]
@@ -215,18 +470,24 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 "warm_start and partial_fit go on with the fitted network: call fit with warm_start=False to start anew"
             )
 
-    def _progress(self, incremental):
-        progress = Progress(bool(self.early_stopping))
+    def _progress(self, validated):
+        progress = Progress(
+            bool(self.early_stopping), validated, bool(self.early_stopping or self.restore_best_weights)
+        )
         if hasattr(self, "loss_curve_"):
             progress.n_seen = self.t_
             progress.loss_curve = self.loss_curve_
+            progress.history = self.history_
             progress.no_improvement_count = self._no_improvement_count
-            if self.validation_scores_ is not None:
+            if validated and self.validation_scores_ is not None:
                 progress.validation_scores = self.validation_scores_
+                progress.validation_loss_curve = self.validation_loss_curve_
                 progress.best_score = self.best_validation_score_
-                progress.best_params = getattr(self, "_best_params", None)
             if self.best_loss_ is not None:
                 progress.best_loss = self.best_loss_
+            # Weights that were best by scores are not the best by losses.
+            if validated == (self.validation_scores_ is not None):
+                progress.best_params = self._best_params
         return progress
 
     def _publish(self, progress):
@@ -235,39 +496,59 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             setattr(self, name, value)
 
     def _fit_stochastic(
-        self, backend, network, params, rows, X, targets, sample_weight, random_state, incremental, callbacks
+        self,
+        backend,
+        network,
+        params,
+        rows,
+        targets,
+        loss_weight,
+        train_rows,
+        held_out,
+        scorer,
+        random_state,
+        incremental,
+        callbacks,
     ):
         if not (incremental and hasattr(self, "_optimizer")):
-            self._optimizer = OptimizerState.start(self.solver, self.get_params(deep=False), params)
-        progress = self._progress(incremental)
-        n_rows = len(targets)
-        score = None
-        train_rows = np.arange(n_rows)
-        if self.early_stopping:
-            train_rows, validation_rows = self._split(targets, random_state)
-            score = self._scorer(backend, network, params, X, targets, sample_weight, validation_rows)
-            for side, place in ((train_rows, "outside"), (validation_rows, "in")):
-                if sample_weight is not None and not sample_weight[side].any():
-                    raise ValueError(
-                        f"sample_weight is zero for every sample {place} early stopping's validation set; weigh more samples, "
-                        f"or change validation_fraction={self.validation_fraction} or random_state"
-                    )
+            self._optimizer = self._start_optimizer(params)
+        elif self._optimizer.initial_rate != self.learning_rate_init:
+            self._optimizer.initial_rate = self._optimizer.plateau_rate = float(self.learning_rate_init)
+        if self._optimizer.raw_params is not None:
+            params[:] = self._optimizer.raw_params
+        progress = self._progress(held_out is not None)
+        penalties = self._penalties(len(network.layout))
+        if penalties.dropout and penalties.dropout[0] > 0 and rows.is_sparse:
+            raise ValueError(
+                f"dropout={self.dropout!r} drops inputs, which is not possible for sparse X; set its first entry to 0"
+            )
+        n_train = len(train_rows)
         session = backend.Session(
             network,
             params.dtype,
             rows,
             targets,
-            sample_weight,
-            self._batch_rows(len(train_rows)),
-            len(train_rows),
+            loss_weight,
+            self._batch_rows(n_train),
+            n_train,
             self.n_jobs,
+            penalties,
+            # Drawn only where it is needed: everything else is drawn as scikit-learn does it.
+            random_state.randint(2**31) if penalties.dropout else 0,
+        )
+        shown = params if self.averaging is None else self._optimizer.average
+        if callbacks is not None:
+            callbacks.params = shown
+        validation = (
+            self._validation(backend, network, shown, session, held_out, scorer) if held_out is not None else None
         )
 
         def end_epoch():
             return callbacks.end_task(_attributes(progress))
 
         try:
-            with session:
+            # The session of other validation rows is entered second: it is left the threads that training does not use.
+            with session, validation or nullcontext():
                 converged = train(
                     session,
                     params,
@@ -277,17 +558,20 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                     random_state=random_state,
                     shuffle=self.shuffle,
                     max_iter=1 if incremental else self.max_iter,
-                    alpha=float(self.alpha),
                     tol=self.tol,
                     n_iter_no_change=self.n_iter_no_change,
                     verbose=self.verbose,
-                    score=score,
+                    validate=validation,
                     begin_epoch=callbacks.begin_task if callbacks is not None and callbacks.active else None,
                     end_epoch=end_epoch if callbacks is not None and callbacks.active else None,
                 )
         finally:
             self._publish(progress)
-            if self.early_stopping and progress.best_params is not None:
+            if self.averaging is not None:
+                # Training goes on from where it was, and not from the average.
+                self._optimizer.raw_params = params.copy()
+                params[:] = self._optimizer.average
+            if progress.keeps_best and progress.best_params is not None:
                 params[:] = progress.best_params
         if not converged and not incremental:
             warnings.warn(
@@ -327,22 +611,53 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
     def _explain_split(self, error, stratify):
         return f"early_stopping=True could not split off a validation set: {error}"
 
-    def _scorer(self, backend, network, params, X, targets, sample_weight, validation_rows):
-        rows = as_rows(X[validation_rows], params.dtype)
-        expected = targets[validation_rows]
-        weights = None if sample_weight is None else sample_weight[validation_rows]
-
-        def score():
-            predictions = backend.predict(network, params, rows, self.n_jobs)
+    def _validation(self, backend, network, params, session, held_out, scorer):
+        def score_predictions(loss):
+            predictions = backend.predict(network, params, held_out.rows, self.n_jobs)
             if not np.isfinite(predictions).all():
                 return np.nan
-            return self._score_predictions(expected, predictions, weights)
+            # With the classes' factors: the score would otherwise choose weights against them.
+            return self._score_predictions(held_out.targets, predictions, held_out.loss_weight)
 
-        return score
+        # A view of this estimator: its coefs_ are those being trained, and what a scorer sets on it is lost.
+        view = copy.copy(self)
+        weights = {} if held_out.sample_weight is None else {"sample_weight": held_out.sample_weight}
 
-    def _fit_lbfgs(self, backend, network, params, rows, targets, sample_weight, callbacks):
+        def score_view(loss):
+            # Scorers are not made for predictions that are not finite, of which the loss tells.
+            return float(scorer(view, held_out.X, held_out.y, **weights)) if np.isfinite(loss) else np.nan
+
+        if self.scoring == "loss":
+            score = np.negative
+        else:
+            score = score_predictions if scorer is None else score_view
+        if held_out.order is not None:
+            return Validation(params, session, held_out.order, score)
+        n_rows = len(held_out.targets)
+        own_session = backend.Session(
+            network,
+            params.dtype,
+            held_out.rows,
+            held_out.targets,
+            held_out.loss_weight,
+            n_rows,
+            n_rows,
+            self.n_jobs,
+            Penalties(),
+        )
+        return Validation(params, own_session, np.arange(n_rows), score, owns_session=True)
+
+    def _fit_lbfgs(self, backend, network, params, rows, targets, loss_weight, callbacks):
         n_rows = len(targets)
-        session = backend.Session(network, params.dtype, rows, targets, sample_weight, n_rows, n_rows, self.n_jobs)
+        penalties = self._penalties(len(network.layout))
+        for name in ("dropout", "clip_norm", "clip_value", "max_norm", "average", "frozen"):
+            if getattr(penalties, name):
+                raise ValueError(
+                    f"{name} is for stochastic solvers; solver='lbfgs' needs it off, or choose solver='adam'"
+                )
+        session = backend.Session(
+            network, params.dtype, rows, targets, loss_weight, n_rows, n_rows, self.n_jobs, penalties
+        )
         active = callbacks is not None and callbacks.active
 
         def end_iteration(loss):
@@ -356,24 +671,46 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 rows=np.arange(n_rows),
                 max_iter=self.max_iter,
                 max_fun=self.max_fun,
-                alpha=float(self.alpha),
                 tol=self.tol,
                 begin_iteration=callbacks.begin_task if active else None,
                 end_iteration=end_iteration if active else None,
             )
 
-    def _predict_raw(self, X):
-        """Predictions after the link, of shape (n_samples, n_outputs), in the model's dtype."""
+    def _predict_raw(self, X, link=True):
+        """Predictions, after the link or before, of shape (n_samples, n_outputs), in the model's dtype."""
+        rows = self._new_rows(X)
+        network = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
+        params = network.flatten(self.coefs_, self.intercepts_, self.coefs_[0].dtype)
+        return get_backend(self.device).predict(network, params, rows, self.n_jobs, link)
+
+    def _hidden_units_of(self, X, layer):
+        """Outputs of a hidden layer, of shape (n_samples, n_units), in the model's dtype.
+
+        Those of a network that ends there, with the identity as its output layer: the kernels apply no activation to the last
+        layer, and multiplication by one and addition of zeros change no finite number.
+        """
+        rows = self._new_rows(X)
+        n_layers = range(len(self.coefs_) - 1)[layer] + 1
+        dtype = self.coefs_[0].dtype
+        n_units = self.coefs_[n_layers - 1].shape[1]
+        coefs = [*self.coefs_[:n_layers], np.eye(n_units, dtype=dtype)]
+        intercepts = [*self.intercepts_[:n_layers], np.zeros(n_units, dtype=dtype)]
+        whole = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
+        network = Network(
+            (*whole.layer_units[: n_layers + 1], n_units), whole.activations[:n_layers], LOSSES.get_key("squared_error")
+        )
+        params = network.flatten(coefs, intercepts, dtype)
+        return get_backend(self.device).predict(network, params, rows, self.n_jobs)
+
+    def _new_rows(self, X):
+        """Data to predict, validated."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         dtype = self.coefs_[0].dtype
         if not self._is_valid(X, dtype):
             refuse_masked(X=X)
             X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
-        units = (len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_))
-        network = Network.cached(units, self.activation, self._loss_name())
-        params = network.flatten(self.coefs_, self.intercepts_, dtype)
-        return get_backend(self.device).predict(network, params, as_rows(X, dtype), self.n_jobs)
+        return as_rows(X, dtype)
 
     def _is_valid(self, X, dtype):
         """Whether `validate_data` would return X as it is; for a few rows to find that out takes it longer than to predict."""
@@ -394,13 +731,17 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         return tags
 
 
+_SCIKIT_LEARN_SCHEDULES = ("constant", "invscaling", "adaptive")
+
 # Numbers in an array whose prediction takes about as long as scikit-learn's validation.
 _SMALL_SIZE = 10_000
 
 _STOCHASTIC_ATTRIBUTES = (
     "loss_curve_",
+    "history_",
     "best_loss_",
     "validation_scores_",
+    "validation_loss_curve_",
     "best_validation_score_",
     "_no_improvement_count",
     "_best_params",
@@ -409,14 +750,16 @@ _STOCHASTIC_ATTRIBUTES = (
 
 def _attributes(progress):
     """The fitted attributes of a progress."""
-    stopping = progress.early_stopping
+    validated = progress.validated
     attributes = {
         "n_iter_": progress.n_iter,
         "t_": progress.n_seen,
         "loss_curve_": progress.loss_curve,
-        "best_loss_": None if stopping else progress.best_loss,
-        "validation_scores_": progress.validation_scores if stopping else None,
-        "best_validation_score_": progress.best_score if stopping else None,
+        "history_": progress.history,
+        "best_loss_": None if progress.early_stopping else progress.best_loss,
+        "validation_scores_": progress.validation_scores if validated else None,
+        "validation_loss_curve_": progress.validation_loss_curve if validated else None,
+        "best_validation_score_": progress.best_score if validated else None,
         "_no_improvement_count": progress.no_improvement_count,
         "_best_params": progress.best_params,
     }
@@ -441,7 +784,7 @@ class _Callbacks:
     def __init__(self, estimator, network, params, data, sample_weight):
         self._estimator = estimator
         self._network = network
-        self._params = params
+        self.params = params
         self._arguments = {
             "estimator": estimator,
             "X": data[0],
@@ -458,7 +801,7 @@ class _Callbacks:
         return hasattr(self._estimator, "_skl_callbacks")
 
     def begin_task(self):
-        name = "epoch" if self._estimator.solver in OPTIMIZERS else "lbfgs-iter"
+        name = "lbfgs-iter" if self._estimator.solver == "lbfgs" else "epoch"
         self._task = self._context.subcontext(task_name=name)
         self._task.call_on_fit_task_begin(**self._arguments)
 
@@ -466,7 +809,7 @@ class _Callbacks:
         """Report the end of an epoch; True if a callback asks to stop."""
 
         def reconstruct():
-            coefs, intercepts = self._network.views(self._params.copy())
+            coefs, intercepts = self._network.views(self.params.copy())
             copies = {key: list(value) if isinstance(value, list) else value for key, value in attributes.items()}
             return {"coefs_": coefs, "intercepts_": intercepts, **copies}
 

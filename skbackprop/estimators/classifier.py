@@ -4,13 +4,26 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
-from skbackprop.estimators._base import BaseBackprop, has_partial_fit
+from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
+from skbackprop.estimators._class_weight import class_factors
+from skbackprop.functions.losses import LOSSES, Loss
 
 __all__ = ["BackpropClassifier"]
+
+
+def _has_proba(estimator):
+    """Whether the loss gives probabilities; raises AttributeError if not."""
+    kinds = LOSSES.get_function(estimator.loss).kinds().values()
+    if not all(kind.has_proba for kind in kinds):
+        raise AttributeError(
+            f"loss={estimator.loss!r} gives no probabilities; use loss='log_loss', or decision_function"
+        )
+    return True
 
 
 class BackpropClassifier(ClassifierMixin, BaseBackprop):
@@ -29,27 +42,37 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         single hidden layer, ``()`` means none: a logistic regression. More units fit finer detail, and want more data
         or a larger `alpha`.
 
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
-        What a hidden unit makes of the weighted sum z of its inputs:
+    activation : str, activation object or sequence of them, default='relu'
+        What a hidden unit makes of the weighted sum z of its inputs: for all hidden layers, or a sequence with one for
+        each. A name stands for the object with default settings, ``'leaky_relu'`` for ``LeakyReLU()``; see
+        :mod:`skbackprop.functions`:
 
-        - 'identity': ``z``. The network stays linear, however many layers it has.
-        - 'logistic': ``1 / (1 + exp(-z))``, between 0 and 1 (Rumelhart, Hinton and Williams, 1986).
-        - 'tanh': ``tanh(z)``, between -1 and 1, smooth and centred (LeCun et al., 1998). Worth a try for small
-          networks and with ``solver='lbfgs'``.
         - 'relu': ``max(0, z)`` (Nair and Hinton, 2010). Cheapest, and does not flatten out for large z.
+        - 'leaky_relu', 'elu', 'selu', 'softplus': like it, but no unit dies, because there is a slope on both sides.
+        - 'gelu', 'silu', 'mish': smooth, and slightly negative for moderately negative z. Dearer; worth a try in deep
+          networks.
+        - 'tanh', 'softsign', 'hard_tanh': between -1 and 1 and centred (LeCun et al., 1998). Worth a try for small networks
+          and with ``solver='lbfgs'``.
+        - 'logistic', 'hard_sigmoid': between 0 and 1 (Rumelhart, Hinton and Williams, 1986).
+        - 'identity': ``z``. The network stays linear, however many layers it has.
 
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
-        How the weights are found:
+    solver : str or optimizer object, default='adam'
+        How the weights are found. A name stands for the object with default settings, ``'adamw'`` for ``AdamW()``; only 'sgd'
+        and 'adam' take theirs from `momentum`, `nesterovs_momentum`, `beta_1`, `beta_2` and `epsilon`. See
+        :mod:`skbackprop.functions`:
 
         - 'adam': mini-batch steps scaled for each weight by running moments of its gradient (Kingma and Ba, 2015).
           Needs the least tuning.
+        - 'adamw', 'nadam', 'amsgrad', 'adamax': variants of it; 'adamw' shrinks the weights apart from the gradient, which
+          works better than `alpha` together with 'adam' (Loshchilov and Hutter, 2019).
         - 'sgd': mini-batch steps along the gradient, with momentum (Sutskever et al., 2013). Can end in a better model
           than 'adam' once `learning_rate_init` and `learning_rate` have been tuned.
+        - 'rmsprop', 'adagrad', 'adadelta', 'lion': others; 'adadelta' wants ``learning_rate_init=1.0``, 'lion' about 1e-4.
         - 'lbfgs': SciPy's L-BFGS-B (Byrd et al., 1995), a quasi-Newton method that uses all rows for each step. Often
           the best choice up to a few thousand rows. It has no mini-batches, no early stopping and no `partial_fit`.
 
     alpha : float, default=0.0001
-        Strength of the L2 penalty on the weights (not on the intercepts); non-negative. Raise it, by factors of ten,
+        Strength of the penalty on the weights (not on the intercepts); non-negative. Raise it, by factors of ten,
         when the model does much better on the training data than on new data.
 
     batch_size : int or 'auto', default='auto'
@@ -58,8 +81,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         plain gradient descent. Small batches make more steps an epoch, large ones use the processor better. Not used
         by 'lbfgs'.
 
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        How the step size develops; used by 'sgd' only:
+    learning_rate : str or schedule object, default='constant'
+        How the step size develops. A name stands for the object with default settings, ``'cosine'`` for ``Cosine()``, and each
+        object takes `warmup_epochs`; see :mod:`skbackprop.functions`. The first three come from scikit-learn and have, as
+        there, no effect on ``solver='adam'``; give an object (``InverseScaling()``) where they should:
 
         - 'constant': it stays at `learning_rate_init`.
         - 'invscaling': after each epoch it becomes ``learning_rate_init / (t + 1) ** power_t``, where t counts the
@@ -67,13 +92,17 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
           larger rate, or lower `power_t`.
         - 'adaptive': it is divided by 5 whenever training would have stopped for want of improvement (see `tol`), and
           training stops when it has come down to 1e-6.
+        - 'reduce_on_plateau': the same with settings.
+        - 'step', 'exponential': it is divided every few epochs, or a little at each step.
+        - 'polynomial', 'cosine', 'one_cycle': laid out over `max_iter` epochs, which training should then be allowed to run:
+          set ``n_iter_no_change=numpy.inf``.
 
     learning_rate_init : float, default=0.001
         Step size at the start; positive. The first parameter to tune for 'sgd' and 'adam': lower it if the loss jumps
         about or becomes infinite, raise it if the loss falls slowly. Not used by 'lbfgs'.
 
     power_t : float, default=0.5
-        Exponent of ``learning_rate='invscaling'``, non-negative. Used by 'sgd' only.
+        Exponent of ``learning_rate='invscaling'``, non-negative.
 
     max_iter : int, default=200
         Largest number of epochs (passes over the training rows), or of iterations with 'lbfgs'; at least 1. If
@@ -93,7 +122,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         this. With 'lbfgs', the largest component of the gradient at which the solution is accepted.
 
     verbose : bool or int, default=False
-        Whether 'sgd' and 'adam' print the loss of each epoch, and with `early_stopping` the validation score.
+        Whether stochastic solvers print the loss of each epoch, and with `early_stopping` the validation score.
 
     warm_start : bool, default=False
         Whether `fit` starts from the weights of the call before instead of new ones. The network's layers and `y`'s
@@ -107,14 +136,19 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         oscillations. Used by 'sgd' only, with ``momentum > 0``.
 
     early_stopping : bool, default=False
-        Whether to put part of the training data aside and to stop when the score on it (accuracy) no longer improves.
-        The model keeps the weights of the best score. The split is stratified, and a class with a single row is then
-        an error that names it. It is not stratified for several labels a sample, nor for three or more classes if one
-        of its two parts has fewer rows than there are classes. For data sets large enough to do without those rows;
-        not used by 'lbfgs', and not possible with `partial_fit`.
+        Whether to put part of the training data aside, or to take the `X_val` of `fit`, and to stop when the score on it
+        (accuracy, or that of `scoring`) no longer improves. The model keeps the weights of the best score. The split is
+        stratified, and a class with a single row is then an error that names it. It is not stratified for several
+        labels a sample, nor for three or more classes if one of its two parts has fewer rows than there are classes.
+        For data sets large enough to do without those rows; not used by 'lbfgs', and not possible with `partial_fit`.
 
-    validation_fraction : float, default=0.1
-        Share of the rows that `early_stopping` puts aside; at least 0, less than 1, and large enough for two rows.
+    validation_fraction : float or splitter, default=0.1
+        What `early_stopping` puts aside. Not used where `fit` is given `X_val`.
+
+        - A number is the share of the rows; at least 0, less than 1, and large enough for two rows.
+        - One of scikit-learn's splitters, such as :class:`~sklearn.model_selection.GroupShuffleSplit`, of which the
+          first split is used. For rows that depend on each other, in groups or in time: a random split would give
+          scores that are too good. `fit` takes the `groups`. Rows in neither part are left out.
 
     beta_1 : float, default=0.9
         Decay of the running mean of the gradient; at least 0, less than 1. Used by 'adam' only.
@@ -133,6 +167,92 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     max_fun : int, default=15000
         Largest number of evaluations of the loss; at least 1, and each iteration takes one or more. Used by 'lbfgs'
         only.
+
+    loss : str or loss object, default='log_loss'
+        What is minimised. A name stands for the object with default settings, ``'focal'`` for ``Focal()``; see
+        :mod:`skbackprop.functions`:
+
+        - 'log_loss': the cross-entropy; ``LogLoss(label_smoothing=0.1)`` keeps the network from being too sure.
+        - 'focal': the cross-entropy with less weight for rows that are right already (Lin et al., 2017). For rare classes.
+        - 'hinge', 'squared_hinge': margins, one class against the rest for several. They give no probabilities.
+
+    l1_ratio : float, default=0.0
+        Share of the absolute values of the weights in the penalty, from 0 to 1, as in
+        :class:`~sklearn.linear_model.ElasticNet`: ``alpha * ((1 - l1_ratio) / 2 * sum(w ** 2) + l1_ratio * sum(abs(w)))``.
+        Absolute values drive weights that are not needed towards zero, but rarely to zero itself.
+
+    dropout : float or array-like of float of shape (n_layers - 1,), default=0.0
+        Share of the units of each hidden layer that is left out at random, for each row and step anew (Srivastava et al.,
+        2014); at least 0, less than 1. A sequence gives the share of the inputs first and then that of each hidden layer.
+        0.2 to 0.5 is usual for hidden layers of hundreds of units. The others are scaled up, so that predictions need nothing.
+        Not for 'lbfgs', nor for the inputs of sparse `X`.
+
+    max_norm : float or None, default=None
+        Largest norm of the weights into a hidden unit, positive (Srivastava et al., 2014); larger ones are scaled down after
+        each step. None for no limit. Not for 'lbfgs'.
+
+    clip_norm : float or None, default=None
+        Largest norm of the gradient of all parameters together, positive; a larger one is scaled down (Pascanu, Mikolov and
+        Bengio, 2013). Against leaps of the loss. None for no limit. Not for 'lbfgs'.
+
+    clip_value : float or None, default=None
+        Largest size of each component of the gradient, positive; applied before `clip_norm`. None for no limit. Not for
+        'lbfgs'.
+
+    averaging : float or None, default=None
+        Decay of an exponential moving average of the parameters, between 0 and 1, which is kept after each step, and which
+        scores and predictions use (Polyak and Juditsky, 1992). 0.99 averages over about the last hundred steps. None for no
+        average. Not for 'lbfgs'.
+
+    weight_init : str, estimator or tuple, default='auto'
+        Where the weights start from:
+
+        - 'auto': as in scikit-learn, see Notes.
+        - 'glorot_uniform', 'glorot_normal': variance ``2 / (n_in + n_out)`` (Glorot and Bengio, 2010). For 'tanh'.
+        - 'he_uniform', 'he_normal': variance ``2 / n_in`` (He et al., 2015). For 'relu' and its kin in deep networks.
+        - 'lecun_uniform', 'lecun_normal': variance ``1 / n_in`` (LeCun et al., 1998). For 'selu'.
+        - 'orthogonal': orthonormal rows or columns (Saxe, McClelland and Ganguli, 2014).
+        - a fitted estimator, wrapped in :class:`~sklearn.frozen.FrozenEstimator` if this one is to be cloned, or a tuple
+          ``(coefs, intercepts)``: its weights, for fine-tuning. The shapes must be those of this network.
+
+        Intercepts start at zero, except with 'auto' and given ones.
+
+    frozen_layers : array-like of int, default=()
+        Layers whose weights and intercepts stay as they were initialised: 0 is the one after the inputs, -1 the last. Not
+        for 'lbfgs'.
+
+    scoring : str, callable or None, default=None
+        What validation rows are scored by; greater is better. Used with `early_stopping`, or where `fit` is given `X_val`.
+
+        - None: the estimator's own score, accuracy, with `class_weight` in the weights of the samples.
+        - 'loss': minus the validation loss, which is the loss without the penalty. Finer than a score that counts or
+          ranks, so it sees progress and overfitting earlier.
+        - The name of one of scikit-learn's scorers, or a callable ``scorer(estimator, X, y)``, which gets the rows as
+          `fit` got them, and ``sample_weight`` as a keyword where there are weights. Losses among the names have a
+          minus sign in them: 'neg_log_loss'.
+
+        `tol` is in the score's units. HistGradientBoosting has the same choices.
+
+    restore_best_weights : bool, default=False
+        Whether the fitted model has the weights of the best epoch instead of those of the last, without stopping any
+        earlier: the best by validation score where `fit` is given `X_val`, otherwise by training loss. With
+        `early_stopping` that is so anyhow; ``n_iter_no_change=np.inf`` then keeps it from stopping. For noisy training,
+        for example with large learning rates. Not used by 'lbfgs', and not possible with `partial_fit`.
+
+    class_weight : dict, 'balanced', list of dict or None, default=None
+        Factors of the classes, by which the weights of their samples are multiplied in the loss; non-negative. For
+        classes of very different size or of very different cost.
+
+        - A dict has the form ``{class: factor}``; classes that it leaves out have 1.
+        - 'balanced' makes all classes weigh the same: the factor is ``S / (n_classes * S_c)``, with the sum of all
+          sample weights and that of the class's own, or the counts where there are no sample weights (King and Zeng,
+          2001). It takes all rows of `y` into account, and is not possible with `partial_fit`, which sees a few.
+        - For multilabel problems a list has one dict for each column, with the keys 0 and 1, and a row's factors are
+          multiplied. 'balanced' balances each column.
+
+        Early stopping's accuracy and loss are weighted with them, too, so that they do not choose weights that go
+        against them: with 'balanced' the accuracy is the balanced one. A scorer that `scoring` names gets the samples' own
+        weights only.
 
     dtype : {'float32', 'float64'} or None, default=None
         Type of the weights, the arithmetic and the predictions. None keeps that of `X` if it is float32 or float64,
@@ -162,23 +282,36 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Intercepts. Entry i has shape (units of layer i + 1,).
 
     loss_ : float
-        Loss with penalty. For 'sgd' and 'adam' that of the last epoch: the mean over its rows of their mini-batches'
+        Loss with penalty. For stochastic solvers that of the last epoch: the mean over its rows of their mini-batches'
         losses, each taken before the batch's own step. For 'lbfgs' that of the solution.
 
     loss_curve_ : list of float
-        `loss_` of every epoch; goes on with `warm_start` and `partial_fit`. For 'sgd' and 'adam' only.
+        `loss_` of every epoch; goes on with `warm_start` and `partial_fit`. For stochastic solvers only.
 
     best_loss_ : float or None
         Smallest value in `loss_curve_`; None with `early_stopping`, where `best_validation_score_` takes its place.
-        For 'sgd' and 'adam' only.
+        For stochastic solvers only.
 
     validation_scores_ : list of float or None
-        Score (accuracy) on the rows put aside, after every epoch, NaN if a prediction is not finite; None without
-        `early_stopping`. For 'sgd' and 'adam' only.
+        Score of the validation rows after every epoch, by `scoring`; NaN if a prediction is not finite. None without
+        `early_stopping` and `X_val`. For stochastic solvers only.
+
+    validation_loss_curve_ : list of float or None
+        Loss on the same rows after every epoch, without the penalty; None where there are none. Each is that of the
+        weights at the epoch's end, whereas `loss_curve_` averages over the epoch. For stochastic solvers only.
 
     best_validation_score_ : float or None
-        Best of `validation_scores_`, that of the weights which were kept; None without `early_stopping`. For 'sgd' and
-        'adam' only.
+        Best of `validation_scores_`, that of the weights which were kept; None where there are none. For
+        stochastic solvers only.
+
+    history_ : list of dict
+        For every epoch its number ('epoch'), 'loss', 'validation_loss' and 'validation_score' (None where there is no
+        validation data), 'learning_rate', that of its last step, and 'seconds', the time for training and validation;
+        epochs that were run in one call of the kernels share theirs evenly. Of its last mini-batch 'gradient_norm_0' and so
+        on for each layer of weights: the norm of the loss's gradient, without penalty and before clipping; and
+        'constant_units_0' and so on for each hidden layer: the share of units whose output is the same for all rows, dead
+        or saturated ones. Goes on with `warm_start` and `partial_fit`.
+        ``pandas.DataFrame(model.history_)`` makes a table. For stochastic solvers only.
 
     n_iter_ : int
         Epochs, or iterations of 'lbfgs', in the last call of `fit`; 1 after `partial_fit`.
@@ -246,7 +379,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     purpose is listed in the documentation under "Differences from MLPClassifier".
 
     Ctrl-C ends training with a warning and leaves a usable estimator. If the loss or a weight stops being finite,
-    training ends in that epoch: with an error, or, where `early_stopping` has kept a best model, with a warning. The
+    training ends in that epoch: with an error, or, where the weights of a best epoch were kept, with a warning. The
     first fit after installation compiles the kernels; see :func:`~skbackprop.warmup`.
 
     References
@@ -259,6 +392,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     * X. Glorot and Y. Bengio (2010). Understanding the difficulty of training deep feedforward neural networks.
       AISTATS.
     * D. P. Kingma and J. Ba (2015). Adam: a method for stochastic optimization. ICLR. https://arxiv.org/abs/1412.6980
+    * G. King and L. Zeng (2001). Logistic regression in rare events data. Political Analysis 9, 137-163.
     * Y. LeCun, L. Bottou, G. B. Orr and K.-R. Müller (1998). Efficient BackProp. In Neural Networks: Tricks of the
       Trade. Springer.
     * V. Nair and G. E. Hinton (2010). Rectified linear units improve restricted Boltzmann machines. ICML.
@@ -288,8 +422,11 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     (5, 3)
     """
 
-    #: Name of the only loss, as `MLPClassifier` has it.
-    loss = "log_loss"
+    _parameter_constraints: dict = {
+        **BaseBackprop._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
+        "loss": [StrOptions({name for name, kind in LOSSES.items() if "binary" in kind.kinds()}), Loss],
+    }
     _numeric_targets = False
 
     def __init__(
@@ -318,6 +455,18 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         epsilon=1e-8,
         n_iter_no_change=10,
         max_fun=15000,
+        loss="log_loss",
+        l1_ratio=0.0,
+        dropout=0.0,
+        max_norm=None,
+        clip_norm=None,
+        clip_value=None,
+        averaging=None,
+        weight_init="auto",
+        frozen_layers=(),
+        scoring=None,
+        restore_best_weights=False,
+        class_weight=None,
         dtype=None,
         n_jobs=None,
         device="cpu",
@@ -345,6 +494,18 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.loss = loss
+        self.l1_ratio = l1_ratio
+        self.dropout = dropout
+        self.max_norm = max_norm
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.averaging = averaging
+        self.weight_init = weight_init
+        self.frozen_layers = frozen_layers
+        self.scoring = scoring
+        self.restore_best_weights = restore_best_weights
+        self.class_weight = class_weight
         self.dtype = dtype
         self.n_jobs = n_jobs
         self.device = device
@@ -365,6 +526,24 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             self._check_classes(y)
         else:
             self._set_classes(y)
+        return self._encode(y)
+
+    def _encode_validation_targets(self, y, n_targets):
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        indicator = self._target_type == "multilabel-indicator"
+        if indicator != (type_of_target(y, input_name="y_val") == "multilabel-indicator") or (
+            indicator and y.shape[1] != n_targets
+        ):
+            raise ValueError(
+                "y_val has to be of the same kind as y: labels in one dimension, or an indicator matrix with as many columns"
+            )
+        unknown = np.setdiff1d(unique_labels(y), self.classes_)
+        if len(unknown):
+            raise ValueError(f"y_val has classes that are not in y: {unknown}; those of y are {self.classes_}")
+        return self._encode(y)
+
+    def _encode(self, y):
         if self._target_type == "multilabel-indicator":
             y = y.toarray() if sparse.issparse(y) else y
             return y != 0
@@ -384,8 +563,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
             )
 
-    def _loss_name(self):
-        return "multiclass_log_loss" if self._target_type == "multiclass" else "binary_log_loss"
+    def _loss_key(self):
+        return loss_key(self.loss, "multiclass" if self._target_type == "multiclass" else "binary")
 
     def _n_outputs(self, targets):
         return len(self.classes_) if self._target_type == "multiclass" else targets.shape[1]
@@ -409,11 +588,21 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
                 message += f" (in the words of y: {', '.join(rare)})"
         return message
 
+    def _class_factors(self, targets, sample_weight):
+        if self.class_weight is None:
+            return None
+        if self._target_type == "multilabel-indicator":
+            labels = [np.arange(2)] * targets.shape[1]
+        else:
+            labels = [self.classes_]
+        return class_factors(self.class_weight, labels, targets, sample_weight)
+
     def _score_predictions(self, targets, predictions, sample_weight):
         if self._target_type == "multiclass":
             labels, expected = predictions.argmax(axis=1), targets[:, 0].astype(np.intp)
         else:
-            labels, expected = (predictions > 0.5).astype(np.intp), targets.astype(np.intp)
+            labels = (predictions > self._loss_key()[0].threshold).astype(np.intp)
+            expected = targets.astype(np.intp)
             if self._target_type != "multilabel-indicator":
                 labels, expected = labels[:, 0], expected[:, 0]
         return accuracy_score(expected, labels, sample_weight=sample_weight)
@@ -444,8 +633,16 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         TypeError
             If `X`, `y` or `sample_weight` is a masked array.
         ValueError
-            If an argument is invalid, with `early_stopping`, or if training diverges.
+            If an argument is invalid, with `early_stopping`, `restore_best_weights` or ``class_weight='balanced'``, or if training diverges.
         """
+        if self.class_weight == "balanced":
+            # A batch need not have the shares of the whole, nor even all classes. The advice is SGDClassifier's.
+            raise ValueError(
+                "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, use "
+                "compute_class_weight('balanced', classes=classes, y=y). In place of y you can use a large enough sample "
+                "of the full training set target to properly estimate the class frequency distributions. Pass the "
+                "resulting weights as the class_weight parameter, in a dict with the classes as keys."
+            )
         if _check_partial_fit_first_call(self, classes):
             indicator = type_of_target(y).startswith("multilabel")
             self._set_classes(y if indicator else self.classes_)
@@ -465,14 +662,33 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             The most probable class of each row, in the dtype of `classes_`. For multilabel problems, a dense indicator
             array of integers, with 1 for each label whose probability exceeds one half.
         """
-        probabilities = self._predict_raw(X)
+        predictions = self._predict_raw(X)
         if self._target_type == "multiclass":
-            return self.classes_[probabilities.argmax(axis=1)]
-        positive = (probabilities > 0.5).astype(np.intp)
+            return self.classes_[predictions.argmax(axis=1)]
+        positive = (predictions > self._loss_key()[0].threshold).astype(np.intp)
         if self._target_type == "multilabel-indicator":
             return positive
         return self.classes_[np.minimum(positive[:, 0], len(self.classes_) - 1)]
 
+    def decision_function(self, X):
+        """Raw outputs of the network, before they become probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data; converted to the model's dtype.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            In the model's dtype. For two classes one number a row, positive for the second of `classes_`; for several, one
+            column for each, the largest for the predicted one; for multilabel problems, one for each label, positive where
+            the label is predicted.
+        """
+        scores = self._predict_raw(X, link=False)
+        return scores[:, 0] if self._target_type == "binary" else scores
+
+    @available_if(_has_proba)
     def predict_proba(self, X):
         """Probability estimates of the classes.
 
@@ -494,6 +710,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             return np.ones_like(probabilities)
         return np.hstack([1 - probabilities, probabilities])
 
+    @available_if(_has_proba)
     def predict_log_proba(self, X):
         """Logarithms of the probability estimates.
 

@@ -3,12 +3,13 @@
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
 
-from skbackprop.estimators._base import BaseBackprop, has_partial_fit
-from skbackprop.functions.losses import LOSSES
+from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
+from skbackprop.functions.losses import LOSSES, Loss, Quantile
 
 __all__ = ["BackpropRegressor"]
 
@@ -20,43 +21,60 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     same attributes and methods, and the same model for the same `random_state`. Minimises the squared error or the
     Poisson deviance, for one target or several. `X` may be dense or sparse; sparse data are not made dense. Scale the
     columns first, for example with :class:`~sklearn.preprocessing.StandardScaler`, and with the squared error the
-    targets, too, if they are far from the order of one (:class:`~sklearn.compose.TransformedTargetRegressor`).
+    targets, too, if they are far from the order of one (`standardize_target`).
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson'}, default='squared_error'
-        What is minimised, together with the link between the network's raw output z and the prediction:
+    loss : str or loss object, default='squared_error'
+        What is minimised, together with the link between the network's raw output z and the prediction. A name stands for the
+        object with default settings, ``'huber'`` for ``Huber()``; see :mod:`skbackprop.functions`:
 
-        - 'squared_error': half the squared error, ``0.5 * (y - z) ** 2``; the prediction is z itself.
-        - 'poisson': half the Poisson deviance (McCullagh and Nelder, 1989); the prediction is ``exp(z)``, always
-          positive. For counts and rates, whose spread grows with their mean; targets must be non-negative.
+        - 'squared_error': half the squared error, ``0.5 * (y - z) ** 2``; the prediction is z itself, a mean.
+        - 'absolute_error': predicts the median.
+        - 'huber', 'log_cosh': squared for small errors and absolute for large ones. For outliers.
+        - 'quantile': predicts a quantile; ``Quantile([0.1, 0.5, 0.9])`` several at once, for prediction intervals.
+        - 'poisson', 'gamma', 'tweedie': half the deviance (McCullagh and Nelder, 1989); the prediction is ``exp(z)``, always
+          positive. For counts and rates, for positive amounts, and for amounts with many zeros. Targets outside the
+          distribution's domain are an error.
+        - 'gaussian_nll': predicts a mean and, with ``predict(X, return_std=True)``, a standard deviation (Nix and Weigend,
+          1994).
 
     hidden_layer_sizes : int or array-like of int of shape (n_layers - 2,), default=(100,)
         Units of the hidden layers, in order from the inputs to the outputs; each at least 1. An int is short for a
         single hidden layer, ``()`` means none: a linear model. More units fit finer detail, and want more data or a
         larger `alpha`.
 
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
-        What a hidden unit makes of the weighted sum z of its inputs:
+    activation : str, activation object or sequence of them, default='relu'
+        What a hidden unit makes of the weighted sum z of its inputs: for all hidden layers, or a sequence with one for
+        each. A name stands for the object with default settings, ``'leaky_relu'`` for ``LeakyReLU()``; see
+        :mod:`skbackprop.functions`:
 
-        - 'identity': ``z``. The network stays linear, however many layers it has.
-        - 'logistic': ``1 / (1 + exp(-z))``, between 0 and 1 (Rumelhart, Hinton and Williams, 1986).
-        - 'tanh': ``tanh(z)``, between -1 and 1, smooth and centred (LeCun et al., 1998). Worth a try for small
-          networks and with ``solver='lbfgs'``.
         - 'relu': ``max(0, z)`` (Nair and Hinton, 2010). Cheapest, and does not flatten out for large z.
+        - 'leaky_relu', 'elu', 'selu', 'softplus': like it, but no unit dies, because there is a slope on both sides.
+        - 'gelu', 'silu', 'mish': smooth, and slightly negative for moderately negative z. Dearer; worth a try in deep
+          networks.
+        - 'tanh', 'softsign', 'hard_tanh': between -1 and 1 and centred (LeCun et al., 1998). Worth a try for small networks
+          and with ``solver='lbfgs'``.
+        - 'logistic', 'hard_sigmoid': between 0 and 1 (Rumelhart, Hinton and Williams, 1986).
+        - 'identity': ``z``. The network stays linear, however many layers it has.
 
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
-        How the weights are found:
+    solver : str or optimizer object, default='adam'
+        How the weights are found. A name stands for the object with default settings, ``'adamw'`` for ``AdamW()``; only 'sgd'
+        and 'adam' take theirs from `momentum`, `nesterovs_momentum`, `beta_1`, `beta_2` and `epsilon`. See
+        :mod:`skbackprop.functions`:
 
         - 'adam': mini-batch steps scaled for each weight by running moments of its gradient (Kingma and Ba, 2015).
           Needs the least tuning.
+        - 'adamw', 'nadam', 'amsgrad', 'adamax': variants of it; 'adamw' shrinks the weights apart from the gradient, which
+          works better than `alpha` together with 'adam' (Loshchilov and Hutter, 2019).
         - 'sgd': mini-batch steps along the gradient, with momentum (Sutskever et al., 2013). Can end in a better model
           than 'adam' once `learning_rate_init` and `learning_rate` have been tuned.
+        - 'rmsprop', 'adagrad', 'adadelta', 'lion': others; 'adadelta' wants ``learning_rate_init=1.0``, 'lion' about 1e-4.
         - 'lbfgs': SciPy's L-BFGS-B (Byrd et al., 1995), a quasi-Newton method that uses all rows for each step. Often
           the best choice up to a few thousand rows. It has no mini-batches, no early stopping and no `partial_fit`.
 
     alpha : float, default=0.0001
-        Strength of the L2 penalty on the weights (not on the intercepts); non-negative. Raise it, by factors of ten,
+        Strength of the penalty on the weights (not on the intercepts); non-negative. Raise it, by factors of ten,
         when the model does much better on the training data than on new data.
 
     batch_size : int or 'auto', default='auto'
@@ -65,8 +83,10 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         plain gradient descent. Small batches make more steps an epoch, large ones use the processor better. Not used
         by 'lbfgs'.
 
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        How the step size develops; used by 'sgd' only:
+    learning_rate : str or schedule object, default='constant'
+        How the step size develops. A name stands for the object with default settings, ``'cosine'`` for ``Cosine()``, and each
+        object takes `warmup_epochs`; see :mod:`skbackprop.functions`. The first three come from scikit-learn and have, as
+        there, no effect on ``solver='adam'``; give an object (``InverseScaling()``) where they should:
 
         - 'constant': it stays at `learning_rate_init`.
         - 'invscaling': after each epoch it becomes ``learning_rate_init / (t + 1) ** power_t``, where t counts the
@@ -74,13 +94,17 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
           larger rate, or lower `power_t`.
         - 'adaptive': it is divided by 5 whenever training would have stopped for want of improvement (see `tol`), and
           training stops when it has come down to 1e-6.
+        - 'reduce_on_plateau': the same with settings.
+        - 'step', 'exponential': it is divided every few epochs, or a little at each step.
+        - 'polynomial', 'cosine', 'one_cycle': laid out over `max_iter` epochs, which training should then be allowed to run:
+          set ``n_iter_no_change=numpy.inf``.
 
     learning_rate_init : float, default=0.001
         Step size at the start; positive. The first parameter to tune for 'sgd' and 'adam': lower it if the loss jumps
         about or becomes infinite, raise it if the loss falls slowly. Not used by 'lbfgs'.
 
     power_t : float, default=0.5
-        Exponent of ``learning_rate='invscaling'``, non-negative. Used by 'sgd' only.
+        Exponent of ``learning_rate='invscaling'``, non-negative.
 
     max_iter : int, default=200
         Largest number of epochs (passes over the training rows), or of iterations with 'lbfgs'; at least 1. If
@@ -100,7 +124,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         this. With 'lbfgs', the largest component of the gradient at which the solution is accepted.
 
     verbose : bool or int, default=False
-        Whether 'sgd' and 'adam' print the loss of each epoch, and with `early_stopping` the validation score.
+        Whether stochastic solvers print the loss of each epoch, and with `early_stopping` the validation score.
 
     warm_start : bool, default=False
         Whether `fit` starts from the weights of the call before instead of new ones. The network's layers have to be
@@ -114,12 +138,18 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         oscillations. Used by 'sgd' only, with ``momentum > 0``.
 
     early_stopping : bool, default=False
-        Whether to put part of the training data aside and to stop when the score on it (R^2) no longer improves. The
-        model keeps the weights of the best score. The rows are drawn at random. For data sets large enough to do
-        without those rows; not used by 'lbfgs', and not possible with `partial_fit`.
+        Whether to put part of the training data aside, or to take the `X_val` of `fit`, and to stop when the score on it
+        (R^2, or that of `scoring`) no longer improves. The model keeps the weights of the best score. The rows are
+        drawn at random. For data sets large enough to do without those rows; not used by 'lbfgs', and not possible
+        with `partial_fit`.
 
-    validation_fraction : float, default=0.1
-        Share of the rows that `early_stopping` puts aside; at least 0, less than 1, and large enough for two rows.
+    validation_fraction : float or splitter, default=0.1
+        What `early_stopping` puts aside. Not used where `fit` is given `X_val`.
+
+        - A number is the share of the rows; at least 0, less than 1, and large enough for two rows.
+        - One of scikit-learn's splitters, such as :class:`~sklearn.model_selection.GroupShuffleSplit`, of which the
+          first split is used. For rows that depend on each other, in groups or in time: a random split would give
+          scores that are too good. `fit` takes the `groups`. Rows in neither part are left out.
 
     beta_1 : float, default=0.9
         Decay of the running mean of the gradient; at least 0, less than 1. Used by 'adam' only.
@@ -138,6 +168,79 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     max_fun : int, default=15000
         Largest number of evaluations of the loss; at least 1, and each iteration takes one or more. Used by 'lbfgs'
         only.
+
+    l1_ratio : float, default=0.0
+        Share of the absolute values of the weights in the penalty, from 0 to 1, as in
+        :class:`~sklearn.linear_model.ElasticNet`: ``alpha * ((1 - l1_ratio) / 2 * sum(w ** 2) + l1_ratio * sum(abs(w)))``.
+        Absolute values drive weights that are not needed towards zero, but rarely to zero itself.
+
+    dropout : float or array-like of float of shape (n_layers - 1,), default=0.0
+        Share of the units of each hidden layer that is left out at random, for each row and step anew (Srivastava et al.,
+        2014); at least 0, less than 1. A sequence gives the share of the inputs first and then that of each hidden layer.
+        0.2 to 0.5 is usual for hidden layers of hundreds of units. The others are scaled up, so that predictions need nothing.
+        Not for 'lbfgs', nor for the inputs of sparse `X`.
+
+    max_norm : float or None, default=None
+        Largest norm of the weights into a hidden unit, positive (Srivastava et al., 2014); larger ones are scaled down after
+        each step. None for no limit. Not for 'lbfgs'.
+
+    clip_norm : float or None, default=None
+        Largest norm of the gradient of all parameters together, positive; a larger one is scaled down (Pascanu, Mikolov and
+        Bengio, 2013). Against leaps of the loss. None for no limit. Not for 'lbfgs'.
+
+    clip_value : float or None, default=None
+        Largest size of each component of the gradient, positive; applied before `clip_norm`. None for no limit. Not for
+        'lbfgs'.
+
+    averaging : float or None, default=None
+        Decay of an exponential moving average of the parameters, between 0 and 1, which is kept after each step, and which
+        scores and predictions use (Polyak and Juditsky, 1992). 0.99 averages over about the last hundred steps. None for no
+        average. Not for 'lbfgs'.
+
+    weight_init : str, estimator or tuple, default='auto'
+        Where the weights start from:
+
+        - 'auto': as in scikit-learn, see Notes.
+        - 'glorot_uniform', 'glorot_normal': variance ``2 / (n_in + n_out)`` (Glorot and Bengio, 2010). For 'tanh'.
+        - 'he_uniform', 'he_normal': variance ``2 / n_in`` (He et al., 2015). For 'relu' and its kin in deep networks.
+        - 'lecun_uniform', 'lecun_normal': variance ``1 / n_in`` (LeCun et al., 1998). For 'selu'.
+        - 'orthogonal': orthonormal rows or columns (Saxe, McClelland and Ganguli, 2014).
+        - a fitted estimator, wrapped in :class:`~sklearn.frozen.FrozenEstimator` if this one is to be cloned, or a tuple
+          ``(coefs, intercepts)``: its weights, for fine-tuning. The shapes must be those of this network.
+
+        Intercepts start at zero, except with 'auto' and given ones.
+
+    frozen_layers : array-like of int, default=()
+        Layers whose weights and intercepts stay as they were initialised: 0 is the one after the inputs, -1 the last. Not
+        for 'lbfgs'.
+
+    scoring : str, callable or None, default=None
+        What validation rows are scored by; greater is better. Used with `early_stopping`, or where `fit` is given `X_val`.
+
+        - None: the estimator's own score, R^2.
+        - 'loss': minus the validation loss, which is the loss without the penalty. Finer than a score that counts or
+          ranks, so it sees progress and overfitting earlier.
+        - The name of one of scikit-learn's scorers, or a callable ``scorer(estimator, X, y)``, which gets the rows as
+          `fit` got them, and ``sample_weight`` as a keyword where there are weights. Losses among the names have a
+          minus sign in them: 'neg_mean_absolute_error'.
+
+        `tol` is in the score's units. HistGradientBoosting has the same choices.
+
+    restore_best_weights : bool, default=False
+        Whether the fitted model has the weights of the best epoch instead of those of the last, without stopping any
+        earlier: the best by validation score where `fit` is given `X_val`, otherwise by training loss. With
+        `early_stopping` that is so anyhow; ``n_iter_no_change=np.inf`` then keeps it from stopping. For noisy training,
+        for example with large learning rates. Not used by 'lbfgs', and not possible with `partial_fit`.
+
+    standardize_target : bool, default=False
+        Whether to train on ``(y - target_mean_) / target_scale_``, each column with the weighted mean and standard
+        deviation of the rows that the first call trains on; `predict` turns back. Initial weights and rates suit
+        targets of the order of one: set it if yours are far from that, or if several targets differ in size, which
+        would let the largest rule the loss. Losses, `loss_`, those of the curves and of ``scoring='loss'``, are in these
+        units, and settings of the loss refer to them; scores are not. `warm_start` and `partial_fit` keep the first
+        call's numbers, so a first batch should be large and mixed. Not with a loss whose `out_activation_` is not the
+        identity. :class:`~sklearn.compose.TransformedTargetRegressor` does the same from outside, but for `X_val`,
+        `partial_fit` and weights.
 
     dtype : {'float32', 'float64'} or None, default=None
         Type of the weights, the arithmetic and the predictions. None keeps that of `X` if it is float32 or float64,
@@ -164,26 +267,42 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         Intercepts. Entry i has shape (units of layer i + 1,).
 
     loss_ : float
-        Loss with penalty. For 'sgd' and 'adam' that of the last epoch: the mean over its rows of their mini-batches'
+        Loss with penalty. For stochastic solvers that of the last epoch: the mean over its rows of their mini-batches'
         losses, each taken before the batch's own step. For 'lbfgs' that of the solution.
 
     loss_curve_ : list of float
-        `loss_` of every epoch; goes on with `warm_start` and `partial_fit`. For 'sgd' and 'adam' only.
+        `loss_` of every epoch; goes on with `warm_start` and `partial_fit`. For stochastic solvers only.
 
     best_loss_ : float or None
         Smallest value in `loss_curve_`; None with `early_stopping`, where `best_validation_score_` takes its place.
-        For 'sgd' and 'adam' only.
+        For stochastic solvers only.
 
     validation_scores_ : list of float or None
-        Score (R^2) on the rows put aside, after every epoch, NaN if a prediction is not finite; None without
-        `early_stopping`. For 'sgd' and 'adam' only.
+        Score of the validation rows after every epoch, by `scoring`; NaN if a prediction is not finite. None without
+        `early_stopping` and `X_val`. For stochastic solvers only.
+
+    validation_loss_curve_ : list of float or None
+        Loss on the same rows after every epoch, without the penalty; None where there are none. Each is that of the
+        weights at the epoch's end, whereas `loss_curve_` averages over the epoch. For stochastic solvers only.
 
     best_validation_score_ : float or None
-        Best of `validation_scores_`, that of the weights which were kept; None without `early_stopping`. For 'sgd' and
-        'adam' only.
+        Best of `validation_scores_`, that of the weights which were kept; None where there are none. For
+        stochastic solvers only.
+
+    history_ : list of dict
+        For every epoch its number ('epoch'), 'loss', 'validation_loss' and 'validation_score' (None where there is no
+        validation data), 'learning_rate', that of its last step, and 'seconds', the time for training and validation;
+        epochs that were run in one call of the kernels share theirs evenly. Of its last mini-batch 'gradient_norm_0' and so
+        on for each layer of weights: the norm of the loss's gradient, without penalty and before clipping; and
+        'constant_units_0' and so on for each hidden layer: the share of units whose output is the same for all rows, dead
+        or saturated ones. Goes on with `warm_start` and `partial_fit`.
+        ``pandas.DataFrame(model.history_)`` makes a table. For stochastic solvers only.
 
     n_iter_ : int
         Epochs, or iterations of 'lbfgs', in the last call of `fit`; 1 after `partial_fit`.
+
+    target_mean_, target_scale_ : ndarray of shape (n_outputs,)
+        What `standardize_target` subtracts and divides by; a constant column is divided by 1. Only with it.
 
     n_layers_ : int
         Layers of units, inputs and outputs included.
@@ -249,7 +368,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     purpose is listed in the documentation under "Differences from MLPClassifier".
 
     Ctrl-C ends training with a warning and leaves a usable estimator. If the loss or a weight stops being finite,
-    training ends in that epoch: with an error, or, where `early_stopping` has kept a best model, with a warning. The
+    training ends in that epoch: with an error, or, where the weights of a best epoch were kept, with a warning. The
     first fit after installation compiles the kernels; see :func:`~skbackprop.warmup`.
 
     References
@@ -295,7 +414,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     _parameter_constraints: dict = {
         **BaseBackprop._parameter_constraints,
-        "loss": [StrOptions({entry.public_name for entry in LOSSES.values() if entry.task == "regression"})],
+        "standardize_target": ["boolean"],
+        "loss": [StrOptions({name for name, kind in LOSSES.items() if "regression" in kind.kinds()}), Loss],
     }
     _numeric_targets = True
 
@@ -326,6 +446,17 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         epsilon=1e-8,
         n_iter_no_change=10,
         max_fun=15000,
+        l1_ratio=0.0,
+        dropout=0.0,
+        max_norm=None,
+        clip_norm=None,
+        clip_value=None,
+        averaging=None,
+        weight_init="auto",
+        frozen_layers=(),
+        scoring=None,
+        restore_best_weights=False,
+        standardize_target=False,
         dtype=None,
         n_jobs=None,
         device="cpu",
@@ -354,36 +485,93 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.l1_ratio = l1_ratio
+        self.dropout = dropout
+        self.max_norm = max_norm
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.averaging = averaging
+        self.weight_init = weight_init
+        self.frozen_layers = frozen_layers
+        self.scoring = scoring
+        self.restore_best_weights = restore_best_weights
+        self.standardize_target = standardize_target
         self.dtype = dtype
         self.n_jobs = n_jobs
         self.device = device
 
     def _encode_targets(self, y, keep_classes):
+        link = self._loss().out_activation
+        if self.standardize_target and link != "identity":
+            raise ValueError(
+                f"standardize_target=True needs a loss whose predictions may be any number, but loss={self.loss!r} has "
+                f"out_activation_={link!r}; set standardize_target=False"
+            )
+        if keep_classes and self.standardize_target != hasattr(self, "target_scale_"):
+            raise ValueError(
+                f"standardize_target={self.standardize_target} is not what the network was fitted with, and warm_start and "
+                "partial_fit go on in the same units: call fit with warm_start=False to start anew"
+            )
+        return self._encode(y, "y")
+
+    def _encode_validation_targets(self, y, n_targets):
+        targets = self._encode(y, "y_val")
+        if targets.shape[1] != n_targets:
+            raise ValueError(f"y_val has {targets.shape[1]} column(s), but y has {n_targets}")
+        return targets
+
+    def _encode(self, y, name):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        lower = LOSSES[self.loss].lower
-        if y.size and y.min() < lower:
-            raise ValueError(
-                f"loss={self.loss!r} is defined for y >= {lower:g}, but y has {y.min():g}; "
-                "use loss='squared_error' for such targets"
-            )
+        self._loss().check_targets(y, name)
         return y.reshape(len(y), -1)
 
-    def _loss_name(self):
-        return self.loss
+    def _loss(self):
+        return LOSSES.get_function(self.loss)
+
+    def _loss_key(self):
+        return loss_key(self.loss, "regression")
+
+    def _set_target_units(self, targets, rows, sample_weight, first_pass):
+        if not first_pass:
+            return
+        for attribute in ("target_mean_", "target_scale_"):
+            self.__dict__.pop(attribute, None)
+        if self.standardize_target:
+            weights = None if sample_weight is None else sample_weight[rows]
+            scaler = StandardScaler().fit(targets[rows].astype(np.float64), sample_weight=weights)
+            if not np.isfinite(scaler.scale_).all():
+                raise ValueError(
+                    "y contains values too large for standardize_target=True: their squares overflow; scale y"
+                )
+            self.target_mean_, self.target_scale_ = scaler.mean_, scaler.scale_
+
+    def _in_units(self, targets, dtype):
+        if hasattr(self, "target_scale_"):
+            # In float64 to the end: float32 would lose the differences between large numbers.
+            targets = (targets - self.target_mean_) / self.target_scale_
+        return super()._in_units(targets, dtype)
 
     def _n_outputs(self, targets):
-        return targets.shape[1]
+        return targets.shape[1] * self._loss().outputs_per_target()
 
     def _stratification(self, targets):
         return None
 
     def _score_predictions(self, targets, predictions, sample_weight):
-        return r2_score(targets, predictions, sample_weight=sample_weight)
+        return r2_score(targets, self._point_predictions(predictions), sample_weight=sample_weight)
+
+    def _point_predictions(self, predictions):
+        """One prediction for each target, of a loss that may have several: the mean, or the quantile next to the median."""
+        loss = self._loss()
+        n = loss.outputs_per_target()
+        best = int(np.abs(np.asarray(loss.quantile) - 0.5).argmin()) if n > 1 and isinstance(loss, Quantile) else 0
+        return predictions[:, best::n]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.positive_only = self.loss == "poisson"
+        loss = self._loss() if isinstance(self.loss, Loss) or self.loss in LOSSES else None
+        tags.target_tags.positive_only = loss is not None and loss.lower >= 0
         return tags
 
     @available_if(has_partial_fit)
@@ -410,22 +598,75 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         TypeError
             If `X`, `y` or `sample_weight` is a masked array.
         ValueError
-            If an argument is invalid, with `early_stopping`, or if training diverges.
+            If an argument is invalid, with `early_stopping` or `restore_best_weights`, or if training diverges.
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X):
+    def predict(self, X, return_std=False):
         """Predict targets.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Data; converted to the model's dtype.
+        return_std : bool, default=False
+            Whether to predict the standard deviations, too, which ``loss='gaussian_nll'`` learns.
 
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions, in the model's dtype.
+            Predictions, in the model's dtype; with several quantiles, those of the first target in the first columns, and so
+            on.
+        y_std : ndarray of the same shape
+            Standard deviations. Only with `return_std`.
+
+        Raises
+        ------
+        ValueError
+            With `return_std`, if the loss learns none.
         """
+        loss = self._loss()
+        if return_std and not loss.has_std:
+            raise ValueError(f"return_std=True needs loss='gaussian_nll', which learns a spread; loss is {self.loss!r}")
         predictions = self._predict_raw(X)
-        return np.ravel(predictions) if predictions.shape[1] == 1 else predictions
+        predictions = self._unscaled(predictions)
+        if loss.has_std:
+            means, deviations = (_squeezed(part) for part in (predictions[:, 0::2], predictions[:, 1::2]))
+            return (means, deviations) if return_std else means
+        return _squeezed(predictions)
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination R^2 of the predictions; with several quantiles, of the one next to the median.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+        """
+        return r2_score(
+            y, _squeezed(self._point_predictions(self._unscaled(self._predict_raw(X)))), sample_weight=sample_weight
+        )
+
+    def _unscaled(self, predictions):
+        """Predictions in the units of `y`."""
+        if not hasattr(self, "target_scale_"):
+            return predictions
+        loss = self._loss()
+        n = loss.outputs_per_target()
+        means = np.repeat(self.target_mean_, n)
+        if loss.has_std:
+            # A standard deviation has a scale and no place.
+            means[1::2] = 0.0
+        return (predictions * np.repeat(self.target_scale_, n) + means).astype(predictions.dtype)
+
+
+def _squeezed(columns):
+    return np.ravel(columns) if columns.shape[1] == 1 else columns

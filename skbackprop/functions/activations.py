@@ -1,103 +1,470 @@
 """Activations of the hidden layers: what a unit gives out, and how a gradient passes back through it.
 
-To add one: write its two formulas, give them a branch in `activate` and in `derive`, and an
-entry in `ACTIVATIONS`. The estimators' checks, the gradient tests and the documentation follow.
+To add one: a class with its two formulas, `value` and `slope`, and its place in `ACTIVATIONS`. The estimators' checks, the
+gradient tests and the documentation follow.
 """
 
-from dataclasses import dataclass
+import math
+from functools import cache
+from numbers import Real
 
-import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
 
-from skbackprop._compile import formula
-from skbackprop.functions._registry import Entry, Registry
-from skbackprop.functions.elementary import logistic, tanh
+from skbackprop._compile import formula, loop
+from skbackprop.functions._function import Function
+from skbackprop.functions._registry import Registry
+from skbackprop.functions.elementary import exp, log, logistic, natural, number, numbers, tanh
 
-__all__ = ["ACTIVATIONS", "Activation", "activate", "derive"]
+__all__ = ["ACTIVATIONS", "Activation", "activation_loops"]
 
 
-@dataclass(frozen=True)
-class Activation(Entry):
-    """An activation function.
+class Activation(Function):
+    """An activation: an elementwise function of the weighted inputs z.
 
-    Parameters
+    A class has two formulas as static methods, each with the settings as a tuple of numbers in its last argument:
+
+    - ``value(z, c)``: the unit's output a;
+    - ``slope(a, c)``: the derivative, from the output a, so that z need not be kept. Where that is impossible,
+      `slope_of_input` is True, and the formula takes z.
+
+    Attributes
     ----------
+    slope_of_input : bool
+        See above. The slopes are then kept from the forward to the backward pass.
     init_factor : float
         Numerator of the default initialisation's bound, see `functions.initializers`.
     """
 
-    init_factor: float
+    slope_of_input = False
+    init_factor = 6.0
 
 
-IDENTITY, LOGISTIC, TANH, RELU = range(4)
+class Identity(Activation):
+    """The identity: the network stays linear, however many layers it has."""
+
+    name = "identity"
+    definition = "z"
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        return z
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        return number(1.0, a)
+
+
+class Logistic(Activation):
+    """The logistic function, between 0 and 1."""
+
+    name = "logistic"
+    definition = r"1 / (1 + e^{-z})"
+    reference = "Rumelhart, Hinton and Williams (1986)"
+    init_factor = 2.0
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        return logistic(z)
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        return a * (number(1.0, a) - a)
+
+
+class Tanh(Activation):
+    """The hyperbolic tangent, between -1 and 1, smooth and centred."""
+
+    name = "tanh"
+    definition = r"\tanh z"
+    reference = "LeCun et al. (1998), Efficient BackProp"
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        return tanh(z)
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        return number(1.0, a) - a * a
+
+
+class ReLU(Activation):
+    """The rectifier: cheapest, and it does not flatten out for large z."""
+
+    name = "relu"
+    definition = r"\max(0, z)"
+    reference = "Nair and Hinton (2010)"
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        zero = number(0.0, z)
+        # Not `max`: a NaN must stay a NaN. Without the addition LLVM stores conditionally, six times slower.
+        return (zero if z < zero else z) + zero
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        return number(0.0, a) if a == number(0.0, a) else number(1.0, a)
+
+
+class LeakyReLU(Activation):
+    """The rectifier with a small slope for negative z, so that no unit dies.
+
+    Parameters
+    ----------
+    negative_slope : float, default=0.01
+        Slope for negative z; positive.
+    """
+
+    name = "leaky_relu"
+    definition = r"z \text{ if } z > 0, \text{ else } s z"
+    reference = "Maas, Hannun and Ng (2013)"
+    _parameter_constraints = {"negative_slope": [Interval(Real, 0, None, closed="neither")]}
+
+    def __init__(self, negative_slope=0.01):
+        self.negative_slope = negative_slope
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        zero = number(0.0, z)
+        return (c[0] * z if z < zero else z) + zero
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        return number(1.0, a) if a > number(0.0, a) else c[0]
+
+
+class ELU(Activation):
+    """The exponential linear unit: negative outputs bring the mean closer to zero.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Minus the limit for very negative z; positive.
+    """
+
+    name = "elu"
+    definition = r"z \text{ if } z > 0, \text{ else } \alpha (e^z - 1)"
+    reference = "Clevert, Unterthiner and Hochreiter (2016)"
+    _parameter_constraints = {"alpha": [Interval(Real, 0, None, closed="neither")]}
+
+    def __init__(self, alpha=1.0):
+        self.alpha = alpha
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        zero = number(0.0, z)
+        return (z if z > zero else c[0] * (exp(z) - number(1.0, z))) + zero
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        return number(1.0, a) if a > number(0.0, a) else a + c[0]
+
+
+_SELU_SCALE = 1.0507009873554805
+_SELU_ALPHA = 1.6732632423543772
+
+
+class SELU(Activation):
+    """The self-normalising unit: with ``weight_init="lecun_normal"`` outputs keep mean 0 and variance 1 from layer to layer."""
+
+    name = "selu"
+    definition = (
+        r"\lambda z \text{ if } z > 0, \text{ else } \lambda \alpha (e^z - 1);\ \lambda = 1.0507,\ \alpha = 1.6733"
+    )
+    reference = "Klambauer et al. (2017)"
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        zero = number(0.0, z)
+        below = number(_SELU_SCALE * _SELU_ALPHA, z) * (exp(z) - number(1.0, z))
+        return (number(_SELU_SCALE, z) * z if z > zero else below) + zero
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        scale = number(_SELU_SCALE, a)
+        return scale if a > number(0.0, a) else a + number(_SELU_SCALE * _SELU_ALPHA, a)
+
+
+class GELU(Activation):
+    r"""The Gaussian error linear unit, z times the normal distribution function of z.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}, default="none"
+        "tanh" is the paper's approximation, which is several times faster and differs by less than 0.0005:
+        ``0.5 z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z ** 3)))``.
+    """
+
+    name = "gelu"
+    definition = r"z\,\Phi(z)"
+    reference = "Hendrycks and Gimpel (2016)"
+    slope_of_input = True
+    _parameter_constraints = {"approximate": [StrOptions({"none", "tanh"})]}
+
+    def __init__(self, approximate="none"):
+        self.approximate = approximate
+
+    def settings(self):
+        """1 for the approximation, else 0."""
+        return (float(self.approximate == "tanh"),)
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        half, one = number(0.5, z), number(1.0, z)
+        if c[0] == one:
+            inner = number(math.sqrt(2 / math.pi), z) * (z + number(0.044715, z) * z * z * z)
+            return half * z * (one + tanh(inner))
+        return half * z * (one + number(math.erf(z * number(math.sqrt(0.5), z)), z))
+
+    @staticmethod
+    @formula
+    def slope(z, c):
+        half, one = number(0.5, z), number(1.0, z)
+        if c[0] == one:
+            scale, cube = number(math.sqrt(2 / math.pi), z), number(0.044715, z)
+            t = tanh(scale * (z + cube * z * z * z))
+            return half * (one + t) + half * z * (one - t * t) * scale * (one + number(3.0, z) * cube * z * z)
+        density = number(1 / math.sqrt(2 * math.pi), z) * exp(-half * z * z)
+        return half * (one + number(math.erf(z * number(math.sqrt(0.5), z)), z)) + z * density
+
+
+class SiLU(Activation):
+    """The sigmoid linear unit, also called swish."""
+
+    name = "silu"
+    definition = r"z / (1 + e^{-z})"
+    reference = "Elfwing, Uchibe and Doya (2018)"
+    slope_of_input = True
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        return z * logistic(z)
+
+    @staticmethod
+    @formula
+    def slope(z, c):
+        p = logistic(z)
+        return p * (number(1.0, z) + z * (number(1.0, z) - p))
+
+
+@formula
+def _tanh_softplus(z):
+    """``tanh(log(1 + exp(z)))``, as a ratio of polynomials in exp(z)."""
+    top = number(20.0, z)
+    e = exp(top if z > top else z)
+    ratio = e * (e + number(2.0, z))
+    return ratio / (ratio + number(2.0, z))
+
+
+class Mish(Activation):
+    """Smooth, not monotone, like silu."""
+
+    name = "mish"
+    definition = r"z \tanh \ln(1 + e^z)"
+    reference = "Misra (2020)"
+    slope_of_input = True
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        return z * _tanh_softplus(z)
+
+    @staticmethod
+    @formula
+    def slope(z, c):
+        t = _tanh_softplus(z)
+        return t + z * (number(1.0, z) - t * t) * logistic(z)
+
+
+class Softplus(Activation):
+    """A smooth rectifier, always positive."""
+
+    name = "softplus"
+    definition = r"\ln(1 + e^z)"
+    reference = "Dugas et al. (2001)"
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        zero, one = number(0.0, z), number(1.0, z)
+        # exp of a negative number only: it cannot overflow.
+        return (zero if z < zero else z) + log(one + exp(-abs(z)))
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        return number(1.0, a) - exp(-a)
+
+
+class Softsign(Activation):
+    """Between -1 and 1 like tanh, but flattens out more slowly."""
+
+    name = "softsign"
+    definition = r"z / (1 + |z|)"
+    reference = "Glorot and Bengio (2010)"
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        return z / (number(1.0, z) + abs(z))
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        rest = number(1.0, a) - abs(a)
+        return rest * rest
+
+
+class HardSigmoid(Activation):
+    """The logistic function in three straight pieces."""
+
+    name = "hard_sigmoid"
+    definition = r"\min(1, \max(0, z / 6 + 1 / 2))"
+    reference = "Courbariaux, Bengio and David (2015), with the slope of PyTorch and Keras 3"
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        zero, one = number(0.0, z), number(1.0, z)
+        a = z * number(1.0 / 6.0, z) + number(0.5, z)
+        a = zero if a < zero else a
+        return (one if a > one else a) + zero
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        zero = number(0.0, a)
+        inside = a > zero and a < number(1.0, a)
+        return number(1.0 / 6.0, a) if inside else zero
+
+
+class HardTanh(Activation):
+    """The hyperbolic tangent in three straight pieces."""
+
+    name = "hard_tanh"
+    definition = r"\min(1, \max(-1, z))"
+    reference = "Collobert (2004)"
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        one = number(1.0, z)
+        a = -one if z < -one else z
+        return (one if a > one else a) + number(0.0, z)
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        one = number(1.0, a)
+        return one if a > -one and a < one else number(0.0, a)
+
 
 ACTIVATIONS = Registry(
     "activation",
+    Activation,
     [
-        Activation("identity", IDENTITY, r"z", "", 6.0),
-        Activation("logistic", LOGISTIC, r"1 / (1 + e^{-z})", "Rumelhart, Hinton and Williams (1986)", 2.0),
-        Activation("tanh", TANH, r"\tanh z", "LeCun et al. (1998), Efficient BackProp", 6.0),
-        Activation("relu", RELU, r"\max(0, z)", "Nair and Hinton (2010)", 6.0),
+        Identity,
+        Logistic,
+        Tanh,
+        ReLU,
+        LeakyReLU,
+        ELU,
+        SELU,
+        GELU,
+        SiLU,
+        Mish,
+        Softplus,
+        Softsign,
+        HardSigmoid,
+        HardTanh,
     ],
 )
 
 
-@formula
-def activate(code, z):
-    """Apply an activation in place.
+def value(z, c):
+    """Name under which the templates call the formula."""
+    return z
+
+
+def slope(a, c):
+    """Name under which the templates call the formula."""
+    return a
+
+
+def _activate(z, slopes, n, settings):
+    c = numbers(settings, z)
+    for position in range(n):
+        i = natural(position)
+        z[i] = value(z[i], c)
+
+
+def _activate_keeping_input(z, slopes, n, settings):
+    c = numbers(settings, z)
+    for position in range(n):
+        i = natural(position)
+        x = z[i]
+        slopes[i] = slope(x, c)
+        z[i] = value(x, c)
+
+
+def _activate_keeping_output(z, slopes, n, settings):
+    c = numbers(settings, z)
+    for position in range(n):
+        i = natural(position)
+        a = value(z[i], c)
+        slopes[i] = slope(a, c)
+        z[i] = a
+
+
+def _derive(a, slopes, delta, n, settings):
+    c = numbers(settings, a)
+    for position in range(n):
+        i = natural(position)
+        delta[i] = delta[i] * slope(a[i], c)
+
+
+def _derive_kept(a, slopes, delta, n, settings):
+    for position in range(n):
+        i = natural(position)
+        delta[i] = delta[i] * slopes[i]
+
+
+@cache
+def activation_loops(kind, keeps):
+    """The loops of an activation.
 
     Parameters
     ----------
-    code : int
-        The activation.
-    z : ndarray of shape (n,)
-        Weighted inputs of any number of units; overwritten with the units' outputs.
+    kind : type
+        A class of `ACTIVATIONS`.
+    keeps : bool
+        Whether the forward pass keeps the slopes for the backward pass.
+
+    Returns
+    -------
+    activate : Loop
+        Called with pointers to n weighted inputs, which are overwritten with the outputs, and to as many slopes, which are
+        written if they are kept; with n; and with a pointer to the settings.
+    derive : Loop
+        Called with pointers to n outputs, to the slopes, and to the gradient with respect to the outputs, which is overwritten
+        with the one with respect to the weighted inputs; with n and the settings.
     """
-    zero = z.dtype.type(0.0)
-    if code == IDENTITY:
-        pass
-    elif code == LOGISTIC:
-        for i in range(z.size):
-            z[i] = logistic(z[i])
-    elif code == TANH:
-        for i in range(z.size):
-            z[i] = tanh(z[i])
-    elif code == RELU:
-        for i in range(z.size):
-            # Not `max`: a NaN must stay a NaN. Without the addition LLVM stores conditionally, six times slower.
-            z[i] = (zero if z[i] < zero else z[i]) + zero
-    else:
-        for i in range(z.size):
-            z[i] = z.dtype.type(np.nan)
-
-
-@formula
-def derive(code, a, delta):
-    """Multiply a gradient by an activation's derivative, in place.
-
-    The derivative is taken from the output `a`, so the weighted inputs need not be kept.
-
-    Parameters
-    ----------
-    code : int
-        The activation.
-    a : ndarray of shape (n,)
-        Outputs of the units.
-    delta : ndarray of shape (n,)
-        Gradient with respect to `a`; overwritten with the one with respect to the weighted inputs.
-    """
-    one = a.dtype.type(1.0)
-    zero = a.dtype.type(0.0)
-    if code == IDENTITY:
-        pass
-    elif code == LOGISTIC:
-        for i in range(a.size):
-            delta[i] = delta[i] * a[i] * (one - a[i])
-    elif code == TANH:
-        for i in range(a.size):
-            delta[i] = delta[i] * (one - a[i] * a[i])
-    elif code == RELU:
-        for i in range(a.size):
-            delta[i] = zero if a[i] == zero else delta[i]
-    else:
-        for i in range(a.size):
-            delta[i] = a.dtype.type(np.nan)
+    if not keeps:
+        return loop(_activate, value=kind.value), loop(_derive, slope=kind.slope)
+    template = _activate_keeping_input if kind.slope_of_input else _activate_keeping_output
+    return loop(template, value=kind.value, slope=kind.slope), loop(_derive_kept)

@@ -12,7 +12,7 @@ from numba import types
 
 from skbackprop._compile import JIT, formula, native, specialise
 
-__all__ = ["exp", "fma", "log", "logistic", "natural", "tanh"]
+__all__ = ["exp", "fma", "log", "logistic", "natural", "number", "numbers", "tanh"]
 
 
 def _fma_twin(a, b, c):
@@ -92,6 +92,56 @@ def _by_type(single, double):
             return None if implementation is None else lambda x: implementation(x)
 
     return function
+
+
+def number(value, like):
+    """A number of the type of another: constants in formulas, which would make a float32 a float64.
+
+    Parameters
+    ----------
+    value : float
+    like : float32, float64, or a pointer to numbers of one of them
+
+    Returns
+    -------
+    number : float32 or float64
+    """
+    return like.dtype.type(value)
+
+
+if JIT:
+
+    @specialise(number)
+    def _number(value, like):
+        kind = getattr(like, "dtype", like)
+        if kind == types.float32:
+            return lambda value, like: np.float32(value)
+        return (lambda value, like: np.float64(value)) if kind == types.float64 else None
+
+
+@formula
+def numbers(settings, like):
+    """A function's settings, as a tuple of numbers of the type of another.
+
+    Parameters
+    ----------
+    settings : pointer to float64
+        `N_SETTINGS` of them.
+    like : pointer
+        As for `number`.
+
+    Returns
+    -------
+    numbers : tuple of float32 or float64
+    """
+    return (
+        number(settings[0], like),
+        number(settings[1], like),
+        number(settings[2], like),
+        number(settings[3], like),
+        number(settings[4], like),
+        number(settings[5], like),
+    )
 
 
 _F32 = np.float32

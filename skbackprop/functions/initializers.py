@@ -2,30 +2,73 @@
 
 import numpy as np
 
-__all__ = ["glorot_uniform"]
+__all__ = ["INITIALIZERS", "draw_layer"]
 
 
-def glorot_uniform(random_state, fan_in, fan_out, factor=6.0):
-    """Draw a layer's weights and intercepts, in scikit-learn's order.
+def _glorot(fan_in, fan_out):
+    return 2.0 / (fan_in + fan_out)
 
-    Both are uniform in ``(-b, b)`` with ``b = sqrt(factor / (fan_in + fan_out))``: equation 16 of Glorot and Bengio (2010)
-    for factor 6; scikit-learn takes 2 for the logistic activation, and draws the intercepts, too, where
-    the paper sets them to zero.
+
+def _he(fan_in, fan_out):
+    return 2.0 / fan_in
+
+
+def _lecun(fan_in, fan_out):
+    return 1.0 / fan_in
+
+
+#: Names of `weight_init`, each with the weights' variance as a function of fan in and fan out, and how they are drawn.
+INITIALIZERS = {
+    "auto": (None, "uniform"),
+    "glorot_uniform": (_glorot, "uniform"),
+    "glorot_normal": (_glorot, "normal"),
+    "he_uniform": (_he, "uniform"),
+    "he_normal": (_he, "normal"),
+    "lecun_uniform": (_lecun, "uniform"),
+    "lecun_normal": (_lecun, "normal"),
+    "orthogonal": (None, "orthogonal"),
+}
+
+
+def draw_layer(name, random_state, fan_in, fan_out, factor=6.0):
+    """Draw a layer's weights and intercepts.
+
+    'auto' is scikit-learn's: weights and intercepts are uniform in ``(-b, b)`` with ``b = sqrt(factor / (fan_in + fan_out))``,
+    which is equation 16 of Glorot and Bengio (2010) for factor 6; scikit-learn takes 2 for the logistic activation, and draws
+    the intercepts, too, where the paper sets them to zero. With the other names intercepts are zero, and weights have mean 0
+    and the variance of Glorot and Bengio (2010), He et al. (2015) or LeCun et al. (1998). 'orthogonal' draws a matrix with
+    orthonormal rows or columns, whichever are fewer (Saxe, McClelland and Ganguli, 2014).
 
     Parameters
     ----------
+    name : str
+        A key of `INITIALIZERS`.
     random_state : numpy.random.RandomState
-        Advanced by ``(fan_in + 1) * fan_out`` draws.
+        Advanced.
     fan_in, fan_out : int
         Units before and after the layer.
     factor : float, default=6.0
-        See above.
+        See above; for 'auto' only.
 
     Returns
     -------
     weights : ndarray of shape (fan_in, fan_out), float64
     intercepts : ndarray of shape (fan_out,), float64
     """
-    bound = np.sqrt(factor / (fan_in + fan_out))
-    weights = random_state.uniform(-bound, bound, (fan_in, fan_out))
-    return weights, random_state.uniform(-bound, bound, fan_out)
+    if name == "auto":
+        bound = np.sqrt(factor / (fan_in + fan_out))
+        weights = random_state.uniform(-bound, bound, (fan_in, fan_out))
+        return weights, random_state.uniform(-bound, bound, fan_out)
+    variance, how = INITIALIZERS[name]
+    if how == "orthogonal":
+        normal = random_state.normal(size=(max(fan_in, fan_out), min(fan_in, fan_out)))
+        q, r = np.linalg.qr(normal)
+        # With the signs of R's diagonal Q is uniform over the orthogonal matrices (Mezzadri, 2007).
+        q *= np.where(np.diag(r) < 0, -1.0, 1.0)
+        weights = q if fan_in >= fan_out else q.T
+    elif how == "normal":
+        weights = random_state.normal(scale=np.sqrt(variance(fan_in, fan_out)), size=(fan_in, fan_out))
+    else:
+        bound = np.sqrt(3.0 * variance(fan_in, fan_out))
+        weights = random_state.uniform(-bound, bound, (fan_in, fan_out))
+    return weights, np.zeros(fan_out)

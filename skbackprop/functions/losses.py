@@ -1,98 +1,115 @@
 """Losses: from the raw predictions to a number per row and its gradient, and to predictions.
 
-A loss takes the raw prediction (the output layer's weighted inputs, before the link), so that loss
-and link can be evaluated together where their combination has a stable closed form. All four
-pairs here are canonical: the gradient with respect to the raw prediction is `prediction - target`.
+A loss takes the raw prediction (the output layer's weighted inputs, before the link), so that loss and link can be evaluated
+together where their combination has a stable closed form. For squared error, Poisson and the log losses the pair is
+canonical: the gradient with respect to the raw prediction is `prediction - target`.
 
-To add one: a branch in `evaluate` and in `link`, and an entry in `LOSSES`.
+To add one: a class with its formulas, `loss_gradient` and `inverse_link`, and its place in `LOSSES`. One whose rows cannot be
+taken number by number brings loops of its own, in `loops`. The estimators' checks, the gradient tests and the documentation
+follow.
 """
 
-from dataclasses import dataclass
+import math
+from functools import cache
+from numbers import Real
 
 import numpy as np
+from numba import types
+from sklearn.utils._param_validation import Interval
 
-from skbackprop._compile import formula
-from skbackprop.functions._registry import Entry, Registry
-from skbackprop.functions.elementary import exp, log, logistic, natural
+from skbackprop._compile import JIT, formula, loop, specialise
+from skbackprop.functions._function import N_SETTINGS, Function
+from skbackprop.functions._registry import Registry
+from skbackprop.functions.elementary import exp, log, logistic, natural, number, numbers, tanh
 
-__all__ = ["LOSSES", "Loss", "evaluate", "link"]
-
-
-@dataclass(frozen=True)
-class Loss(Entry):
-    """A loss with its link.
-
-    Parameters
-    ----------
-    task : {"regression", "binary", "multiclass"}
-        "binary" serves one column of labels or several independent ones (multilabel).
-    out_activation : str
-        The inverse link, as `out_activation_` names it.
-    public_name : str
-        The estimators' word for it.
-    n_codes : bool
-        Whether the targets are class codes in one column.
-    lower : float
-        Smallest target in the loss's domain.
-    """
-
-    task: str
-    out_activation: str
-    public_name: str
-    n_codes: bool = False
-    lower: float = -np.inf
+__all__ = ["LOSSES", "Loss", "loss_loops"]
 
 
-SQUARED_ERROR, POISSON, BINARY_LOG_LOSS, MULTICLASS_LOG_LOSS = range(4)
+def epsilon(like):
+    """The distance from 1 to the next number of the type of another."""
+    return np.finfo(like.dtype).eps
 
-LOSSES = Registry(
-    "loss",
-    [
-        Loss(
-            "squared_error",
-            SQUARED_ERROR,
-            r"\tfrac{1}{2} (y - z)^2, \text{averaged over the outputs}",
-            "",
-            "regression",
-            "identity",
-            "squared_error",
-        ),
-        Loss(
-            "poisson",
-            POISSON,
-            r"y \ln y - y z - y + e^z",
-            "half the Poisson deviance, McCullagh and Nelder (1989), section 2.3",
-            "regression",
-            "exp",
-            "poisson",
-            lower=0.0,
-        ),
-        Loss(
-            "binary_log_loss",
-            BINARY_LOG_LOSS,
-            r"-y \ln p - (1 - y) \ln (1 - p),\ p = 1 / (1 + e^{-z})",
-            "Bishop (2006), equation 4.90",
-            "binary",
-            "logistic",
-            "log_loss",
-        ),
-        Loss(
-            "multiclass_log_loss",
-            MULTICLASS_LOG_LOSS,
-            r"-\ln p_y,\ p_k = e^{z_k} / \sum_j e^{z_j}",
-            "Bishop (2006), equation 4.108",
-            "multiclass",
-            "softmax",
-            "log_loss",
-            n_codes=True,
-        ),
-    ],
-)
+
+if JIT:
+
+    @specialise(epsilon)
+    def _epsilon(like):
+        single, double = np.finfo(np.float32).eps, np.finfo(np.float64).eps
+        kind = getattr(like, "dtype", like)
+        if kind == types.float32:
+            return lambda like: single
+        return (lambda like: double) if kind == types.float64 else None
+
+
+# --- Templates: loops around the formulas
+
+
+def loss_gradient(z, y, c):
+    """Name under which the templates call the formula."""
+    return z, y
+
+
+def row_scale(n_outputs):
+    """Name under which the templates call the formula."""
+    return 1.0
+
+
+def inverse_link(z, c):
+    """Name under which the templates call the formula."""
+    return z
 
 
 @formula
-def _softmax(z, start, stop):
-    """Softmax of ``z[start:stop]``, in place."""
+def _replace(loss_gradient, z, y, n, delta, c):
+    """Replace n raw predictions by their losses, and fill the gradient."""
+    for position in range(n):
+        i = natural(position)
+        value, gradient = loss_gradient(z[i], y[i], c)
+        delta[i] = gradient
+        z[i] = value
+
+
+@formula
+def _sum_rows(z, n_rows, n_outputs, scale, losses):
+    """Sum the outputs' losses in float64."""
+    for row in range(n_rows):
+        total = 0.0
+        for k in range(row * n_outputs, (row + 1) * n_outputs):
+            total += z[natural(k)]
+        losses[natural(row)] = scale * total
+
+
+def _evaluate(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
+    # Two passes: the first becomes vector instructions, which a sum of float64 in between would prevent.
+    _replace(loss_gradient, z, y, n_rows * n_outputs, delta, numbers(settings, z))
+    _sum_rows(z, n_rows, n_outputs, row_scale(n_outputs), losses)
+
+
+def _evaluate_one_versus_rest(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
+    c = numbers(settings, z)
+    for row in range(n_rows):
+        start = row * n_outputs
+        label = start + int(y[natural(row)])
+        total = 0.0
+        for k in range(start, start + n_outputs):
+            i = natural(k)
+            target = number(1.0, z) if k == label else number(0.0, z)
+            value, gradient = loss_gradient(z[i], target, c)
+            delta[i] = gradient
+            total += value
+        losses[natural(row)] = total
+
+
+def _link(z, n_rows, n_outputs, settings):
+    c = numbers(settings, z)
+    for position in range(n_rows * n_outputs):
+        i = natural(position)
+        z[i] = inverse_link(z[i], c)
+
+
+@formula
+def _exponentials(z, start, stop):
+    """Replace ``z[start:stop]`` by exponentials of what they are above their maximum, which is returned."""
     top = z[natural(start)]
     for k in range(start + 1, stop):
         value = z[natural(k)]
@@ -101,6 +118,13 @@ def _softmax(z, start, stop):
     # Maximum subtracted first: exp overflows float32 beyond 88.
     for k in range(start, stop):
         z[natural(k)] = exp(z[natural(k)] - top)
+    return top
+
+
+@formula
+def _softmax(z, start, stop):
+    """Softmax of ``z[start:stop]``, in place."""
+    _exponentials(z, start, stop)
     total = z[natural(start)]
     for k in range(start + 1, stop):
         total += z[natural(k)]
@@ -108,99 +132,912 @@ def _softmax(z, start, stop):
         z[natural(k)] = z[natural(k)] / total
 
 
-@formula
-def link(code, z, n_outputs):
-    """Turn raw predictions into predictions, in place.
+def _link_softmax(z, n_rows, n_outputs, settings):
+    for row in range(n_rows):
+        _softmax(z, row * n_outputs, (row + 1) * n_outputs)
+
+
+# --- What all losses have
+
+
+class Loss(Function):
+    """A loss of raw predictions z and targets y, with the link that turns raw predictions into predictions.
+
+    An elementwise loss has two formulas as static methods, each with the settings as a tuple of numbers in its last argument:
+
+    - ``loss_gradient(z, y, c)``: the loss and its derivative with respect to z;
+    - ``inverse_link(z, c)``: the prediction.
+
+    The loss of a row is the sum over its outputs, times ``row_scale(n_outputs)``, a third formula, which is 1 but for one.
+
+    A user's loss of a classifier stands for two, one for binary labels and one for classes; `for_task` gives the one that
+    runs. A regressor's stands for itself.
+
+    Attributes
+    ----------
+    public_name : str
+        The estimators' word for it, which is its `name` in `LOSSES`.
+    task : {"regression", "binary", "multiclass"}
+        Of a loss that runs. "binary" serves one column of labels, 0 or 1, or several independent ones (multilabel).
+    out_activation : {"identity", "exp", "logistic", "softmax"}
+        The inverse link, as `out_activation_` names it.
+    n_codes : bool
+        Whether the targets are class codes in one column.
+    has_proba : bool
+        Whether the predictions are probabilities.
+    has_std : bool
+        Whether each target has two predictions, its mean and its standard deviation.
+    threshold : float
+        Prediction above which a binary label counts as 1.
+    lower : float
+        Bound of the targets in the loss's domain.
+    lower_inclusive : bool
+        Whether the bound itself is in the domain.
+    """
+
+    public_name: str
+    task: str
+    out_activation = "identity"
+    n_codes = False
+    has_proba = False
+    has_std = False
+    threshold = 0.5
+    lower = -math.inf
+    lower_inclusive = True
+
+    @staticmethod
+    @formula
+    def inverse_link(z, c):
+        """The prediction of an output: here the raw one."""
+        return z
+
+    @staticmethod
+    @formula
+    def row_scale(n_outputs):
+        """The factor of the sum over a row's outputs: here 1."""
+        return 1.0
+
+    @classmethod
+    def kinds(cls):
+        """The classes that run, by the task that they serve.
+
+        Returns
+        -------
+        kinds : dict of str to type
+        """
+        return {cls.task: cls}
+
+    def for_task(self, task):
+        """The loss that runs for a task, with the same settings.
+
+        Parameters
+        ----------
+        task : {"regression", "binary", "multiclass"}
+
+        Returns
+        -------
+        loss : Loss
+            Of a class for `loss_loops`.
+
+        Raises
+        ------
+        ValueError
+            If this loss does not serve the task.
+        """
+        kinds = self.kinds()
+        if task not in kinds:
+            served = ", ".join(name for name, entry in LOSSES.items() if task in entry.kinds())
+            raise ValueError(
+                f"loss={self.public_name!r} is for {' and '.join(kinds)} targets, not for {task} ones: use one of {served}"
+            )
+        kind = kinds[task]
+        return self if type(self) is kind else kind(**self.get_params(deep=False))
+
+    def outputs_per_target(self):
+        """The number of predictions for each target.
+
+        Returns
+        -------
+        n : int
+        """
+        return 1
+
+    def check_targets(self, y, name="y"):
+        """Refuse targets outside the loss's domain.
+
+        Parameters
+        ----------
+        y : ndarray
+            Finite numbers.
+        name : str, default="y"
+            What the error calls them.
+
+        Raises
+        ------
+        ValueError
+            If there are some.
+        """
+        outside = y[y < self.lower if self.lower_inclusive else y <= self.lower]
+        if outside.size:
+            worst = outside.min()
+            sign = ">=" if self.lower_inclusive else ">"
+            settings = ", ".join(f"{name}={value!r}" for name, value in self.get_params(deep=False).items())
+            # Zeros are all that Poisson's domain has beyond that of a loss for positive targets.
+            instead = "squared_error" if worst < self.lower else "poisson"
+            raise ValueError(
+                f"loss={self.public_name!r}{' with ' if settings else ''}{settings} is defined for {name} {sign} {self.lower:g}, "
+                f"but {name} has {worst:g}; use loss={instead!r} for such targets"
+            )
+
+    @classmethod
+    def loops(cls):
+        """The class's two loops, `evaluate` and `link`, see `loss_loops`."""
+        return (
+            loop(_evaluate, loss_gradient=cls.loss_gradient, row_scale=cls.row_scale),
+            loop(_link, inverse_link=cls.inverse_link),
+        )
+
+
+class _Logistic:
+    """A loss of independent labels, with probabilities."""
+
+    task = "binary"
+    out_activation = "logistic"
+    has_proba = True
+
+    @staticmethod
+    @formula
+    def inverse_link(z, c):
+        return logistic(z)
+
+
+class _Softmax:
+    """A loss of classes, with probabilities that sum to 1."""
+
+    task = "multiclass"
+    out_activation = "softmax"
+    n_codes = True
+    has_proba = True
+
+
+# --- Classification
+
+
+class LogLoss(Loss):
+    r"""Cross-entropy: the default for classification, and the one whose probabilities are calibrated best.
+
+    Label smoothing mixes each target with the uniform distribution: with K classes the target is
+    ``1 - label_smoothing * (K - 1) / K`` for the row's class and ``label_smoothing / K`` for the others (K = 2 for binary
+    labels and for each column of a multilabel target). Take 0.05 to 0.1 where some labels are wrong or training ends in
+    probabilities of 0 and 1; predicted probabilities then stay away from both.
+
+    For `loss_`, probabilities are clipped to [eps, 1 - eps] of their dtype inside the logarithms, as scikit-learn does; the
+    gradient is that of the loss without clipping.
 
     Parameters
     ----------
-    code : int
-        The loss.
-    z : ndarray of shape (n_rows * n_outputs,)
-        Raw predictions, row by row; overwritten.
-    n_outputs : int
+    label_smoothing : float, default=0.0
+        Weight of the uniform distribution in the targets; at least 0 and less than 1.
     """
-    if code == SQUARED_ERROR:
-        pass
-    elif code == POISSON:
-        for i in range(z.size):
-            z[i] = exp(z[i])
-    elif code == BINARY_LOG_LOSS:
-        for i in range(z.size):
-            z[i] = logistic(z[i])
-    elif code == MULTICLASS_LOG_LOSS:
-        for start in range(0, z.size, n_outputs):
-            _softmax(z, start, start + n_outputs)
-    else:
-        for i in range(z.size):
-            z[i] = z.dtype.type(np.nan)
+
+    name = "log_loss"
+    public_name = "log_loss"
+    definition = r"-\sum_k t_k \ln p_k,\ t_k = (1 - s) [k = y] + s / K"
+    reference = "Bishop (2006), equations 4.90 and 4.108; label smoothing: Szegedy et al. (2016), section 7"
+    _parameter_constraints = {"label_smoothing": [Interval(Real, 0, 1, closed="left")]}
+
+    def __init__(self, label_smoothing=0.0):
+        self.label_smoothing = label_smoothing
+
+    @classmethod
+    def kinds(cls):
+        """The two variants."""
+        return {"binary": BinaryLogLoss, "multiclass": MulticlassLogLoss}
 
 
-@formula
-def evaluate(code, z, y, n_outputs, delta, losses):
-    """Loss of each row and its gradient.
+class BinaryLogLoss(_Logistic, LogLoss):
+    """`LogLoss` for binary and multilabel targets."""
 
-    Probabilities are clipped to [eps, 1 - eps] of their dtype inside the logarithms, not in the gradient.
+    name = "binary_log_loss"
+    definition = r"-t \ln p - (1 - t) \ln (1 - p),\ p = 1 / (1 + e^{-z}),\ t = (1 - s) y + s / 2"
 
-    Parameters
-    ----------
-    code : int
-        The loss.
-    z : ndarray of shape (n_rows * n_outputs,)
-        Raw predictions, row by row; overwritten.
-    y : ndarray of shape (n_rows * n_outputs,) or (n_rows,)
-        Targets; for the multiclass loss, one class code a row.
-    n_outputs : int
-    delta : ndarray of shape (n_rows * n_outputs,)
-        Filled with the gradient of the unweighted sum of the rows' losses with respect to `z`. As in
-        scikit-learn, that of the squared error is of the sum over the outputs, not of their mean.
-    losses : ndarray of shape (n_rows,), float64
-        Filled with the loss of each row.
-    """
-    kind = z.dtype.type
-    one = kind(1.0)
-    low = kind(np.finfo(z.dtype).eps)
+    @staticmethod
+    @formula
+    def loss_gradient(z, y, c):
+        one, smoothing = number(1.0, z), c[0]
+        p = logistic(z)
+        target = y * (one - smoothing) + number(0.5, z) * smoothing
+        gradient = p - target
+        low = epsilon(z)
+        high = one - low
+        p = low if p < low else p
+        p = high if p > high else p
+        # ln p - ln (1 - p) is z: one logarithm is enough for both terms. z is clipped where p is.
+        end = -log(low)
+        odds = -end if z < -end else z
+        odds = end if odds > end else odds
+        # Chosen side by side: a condition that comes back after the logarithm would be a branch around it.
+        own = p if y == one else one - p
+        odds = odds if y == one else -odds
+        return number(0.5, z) * smoothing * odds - log(own), gradient
+
+
+def _evaluate_log_loss(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
+    one, low = number(1.0, z), epsilon(z)
     high = one - low
-    scale = 1.0
-    if code == MULTICLASS_LOG_LOSS:
-        for row in range(losses.size):
-            start = natural(row * n_outputs)
-            _softmax(z, start, start + n_outputs)
-            for k in range(start, start + n_outputs):
-                delta[k] = z[k]
-            label = start + int(y[row])
-            p = z[label]
-            delta[label] = p - one
-            p = low if p < low else p
-            p = high if p > high else p
-            losses[row] = -log(p)
-        return
-    if code == SQUARED_ERROR:
-        for i in range(z.size):
-            delta[i] = z[i] - y[i]
-            z[i] = delta[i] * delta[i]
-        scale = 0.5 / n_outputs
-    elif code == POISSON:
-        for i in range(z.size):
-            p = exp(z[i])
-            delta[i] = p - y[i]
-            inner = y[i] * (log(y[i]) - z[i])
-            inner = kind(0.0) if y[i] == kind(0.0) else inner
-            z[i] = inner - y[i] + p
-    elif code == BINARY_LOG_LOSS:
-        for i in range(z.size):
-            p = logistic(z[i])
-            delta[i] = p - y[i]
-            p = low if p < low else p
-            p = high if p > high else p
-            # Targets are 0 or 1, so one of the two terms is zero.
-            z[i] = -log(p if y[i] == one else one - p)
-    else:
-        for i in range(z.size):
-            z[i] = kind(np.nan)
-            delta[i] = kind(np.nan)
-    for row in range(losses.size):
+    smoothing = number(settings[0], z)
+    share = smoothing / number(n_outputs, z)
+    for row in range(n_rows):
+        start = row * n_outputs
+        _softmax(z, start, start + n_outputs)
+        label = natural(start + int(y[natural(row)]))
         total = 0.0
-        for k in range(row * n_outputs, (row + 1) * n_outputs):
-            total += z[k]
-        losses[row] = scale * total
+        for k in range(start, start + n_outputs):
+            delta[natural(k)] = z[natural(k)] - share
+        p = z[label]
+        delta[label] = p - (one - smoothing + share)
+        if smoothing > number(0.0, z):
+            for k in range(start, start + n_outputs):
+                q = z[natural(k)]
+                q = low if q < low else q
+                q = high if q > high else q
+                total -= share * log(q)
+        p = low if p < low else p
+        p = high if p > high else p
+        losses[natural(row)] = total - (one - smoothing) * log(p)
+
+
+class MulticlassLogLoss(_Softmax, LogLoss):
+    """`LogLoss` for classes."""
+
+    name = "multiclass_log_loss"
+    definition = r"-\sum_k t_k \ln p_k,\ p_k = e^{z_k} / \sum_j e^{z_j},\ t_k = (1 - s) [k = y] + s / K"
+
+    @classmethod
+    def loops(cls):
+        """Loops over rows."""
+        return loop(_evaluate_log_loss), loop(_link_softmax)
+
+
+class Focal(Loss):
+    r"""Cross-entropy with less weight for what is already classified well: for rare classes among many easy rows.
+
+    The row's cross-entropy is multiplied by ``(1 - p) ** gamma``, p the probability of its class. ``gamma=0`` is `LogLoss`; 1
+    to 3 are usual. The probabilities are less extreme than the frequencies of the classes, so take `LogLoss` where they
+    matter. The paper's weights of the classes are the estimators' `class_weight` and `sample_weight`.
+
+    Parameters
+    ----------
+    gamma : float, default=2.0
+        Exponent; at least 0. The default is that of Lin et al.
+    """
+
+    name = "focal"
+    public_name = "focal"
+    definition = r"-(1 - p_y)^\gamma \ln p_y"
+    reference = "Lin et al. (2017), equation 4"
+    _parameter_constraints = {"gamma": [Interval(Real, 0, None, closed="left")]}
+
+    def __init__(self, gamma=2.0):
+        self.gamma = gamma
+
+    @classmethod
+    def kinds(cls):
+        """The two variants."""
+        return {"binary": BinaryFocal, "multiclass": MulticlassFocal}
+
+
+@formula
+def _log1p(x):
+    """``log(1 + x)`` for x >= 0, exact to a few units in the last place: Kahan's correction for what ``1 + x`` lost."""
+    one = number(1.0, x)
+    u = one + x
+    return x if u == one else log(u) * (x / (u - one))
+
+
+@formula
+def _focal_weight(log_rest, gamma):
+    """``(1 - p) ** gamma`` from the logarithm of 1 - p."""
+    weight = exp(gamma * log_rest)
+    # 0 * -inf is NaN, where 1 - p is 0.
+    return number(1.0, gamma) if gamma == number(0.0, gamma) else weight
+
+
+class BinaryFocal(_Logistic, Focal):
+    """`Focal` for binary and multilabel targets."""
+
+    name = "binary_focal"
+    definition = r"-(1 - q)^\gamma \ln q,\ q = p \text{ if } y = 1, \text{ else } 1 - p;\ p = 1 / (1 + e^{-z})"
+
+    @staticmethod
+    @formula
+    def loss_gradient(z, y, c):
+        zero, one, gamma = number(0.0, z), number(1.0, z), c[0]
+        sign = y + y - one
+        s = sign * z
+        # p, 1 - p and their logarithms from one exponential of a negative number: nothing overflows or cancels.
+        e = exp(-abs(s))
+        large, small = one / (one + e), e / (one + e)
+        # Chosen side by side, for the reason given at the log loss.
+        p = large if s > zero else small
+        rest = small if s > zero else large
+        over = zero if s > zero else s
+        under = -s if s > zero else zero
+        correction = _log1p(e)
+        log_p, log_rest = over - correction, under - correction
+        weight = _focal_weight(log_rest, gamma)
+        return -weight * log_p, sign * weight * (gamma * p * log_p - rest)
+
+
+def _evaluate_focal(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
+    zero, one = number(0.0, z), number(1.0, z)
+    gamma = number(settings[0], z)
+    for row in range(n_rows):
+        start = row * n_outputs
+        stop = start + n_outputs
+        label = natural(start + int(y[natural(row)]))
+        raw = z[label]
+        top = _exponentials(z, start, stop)
+        # Summed without the label's, so that 1 - p does not cancel.
+        others = zero
+        for k in range(start, stop):
+            others += zero if natural(k) == label else z[natural(k)]
+        own = z[label]
+        total = own + others
+        log_total = _log1p(others) if own == one else log(total)
+        log_p = raw - top - log_total
+        weight = _focal_weight(log(others) - log_total, gamma)
+        slope = weight * (gamma * (own / total) * log_p - others / total)
+        losses[natural(row)] = -weight * log_p
+        share = zero if others == zero else -slope / others
+        for k in range(start, stop):
+            delta[natural(k)] = share * z[natural(k)]
+        delta[label] = slope
+
+
+class MulticlassFocal(_Softmax, Focal):
+    """`Focal` for classes."""
+
+    name = "multiclass_focal"
+    definition = r"-(1 - p_y)^\gamma \ln p_y,\ p_k = e^{z_k} / \sum_j e^{z_j}"
+
+    @classmethod
+    def loops(cls):
+        """Loops over rows."""
+        return loop(_evaluate_focal), loop(_link_softmax)
+
+
+class _Margin:
+    """A loss of the margin, without probabilities: the raw prediction is the decision."""
+
+    has_proba = False
+    threshold = 0.0
+
+
+class Hinge(_Margin, Loss):
+    """The support vector machine's loss: rows beyond the margin count for nothing.
+
+    For decisions without probabilities. Training ends early for rows that are right by a margin, so that the network does not
+    grow without bound on separable classes. Classes are taken one versus the rest; a class's raw prediction is its decision.
+    At the kink the gradient is 0. `SquaredHinge` is smooth, and more often than not the better of the two.
+    """
+
+    name = "hinge"
+    public_name = "hinge"
+    definition = r"\max(0, 1 - t z),\ t = \pm 1"
+    reference = "Cortes and Vapnik (1995); one versus the rest in networks: Tang (2013)"
+
+    @classmethod
+    def kinds(cls):
+        """The two variants."""
+        return {"binary": BinaryHinge, "multiclass": MulticlassHinge}
+
+    @staticmethod
+    @formula
+    def loss_gradient(z, y, c):
+        zero, one = number(0.0, z), number(1.0, z)
+        sign = y + y - one
+        short = one - sign * z
+        # A factor, not a choice between results, which would become a branch that is hard to predict.
+        inside = one if short > zero else zero
+        # Zero times a NaN: it must stay one.
+        return short * inside, zero * short - sign * inside
+
+
+class BinaryHinge(Hinge):
+    """`Hinge` for binary and multilabel targets."""
+
+    name = "binary_hinge"
+    task = "binary"
+
+
+class MulticlassHinge(Hinge):
+    """`Hinge` for classes, one versus the rest."""
+
+    name = "multiclass_hinge"
+    definition = r"\sum_k \max(0, 1 - t_k z_k),\ t_k = 1 \text{ if } k = y, \text{ else } -1"
+    task = "multiclass"
+    n_codes = True
+
+    @classmethod
+    def loops(cls):
+        """Loops over rows."""
+        return loop(_evaluate_one_versus_rest, loss_gradient=cls.loss_gradient), loop(
+            _link, inverse_link=cls.inverse_link
+        )
+
+
+class SquaredHinge(_Margin, Loss):
+    """`Hinge`, squared: smooth, and harder on rows far on the wrong side.
+
+    For decisions without probabilities, as the loss of scikit-learn's LinearSVC. Classes are taken one versus the rest.
+    """
+
+    name = "squared_hinge"
+    public_name = "squared_hinge"
+    definition = r"\max(0, 1 - t z)^2,\ t = \pm 1"
+    reference = "Tang (2013), equations 5 and 11"
+
+    @classmethod
+    def kinds(cls):
+        """The two variants."""
+        return {"binary": BinarySquaredHinge, "multiclass": MulticlassSquaredHinge}
+
+    @staticmethod
+    @formula
+    def loss_gradient(z, y, c):
+        zero, one = number(0.0, z), number(1.0, z)
+        sign = y + y - one
+        short = one - sign * z
+        short = zero if short <= zero else short
+        return short * short, number(-2.0, z) * sign * short
+
+
+class BinarySquaredHinge(SquaredHinge):
+    """`SquaredHinge` for binary and multilabel targets."""
+
+    name = "binary_squared_hinge"
+    task = "binary"
+
+
+class MulticlassSquaredHinge(SquaredHinge):
+    """`SquaredHinge` for classes, one versus the rest."""
+
+    name = "multiclass_squared_hinge"
+    definition = r"\sum_k \max(0, 1 - t_k z_k)^2,\ t_k = 1 \text{ if } k = y, \text{ else } -1"
+    task = "multiclass"
+    n_codes = True
+
+    @classmethod
+    def loops(cls):
+        """Loops over rows."""
+        return loop(_evaluate_one_versus_rest, loss_gradient=cls.loss_gradient), loop(
+            _link, inverse_link=cls.inverse_link
+        )
+
+
+# --- Regression
+
+
+class _LogLink:
+    """A loss of positive predictions."""
+
+    task = "regression"
+    out_activation = "exp"
+
+    @staticmethod
+    @formula
+    def inverse_link(z, c):
+        return exp(z)
+
+
+class SquaredError(Loss):
+    """The squared error: predicts the mean; the default for regression.
+
+    For errors of about the same size everywhere and without outliers, which dominate it; else take `Huber`, `LogCosh` or
+    `AbsoluteError`. With several targets the loss is the mean over them and the gradient that of their sum, as in
+    scikit-learn.
+    """
+
+    name = "squared_error"
+    public_name = "squared_error"
+    definition = r"\tfrac{1}{2} (y - z)^2, \text{averaged over the outputs}"
+    reference = "Bishop (2006), section 3.1"
+    task = "regression"
+
+    @staticmethod
+    @formula
+    def loss_gradient(z, y, c):
+        error = z - y
+        return error * error, error
+
+    @staticmethod
+    @formula
+    def row_scale(n_outputs):
+        return 0.5 / n_outputs
+
+
+class AbsoluteError(Loss):
+    """The absolute error: predicts the median, and an outlier pulls no harder than any other row.
+
+    The gradient does not shrink as errors do, so the learning rate has to: take ``learning_rate="adaptive"`` or a schedule, or
+    `Huber` or `LogCosh`, which are smooth. At an error of 0 it is 0.
+    """
+
+    name = "absolute_error"
+    public_name = "absolute_error"
+    definition = "|y - z|"
+    reference = "Bloomfield and Steiger (1983)"
+    task = "regression"
+
+    @staticmethod
+    @formula
+    def loss_gradient(z, y, c):
+        zero, one = number(0.0, z), number(1.0, z)
+        error = z - y
+        # The last choice is 0, or a NaN.
+        return abs(error), (one if error > zero else (-one if error < zero else error))
+
+
+class Huber(Loss):
+    """Squared for small errors and absolute for large ones: for targets with outliers.
+
+    Parameters
+    ----------
+    delta : float, default=1.35
+        The error from which it is absolute, in units of the target; positive. The default is for errors of standard deviation
+        1: it then loses 5% of the squared error's efficiency if they are normal. Scale the targets, or `delta` with them.
+    """
+
+    name = "huber"
+    public_name = "huber"
+    definition = (
+        r"\tfrac{1}{2} r^2 \text{ if } |r| \le \delta, \text{ else } \delta (|r| - \tfrac{1}{2} \delta);\ r = z - y"
+    )
+    reference = "Huber (1964)"
+    task = "regression"
+    _parameter_constraints = {"delta": [Interval(Real, 0, None, closed="neither")]}
+
+    def __init__(self, delta=1.35):
+        self.delta = delta
+
+    @staticmethod
+    @formula
+    def loss_gradient(z, y, c):
+        error = z - y
+        gradient = -c[0] if error < -c[0] else error
+        gradient = c[0] if gradient > c[0] else gradient
+        # One formula for both pieces.
+        return gradient * (error - number(0.5, z) * gradient), gradient
+
+
+class LogCosh(Loss):
+    """The logarithm of the hyperbolic cosine: like `Huber`, but smooth to all orders and without a setting.
+
+    About half the squared error for errors below 1, and the absolute error less ln 2 for those above: scale the targets.
+    """
+
+    name = "log_cosh"
+    public_name = "log_cosh"
+    definition = r"\ln \cosh (z - y)"
+    reference = "Green (1990)"
+    task = "regression"
+
+    @staticmethod
+    @formula
+    def loss_gradient(z, y, c):
+        zero, one = number(0.0, z), number(1.0, z)
+        error = z - y
+        size = abs(error)
+        # exp of a negative number only: cosh would overflow.
+        loss = size + (log(one + exp(number(-2.0, z) * size)) - number(math.log(2.0), z))
+        return (zero if loss < zero else loss) + zero, tanh(error)
+
+
+def _evaluate_quantiles(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
+    zero, one = number(0.0, z), number(1.0, z)
+    n_quantiles = n_outputs // n_targets
+    for row in range(n_rows):
+        total = 0.0
+        for target in range(row * n_targets, (row + 1) * n_targets):
+            for j in range(n_quantiles):
+                i = natural(target * n_quantiles + j)
+                level = number(settings[natural(j)], z)
+                error = z[i] - y[natural(target)]
+                above = one - level if error > zero else zero
+                below = level if error < zero else zero
+                # Zero times a NaN: it must stay one.
+                gradient = above - below + zero * error
+                delta[i] = gradient
+                total += gradient * error
+        losses[natural(row)] = total
+
+
+class Quantile(Loss):
+    """The pinball loss: predicts a quantile, or several: for intervals and for costs that differ by the error's sign.
+
+    With several, the network has an output for each, which share the hidden layers, and the predictions of a target's
+    quantiles stand side by side. Nothing keeps them from crossing; sort them if they do. ``quantile=0.5`` is the median, half
+    of `AbsoluteError`. At an error of 0 the gradient is 0; about the learning rate see there.
+
+    Parameters
+    ----------
+    quantile : float or sequence of float, default=0.5
+        Levels, each between 0 and 1; at most 6.
+    """
+
+    name = "quantile"
+    public_name = "quantile"
+    definition = r"q (y - z) \text{ if } y \ge z, \text{ else } (1 - q) (z - y)"
+    reference = "Koenker and Bassett (1978)"
+    task = "regression"
+    _parameter_constraints = {"quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"]}
+
+    def __init__(self, quantile=0.5):
+        self.quantile = quantile
+
+    def _validate_params(self):
+        super()._validate_params()
+        levels = np.asarray(self.quantile)
+        if levels.ndim > 1 or levels.dtype.kind not in "iuf" or not ((levels > 0) & (levels < 1)).all():
+            raise ValueError(
+                f"quantile={self.quantile!r} of Quantile must be a number between 0 and 1, or a list of such"
+            )
+        if not 1 <= levels.size <= N_SETTINGS:
+            raise ValueError(
+                f"quantile={self.quantile!r} of Quantile has {levels.size} levels: one loss takes 1 to {N_SETTINGS}; fit "
+                "another estimator for more"
+            )
+
+    def settings(self):
+        """The levels."""
+        return tuple(float(level) for level in np.ravel(self.quantile))
+
+    def outputs_per_target(self):
+        """As many as levels."""
+        return np.size(self.quantile)
+
+    @classmethod
+    def loops(cls):
+        """Loops over rows."""
+        return loop(_evaluate_quantiles), loop(_link, inverse_link=cls.inverse_link)
+
+
+@formula
+def _poisson(z, y, c):
+    zero = number(0.0, z)
+    p = exp(z)
+    inner = y * (log(y) - z)
+    inner = zero if y == zero else inner
+    return inner - y + p, p - y
+
+
+@formula
+def _gamma(z, y, c):
+    one = number(1.0, z)
+    ratio = y * exp(-z)
+    return ratio - (log(y) - z) - one, one - ratio
+
+
+@formula
+def _normal(z, y, c):
+    p = exp(z)
+    error = p - y
+    return number(0.5, z) * error * error, p * error
+
+
+@formula
+def _tweedie(z, y, c):
+    zero, one, two, power = number(0.0, z), number(1.0, z), number(2.0, z), c[0]
+    a, b = one - power, two - power
+    first, second = y * exp(a * z), exp(b * z)
+    # The value at z = ln y, so that the loss of a perfect prediction is 0. A logarithm of 0 is -inf, and its exp is 0.
+    best = exp(b * log(zero if y < zero else y)) / (a * b)
+    return best - first / a + second / b, second - first
+
+
+def normal(z, y, c):
+    """Name under which the template calls the formula."""
+    return z, y
+
+
+poisson = gamma = tweedie = normal
+
+
+def _evaluate_tweedie(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
+    c = numbers(settings, z)
+    n = n_rows * n_outputs
+    # Chosen outside the loops, which would not become vector instructions otherwise.
+    if c[0] == number(0.0, z):
+        _replace(normal, z, y, n, delta, c)
+    elif c[0] == number(1.0, z):
+        _replace(poisson, z, y, n, delta, c)
+    elif c[0] == number(2.0, z):
+        _replace(gamma, z, y, n, delta, c)
+    else:
+        _replace(tweedie, z, y, n, delta, c)
+    _sum_rows(z, n_rows, n_outputs, 1.0, losses)
+
+
+class Poisson(_LogLink, Loss):
+    """Half the Poisson deviance: for counts and rates, whose variance grows in proportion to the mean.
+
+    Targets of at least 0, zeros included; predictions are positive. For rates give the exposure as `sample_weight`.
+    """
+
+    name = "poisson"
+    public_name = "poisson"
+    definition = r"y \ln y - y z - y + e^z"
+    reference = "half the Poisson deviance, McCullagh and Nelder (1989), section 2.3"
+    lower = 0.0
+    loss_gradient = staticmethod(_poisson)
+
+
+class Gamma(_LogLink, Loss):
+    """Half the gamma deviance: for amounts whose standard deviation grows in proportion to the mean.
+
+    Costs, waiting times: positive, skewed targets, where an error of so many percent counts the same everywhere. Predictions
+    are positive.
+    """
+
+    name = "gamma"
+    public_name = "gamma"
+    definition = r"y e^{-z} - \ln (y e^{-z}) - 1"
+    reference = "half the gamma deviance, McCullagh and Nelder (1989), section 8.3"
+    lower = 0.0
+    lower_inclusive = False
+    loss_gradient = staticmethod(_gamma)
+
+
+class Tweedie(_LogLink, Loss):
+    r"""Half the Tweedie deviance: for amounts that are often exactly zero, such as an insurance's yearly claims.
+
+    It assumes a variance in proportion to ``mean ** power``. Powers between 1 and 2 allow zeros (a sum of a random number of
+    amounts); 0 is the squared error with positive predictions, 1 `Poisson`, 2 `Gamma`, 3 inverse Gaussian. Targets are any
+    number up to a power of 0, at least 0 below 2, and positive from 2 on. Close to 1 and 2, but not on them, `loss_` is a small
+    difference of large numbers, and in float32 inexact (in the third decimal at 1.01); the gradient is not.
+
+    Parameters
+    ----------
+    power : float, default=1.5
+        See above. For powers between 0 and 1 there is no such distribution, but it is still a loss whose minimum is the mean.
+    """
+
+    name = "tweedie"
+    public_name = "tweedie"
+    definition = (
+        r"\frac{\max(y, 0)^{2 - p}}{(1 - p) (2 - p)} - \frac{y e^{(1 - p) z}}{1 - p} + \frac{e^{(2 - p) z}}{2 - p},"
+        r"\text{ and its limits for } p = 1, 2;\ \tfrac{1}{2} (y - e^z)^2 \text{ for } p = 0"
+    )
+    reference = "half the Tweedie deviance, Jørgensen (1997), chapter 4, as scikit-learn's TweedieRegressor"
+    _parameter_constraints = {"power": [Interval(Real, None, None, closed="neither")]}
+
+    def __init__(self, power=1.5):
+        self.power = power
+
+    @property
+    def lower(self):
+        """Bound of the targets."""
+        return 0.0 if self.power > 0 else -math.inf
+
+    @property
+    def lower_inclusive(self):
+        """Whether the bound is in the domain."""
+        return self.power < 2
+
+    @classmethod
+    def loops(cls):
+        """A loop that chooses between four."""
+        return (
+            loop(_evaluate_tweedie, normal=_normal, poisson=_poisson, gamma=_gamma, tweedie=_tweedie),
+            loop(_link, inverse_link=cls.inverse_link),
+        )
+
+
+_GAUSSIAN_CLIP = 30.0
+
+
+@formula
+def _clipped(s):
+    """`s` within the clip; NaN for NaN."""
+    top = number(_GAUSSIAN_CLIP, s)
+    s = -top if s < -top else s
+    return top if s > top else s
+
+
+def _evaluate_gaussian(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
+    zero, half, one = number(0.0, z), number(0.5, z), number(1.0, z)
+    for row in range(n_rows):
+        total = 0.0
+        for target in range(row * n_targets, (row + 1) * n_targets):
+            i = natural(2 * target)
+            j = natural(2 * target + 1)
+            raw = z[j]
+            s = _clipped(raw)
+            error = z[i] - y[natural(target)]
+            scaled = error * exp(-s)
+            square = error * scaled
+            slope = half * (one - square)
+            # A step against this gradient would leave the clip further behind.
+            outward = slope > zero if raw < s else (slope < zero if raw > s else False)
+            delta[i] = scaled
+            delta[j] = zero if outward else slope
+            total += half * (s + square + number(math.log(2 * math.pi), z))
+        losses[natural(row)] = total
+
+
+def _link_gaussian(z, n_rows, n_outputs, settings):
+    for pair in range(n_rows * n_outputs // 2):
+        j = natural(2 * pair + 1)
+        z[j] = exp(number(0.5, z) * _clipped(z[j]))
+
+
+class Gaussian(Loss):
+    """The likelihood of a normal distribution: predicts a mean and a standard deviation for every row.
+
+    For targets whose noise depends on the features, and for predictions with error bars. The network has two outputs for each
+    target, the mean and the logarithm of the variance, side by side; the link turns the second into a standard deviation.
+    Scale the targets: the logarithm is clipped to [-30, 30], so that float32 does not overflow, with a gradient of 0 beyond
+    unless it leads back. It is the full negative logarithm of the density, so it may be negative.
+    """
+
+    name = "gaussian_nll"
+    public_name = "gaussian_nll"
+    definition = r"\tfrac{1}{2} (s + (y - z)^2 e^{-s} + \ln 2 \pi),\ s \text{ the logarithm of the variance}"
+    reference = "Nix and Weigend (1994)"
+    task = "regression"
+    has_std = True
+
+    def outputs_per_target(self):
+        """Two: mean and spread."""
+        return 2
+
+    @classmethod
+    def loops(cls):
+        """Loops over rows."""
+        return loop(_evaluate_gaussian), loop(_link_gaussian)
+
+
+LOSSES = Registry(
+    "loss",
+    Loss,
+    [
+        LogLoss,
+        Hinge,
+        SquaredHinge,
+        Focal,
+        SquaredError,
+        AbsoluteError,
+        Huber,
+        LogCosh,
+        Quantile,
+        Poisson,
+        Gamma,
+        Tweedie,
+        Gaussian,
+    ],
+)
+
+
+@cache
+def loss_loops(kind):
+    """The loops of a loss.
+
+    Parameters
+    ----------
+    kind : type
+        The class of a loss that runs, see `Loss.for_task`.
+
+    Returns
+    -------
+    evaluate : Loop
+        Called with pointers to ``n_rows * n_outputs`` raw predictions z, which are overwritten, and ``n_rows * n_targets``
+        targets y; with n_rows, n_outputs and n_targets; with pointers to ``n_rows * n_outputs`` numbers, filled with the
+        gradient of the unweighted sum of the rows' losses with respect to z, and to `n_rows` float64, filled with the loss of
+        each row; and with a pointer to the settings. As in scikit-learn, the gradient of the squared error is that of the sum
+        over the outputs, not of their mean.
+    link : Loop
+        Called with a pointer to ``n_rows * n_outputs`` raw predictions, which are overwritten with predictions; with n_rows
+        and n_outputs; and with a pointer to the settings.
+    """
+    return kind.loops()

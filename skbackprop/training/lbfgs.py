@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 __all__ = ["minimize"]
 
 
-def minimize(session, params, *, rows, max_iter, max_fun, alpha, tol, begin_iteration=None, end_iteration=None):
+def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=None, end_iteration=None):
     """Minimise the penalised loss with SciPy's L-BFGS-B (Byrd, Lu, Nocedal and Zhu 1995).
 
     SciPy works in float64; loss and gradient are computed in the dtype of `params`.
@@ -25,8 +25,6 @@ def minimize(session, params, *, rows, max_iter, max_fun, alpha, tol, begin_iter
         The rows to train on.
     max_iter, max_fun : int
         Largest number of iterations and of evaluations.
-    alpha : float
-        Strength of the L2 penalty.
     tol : float
         Largest component of the projected gradient at which to stop.
     begin_iteration, end_iteration : callable, optional
@@ -49,7 +47,7 @@ def minimize(session, params, *, rows, max_iter, max_fun, alpha, tol, begin_iter
 
     def loss_gradient(x):
         np.copyto(point, x, casting="same_kind")
-        loss, gradient = session.loss_gradient(rows, point, alpha)
+        loss, gradient = session.loss_gradient(rows, point)
         latest[0] = loss
         return loss, gradient.astype(np.float64)
 

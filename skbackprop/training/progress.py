@@ -1,11 +1,10 @@
 """What a training has come to, and when it has come far enough."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from skbackprop.functions.optimizers import OPTIMIZERS
-from skbackprop.functions.schedules import SCHEDULES
+from skbackprop.functions.schedules import Clock, Schedule
 
 __all__ = ["OptimizerState", "Progress"]
 
@@ -16,75 +15,85 @@ class OptimizerState:
 
     Parameters
     ----------
-    solver : str
-        A name in `OPTIMIZERS`.
-    settings : tuple of float
-        Its settings, in the registry's order.
-    schedule : str
-        A name in `SCHEDULES`; "constant" for solvers to which schedules do not apply.
+    key : tuple
+        `Function.key` of the optimizer.
+    schedule : Schedule
+        Of the learning rate.
     initial_rate, power_t : float
-        The schedule's settings.
+        The estimator's parameters.
+    max_epochs : int
+        Epochs over which a schedule is laid out.
     slots : ndarray of shape (n_slots, n_params)
         What it remembers of each parameter.
+    average : ndarray of shape (n_params,) or (0,)
+        Running average of the parameters; empty for none.
+    plateau_rate : float
+        The rate that plateaus have left in force.
     learning_rate : float
-        The rate in force.
-    n_steps : int
-        Updates made.
+        That of the update to come, as far as training has got.
+    carried : ndarray of shape (2,), float64
+        Numbers that it carries from one update to the next.
+    n_steps, n_epochs : int
+        Updates made, and epochs begun and ended.
+    raw_params : ndarray of shape (n_params,) or None
+        The parameters from which training goes on, where those of the model are an average.
     """
 
-    solver: str
-    settings: tuple
-    schedule: str
+    key: tuple
+    schedule: Schedule
     initial_rate: float
     power_t: float
+    max_epochs: int
     slots: np.ndarray
+    average: np.ndarray
+    plateau_rate: float
     learning_rate: float
+    carried: np.ndarray = field(default_factory=lambda: np.zeros(2))
     n_steps: int = 0
+    n_epochs: int = 0
+    raw_params: np.ndarray | None = None
 
     @classmethod
-    def start(cls, solver, parameters, params):
+    def start(cls, optimizer, schedule, initial_rate, power_t, max_epochs, params, averages=False):
         """A new optimizer's state.
 
         Parameters
         ----------
-        solver : str
-            A name in `OPTIMIZERS`.
-        parameters : dict
-            The estimator's parameters.
+        optimizer : Optimizer
+        schedule : Schedule
+        initial_rate, power_t, max_epochs : float
+            The estimator's parameters; the last is its `max_iter`.
         params : ndarray of shape (n_params,)
             The network's parameters.
+        averages : bool, default=False
+            Whether to keep a running average of them.
 
         Returns
         -------
         state : OptimizerState
         """
-        entry = OPTIMIZERS[solver]
-        rate = float(parameters["learning_rate_init"])
+        slots = np.empty((optimizer.n_slots, params.size), dtype=params.dtype)
+        slots[:] = np.reshape(optimizer.initial_slots(), (-1, 1))
+        average = params.copy() if averages else np.zeros(0, dtype=params.dtype)
         return cls(
-            solver,
-            tuple(float(parameters[name]) for name in entry.settings),
-            parameters["learning_rate"] if entry.schedules else "constant",
-            rate,
-            parameters["power_t"],
-            np.zeros((entry.n_slots, params.size), dtype=params.dtype),
-            rate,
+            optimizer.key(),
+            schedule,
+            float(initial_rate),
+            power_t,
+            max_epochs,
+            slots,
+            average,
+            *[float(initial_rate)] * 2,
         )
 
-    @property
-    def code(self):
-        """The kernels' code of the optimizer."""
-        return OPTIMIZERS[self.solver].code
-
-    def end_epoch(self, n_seen):
-        """Set the next epoch's learning rate."""
-        self.learning_rate = self._after_epoch(self.learning_rate, n_seen)
-
-    def next_rates(self, n_epochs, n_seen, n_rows):
-        """Learning rates of the next epochs, unless training stops improving.
+    def next_rates(self, n_epochs, n_batches, n_seen, n_rows):
+        """Learning rates of the batches of the next epochs, unless training stops improving.
 
         Parameters
         ----------
         n_epochs : int
+        n_batches : int
+            Batches of an epoch.
         n_seen : int
             Rows trained on so far.
         n_rows : int
@@ -92,15 +101,10 @@ class OptimizerState:
 
         Returns
         -------
-        rates : list of float
+        rates : ndarray of shape (n_epochs * n_batches,)
         """
-        rates = [self.learning_rate]
-        for epoch in range(1, n_epochs):
-            rates.append(self._after_epoch(rates[-1], n_seen + epoch * n_rows))
-        return rates
-
-    def _after_epoch(self, rate, n_seen):
-        return SCHEDULES[self.schedule].after_epoch(rate, self.initial_rate, n_seen, self.power_t)
+        clock = Clock(n_batches, self.max_epochs * n_batches, n_seen, n_rows, self.power_t, self.plateau_rate)
+        return self.schedule.rates(self.initial_rate, self.n_epochs * n_batches, n_epochs * n_batches, clock)
 
     def reduce_rate(self):
         """Lower the rate because training no longer improves.
@@ -110,11 +114,25 @@ class OptimizerState:
         reduced : bool
             False if it is time to stop instead.
         """
-        rate = SCHEDULES[self.schedule].on_plateau(self.learning_rate)
+        rate = self.schedule.on_plateau(self.plateau_rate)
         if rate is None:
             return False
-        self.learning_rate = rate
+        self.plateau_rate = rate
         return True
+
+    def copy(self):
+        """A copy that shares no array with it."""
+        arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
+        return replace(self, **arrays)
+
+    def restore(self, other):
+        """Take on another's state, in the arrays that there are."""
+        for name in _ARRAYS:
+            np.copyto(getattr(self, name), getattr(other, name))
+        self.n_steps, self.n_epochs = other.n_steps, other.n_epochs
+
+
+_ARRAYS = ("slots", "average", "carried")
 
 
 @dataclass
@@ -124,20 +142,28 @@ class Progress:
     Parameters
     ----------
     early_stopping : bool
-        Whether scores on validation data decide, or training losses.
+        Whether scores on validation data decide when to stop, or training losses.
+    validated : bool
+        Whether there are such scores; they then decide which weights are the best.
+    keeps_best : bool
+        Whether those weights are kept.
     """
 
     early_stopping: bool
+    validated: bool
+    keeps_best: bool
     n_iter: int = 0
     n_seen: int = 0
     loss_curve: list = field(default_factory=list)
     validation_scores: list = field(default_factory=list)
+    validation_loss_curve: list = field(default_factory=list)
+    history: list = field(default_factory=list)
     best_loss: float = np.inf
     best_score: float = -np.inf
     no_improvement_count: int = 0
     best_params: np.ndarray | None = None
 
-    def record(self, loss, n_rows, score, params, tol):
+    def record(self, loss, n_rows, validation, params, tol, seen):
         """Take note of an epoch.
 
         Parameters
@@ -146,24 +172,41 @@ class Progress:
             Mean training loss.
         n_rows : int
             Rows trained on.
-        score : float or None
-            Validation score, with early stopping.
+        validation : tuple of float or None
+            Validation score and loss, if there is validation data.
         params : ndarray of shape (n_params,)
-            Copied if its score is the best.
+            Copied if they are the best.
         tol : float
             Least improvement that counts.
+        seen : dict
+            What else the history tells of the epoch.
         """
         self.n_iter += 1
         self.n_seen += n_rows
         self.loss_curve.append(loss)
-        if self.early_stopping:
+        is_best = loss < self.best_loss
+        better = not loss > self.best_loss - tol
+        self.best_loss = min(self.best_loss, loss)
+        if validation is not None:
+            score, validation_loss = validation
             self.validation_scores.append(score)
+            self.validation_loss_curve.append(validation_loss)
             # Never true of NaN, so that a model whose predictions overflow comes to a stop.
-            better = score >= self.best_score + tol
-            if score > self.best_score:
+            is_best = score > self.best_score
+            if self.early_stopping:
+                better = score >= self.best_score + tol
+            if is_best:
                 self.best_score = score
-                self.best_params = params.copy()
-        else:
-            better = not loss > self.best_loss - tol
-            self.best_loss = min(self.best_loss, loss)
+        if is_best and self.keeps_best:
+            self.best_params = params.copy()
+        score, validation_loss = validation or (None, None)
+        self.history.append(
+            {
+                "epoch": len(self.history) + 1,
+                "loss": loss,
+                "validation_loss": validation_loss,
+                "validation_score": score,
+                **seen,
+            }
+        )
         self.no_improvement_count = 0 if better else self.no_improvement_count + 1

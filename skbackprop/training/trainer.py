@@ -1,7 +1,7 @@
 """Training by stochastic gradient descent, epoch by epoch."""
 
+import time
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -21,29 +21,6 @@ _DIVERGED = (
 )
 
 
-@dataclass
-class _State:
-    """A copy of what an epoch changes."""
-
-    params: np.ndarray
-    slots: np.ndarray
-    n_steps: int
-
-    @classmethod
-    def of(cls, params, optimizer):
-        return cls(params.copy(), optimizer.slots.copy(), optimizer.n_steps)
-
-    def update(self, params, optimizer):
-        np.copyto(self.params, params)
-        np.copyto(self.slots, optimizer.slots)
-        self.n_steps = optimizer.n_steps
-
-    def restore(self, params, optimizer):
-        np.copyto(params, self.params)
-        np.copyto(optimizer.slots, self.slots)
-        optimizer.n_steps = self.n_steps
-
-
 def train(
     session,
     params,
@@ -54,11 +31,10 @@ def train(
     random_state,
     shuffle,
     max_iter,
-    alpha,
     tol,
     n_iter_no_change,
     verbose=False,
-    score=None,
+    validate=None,
     begin_epoch=None,
     end_epoch=None,
 ):
@@ -82,14 +58,12 @@ def train(
         Whether to draw a new order for each epoch.
     max_iter : int
         Largest number of epochs.
-    alpha : float
-        Strength of the L2 penalty.
     tol, n_iter_no_change : float
         Training stops when more than `n_iter_no_change` epochs in a row improve by less than `tol`.
     verbose : bool, default=False
         Whether to print each epoch's loss.
-    score : callable, optional
-        Gives the validation score; called after each epoch.
+    validate : callable, optional
+        Gives the validation score and loss; called after each epoch.
     begin_epoch, end_epoch : callable, optional
         Called around each epoch, `end_epoch` with True if it is known to be the last; if it returns True, training
         stops.
@@ -102,18 +76,19 @@ def train(
     Raises
     ------
     DivergenceError
-        If the loss or a weight becomes non-finite, and no epoch before had a validation score.
+        If the loss or a weight becomes non-finite, and no weights of an epoch before were kept.
     """
-    watched = verbose or score is not None or begin_epoch is not None or end_epoch is not None
+    watched = verbose or validate is not None or progress.keeps_best or begin_epoch is not None or end_epoch is not None
     n_ahead = 1 if watched else session.max_epochs
     order = rows.copy()
     orders = []
-    start = _State.of(params, optimizer)
+    start = params.copy(), optimizer.copy()
     n_done = 0
     try:
         while n_done < max_iter:
             if begin_epoch is not None:
                 begin_epoch()
+            started = time.perf_counter()
             # Epochs after which training cannot stop yet may be run in one call, up to the first after which it can.
             patience = n_iter_no_change - progress.no_improvement_count + 1
             n_epochs = int(max(1, min(n_ahead, max_iter - n_done, patience)))
@@ -124,32 +99,40 @@ def train(
                     random_state.shuffle(permutation)
                     order = order[permutation]
                 orders.append(order)
-            rates = optimizer.next_rates(n_epochs, progress.n_seen, len(order))
-            losses = session.run_epochs(np.concatenate(orders[:n_epochs]), rates, params, optimizer, alpha)
+            rates = optimizer.next_rates(n_epochs, session.n_batches, progress.n_seen, len(order))
+            epochs = session.run_epochs(np.concatenate(orders[:n_epochs]), rates, params, optimizer)
+            losses = epochs.losses
             if not (np.isfinite(losses).all() and np.isfinite(params).all()):
-                start.restore(params, optimizer)
+                params[:] = start[0]
+                optimizer.restore(start[1])
                 if n_epochs > 1:
                     # Once more, one by one, to see in which it happens.
                     n_ahead = 1
                     continue
-                progress.record(losses[0], len(order), np.nan, params, tol)
+                validation = None if validate is None else (np.nan, np.nan)
+                seconds = time.perf_counter() - started
+                progress.record(losses[0], len(order), validation, params, tol, _epoch_facts(rates, seconds, epochs, 0))
                 message = _DIVERGED.format(epoch=progress.n_iter, rate=optimizer.initial_rate)
                 if progress.best_params is None:
                     raise DivergenceError(message)
-                warnings.warn(
-                    f"{message} The weights of the best validation score are kept.", ConvergenceWarning, stacklevel=2
-                )
+                best = "validation score" if progress.validated else "training loss"
+                warnings.warn(f"{message} The weights of the best {best} are kept.", ConvergenceWarning, stacklevel=2)
                 return True
-            start.update(params, optimizer)
+            start[0][:] = params
+            optimizer.n_epochs += n_epochs
+            start[1].restore(optimizer)
             del orders[:n_epochs]
             n_done += n_epochs
-            for loss in losses.tolist():
-                progress.record(loss, len(order), score() if score is not None else None, params, tol)
+            validation = None if validate is None else validate()
+            seconds = (time.perf_counter() - started) / n_epochs
+            shown = optimizer.average if optimizer.average.size else params
+            for index, loss in enumerate(losses.tolist()):
+                seen = _epoch_facts(rates, seconds, epochs, index)
+                progress.record(loss, len(order), validation, shown, tol, seen)
                 if verbose:
                     print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
-                    if score is not None:
+                    if validate is not None:
                         print(f"Validation score: {progress.validation_scores[-1]:f}")
-                optimizer.end_epoch(progress.n_seen)
             stopping = progress.no_improvement_count > n_iter_no_change
             if stopping:
                 stopping = not _reduce_rate(optimizer, progress, tol, n_iter_no_change, verbose)
@@ -163,7 +146,20 @@ def train(
             stacklevel=2,
         )
         return True
+    finally:
+        optimizer.learning_rate = float(optimizer.next_rates(1, session.n_batches, progress.n_seen, len(order))[0])
     return False
+
+
+def _epoch_facts(rates, seconds, epochs, index):
+    """What the history tells of one of the epochs of a call."""
+    n_epochs = len(epochs.losses)
+    facts = {"learning_rate": float(rates[(index + 1) * len(rates) // n_epochs - 1]), "seconds": seconds}
+    for layer, norm in enumerate(epochs.gradient_norms[index].tolist()):
+        facts[f"gradient_norm_{layer}"] = norm
+    for layer, share in enumerate(epochs.constant_units[index].tolist()):
+        facts[f"constant_units_{layer}"] = share
+    return facts
 
 
 def _reduce_rate(optimizer, progress, tol, n_iter_no_change, verbose):
@@ -171,7 +167,7 @@ def _reduce_rate(optimizer, progress, tol, n_iter_no_change, verbose):
     reduced = optimizer.reduce_rate()
     if verbose:
         what = "Validation score" if progress.early_stopping else "Training loss"
-        then = f"Setting learning rate to {optimizer.learning_rate:f}" if reduced else "Stopping."
+        then = f"Setting learning rate to {optimizer.plateau_rate:f}" if reduced else "Stopping."
         print(f"{what} did not improve more than tol={tol:f} for {n_iter_no_change} consecutive epochs. {then}")
     if reduced:
         progress.no_improvement_count = 0

@@ -5,13 +5,26 @@ from functools import lru_cache
 
 import numpy as np
 
-from skbackprop.backends.cpu.epoch import OPTIMIZER_SETTINGS, SPARSE, STEP, UNPACKED, predict_rows, train_batches
+from skbackprop.backends.cpu.calls import layer_calls, piece_calls, update_calls
+from skbackprop.backends.cpu.epoch import (
+    CARRIED,
+    DIFFERENTIATE,
+    EVALUATE,
+    SPARSE,
+    STEP,
+    TRAIN,
+    UNPACKED,
+    predict_rows,
+    train_batches,
+)
 from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, packed_size
 from skbackprop.backends.cpu.layers import granule_rows
 from skbackprop.backends.cpu.sync import NON_FINITE
 from skbackprop.backends.cpu.threads import Team
-from skbackprop.backends.data import frozen
-from skbackprop.functions.optimizers import N_SETTINGS, NONE
+from skbackprop.backends.data import Epochs, frozen
+from skbackprop.functions._function import N_SETTINGS
+from skbackprop.functions.optimizers import N_CONSTANTS
+from skbackprop.functions.penalties import Penalties
 
 __all__ = ["Session", "predict"]
 
@@ -114,10 +127,26 @@ class Session:
         Rows of an epoch.
     n_jobs : int or None
         Threads; None decides by the work.
+    penalties : Penalties
+    seed : int, default=0
+        Of the dropout.
     """
 
-    def __init__(self, network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs):
+    def __init__(self, network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed=0):
         self._network = network
+        self._penalties = penalties
+        self._seed = seed
+        self._n_trained = n_trained
+        n_layers = len(network.layout)
+        self._dropout = np.array(penalties.dropout or [0.0] * n_layers)
+        self._trained = np.ones(n_layers, dtype=bool)
+        self._trained[list(penalties.frozen)] = False
+        keeps = tuple(
+            kind.slope_of_input or rate > 0
+            for (kind, _), rate in zip(network.activations, self._dropout[1:], strict=True)
+        )
+        self._calls = layer_calls(network, np.dtype(dtype), keeps)
+        self._keeps = any(keeps)
         self._rows = rows
         self._batch_size = int(batch_size)
         self._targets = frozen(targets.astype(dtype, copy=False))
@@ -129,27 +158,32 @@ class Session:
         row_flops = 3.0 * _row_flops(network, rows.density)
         # About ten operations a parameter for the update.
         batch_flops = row_flops * batch_size + 10.0 * network.n_params
-        epoch_flops = batch_flops * -(-n_trained // self._batch_size)
+        #: Batches of an epoch.
+        self.n_batches = -(-n_trained // self._batch_size)
+        epoch_flops = batch_flops * self.n_batches
         #: Epochs that one call should run at most: all of them together are short.
         self.max_epochs = int(max(1, min(_MAX_EPOCHS, _CALL_FLOPS // epoch_flops)))
         self._team = Team(n_jobs, row_flops * self._block_rows / 2, epoch_flops * self.max_epochs)
         self._grads = _aligned(network.n_params, dtype)
-        self._dtype = dtype
+        self._dtype = np.dtype(dtype)
         self._plan = plan
 
     def __enter__(self):
         plan, dtype, rows = self._plan, self._dtype, self._block_rows
         self._team.__enter__()
         n_granules = sum(-(-fan_in // granule_rows(fan_out)) for fan_in, fan_out in self._network.layout[:, :2])
+        self._constants = _aligned(self._team.n_threads * N_CONSTANTS, np.float64)
         self._workspace = (
             _aligned(plan.n_forward, dtype),
             _aligned(plan.n_backward, dtype),
             _aligned(plan.n_deltas, dtype),
             _aligned(plan.n_units, dtype),
+            _aligned(plan.n_units if self._keeps else 0, dtype),
             _aligned(plan.n_units, dtype),
             _aligned(rows * self._targets.shape[1], dtype),
             _aligned(rows, np.float64),
             _aligned(n_granules, np.float64),
+            _aligned(2 * n_granules, np.float64),
             _scratches(self._team, self._network, dtype),
         )
         return self
@@ -157,41 +191,47 @@ class Session:
     def __exit__(self, *exception):
         self._team.__exit__(*exception)
 
-    def run_epochs(self, order, rates, params, optimizer, alpha):
+    def run_epochs(self, order, rates, params, optimizer):
         """Train on all batches of one or several epochs.
 
         Parameters
         ----------
         order : ndarray of shape (n_epochs * n_trained,), int64
             Rows in the order of training.
-        rates : sequence of n_epochs floats
-            Learning rate of each epoch.
+        rates : ndarray of shape (n_epochs * n_batches,)
+            Learning rate of each batch.
         params : ndarray of shape (n_params,)
             Updated in place.
         optimizer : OptimizerState
             Updated in place.
-        alpha : float
-            Strength of the L2 penalty.
 
         Returns
         -------
-        losses : ndarray of shape (n_epochs,)
-            Mean over the rows. As soon as that of a batch is not finite, no more batches are run, and the last number is
-            NaN.
+        epochs : Epochs
+            As soon as the loss of a batch is not finite, no more batches are run, and the last loss is NaN.
         """
-        losses, optimizer.n_steps = self._run(
-            order, rates, self._batch_size, params, optimizer.code, optimizer.slots, optimizer.n_steps,
-            alpha, optimizer.settings,
+        codes = np.array([optimizer.n_steps, self._targets.shape[1], TRAIN, self._seed], dtype=np.int64)
+        kind, numbers = optimizer.key
+        settings = np.zeros(N_SETTINGS)
+        settings[: len(numbers)] = numbers
+        self._constants.reshape(-1, N_CONSTANTS)[:, CARRIED:] = optimizer.carried
+        epochs = self._run(
+            order, rates, self._n_trained, self._batch_size, params, codes,
+            piece_calls(self._dtype, self._rows.index_dtype, self._penalties, self._penalties.finishes),
+            update_calls(kind, self._dtype), settings, optimizer.slots, optimizer.average, self._penalties, self._dropout,
         )  # fmt: skip
-        return losses
+        optimizer.n_steps = int(codes[STEP])
+        optimizer.carried[:] = self._constants[CARRIED:N_CONSTANTS]
+        return epochs
 
-    def loss_gradient(self, order, params, alpha):
+    def loss_gradient(self, order, params):
         """Loss and gradient of all rows together.
 
         Parameters
         ----------
-        order, params, alpha
-            As for `run_epochs`; `params` is left as it is.
+        order : ndarray of int64
+            The rows.
+        params : ndarray of shape (n_params,)
 
         Returns
         -------
@@ -199,32 +239,72 @@ class Session:
         gradient : ndarray of shape (n_params,)
             The session's own array, overwritten by the next call.
         """
-        slots = np.zeros((1, 0), dtype=self._dtype)
-        losses, _ = self._run(order, (0.0,), len(order), params, NONE, slots, 0, alpha, ())
-        return losses[0], self._grads
+        return self._evaluate(order, params, DIFFERENTIATE, self._penalties, self._dropout), self._grads
 
-    def _run(self, order, rates, batch_size, params, solver, slots, n_steps, alpha, settings):
-        codes = np.array([self._network.loss_code, solver, n_steps, self._targets.shape[1]], dtype=np.int64)
-        numbers = np.zeros(OPTIMIZER_SETTINGS + N_SETTINGS)
-        numbers[0] = alpha
-        numbers[OPTIMIZER_SETTINGS : OPTIMIZER_SETTINGS + len(settings)] = settings
-        n_trained = len(order) // len(rates)
-        losses = np.zeros(len(rates))
-        rows = self._rows
+    def loss(self, order, params):
+        """Loss of all rows together, without penalty and without dropout.
+
+        Parameters
+        ----------
+        order : ndarray of int64
+            The rows.
+        params : ndarray of shape (n_params,)
+
+        Returns
+        -------
+        loss : float
+        """
+        return self._evaluate(order, params, EVALUATE, Penalties(), np.zeros_like(self._dropout))
+
+    def _evaluate(self, order, params, mode, penalties, dropout):
+        codes = np.array([0, self._targets.shape[1], mode, self._seed], dtype=np.int64)
+        nothing = np.zeros(0, dtype=self._dtype)
+        pieces = piece_calls(self._dtype, self._rows.index_dtype, self._penalties, mode == DIFFERENTIATE)
+        epochs = self._run(
+            order, np.zeros(1), len(order), len(order), params, codes, pieces, update_calls(None, self._dtype),
+            np.zeros(N_SETTINGS), nothing, nothing, penalties, dropout,
+        )  # fmt: skip
+        return float(epochs.losses[0])
+
+    def _run(
+        self,
+        order,
+        rates,
+        n_trained,
+        batch_size,
+        params,
+        codes,
+        pieces,
+        calls,
+        settings,
+        slots,
+        average,
+        penalties,
+        dropout,
+    ):
+        network, rows = self._network, self._rows
+        n_layers = len(network.layout)
+        n_epochs = len(order) // n_trained
+        losses = np.zeros(n_epochs)
+        norms = np.zeros((n_epochs, n_layers))
+        constant_units = np.zeros((n_epochs * n_layers, self._team.n_threads))
         self._team.run(
             train_batches,
-            self._network.layout, self._plan.offsets, codes, numbers,
+            network.layout, self._calls, network.settings.reshape(-1), pieces, dropout, self._trained, self._plan.offsets, codes,
+            penalties.numbers(), calls, settings, self._constants,
             rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, self._targets.reshape(-1), self._weights,
-            order, np.array(rates, dtype=np.float64), n_trained, batch_size, self._block_rows,
-            params, self._grads, slots, *self._workspace, losses,
+            order, rates, n_trained, batch_size, self._block_rows,
+            params, self._grads, slots.reshape(-1), average, *self._workspace, losses, norms, constant_units,
         )  # fmt: skip
         losses /= n_trained
         if self._team.control[NON_FINITE] != 0:
             losses[-1] = np.nan
-        return losses, int(codes[STEP])
+        hidden = np.array(network.layer_units[1:-1], dtype=float)
+        constant_units = constant_units.sum(axis=1).reshape(n_epochs, n_layers)[:, :-1] / hidden
+        return Epochs(losses, norms, constant_units)
 
 
-def predict(network, params, rows, n_jobs):
+def predict(network, params, rows, n_jobs, link=True):
     """Predict rows.
 
     Parameters
@@ -236,11 +316,13 @@ def predict(network, params, rows, n_jobs):
         Data of the same dtype.
     n_jobs : int or None
         Threads; None decides by the work.
+    link : bool, default=True
+        Whether the inverse link is applied.
 
     Returns
     -------
     predictions : ndarray of shape (n_rows, n_outputs)
-        After the link: means, probabilities.
+        Means or probabilities, after the link; raw predictions without.
     """
     n_rows = rows.shape[0]
     out = np.empty((n_rows, network.layer_units[-1]), dtype=params.dtype)
@@ -250,7 +332,8 @@ def predict(network, params, rows, n_jobs):
     with Team(n_jobs, flops, flops, flops) as team:
         team.run(
             predict_rows,
-            network.layout, plan.offsets, network.loss_code,
+            network.layout, layer_calls(network, params.dtype, None, link), network.settings.reshape(-1),
+            piece_calls(params.dtype, rows.index_dtype), plan.offsets,
             rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, np.arange(n_rows), block_rows, params,
             *_prediction_workspace(plan, network, params.dtype, team),
             out,

@@ -7,31 +7,45 @@ and the update. Two barriers a batch are enough.
 
 import numpy as np
 
-from skbackprop._compile import formula, kernel
-from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, multiply, multiply_row, pack, pack_transposed
+from skbackprop._compile import formula, invoke, kernel
+from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, multiply_row
 from skbackprop.backends.cpu.layers import (
     add_intercept_gradients,
+    count_constant,
     granule,
+    penalise_granules,
     set_intercepts,
     share,
-    square_granules,
 )
 from skbackprop.backends.cpu.memory import at, copy, fill_zero, prefetch
-from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
+from skbackprop.backends.cpu.penalties import sum_squares, total_norm, write_norms
 from skbackprop.backends.cpu.sync import NEXT_BLOCK, NON_FINITE, PACKED, aborted, add, await_nonzero, barrier, read
 from skbackprop.backends.cpu.unpacked import backward_unpacked, forward_unpacked, outer_product
-from skbackprop.functions.activations import activate, derive
+from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.elementary import natural
-from skbackprop.functions.losses import evaluate, link
-from skbackprop.functions.optimizers import corrected_rate, step_params
-from skbackprop.network import ACTIVATION, FAN_IN, FAN_OUT, INTERCEPTS, WEIGHTS
+from skbackprop.functions.optimizers import N_CONSTANTS
+from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, WEIGHTS
 
 __all__ = ["predict_rows", "train_batches"]
 
-#: Entries of `codes`.
-LOSS, SOLVER, STEP, N_TARGETS = range(4)
-#: Entries of `settings`; the optimizer's own follow.
-ALPHA, OPTIMIZER_SETTINGS = range(2)
+#: Entries of `codes`: updates made before, targets a row, what is done with the batches, the seed of the dropout.
+STEP, N_TARGETS, MODE, SEED = range(4)
+#: What is done: the loss is evaluated, the gradient, too, or the parameters are updated by it.
+EVALUATE, DIFFERENTIATE, TRAIN = range(3)
+#: Entries of `penalties`: strengths of the squares and of the absolute values of the weights; largest gradient norm, largest
+#: component and largest norm of a unit's weights, or 0; decay of the averaged parameters.
+L2, L1, CLIP_NORM, CLIP_VALUE, MAX_NORM, AVERAGE = range(6)
+#: Columns of `calls`, addresses of loops, one row for each layer: forward (activations, evaluation of the loss), backward
+#: (derivatives, inverse link).
+FORTH, BACK = range(2)
+#: Entries of `pieces`, addresses of loops that do not depend on the network's functions; 0 for those that a training does not
+#: need: products, packing, sparse products, dropout, the gradient made ready before the optimizer's pass, limits of the
+#: weights, the average.
+MULTIPLY, PACK, PACK_TRANSPOSED, FORWARD_SPARSE, GRADIENT_SPARSE, DROP, FINISH, LIMIT, FOLLOW = range(9)
+#: Entries of `update_calls`.
+PREPARE, UPDATE = range(2)
+#: The first of an optimizer's constants that are carried from one update to the next.
+CARRIED = N_CONSTANTS - 2
 #: Columns of a workspace's `plan`, one row for each layer of units: where the layer's units and deltas lie, and, for
 #: the weights that follow it, their panels for the forward and the backward product, and those of the deltas.
 UNITS, FORWARD, BACKWARD, DELTAS = range(4)
@@ -85,9 +99,17 @@ def train_batches(
     n_threads,
     control,
     layout,
+    calls,
+    settings,
+    pieces,
+    dropout,
+    trained,
     plan,
     codes,
-    settings,
+    penalties,
+    update_calls,
+    update_settings,
+    constants,
     X,
     data,
     indices,
@@ -102,16 +124,21 @@ def train_batches(
     params,
     grads,
     slots,
+    average,
     forward_panels,
     backward_panels,
     delta_panels,
     units,
+    slopes,
     deltas,
     targets,
     losses,
     squares,
+    gradient_squares,
     scratches,
     result,
+    norms,
+    constant_units,
 ):
     """Run mini-batches: forward pass, loss, backward pass, update.
 
@@ -123,12 +150,28 @@ def train_batches(
         Shared by the threads, see `sync`. ``control[NON_FINITE]`` is set, and the call ends, once a batch's loss is not finite.
     layout : ndarray
         The network's layout.
+    calls : ndarray of shape (n_layers, 2), int64
+        Addresses of the layers' loops, see above; in the last row those of the loss.
+    settings : ndarray of shape (n_layers * N_SETTINGS,), float64
+        Theirs.
+    pieces : ndarray of int64
+        Addresses of loops, see above.
+    dropout : ndarray of shape (n_layers,), float64
+        Share of each layer's inputs that is dropped.
+    trained : ndarray of shape (n_layers,), bool
+        Which layers' weights and intercepts are updated.
     plan : ndarray
-        The workspace's offsets, see `layers`.
+        The workspace's offsets, see above.
     codes : ndarray of int64
-        Loss, solver, the number of updates made before, which is brought up to date, and the number of targets a row.
-    settings : ndarray of float64
-        alpha, the optimizer's settings.
+        See above; the number of updates is brought up to date.
+    penalties : ndarray of float64
+        See above.
+    update_calls : ndarray of shape (2,), int64
+        Addresses of the optimizer's loops.
+    update_settings : ndarray of shape (N_SETTINGS,), float64
+        Its settings.
+    constants : ndarray of shape (n_threads * N_CONSTANTS,), float64
+        What it prepares for an update, for each thread; the numbers that are carried on have been set for all.
     X : ndarray of shape (n_rows * n_features,)
         Dense data, row by row; ignored where ``plan[0, FORWARD] == SPARSE``.
     data, indices, indptr : ndarray
@@ -138,30 +181,44 @@ def train_batches(
         Empty: all ones.
     order : ndarray of shape (n_epochs * n_trained,), int64
         Rows in the order of training.
-    rates : ndarray of shape (n_epochs,), float64
-        Learning rate of each epoch.
+    rates : ndarray of shape (n_epochs * n_batches,), float64
+        Learning rate of each batch.
     n_trained : int
         Rows of an epoch.
     batch_size, block_rows : int
         Rows of a batch, and those of its blocks that the workspace holds.
     params, grads : ndarray of shape (n_params,)
-        Parameters, updated in place unless the solver is `NONE`; gradient of the last batch in that case.
-    slots : ndarray of shape (n_slots, n_params)
+        Parameters, updated in place if there is an optimizer; if there is none, the gradient of the last batch.
+    slots : ndarray of shape (n_slots * n_params,)
         The optimizer's state, updated in place.
-    forward_panels, backward_panels, delta_panels, units, deltas, targets, losses, squares : ndarray, flat
-        Workspace.
+    average : ndarray of shape (n_params,) or (0,)
+        Running average of the parameters, updated in place; empty for none.
+    forward_panels, backward_panels, delta_panels, units, slopes, deltas, targets, losses, squares, gradient_squares
+        Workspace, flat arrays.
     scratches : ndarray of shape (n_threads, SCRATCH_SIZE + n)
         Workspace of each thread, and as many zeros as the widest layer has units.
     result : ndarray of shape (n_epochs,), float64
         The sum over an epoch's batches of (mean loss times rows) is added.
+    norms : ndarray of shape (n_epochs, n_layers), float64
+        Filled with the norm of the gradient of each layer's weights, without penalty, in the epoch's last batch.
+    constant_units : ndarray of shape (n_epochs * n_layers, n_threads), float64
+        To the entry of its thread is added how many of a hidden layer's units give the same for all rows of the epoch's last
+        block.
     """
     n_layers = layout.shape[0]
     n_outputs = layout[n_layers - 1, FAN_OUT]
     n_targets = codes[N_TARGETS]
     scratch = at(scratches[thread], 0)
     zeros = at(scratches[thread], SCRATCH_SIZE)
-    alpha = settings[ALPHA]
+    own_constants = at(constants, thread * N_CONSTANTS)
+    loss_settings = at(settings, (n_layers - 1) * N_SETTINGS)
+    l2, l1 = penalties[L2], penalties[L1]
     step = codes[STEP]
+    updates = codes[MODE] == TRAIN
+    # Layers through which the gradient passes back.
+    n_back = 0 if codes[MODE] == EVALUATE else n_layers
+    # Most often the optimizer's pass takes the sum over the rows as it is, and nothing has to be done before.
+    finishes = not updates or l1 != 0.0 or penalties[CLIP_NORM] != 0.0 or penalties[CLIP_VALUE] != 0.0
     n_batches = (n_trained + batch_size - 1) // batch_size
     zero, one = np.int64(0), np.int64(1)  # of the type that variables have: a literal would compile a callee again
     tile_rows = np.int64(TILE_ROWS)
@@ -171,6 +228,7 @@ def train_batches(
     for number in range(-1, result.size * n_batches):
         packing_only = number < 0
         epoch = max(number, 0) // n_batches
+        ends_epoch = number % n_batches == n_batches - 1 and not packing_only
         start = epoch * n_trained + max(number, 0) % n_batches * batch_size
         rows = order[start : min(start + batch_size, (epoch + 1) * n_trained)]
         total_weight = _total_weight(sample_weight, rows)
@@ -188,16 +246,25 @@ def train_batches(
             first, last = share(n_rows, tile_rows, thread, n_threads)
             if plan[0, FORWARD] != SPARSE:
                 _gather(X, layout[0, FAN_IN], members, first, last, units, plan[0, UNITS])
+                if dropout[0] > 0.0:
+                    low = plan[0, UNITS] + first * layout[0, FAN_IN]
+                    invoke(
+                        pieces[DROP],
+                        (
+                            dropout[0], codes[SEED], step, zero, members, first, last, layout[0, FAN_IN],
+                            at(units, low), at(slopes, zero), False,
+                        ),
+                    )  # fmt: skip
             for layer in range(n_layers):
                 fan_in = layout[layer, FAN_IN]
                 fan_out = layout[layer, FAN_OUT]
                 low = plan[layer + 1, UNITS] + first * fan_out
                 if plan[layer, FORWARD] >= 0:
-                    multiply(
+                    invoke(pieces[MULTIPLY], (
                         at(units, plan[layer, UNITS] + first * fan_in), fan_in, one, at(forward_panels, plan[layer, FORWARD]),
                         last - first, fan_in, fan_out,
                         at(params, layout[layer, INTERCEPTS]), zero, at(units, low), fan_out, scratch,
-                    )  # fmt: skip
+                    ))  # fmt: skip
                 elif plan[layer, FORWARD] == UNPACKED:
                     forward_unpacked(
                         units, plan[layer, UNITS], first, last, params, layout[layer, WEIGHTS], layout[layer, INTERCEPTS],
@@ -205,17 +272,43 @@ def train_batches(
                     )  # fmt: skip
                 else:
                     set_intercepts(params, layout[layer, INTERCEPTS], units, low, last - first, fan_out)
-                    forward_rows(
-                        data, indices, indptr, members, first, last, params, layout[layer, WEIGHTS], units, low, fan_out
+                    invoke(
+                        pieces[FORWARD_SPARSE],
+                        (
+                            data,
+                            indices,
+                            indptr,
+                            members,
+                            first,
+                            last,
+                            params,
+                            layout[layer, WEIGHTS],
+                            units,
+                            low,
+                            fan_out,
+                        ),
                     )
                 if layer < n_layers - 1:
-                    activate(layout[layer, ACTIVATION], units[low : low + (last - first) * fan_out])
+                    invoke(
+                        calls[layer, FORTH],
+                        (at(units, low), at(slopes, low), (last - first) * fan_out, at(settings, layer * N_SETTINGS)),
+                    )
+                    if dropout[layer + 1] > 0.0:
+                        invoke(
+                            pieces[DROP],
+                            (
+                                dropout[layer + 1], codes[SEED], step, layer + one, members, first, last, fan_out,
+                                at(units, low), at(slopes, low), True,
+                            ),
+                        )  # fmt: skip
             low = plan[n_layers, UNITS] + first * n_outputs
-            high = plan[n_layers, UNITS] + last * n_outputs
             _gather_targets(Y, n_targets, members, first, last, targets)
-            evaluate(
-                codes[LOSS], units[low:high], targets[first * n_targets : last * n_targets], n_outputs,
-                deltas[low:high], losses[first:last],
+            invoke(
+                calls[n_layers - 1, FORTH],
+                (
+                    at(units, low), at(targets, first * n_targets), last - first, n_outputs, n_targets,
+                    at(deltas, low), at(losses, first), loss_settings,
+                ),
             )  # fmt: skip
             if sample_weight.size > 0:
                 for position in range(first, last):
@@ -224,31 +317,38 @@ def train_batches(
                     low = plan[n_layers, UNITS] + position * n_outputs
                     for j in range(low, low + n_outputs):
                         deltas[j] *= weight
-            for layer in range(n_layers - 1, -1, -1):
+            for layer in range(n_back - 1, -1, -1):
                 fan_in = layout[layer, FAN_IN]
                 fan_out = layout[layer, FAN_OUT]
                 if layer > 0:
                     low = plan[layer, UNITS] + first * fan_in
-                    high = plan[layer, UNITS] + last * fan_in
                     if plan[layer, BACKWARD] >= 0:
-                        multiply(
+                        invoke(pieces[MULTIPLY], (
                             at(deltas, plan[layer + 1, UNITS] + first * fan_out), fan_out, one,
                             at(backward_panels, plan[layer, BACKWARD]), last - first, fan_out, fan_in,
                             zeros, zero, at(deltas, low), fan_in, scratch,
-                        )  # fmt: skip
+                        ))  # fmt: skip
                     else:
                         backward_unpacked(
                             deltas, plan[layer + 1, UNITS], first, last, params, layout[layer, WEIGHTS],
                             plan[layer, UNITS], fan_in, fan_out,
                         )  # fmt: skip
-                    derive(layout[layer - 1, ACTIVATION], units[low:high], deltas[low:high])
+                    invoke(
+                        calls[layer - 1, BACK],
+                        (
+                            at(units, low), at(slopes, low), at(deltas, low), (last - first) * fan_in,
+                            at(settings, (layer - 1) * N_SETTINGS),
+                        ),
+                    )  # fmt: skip
                 if plan[layer, DELTAS] >= 0:
                     source = plan[layer + 1, UNITS]
-                    pack(deltas, source, first, last, n_rows, fan_out, delta_panels, plan[layer, DELTAS])
+                    invoke(
+                        pieces[PACK], (deltas, source, first, last, n_rows, fan_out, delta_panels, plan[layer, DELTAS])
+                    )
             barrier(control, n_threads)
             if aborted(control) or read(control, NON_FINITE) != 0:
                 return
-            for layer in range(n_layers):
+            for layer in range(n_back):
                 fan_in = layout[layer, FAN_IN]
                 fan_out = layout[layer, FAN_OUT]
                 first, last = share(fan_in, granule(fan_out), thread, n_threads)
@@ -259,10 +359,10 @@ def train_batches(
                 if plan[layer, DELTAS] == SPARSE:
                     if block == 0:
                         fill_zero(grads, low, layout[layer, WEIGHTS] + last * fan_out)
-                    add_gradient_rows(
+                    invoke(pieces[GRADIENT_SPARSE], (
                         data, indices, indptr, members, deltas, plan[1, UNITS], first, last,
                         grads, layout[0, WEIGHTS], fan_out,
-                    )  # fmt: skip
+                    ))  # fmt: skip
                 elif fan_out == 1:
                     multiply_row(
                         at(deltas, plan[layer + 1, UNITS]), at(units, plan[layer, UNITS] + first), fan_in,
@@ -277,16 +377,20 @@ def train_batches(
                         out,
                     )
                 else:
-                    multiply(
+                    invoke(pieces[MULTIPLY], (
                         at(units, plan[layer, UNITS] + first), one, fan_in, at(delta_panels, plan[layer, DELTAS]),
                         last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
-                    )  # fmt: skip
+                    ))  # fmt: skip
                 first, last = share(fan_out, one, thread, n_threads)
                 if block == 0:
                     fill_zero(grads, layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last)
                 add_intercept_gradients(
                     deltas, plan[layer + 1, UNITS], n_rows, fan_out, first, last, grads, layout[layer, INTERCEPTS]
                 )
+                if ends_epoch and block_stop == rows.size and layer < n_layers - 1:
+                    constant_units[epoch * n_layers + layer, thread] = count_constant(
+                        units, plan[layer + 1, UNITS], n_rows, fan_out, first, last
+                    )
             if thread == 0:
                 for position in range(n_rows):
                     loss += losses[position]
@@ -296,41 +400,103 @@ def train_batches(
                     return
         if not packing_only:
             step += 1
-        rate = corrected_rate(codes[SOLVER], rates[epoch], step, settings[OPTIMIZER_SETTINGS:])
+            factor = 1.0 / total_weight
+            if ends_epoch and n_back > 0:
+                sum_squares(layout, grads, thread, n_threads, gradient_squares, zero)
+            if finishes and n_back > 0:
+                invoke(
+                    pieces[FINISH],
+                    (layout, params, grads, l2, l1, factor, penalties[CLIP_VALUE], thread, n_threads),
+                )
+                factor = 1.0
+                if penalties[CLIP_NORM] != 0.0:
+                    half = gradient_squares.size // 2
+                    sum_squares(layout, grads, thread, n_threads, gradient_squares, half)
+                    barrier(control, n_threads)
+                    if aborted(control):
+                        return
+                    norm = total_norm(layout, grads, gradient_squares, half)
+                    factor = min(1.0, penalties[CLIP_NORM] / norm) if norm > 0.0 else 1.0
+            if updates:
+                invoke(update_calls[PREPARE], (rates[number], step, at(update_settings, zero), own_constants))
+                for layer in range(n_layers):
+                    if not trained[layer]:
+                        continue
+                    fan_out = layout[layer, FAN_OUT]
+                    first, last = share(layout[layer, FAN_IN], granule(fan_out), thread, n_threads)
+                    # First the weights, then the intercepts, which have no penalty.
+                    for part in range(2):
+                        low = layout[layer, WEIGHTS] + first * fan_out
+                        count = (last - first) * fan_out
+                        if part == 1:
+                            low, high = share(fan_out, one, thread, n_threads)
+                            count = high - low
+                            low += layout[layer, INTERCEPTS]
+                        penalised = 1.0 - part
+                        invoke(
+                            update_calls[UPDATE],
+                            (
+                                own_constants, factor, 0.0 if finishes else l2 * penalised, penalised,
+                                at(params, low), at(grads, low), at(slots, low), params.size, count,
+                            ),
+                        )  # fmt: skip
+                if penalties[MAX_NORM] != 0.0:
+                    barrier(control, n_threads)
+                    if aborted(control):
+                        return
+                    invoke(pieces[LIMIT], (layout, params, penalties[MAX_NORM], thread, n_threads))
+                    barrier(control, n_threads)
+                    if aborted(control):
+                        return
+                if average.size > 0:
+                    invoke(pieces[FOLLOW], (layout, params, average, penalties[AVERAGE], thread, n_threads))
         n_squares = zero
         for layer in range(n_layers):
             fan_in = layout[layer, FAN_IN]
             fan_out = layout[layer, FAN_OUT]
             step_rows = granule(fan_out)
             first, last = share(fan_in, step_rows, thread, n_threads)
-            if not packing_only:
-                # First the weights, then the intercepts, which have no penalty.
-                for part in range(2):
-                    low = layout[layer, WEIGHTS] + first * fan_out
-                    high = layout[layer, WEIGHTS] + last * fan_out
-                    if part == 1:
-                        low, high = share(fan_out, one, thread, n_threads)
-                        low += layout[layer, INTERCEPTS]
-                        high += layout[layer, INTERCEPTS]
-                    step_params(
-                        codes[SOLVER], rate, settings[OPTIMIZER_SETTINGS:], alpha * (1 - part), total_weight,
-                        params, grads, slots, low, high,
-                    )  # fmt: skip
-            if alpha != 0.0:
-                square_granules(params, layout[layer, WEIGHTS], fan_out, first, last, step_rows, squares, n_squares)
+            if l2 != 0.0 or l1 != 0.0:
+                penalise_granules(
+                    params, layout[layer, WEIGHTS], fan_out, first, last, step_rows, 0.5 * l2, l1, squares, n_squares
+                )
                 n_squares += (fan_in + step_rows - 1) // step_rows
             if plan[layer, FORWARD] >= 0:
-                pack(params, layout[layer, WEIGHTS], first, last, fan_in, fan_out, forward_panels, plan[layer, FORWARD])
+                invoke(
+                    pieces[PACK],
+                    (
+                        params,
+                        layout[layer, WEIGHTS],
+                        first,
+                        last,
+                        fan_in,
+                        fan_out,
+                        forward_panels,
+                        plan[layer, FORWARD],
+                    ),
+                )
             if plan[layer, BACKWARD] >= 0:
-                pack_transposed(
-                    params, layout[layer, WEIGHTS], first, last, fan_out, fan_in, backward_panels, plan[layer, BACKWARD]
+                invoke(
+                    pieces[PACK_TRANSPOSED],
+                    (
+                        params,
+                        layout[layer, WEIGHTS],
+                        first,
+                        last,
+                        fan_out,
+                        fan_in,
+                        backward_panels,
+                        plan[layer, BACKWARD],
+                    ),
                 )
         barrier(control, n_threads)
         if aborted(control):
             return
         if thread == 0 and not packing_only:
-            loss = (loss + 0.5 * alpha * penalty) / total_weight
+            loss = (loss + penalty) / total_weight
             result[epoch] += loss * rows.size
+            if ends_epoch and n_back > 0:
+                write_norms(layout, gradient_squares, total_weight, norms[epoch])
             if not np.isfinite(loss):
                 # Read by the other threads after the next barrier, which they cannot pass before.
                 add(control, NON_FINITE, one)
@@ -344,8 +510,10 @@ def predict_rows(
     n_threads,
     control,
     layout,
+    calls,
+    settings,
+    pieces,
     plan,
-    loss,
     X,
     data,
     indices,
@@ -362,10 +530,8 @@ def predict_rows(
 
     Parameters
     ----------
-    thread, n_threads, control, layout, plan, X, data, indices, indptr, params, forward_panels, scratches
+    thread, n_threads, control, layout, calls, settings, pieces, plan, X, data, indices, indptr, params, forward_panels, scratches
         As for `train_batches`.
-    loss : int
-        Code of the loss, whose link is applied.
     rows : ndarray of shape (n_rows,), int64
         Which rows to predict.
     block_rows : int
@@ -385,10 +551,10 @@ def predict_rows(
         for layer in range(n_layers):
             if plan[layer, FORWARD] >= 0:
                 fan_in = layout[layer, FAN_IN]
-                pack(
+                invoke(pieces[PACK], (
                     params, layout[layer, WEIGHTS], zero, fan_in, fan_in, layout[layer, FAN_OUT],
                     forward_panels, plan[layer, FORWARD],
-                )  # fmt: skip
+                ))  # fmt: skip
         add(control, PACKED, one)
     else:
         await_nonzero(control, PACKED)
@@ -405,11 +571,11 @@ def predict_rows(
             fan_out = layout[layer, FAN_OUT]
             low = plan[layer + 1, UNITS]
             if plan[layer, FORWARD] >= 0:
-                multiply(
+                invoke(pieces[MULTIPLY], (
                     at(own, plan[layer, UNITS]), fan_in, one, at(forward_panels, plan[layer, FORWARD]),
                     n_rows, fan_in, fan_out,
                     at(params, layout[layer, INTERCEPTS]), zero, at(own, low), fan_out, scratch,
-                )  # fmt: skip
+                ))  # fmt: skip
             elif plan[layer, FORWARD] == UNPACKED:
                 forward_unpacked(
                     own, plan[layer, UNITS], zero, n_rows, params, layout[layer, WEIGHTS], layout[layer, INTERCEPTS], low,
@@ -417,13 +583,22 @@ def predict_rows(
                 )  # fmt: skip
             else:
                 set_intercepts(params, layout[layer, INTERCEPTS], own, low, n_rows, fan_out)
-                forward_rows(
-                    data, indices, indptr, members, zero, n_rows, params, layout[layer, WEIGHTS], own, low, fan_out
+                invoke(
+                    pieces[FORWARD_SPARSE],
+                    (data, indices, indptr, members, zero, n_rows, params, layout[layer, WEIGHTS], own, low, fan_out),
                 )
             if layer < n_layers - 1:
-                activate(layout[layer, ACTIVATION], own[low : low + n_rows * fan_out])
+                # No slopes: of activations that keep them the plain form is used here.
+                invoke(
+                    calls[layer, FORTH],
+                    (at(own, low), at(own, low), n_rows * fan_out, at(settings, layer * N_SETTINGS)),
+                )
         low = plan[n_layers, UNITS]
-        link(loss, own[low : low + n_rows * n_outputs], n_outputs)
+        if calls[n_layers - 1, BACK] != 0:
+            invoke(
+                calls[n_layers - 1, BACK],
+                (at(own, low), n_rows, n_outputs, at(settings, (n_layers - 1) * N_SETTINGS)),
+            )
         for position in range(n_rows):
             for j in range(n_outputs):
                 out[start + position, j] = own[low + position * n_outputs + j]

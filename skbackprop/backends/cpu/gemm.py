@@ -185,7 +185,6 @@ _row_tile, _row_edge, _row_half = _make_tile(1, 2, False), _make_tile(1, 2, True
 _row_wide = _make_tile(1, 8, False)
 
 
-@formula
 def pack(b, b_start, first, last, n_inner, n_columns, panels, p_start):
     """Pack rows of a C-ordered right factor into panels.
 
@@ -214,7 +213,6 @@ def pack(b, b_start, first, last, n_inner, n_columns, panels, p_start):
                     panels[natural(target + j)] = b[natural(source + j)]
 
 
-@formula
 def pack_transposed(b, b_start, first, last, n_inner, n_columns, panels, p_start):
     """Pack columns of a right factor that is stored transposed.
 
@@ -283,7 +281,6 @@ def multiply_row(a, b, b_row, n_inner, n_columns, start, c):
         _single_row(a, one, at(b, column), b_row, n_inner, at(start, column), at(c, column), n_columns - column)
 
 
-@formula
 def multiply(a, a_row, a_inner, panels, n_rows, n_inner, n_columns, start, s_row, c, c_row, scratch):
     """Product of two matrices, added to a third: ``C = start + A B``.
 

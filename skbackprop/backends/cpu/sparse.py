@@ -9,7 +9,6 @@ from skbackprop.functions.elementary import fma, natural
 __all__ = ["add_gradient_rows", "forward_rows"]
 
 
-@formula
 def forward_rows(data, indices, indptr, rows, first, last, params, weights, units, u_start, n_units):
     """Add the weighted inputs of a range of a block's rows: ``Z += X W``.
 
@@ -50,7 +49,6 @@ def _first_at_least(indices, start, stop, feature):
     return start
 
 
-@formula
 def add_gradient_rows(data, indices, indptr, rows, delta, d_start, first, last, grads, weights, n_units):
     """Add ``X^T delta`` for a range of features.
 

@@ -1,0 +1,124 @@
+"""What is done with the gradient before an update, and with the parameters after it, apart from the optimizer.
+
+What only few trainings need is not decorated: it is compiled as a loop of its own when it is needed.
+"""
+
+import numpy as np
+
+from skbackprop._compile import formula
+from skbackprop.backends.cpu.layers import granule, share
+from skbackprop.backends.cpu.unpacked import inner_product
+from skbackprop.functions.elementary import natural
+from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, WEIGHTS
+
+__all__ = ["finish_gradient", "follow_average", "limit_norms", "sum_squares", "total_norm", "write_norms"]
+
+
+@formula
+def _own_part(layout, layer, part, thread, n_threads):
+    """A thread's range of a layer's weights (part 0) or of its intercepts (part 1) in the flat vector."""
+    fan_out = layout[layer, FAN_OUT]
+    if part == 0:
+        first, last = share(layout[layer, FAN_IN], granule(fan_out), thread, n_threads)
+        return layout[layer, WEIGHTS] + first * fan_out, layout[layer, WEIGHTS] + last * fan_out
+    first, last = share(fan_out, np.int64(1), thread, n_threads)
+    return layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last
+
+
+def finish_gradient(layout, params, grads, l2, l1, factor, clip_value, thread, n_threads):
+    """Turn a thread's part of the sum of the rows' gradients into that of the penalised mean, limited by `clip_value`.
+
+    The gradient of a weight's absolute value at zero is taken as zero.
+    """
+    kind = params.dtype.type
+    ratio, bound, zero = kind(factor), kind(clip_value), kind(0.0)
+    for layer in range(layout.shape[0]):
+        for part in range(2):
+            squares = kind(l2 * (1 - part))
+            absolutes = kind(l1 * (1 - part))
+            low, high = _own_part(layout, layer, part, thread, n_threads)
+            for position in range(low, high):
+                i = natural(position)
+                w = params[i]
+                side = absolutes if w > zero else -absolutes
+                side = zero if w == zero else side
+                grads[i] = (grads[i] + squares * w + side) * ratio
+            if clip_value != 0.0:
+                for position in range(low, high):
+                    i = natural(position)
+                    g = grads[i]
+                    # A NaN stays one.
+                    g = bound if g > bound else g
+                    grads[i] = -bound if g < -bound else g
+
+
+@formula
+def sum_squares(layout, grads, thread, n_threads, squares, s_start):
+    """Sums of squares of a thread's part of the weights' gradient, a granule of rows each, written from `s_start` on."""
+    for layer in range(layout.shape[0]):
+        fan_in, fan_out = layout[layer, FAN_IN], layout[layer, FAN_OUT]
+        step = granule(fan_out)
+        first, last = share(fan_in, step, thread, n_threads)
+        for row in range(first, last, step):
+            start = layout[layer, WEIGHTS] + row * fan_out
+            count = (min(row + step, last) - row) * fan_out
+            squares[s_start + row // step] = inner_product(grads, start, grads, start, count)
+        s_start += (fan_in + step - 1) // step
+
+
+@formula
+def total_norm(layout, grads, squares, s_start):
+    """Norm of the whole gradient, intercepts included, from the weights' sums of squares; the same on every thread."""
+    total = 0.0
+    for layer in range(layout.shape[0]):
+        fan_out = layout[layer, FAN_OUT]
+        step = granule(fan_out)
+        stop = s_start + (layout[layer, FAN_IN] + step - 1) // step
+        for position in range(s_start, stop):
+            total += squares[position]
+        s_start = stop
+        start = layout[layer, INTERCEPTS]
+        total += inner_product(grads, start, grads, start, fan_out)
+    return np.sqrt(total)
+
+
+@formula
+def write_norms(layout, squares, total_weight, norms):
+    """Norm of the gradient of each layer's weights, a mean over the rows, from the sums' squares."""
+    s_start = 0
+    for layer in range(layout.shape[0]):
+        step = granule(layout[layer, FAN_OUT])
+        total = 0.0
+        stop = s_start + (layout[layer, FAN_IN] + step - 1) // step
+        for position in range(s_start, stop):
+            total += squares[position]
+        s_start = stop
+        norms[layer] = np.sqrt(total) / total_weight
+
+
+def limit_norms(layout, params, largest, thread, n_threads):
+    """Scale down the weights into a hidden unit whose norm is above `largest` (Srivastava et al., 2014, section 5.1)."""
+    for layer in range(layout.shape[0] - 1):
+        fan_in, fan_out = layout[layer, FAN_IN], layout[layer, FAN_OUT]
+        first, last = share(fan_out, np.int64(1), thread, n_threads)
+        for j in range(first, last):
+            total = 0.0
+            for k in range(fan_in):
+                w = np.float64(params[natural(layout[layer, WEIGHTS] + k * fan_out + j)])
+                total += w * w
+            if total > largest * largest:
+                factor = params.dtype.type(largest / np.sqrt(total))
+                for k in range(fan_in):
+                    params[natural(layout[layer, WEIGHTS] + k * fan_out + j)] *= factor
+
+
+def follow_average(layout, params, average, decay, thread, n_threads):
+    """Move a thread's part of the parameters' running average towards the parameters."""
+    kind = params.dtype.type
+    kept, rest = kind(decay), kind(1.0 - decay)
+    for layer in range(layout.shape[0]):
+        for part in range(2):
+            low, high = _own_part(layout, layer, part, thread, n_threads)
+            for position in range(low, high):
+                i = natural(position)
+                average[i] = kept * average[i] + rest * params[i]

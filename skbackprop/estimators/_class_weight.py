@@ -1,0 +1,92 @@
+"""Weights of classes, and through them of rows."""
+
+import numpy as np
+
+__all__ = ["class_factors", "weigh_rows"]
+
+
+def class_factors(class_weight, labels, codes, sample_weight):
+    """The factor of every class, as `sklearn.utils.class_weight.compute_sample_weight` has it.
+
+    "balanced" counts a row as often as its sample weight says, so that a row of weight two and a row given twice lead to
+    the same factors; without sample weights the factors are scikit-learn's.
+
+    Parameters
+    ----------
+    class_weight : "balanced", dict or list of dict
+        A list has one dict for each column of labels.
+    labels : list of ndarray
+        For each column of labels its classes.
+    codes : ndarray of shape (n_rows, n_columns)
+        Positions in `labels`.
+    sample_weight : ndarray of shape (n_rows,) or None
+
+    Returns
+    -------
+    factors : list of ndarray, float64
+        For each column the factors of its classes.
+
+    Raises
+    ------
+    ValueError
+        If the form does not fit the number of columns, if a weight is negative, or if a dict has keys that are no classes and
+        leaves out some that are.
+    """
+    if isinstance(class_weight, str):
+        return [_balanced(len(own), codes[:, column], sample_weight) for column, own in enumerate(labels)]
+    if len(labels) == 1:
+        if not isinstance(class_weight, dict):
+            raise ValueError("For one column of labels, class_weight should be a dict, or the string 'balanced'.")
+        return [_given(class_weight, labels[0])]
+    if not isinstance(class_weight, list):
+        raise ValueError("For multi-output, class_weight should be a list of dicts, or the string 'balanced'.")
+    if len(class_weight) != len(labels):
+        raise ValueError(
+            "For multi-output, number of elements in class_weight should match number of outputs. "
+            f"Got {len(class_weight)} element(s) while having {len(labels)} outputs."
+        )
+    return [_given(column, own) for column, own in zip(class_weight, labels, strict=True)]
+
+
+def _balanced(n_classes, codes, sample_weight):
+    counts = np.bincount(codes.astype(np.intp), weights=sample_weight, minlength=n_classes)
+    present = counts > 0
+    factors = np.ones(n_classes)
+    factors[present] = counts.sum() / (present.sum() * counts[present])
+    return factors
+
+
+def _given(class_weight, labels):
+    labels = labels.tolist()
+    missing = [label for label in labels if label not in class_weight]
+    unknown = [key for key in class_weight if key not in labels]
+    if missing and unknown:
+        raise ValueError(f"The classes, {missing}, are not in class_weight, whose keys {unknown} are no classes")
+    negative = {label: weight for label, weight in class_weight.items() if not weight >= 0}
+    if negative:
+        raise ValueError(f"class_weight must be non-negative, got {negative}")
+    return np.array([class_weight.get(label, 1.0) for label in labels], dtype=np.float64)
+
+
+def weigh_rows(factors, codes, sample_weight, dtype):
+    """Sample weights times the factors of the rows' classes.
+
+    Parameters
+    ----------
+    factors : list of ndarray or None
+        See `class_factors`; None for factors of one.
+    codes : ndarray of shape (n_rows, n_columns)
+    sample_weight : ndarray of shape (n_rows,) or None
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    weights : ndarray of shape (n_rows,) or None
+        None if there is nothing to weigh by.
+    """
+    if factors is None:
+        return sample_weight
+    weights = np.ones(len(codes)) if sample_weight is None else sample_weight.astype(np.float64)
+    for column, own in enumerate(factors):
+        weights *= own[codes[:, column].astype(np.intp)]
+    return weights.astype(dtype)

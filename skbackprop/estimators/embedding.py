@@ -1,0 +1,182 @@
+"""Hidden layers as features for other models."""
+
+from numbers import Integral
+
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    MetaEstimatorMixin,
+    TransformerMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, _routing_enabled, process_routing
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
+
+from skbackprop.estimators.classifier import BackpropClassifier
+from skbackprop.estimators.regressor import BackpropRegressor
+
+__all__ = ["BackpropEmbedding"]
+
+#: Types of targets that call for a regressor.
+_NUMERIC = ("continuous", "continuous-multioutput", "multiclass-multioutput")
+
+
+class BackpropEmbedding(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+    """Outputs of a network's hidden layer, as features.
+
+    Fits a :class:`~skbackprop.BackpropClassifier` or :class:`~skbackprop.BackpropRegressor` and transforms data to what the
+    units of one of its hidden layers give out: a representation of `X` learned from `y`, for nearest neighbours, trees,
+    clustering or a plot.
+
+    Parameters
+    ----------
+    estimator : BackpropClassifier, BackpropRegressor or None, default=None
+        The network. It is cloned and fitted; one that is fitted already is used as it is when wrapped in a
+        :class:`~sklearn.frozen.FrozenEstimator`. None takes a network with all defaults: a regressor if `y` has
+        numbers with a fractional part or several columns of whole numbers other than 0 and 1, otherwise a classifier.
+
+    layer : int, default=-1
+        Which hidden layer, counted from 0, or from the end with negative numbers. Later layers are closer to the
+        targets, earlier ones to the data.
+
+    random_state : int, RandomState instance or None, default=None
+        Given to the network where `estimator` is None. A given one has its own.
+
+    Attributes
+    ----------
+    estimator_ : BackpropClassifier, BackpropRegressor or FrozenEstimator
+        The fitted network.
+
+    n_features_in_ : int
+        Columns of the `X` seen by `fit`.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of these columns. Only if `X` had names, and all of them were strings.
+
+    See Also
+    --------
+    BackpropClassifier : The network for classes.
+    BackpropRegressor : The network for continuous targets.
+    sklearn.ensemble.RandomTreesEmbedding : Features from trees, without targets.
+
+    Notes
+    -----
+    The features were fitted to `y`. A model that is trained on the features of the same rows sees targets that the network
+    has seen already, and overfits more than its training score tells; to score it, put both into one
+    :class:`~sklearn.pipeline.Pipeline` and cross-validate that.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skbackprop import BackpropClassifier, BackpropEmbedding
+    >>> X, y = load_iris(return_X_y=True)
+    >>> network = BackpropClassifier((8,), learning_rate_init=0.05, random_state=0)
+    >>> model = make_pipeline(StandardScaler(), BackpropEmbedding(network), KNeighborsClassifier())
+    >>> model.fit(X, y)[:-1].transform(X).shape
+    (150, 8)
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "layer": [Integral],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, estimator=None, layer=-1, *, random_state=None):
+        self.estimator = estimator
+        self.layer = layer
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)  # a network is validated by its own fit
+    def fit(self, X, y, **fit_params):
+        """Fit the network.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Training data.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        **fit_params : dict
+            Further arguments of the network's `fit`, such as `sample_weight`; with metadata routing those that it
+            requests.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer.
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is not a network of this package.
+        ValueError
+            If the network has no such hidden layer.
+        """
+        network = clone(self.estimator) if self.estimator is not None else self._default_network(y)
+        if not hasattr(network, "_hidden_units_of"):
+            raise TypeError(
+                "estimator has to be a BackpropClassifier or BackpropRegressor, or a FrozenEstimator of one, got "
+                f"{type(network).__name__}"
+            )
+        n_hidden = len(network._hidden_units())
+        if not -n_hidden <= self.layer < n_hidden:
+            raise ValueError(
+                f"layer={self.layer} is not one of the network's hidden layers, of which there are {n_hidden}"
+            )
+        if _routing_enabled():
+            fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+        self.estimator_ = network.fit(X, y, **fit_params)
+        self.n_features_in_ = self.estimator_.n_features_in_
+        _check_feature_names(self, X, reset=True)
+        return self
+
+    def _default_network(self, y):
+        numeric = y is not None and type_of_target(y, input_name="y") in _NUMERIC
+        return (BackpropRegressor if numeric else BackpropClassifier)(random_state=self.random_state)
+
+    def transform(self, X):
+        """Outputs of the hidden layer.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data; converted to the network's dtype.
+
+        Returns
+        -------
+        units : ndarray of shape (n_samples, n_units)
+            One column for each unit of the layer, in the network's dtype.
+        """
+        check_is_fitted(self)
+        _check_feature_names(self, X, reset=False)
+        return self.estimator_._hidden_units_of(X, self.layer)
+
+    @property
+    def _n_features_out(self):
+        return self.estimator_.coefs_[:-1][self.layer].shape[1]
+
+    def get_metadata_routing(self):
+        """Arguments that `fit` passes on to the network.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        return MetadataRouter(owner=self).add(
+            estimator=self.estimator if self.estimator is not None else BackpropClassifier(),
+            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

@@ -1,0 +1,294 @@
+"""Which learning rate to begin with: the range test.
+
+It goes through the estimators' public interface only, and knows nothing of how they train.
+"""
+
+import math
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, check_random_state, indexable
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.validation import _num_samples
+
+from skbackprop.estimators import BackpropClassifier, BackpropRegressor
+from skbackprop.training.trainer import DivergenceError
+
+__all__ = ["LearningRateDisplay", "learning_rate_range_test"]
+
+
+class LearningRateDisplay:
+    """Losses at rising learning rates, and a rate to begin with.
+
+    Made by :func:`learning_rate_range_test`.
+
+    Parameters
+    ----------
+    rates : ndarray of shape (n_steps,)
+        Learning rates, rising.
+    losses : ndarray of shape (n_steps,)
+        The loss of a mini-batch each, before the update at the rate.
+    smoothed_losses : ndarray of shape (n_steps,)
+        The losses' moving average.
+    suggested_rate : float or None
+        Where the smoothed loss falls most steeply; None if it falls nowhere.
+    estimator_name : str or None, default=None
+        For the plot's legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        What `plot` has drawn in.
+    figure_ : matplotlib Figure
+        Its figure.
+    line_ : matplotlib Line2D
+        The smoothed losses.
+    points_ : matplotlib Line2D
+        The losses.
+    suggestion_ : matplotlib Line2D or None
+        The suggested rate.
+
+    See Also
+    --------
+    learning_rate_range_test : Run the test.
+    """
+
+    def __init__(self, *, rates, losses, smoothed_losses, suggested_rate, estimator_name=None):
+        self.rates = rates
+        self.losses = losses
+        self.smoothed_losses = smoothed_losses
+        self.suggested_rate = suggested_rate
+        self.estimator_name = estimator_name
+
+    def plot(self, ax=None, *, line_kw=None):
+        """Draw the losses over the logarithm of the rate.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None for a new figure.
+        line_kw : dict, default=None
+            Options of the smoothed losses' line, for `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : LearningRateDisplay
+            Itself.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots()
+        (self.line_,) = ax.plot(
+            self.rates, self.smoothed_losses, **{"label": self.estimator_name or "Moving average", **(line_kw or {})}
+        )
+        (self.points_,) = ax.plot(
+            self.rates, self.losses, ".", color=self.line_.get_color(), alpha=0.4, label="Mini-batches"
+        )
+        self.suggestion_ = None
+        if self.suggested_rate is not None:
+            self.suggestion_ = ax.axvline(
+                self.suggested_rate,
+                color=self.line_.get_color(),
+                linestyle="--",
+                label=f"Suggested: {self.suggested_rate:.2g}",
+            )
+        ax.set(xscale="log", xlabel="Learning rate", ylabel="Loss")
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+@validate_params(
+    {
+        "min_rate": [Interval(Real, 0, math.inf, closed="neither")],
+        "max_rate": [Interval(Real, 0, math.inf, closed="neither")],
+        "n_steps": [Interval(Integral, 10, None, closed="left")],
+        "window": [Interval(Integral, 1, None, closed="left")],
+        "stop_factor": [Interval(Real, 0, math.inf, closed="right")],
+        "random_state": ["random_state"],
+    },
+    # The estimator's own parameters have to be checked too.
+    prefer_skip_nested_validation=False,
+)
+def learning_rate_range_test(
+    estimator,
+    X,
+    y,
+    *,
+    sample_weight=None,
+    min_rate=1e-6,
+    max_rate=10.0,
+    n_steps=100,
+    window=11,
+    stop_factor=4.0,
+    random_state=None,
+):
+    r"""Find a learning rate by trying rising ones, a mini-batch each.
+
+    A copy of the estimator makes `n_steps` updates, each with one random mini-batch and a learning rate that is higher by
+    the same factor than the one before. Rates at which nothing happens yet leave the loss where it is, good ones lower it,
+    and too high ones raise it again, whereupon the test ends. It takes about as long as `n_steps` mini-batches of training.
+
+    Parameters
+    ----------
+    estimator : BackpropClassifier or BackpropRegressor
+        Its solver must have a learning rate, which 'lbfgs' has not. It is copied: whether it is fitted makes no
+        difference, and it stays as it is. Its `learning_rate`, `learning_rate_init` and `early_stopping` are not used.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Training data, scaled as for `fit`.
+    y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights of the samples; None for equal ones.
+    min_rate : float, default=1e-6
+        First rate; positive. Low enough for the loss to stay the same at first.
+    max_rate : float, default=10.0
+        Last rate, above `min_rate`. High enough for the loss to rise in the end.
+    n_steps : int, default=100
+        Rates to try, at least 10. More give a smoother curve, and more updates at each order of magnitude.
+    window : int, default=11
+        Losses in each average of the moving average, at least 1. Raise it if the curve is ragged; the suggestion is less
+        exact then.
+    stop_factor : float, default=4.0
+        The test ends at a loss that is above the lowest by more than this times the first loss; positive. Infinity for
+        no end but losses or weights that are not finite.
+    random_state : int, RandomState instance or None, default=None
+        Draws the mini-batches. Initial weights come from the estimator's own `random_state`.
+
+    Returns
+    -------
+    display : LearningRateDisplay
+        With the rates, the losses and the suggested rate; `plot` draws them. The update that ended the test is left out.
+
+    Raises
+    ------
+    TypeError
+        If `estimator` is a pipeline, or anything else than this package's classifier or regressor.
+    ValueError
+        If an argument is invalid, or not even two updates give a finite loss.
+
+    See Also
+    --------
+    LearningRateDisplay : The result.
+
+    Notes
+    -----
+    The suggestion is the rate at which the derivative of the smoothed loss :math:`\bar{L}` with respect to the rate's
+    logarithm is least, among rates up to the one with the smallest :math:`\bar{L}`,
+
+    .. math::
+        \eta^* = \arg\min_{\eta} \frac{d \bar{L}}{d \ln \eta},
+
+    and None if the derivative is negative nowhere. :math:`\bar{L}` is the moving average of `window` losses, centred, so
+    that it does not lag behind; the derivative is taken by central differences. Smith (2017) reads off the range of rates
+    between which accuracy rises; the steepest descent is Howard and Gugger's (2020) way to choose one rate. Earlier
+    updates and momentum have their share in every loss, so take the suggestion for an order of magnitude, and look at the
+    plot.
+
+    The largest useful rate, as for ``learning_rate="one_cycle"``, lies between the suggestion and the lowest loss.
+
+    References
+    ----------
+    * L. N. Smith (2017). Cyclical learning rates for training neural networks. WACV. https://arxiv.org/abs/1506.01186
+    * J. Howard and S. Gugger (2020). fastai: a layered API for deep learning. Information 11(2), 108.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.preprocessing import scale
+    >>> from skbackprop import BackpropClassifier
+    >>> from skbackprop.inspection import learning_rate_range_test
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = BackpropClassifier(random_state=0)
+    >>> display = learning_rate_range_test(model, scale(X), y, random_state=0)
+    >>> bool(1e-4 < display.suggested_rate < 1)
+    True
+    """
+    _check_estimator(estimator)
+    if not min_rate < max_rate:
+        raise ValueError(f"max_rate={max_rate!r} must be above min_rate={min_rate!r}")
+    # Also makes sparse matrices of any format ones whose rows can be taken.
+    X, y, sample_weight = indexable(X, y, sample_weight)
+    n_rows = _num_samples(X)
+    model = clone(estimator).set_params(learning_rate="constant", early_stopping=False, verbose=False)
+    batch_rows = min(200 if model.batch_size == "auto" else model.batch_size, n_rows)
+    # One update for each call of partial_fit, and no warning if there are fewer rows than the estimator asks for.
+    model.set_params(batch_size=batch_rows)
+    # A mini-batch may lack some of the classes.
+    first_call = {"classes": unique_labels(y)} if is_classifier(model) else {}
+    batches = _draw_batches(n_rows, batch_rows, check_random_state(random_state))
+
+    rates = np.geomspace(min_rate, max_rate, n_steps)
+    losses = []
+    for rate, batch in zip(rates.tolist(), batches, strict=False):
+        model.set_params(learning_rate_init=rate)
+        weights = None if sample_weight is None else _safe_indexing(sample_weight, batch)
+        try:
+            model.partial_fit(_safe_indexing(X, batch), _safe_indexing(y, batch), weights, **first_call)
+        except DivergenceError:
+            break
+        first_call = {}
+        if losses and model.loss_ - min(losses) > stop_factor * abs(losses[0]):
+            break
+        losses.append(model.loss_)
+    if len(losses) < 2:
+        raise ValueError(
+            f"training diverges at once, at min_rate={min_rate!r}: lower it, or scale the data (for example with "
+            "StandardScaler)"
+        )
+    losses = np.array(losses)
+    rates = rates[: len(losses)]
+    smoothed = _moving_average(losses, window)
+    return LearningRateDisplay(
+        rates=rates,
+        losses=losses,
+        smoothed_losses=smoothed,
+        suggested_rate=_steepest_descent(rates, smoothed),
+        estimator_name=type(estimator).__name__,
+    )
+
+
+def _check_estimator(estimator):
+    """Raise if an estimator cannot be tested, in words that say what to do."""
+    if isinstance(estimator, Pipeline):
+        raise TypeError(
+            "learning_rate_range_test takes mini-batches of transformed data, which a Pipeline does not: give its last step "
+            "and transformed X, learning_rate_range_test(pipeline[-1], pipeline[:-1].fit_transform(X, y), y)"
+        )
+    if not isinstance(estimator, BackpropClassifier | BackpropRegressor):
+        raise TypeError(
+            f"estimator={estimator!r} must be a BackpropClassifier or a BackpropRegressor; for a meta-estimator, give the "
+            "one inside"
+        )
+    if not hasattr(estimator, "partial_fit"):
+        raise ValueError(
+            f"solver={estimator.solver!r} has no learning rate to test: choose another, such as 'adam' or 'sgd'"
+        )
+
+
+def _draw_batches(n_rows, batch_rows, random_state):
+    """Mini-batches without end, as training draws them: each pass takes a new order, and here no short last batch."""
+    while True:
+        order = random_state.permutation(n_rows)
+        for start in range(0, n_rows - batch_rows + 1, batch_rows):
+            yield order[start : start + batch_rows]
+
+
+def _moving_average(values, window):
+    """Mean over a centred window, which is cut off at the ends."""
+    starts = np.arange(len(values)) - (window - 1) // 2
+    # Differences of cumulative sums would lose the digits of small values beside large ones.
+    return np.array([values[max(0, start) : start + window].mean() for start in starts])
+
+
+def _steepest_descent(rates, losses):
+    """The rate of the most negative derivative up to the smallest loss, or None."""
+    slopes = np.gradient(losses, np.log(rates))[: losses.argmin() + 1]
+    steepest = slopes.argmin()
+    return float(rates[steepest]) if slopes[steepest] < 0 else None
