@@ -415,7 +415,11 @@ def test_targets_inside_the_domain_pass(loss, rng):
         ("quantile", {"quantile": [[0.5]]}, r"quantile=\[\[0\.5\]\] of Quantile must be a number"),
         ("quantile", {"quantile": ["a"]}, r"quantile=\['a'\] of Quantile must be a number"),
         ("quantile", {"quantile": [np.nan]}, r"quantile=\[nan\] of Quantile must be a number"),
-        ("quantile", {"quantile": [0.5] * 7}, "has 7 levels: one loss takes 1 to 6; fit another estimator for more"),
+        (
+            "quantile",
+            {"quantile": [0.5] * (N_SETTINGS + 1)},
+            f"has {N_SETTINGS + 1} levels: one loss takes 1 to {N_SETTINGS}; fit another estimator for more",
+        ),
     ],
 )
 def test_settings_are_validated(name, settings, message):

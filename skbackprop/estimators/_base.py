@@ -98,6 +98,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         "clip_value": [Interval(Real, 0, None, closed="neither"), None],
         "averaging": [Interval(Real, 0, 1, closed="neither"), None],
         "weight_init": [StrOptions(set(INITIALIZERS)), tuple, BaseEstimator],
+        "output_bias": [StrOptions({"auto", "prior"})],
         "frozen_layers": ["array-like"],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions(set(SCHEDULES)), Schedule],
@@ -148,6 +149,10 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
     @abstractmethod
     def _n_outputs(self, targets):
         """Units of the output layer."""
+
+    @abstractmethod
+    def _prior_outputs(self, targets, weights):
+        """Raw outputs whose predictions are the targets' means, or the classes' shares."""
 
     @abstractmethod
     def _stratification(self, targets):
@@ -235,6 +240,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         network = self._network((X.shape[1], *hidden, self._n_outputs(targets)))
         if first_pass:
             self._initialize(network, random_state, dtype)
+            if self.output_bias == "prior":
+                self.intercepts_[-1][:] = self._prior_outputs(targets.astype(np.float64), loss_weight)
         else:
             self._check_same_network(network)
         params = network.flatten(self.coefs_, self.intercepts_, dtype)

@@ -11,7 +11,7 @@ from sklearn.utils.validation import column_or_1d
 
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
 from skbackprop.estimators._class_weight import class_factors
-from skbackprop.functions.losses import LOSSES, Loss
+from skbackprop.functions.losses import LOSSES, LogLoss, Loss
 
 __all__ = ["BackpropClassifier"]
 
@@ -31,7 +31,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     Takes the place of :class:`~sklearn.neural_network.MLPClassifier`: the same parameters with the same defaults, the
     same attributes and methods, and the same model for the same `random_state`. Minimises the cross-entropy, for two
-    classes, several classes, or several labels a sample (`y` a binary indicator matrix). `X` may be dense or sparse;
+    classes, several classes, several labels a sample (`y` a binary indicator matrix), or several columns of classes, each with
+    probabilities of its own. `X` may be dense or sparse;
     sparse data are not made dense. Scale the columns first, for example with
     :class:`~sklearn.preprocessing.StandardScaler`: networks train badly on columns of very different size.
 
@@ -216,6 +217,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
           ``(coefs, intercepts)``: its weights, for fine-tuning. The shapes must be those of this network.
 
         Intercepts start at zero, except with 'auto' and given ones.
+
+    output_bias : {'auto', 'prior'}, default='auto'
+        What the output layer's intercepts start from: 'auto' follows `weight_init`; with 'prior', they give the classes' shares of the training data.
+        Spares the first epochs, which would learn just this. Matters for rare classes.
 
     frozen_layers : array-like of int, default=()
         Layers whose weights and intercepts stay as they were initialised: 0 is the one after the inputs, -1 the last. Not
@@ -463,6 +468,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         clip_value=None,
         averaging=None,
         weight_init="auto",
+        output_bias="auto",
         frozen_layers=(),
         scoring=None,
         restore_best_weights=False,
@@ -502,6 +508,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         self.clip_value = clip_value
         self.averaging = averaging
         self.weight_init = weight_init
+        self.output_bias = output_bias
         self.frozen_layers = frozen_layers
         self.scoring = scoring
         self.restore_best_weights = restore_best_weights
@@ -512,12 +519,22 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     def _set_classes(self, y):
         target_type = type_of_target(y, input_name="y")
-        if "multioutput" in target_type:
-            raise ValueError(
-                f"y is of type {target_type!r}: several columns of labels are supported as a binary indicator matrix only"
-            )
-        self.classes_ = unique_labels(y)
+        if target_type == "multiclass-multioutput":
+            self.classes_ = [np.unique(column) for column in y.T]
+        elif "multioutput" in target_type:
+            raise ValueError(f"y is of type {target_type!r}, but labels of classes are needed")
+        else:
+            self.classes_ = unique_labels(y)
         self._target_type = target_type
+
+    @property
+    def _has_columns(self):
+        """Whether there are several columns of classes, each with a softmax of its own."""
+        return self._target_type == "multiclass-multioutput"
+
+    def _columns(self, outputs):
+        """The outputs of each column of classes."""
+        return np.split(outputs, np.cumsum([len(classes) for classes in self.classes_])[:-1], axis=1)
 
     def _encode_targets(self, y, keep_classes):
         if y.ndim == 2 and y.shape[1] == 1:
@@ -531,6 +548,11 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     def _encode_validation_targets(self, y, n_targets):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        if self._has_columns:
+            if y.ndim != 2 or y.shape[1] != n_targets:
+                raise ValueError(f"y_val has to have {n_targets} columns of classes, as y has")
+            self._check_classes(y, "y_val")
+            return self._encode(y)
         indicator = self._target_type == "multilabel-indicator"
         if indicator != (type_of_target(y, input_name="y_val") == "multilabel-indicator") or (
             indicator and y.shape[1] != n_targets
@@ -544,6 +566,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         return self._encode(y)
 
     def _encode(self, y):
+        if self._has_columns:
+            return np.column_stack(
+                [np.searchsorted(classes, column) for classes, column in zip(self.classes_, y.T, strict=True)]
+            )
         if self._target_type == "multilabel-indicator":
             y = y.toarray() if sparse.issparse(y) else y
             return y != 0
@@ -551,7 +577,19 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             return np.searchsorted(self.classes_, y)[:, np.newaxis]
         return (y == self.classes_[-1])[:, np.newaxis] & (len(self.classes_) > 1)
 
-    def _check_classes(self, y):
+    def _check_classes(self, y, name="y"):
+        if self._has_columns:
+            if y.ndim != 2 or y.shape[1] != len(self.classes_):
+                raise ValueError(
+                    f"{name} has to have {len(self.classes_)} columns of classes, as the network was fitted with"
+                )
+            for index, (classes, column) in enumerate(zip(self.classes_, y.T, strict=True)):
+                unknown = np.setdiff1d(column, classes)
+                if len(unknown):
+                    raise ValueError(
+                        f"column {index} of {name} has classes {unknown}, which are not in classes_[{index}], {classes}"
+                    )
+            return
         classes = unique_labels(y)
         if self.warm_start and set(classes) != set(self.classes_):
             raise ValueError(
@@ -564,13 +602,34 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             )
 
     def _loss_key(self):
+        if self._has_columns:
+            loss = LOSSES.get_function(self.loss)
+            if not isinstance(loss, LogLoss):
+                raise ValueError(f"loss={self.loss!r} is for one column of classes, y has several; use loss='log_loss'")
+            return loss.for_outputs([len(classes) for classes in self.classes_]).key()
         return loss_key(self.loss, "multiclass" if self._target_type == "multiclass" else "binary")
 
     def _n_outputs(self, targets):
+        if self._has_columns:
+            return sum(len(classes) for classes in self.classes_)
         return len(self.classes_) if self._target_type == "multiclass" else targets.shape[1]
 
+    def _prior_outputs(self, targets, weights):
+        if not all(kind.has_proba for kind in LOSSES.get_function(self.loss).kinds().values()):
+            raise ValueError(f"output_bias='prior' needs a loss with probabilities, but loss is {self.loss!r}")
+        # Half a row more of each class keeps the logarithm finite where one is missing.
+        if self._target_type in ("binary", "multilabel-indicator"):
+            shares = (np.average(targets, axis=0, weights=weights) * len(targets) + 0.5) / (len(targets) + 1)
+            return np.log(shares / (1 - shares))
+        counts = [len(classes) for classes in self.classes_] if self._has_columns else [len(self.classes_)]
+        outputs = []
+        for column, count in zip(targets.T, counts, strict=True):
+            own = np.bincount(column.astype(np.intp), weights=weights, minlength=count)
+            outputs.append(np.log(own / own.sum() * len(targets) + 0.5) - np.log(len(targets) + 0.5 * count))
+        return np.concatenate(outputs)
+
     def _stratification(self, targets):
-        if self._target_type == "multilabel-indicator":
+        if self._target_type == "multilabel-indicator" or self._has_columns:
             return None
         if self._target_type == "binary":
             return targets.astype(bool)
@@ -594,10 +653,13 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         if self._target_type == "multilabel-indicator":
             labels = [np.arange(2)] * targets.shape[1]
         else:
-            labels = [self.classes_]
+            labels = self.classes_ if self._has_columns else [self.classes_]
         return class_factors(self.class_weight, labels, targets, sample_weight)
 
     def _score_predictions(self, targets, predictions, sample_weight):
+        if self._has_columns:
+            labels = np.column_stack([part.argmax(axis=1) for part in self._columns(predictions)])
+            return np.average((labels == targets).all(axis=1), weights=sample_weight)
         if self._target_type == "multiclass":
             labels, expected = predictions.argmax(axis=1), targets[:, 0].astype(np.intp)
         else:
@@ -643,7 +705,12 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
                 "of the full training set target to properly estimate the class frequency distributions. Pass the "
                 "resulting weights as the class_weight parameter, in a dict with the classes as keys."
             )
-        if _check_partial_fit_first_call(self, classes):
+        if isinstance(classes, list | tuple) and len(classes) and np.ndim(classes[0]) == 1:
+            # As MultiOutputClassifier takes them.
+            self.classes_, self._target_type = [np.unique(column) for column in classes], "multiclass-multioutput"
+        elif hasattr(self, "coefs_") and self._has_columns:
+            pass
+        elif _check_partial_fit_first_call(self, classes):
             indicator = type_of_target(y).startswith("multilabel")
             self._set_classes(y if indicator else self.classes_)
         return self._fit(X, y, sample_weight, incremental=True)
@@ -658,11 +725,14 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            The most probable class of each row, in the dtype of `classes_`. For multilabel problems, a dense indicator
+        y : ndarray of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_classes)
+            The most probable class of each row, in the dtype of `classes_`, and of each column of classes, if `y` had several. For multilabel problems, a dense indicator
             array of integers, with 1 for each label whose probability exceeds one half.
         """
         predictions = self._predict_raw(X)
+        if self._has_columns:
+            parts = zip(self.classes_, self._columns(predictions), strict=True)
+            return np.column_stack([classes[part.argmax(axis=1)] for classes, part in parts])
         if self._target_type == "multiclass":
             return self.classes_[predictions.argmax(axis=1)]
         positive = (predictions > self._loss_key()[0].threshold).astype(np.intp)
@@ -680,12 +750,14 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
         Returns
         -------
-        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            In the model's dtype. For two classes one number a row, positive for the second of `classes_`; for several, one
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes), or list of ndarray
+            A list has an array for each column of classes, if `y` had several. In the model's dtype. For two classes one number a row, positive for the second of `classes_`; for several, one
             column for each, the largest for the predicted one; for multilabel problems, one for each label, positive where
             the label is predicted.
         """
         scores = self._predict_raw(X, link=False)
+        if self._has_columns:
+            return self._columns(scores)
         return scores[:, 0] if self._target_type == "binary" else scores
 
     @available_if(_has_proba)
@@ -699,11 +771,13 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
         Returns
         -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            One column for each of `classes_`, in the model's dtype. Each row sums to one; for multilabel problems, its
+        probabilities : ndarray of shape (n_samples, n_classes), or list of ndarray
+            A list has an array for each column of classes, if `y` had several. One column for each of `classes_`, in the model's dtype. Each row sums to one; for multilabel problems, its
             entries are the probabilities of the labels, each between 0 and 1 on its own.
         """
         probabilities = self._predict_raw(X)
+        if self._has_columns:
+            return self._columns(probabilities)
         if self._target_type != "binary":
             return probabilities
         if len(self.classes_) == 1:
@@ -721,13 +795,35 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
         Returns
         -------
-        log_probabilities : ndarray of shape (n_samples, n_classes)
+        log_probabilities : ndarray of shape (n_samples, n_classes), or list of ndarray
             ``log(predict_proba(X))``, in the model's dtype and the same order of columns; -inf for a probability of
             zero.
         """
         probabilities = self.predict_proba(X)
         with np.errstate(divide="ignore"):
+            if self._has_columns:
+                return [np.log(part) for part in probabilities]
             return np.log(probabilities, out=probabilities)
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy: the share of rows whose labels, all of them, are predicted.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Data.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+        """
+        if hasattr(self, "classes_") and self._has_columns:
+            return np.average((self.predict(X) == np.asarray(y)).all(axis=1), weights=sample_weight)
+        return super().score(X, y, sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -210,6 +210,10 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
         Intercepts start at zero, except with 'auto' and given ones.
 
+    output_bias : {'auto', 'prior'}, default='auto'
+        What the output layer's intercepts start from: 'auto' follows `weight_init`; with 'prior', they give the mean of the targets.
+        Spares the first epochs, which would learn just this. Matters for targets far from zero, and for losses that predict by an exponential.
+
     frozen_layers : array-like of int, default=()
         Layers whose weights and intercepts stay as they were initialised: 0 is the one after the inputs, -1 the last. Not
         for 'lbfgs'.
@@ -453,6 +457,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         clip_value=None,
         averaging=None,
         weight_init="auto",
+        output_bias="auto",
         frozen_layers=(),
         scoring=None,
         restore_best_weights=False,
@@ -492,6 +497,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         self.clip_value = clip_value
         self.averaging = averaging
         self.weight_init = weight_init
+        self.output_bias = output_bias
         self.frozen_layers = frozen_layers
         self.scoring = scoring
         self.restore_best_weights = restore_best_weights
@@ -554,6 +560,17 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     def _n_outputs(self, targets):
         return targets.shape[1] * self._loss().outputs_per_target()
+
+    def _prior_outputs(self, targets, weights):
+        loss = self._loss()
+        means = np.average(targets, axis=0, weights=weights)
+        if loss.has_std:
+            variances = np.average((targets - means) ** 2, axis=0, weights=weights)
+            return np.column_stack([means, np.log(np.maximum(variances, np.finfo(float).tiny))]).ravel()
+        if loss.out_activation == "exp":
+            # All targets may be zero.
+            means = np.log(np.maximum(means, np.finfo(np.float32).tiny))
+        return np.repeat(means, loss.outputs_per_target())
 
     def _stratification(self, targets):
         return None

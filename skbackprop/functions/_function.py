@@ -4,8 +4,8 @@ from sklearn.base import BaseEstimator
 
 __all__ = ["N_SETTINGS", "Function"]
 
-#: Numbers that a function's settings take in the kernels, at most.
-N_SETTINGS = 6
+#: Numbers that a function's settings take in the kernels, at most; elementwise formulas get the first six.
+N_SETTINGS = 32
 
 
 class Function(BaseEstimator):

@@ -126,7 +126,7 @@ def numbers(settings, like):
     Parameters
     ----------
     settings : pointer to float64
-        `N_SETTINGS` of them.
+        The first six are taken.
     like : pointer
         As for `number`.
 

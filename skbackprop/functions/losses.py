@@ -334,6 +334,27 @@ class LogLoss(Loss):
         """The two variants."""
         return {"binary": BinaryLogLoss, "multiclass": MulticlassLogLoss}
 
+    def for_outputs(self, counts):
+        """The loss of several columns of classes.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            Classes of each column.
+
+        Returns
+        -------
+        loss : MultioutputLogLoss
+
+        Raises
+        ------
+        ValueError
+            If there are more columns than a loss's settings can hold.
+        """
+        if len(counts) >= N_SETTINGS:
+            raise ValueError(f"y has {len(counts)} columns of classes; at most {N_SETTINGS - 1} are supported")
+        return MultioutputLogLoss(self.label_smoothing, tuple(counts))
+
 
 class BinaryLogLoss(_Logistic, LogLoss):
     """`LogLoss` for binary and multilabel targets."""
@@ -397,6 +418,74 @@ class MulticlassLogLoss(_Softmax, LogLoss):
     def loops(cls):
         """Loops over rows."""
         return loop(_evaluate_log_loss), loop(_link_softmax)
+
+
+def _evaluate_multioutput(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
+    one, low = number(1.0, z), epsilon(z)
+    high = one - low
+    smoothing = number(settings[0], z)
+    for row in range(n_rows):
+        start = row * n_outputs
+        total = 0.0
+        for target in range(n_targets):
+            count = int(settings[1 + target])
+            stop = start + count
+            _softmax(z, start, stop)
+            share = smoothing / number(count, z)
+            label = start + int(y[natural(row * n_targets + target)])
+            for k in range(start, stop):
+                i = natural(k)
+                p = z[i]
+                wanted = share + (one - smoothing if k == label else number(0.0, z))
+                delta[i] = p - wanted
+                p = low if p < low else p
+                p = high if p > high else p
+                total -= wanted * log(p)
+            start = stop
+        losses[natural(row)] = total
+
+
+def _link_multioutput(z, n_rows, n_outputs, settings):
+    for row in range(n_rows):
+        start = row * n_outputs
+        target = 0
+        while start < (row + 1) * n_outputs:
+            target += 1
+            stop = start + int(settings[target])
+            _softmax(z, start, stop)
+            start = stop
+
+
+class MultioutputLogLoss(LogLoss):
+    """`LogLoss` for several columns of classes: a softmax for each, and the sum of their losses.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        See `LogLoss`.
+    counts : tuple of int, default=()
+        Classes of each column; the outputs of a column stand side by side.
+    """
+
+    name = "multioutput_log_loss"
+    definition = r"-\sum_t \ln p_{t, y_t},\ p_t \text{ the softmax of the outputs of column } t"
+    task = "multioutput"
+    out_activation = "softmax"
+    has_proba = True
+    n_codes = True
+
+    def __init__(self, label_smoothing=0.0, counts=()):
+        super().__init__(label_smoothing)
+        self.counts = counts
+
+    def settings(self):
+        """The smoothing and the counts."""
+        return (float(self.label_smoothing), *map(float, self.counts))
+
+    @classmethod
+    def loops(cls):
+        """Loops over rows and columns."""
+        return loop(_evaluate_multioutput), loop(_link_multioutput)
 
 
 class Focal(Loss):

@@ -1,0 +1,238 @@
+"""Initialisation, penalties, averages and limits through the estimators."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import StandardScaler
+
+from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.functions import AdamW, Cosine, Gaussian, LeakyReLU, LogLoss, Quantile
+from skbackprop.functions.activations import ACTIVATIONS
+from skbackprop.functions.losses import LOSSES
+from skbackprop.functions.optimizers import OPTIMIZERS
+from skbackprop.functions.schedules import SCHEDULES
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X_DIGITS, Y_DIGITS = load_digits(return_X_y=True)
+X_DIGITS = X_DIGITS / 16
+X_CANCER, Y_CANCER = load_breast_cancer(return_X_y=True)
+X_CANCER = StandardScaler().fit_transform(X_CANCER)
+X_DIABETES, Y_DIABETES = load_diabetes(return_X_y=True)
+X_DIABETES = StandardScaler().fit_transform(X_DIABETES)
+
+
+def classifier(**settings):
+    return BackpropClassifier(**{"hidden_layer_sizes": (30,), "max_iter": 20, "random_state": 0, **settings})
+
+
+def regressor(**settings):
+    return BackpropRegressor(**{"hidden_layer_sizes": (20,), "max_iter": 60, "random_state": 0, **settings})
+
+
+CHOICES = [
+    *({"activation": name} for name in ACTIVATIONS),
+    *({"loss": name} for name, kind in LOSSES.items() if "multiclass" in kind.kinds()),
+    *({"learning_rate": name, "n_iter_no_change": np.inf} for name in SCHEDULES),
+    *(
+        {"solver": name, "learning_rate_init": {"sgd": 0.1, "lion": 2e-3}.get(name, 5 * kind.default_rate)}
+        for name, kind in OPTIMIZERS.items()
+    ),
+    {"dropout": 0.3},
+    {"dropout": (0.1, 0.3)},
+    {"alpha": 1e-2, "l1_ratio": 0.5},
+    {"max_norm": 2.0},
+    {"clip_norm": 1.0},
+    {"clip_value": 0.1},
+    {"averaging": 0.9},
+    {"weight_init": "he_normal"},
+    {"output_bias": "prior"},
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_digits_are_learnt_with_every_choice(choice):
+    model = classifier(**{"learning_rate_init": 5e-3, **choice}).fit(X_DIGITS[:1200], Y_DIGITS[:1200])
+    assert model.score(X_DIGITS[1200:], Y_DIGITS[1200:]) > 0.8
+
+
+@pytest.mark.parametrize("name", [name for name, kind in LOSSES.items() if "regression" in kind.kinds()])
+def test_diabetes_is_learnt_with_every_loss(name):
+    if LOSSES[name].out_activation == "exp":
+        y, settings = Y_DIABETES / 100, {}
+    else:
+        y, settings = Y_DIABETES, {"standardize_target": True}
+    model = regressor(loss=name, learning_rate_init=5e-3, **settings).fit(X_DIABETES, y)
+    assert model.score(X_DIABETES, y) > 0.35
+
+
+def test_activation_of_each_layer():
+    model = classifier(hidden_layer_sizes=(10, 8), activation=["tanh", LeakyReLU(0.2)]).fit(X_CANCER, Y_CANCER)
+    units = np.tanh(X_CANCER @ model.coefs_[0] + model.intercepts_[0])
+    units = units @ model.coefs_[1] + model.intercepts_[1]
+    units = np.where(units > 0, units, 0.2 * units)
+    scores = (units @ model.coefs_[2] + model.intercepts_[2])[:, 0]
+    np.testing.assert_allclose(model.decision_function(X_CANCER), scores, rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="activation has 1 entries, but hidden_layer_sizes"):
+        classifier(hidden_layer_sizes=(10, 8), activation=["tanh"]).fit(X_CANCER, Y_CANCER)
+    with pytest.raises(ValueError, match="activation='swish' is not known"):
+        classifier(activation=["swish"]).fit(X_CANCER, Y_CANCER)
+
+
+def test_settings_are_searched_and_pickled():
+    model = classifier(solver=AdamW(weight_decay=0.1), learning_rate=Cosine(warmup_epochs=1), loss=LogLoss(0.1))
+    search = GridSearchCV(model, {"solver__weight_decay": [0.0, 0.5], "loss__label_smoothing": [0.0, 0.1]}, cv=2)
+    search.fit(X_CANCER, Y_CANCER)
+    assert set(search.best_params_) == {"solver__weight_decay", "loss__label_smoothing"}
+    best = search.best_estimator_
+    assert clone(best).get_params()["solver__weight_decay"] == search.best_params_["solver__weight_decay"]
+    again = pickle.loads(pickle.dumps(best))
+    np.testing.assert_array_equal(again.predict_proba(X_CANCER), best.predict_proba(X_CANCER))
+    again.partial_fit(X_CANCER, Y_CANCER)
+    best.partial_fit(X_CANCER, Y_CANCER)
+    np.testing.assert_array_equal(again.coefs_[0], best.coefs_[0])
+
+
+def test_names_of_scikit_learns_solvers_take_the_estimators_parameters():
+    by_name = classifier(solver="sgd", momentum=0.5, nesterovs_momentum=False).fit(X_CANCER, Y_CANCER)
+    by_object = classifier(solver=OPTIMIZERS["sgd"](momentum=0.5, nesterov=False)).fit(X_CANCER, Y_CANCER)
+    np.testing.assert_array_equal(by_name.coefs_[0], by_object.coefs_[0])
+    # As in scikit-learn, its schedules leave its Adam alone, unless they are asked for by an object.
+    plain = classifier().fit(X_CANCER, Y_CANCER)
+    named = classifier(learning_rate="invscaling").fit(X_CANCER, Y_CANCER)
+    scaled = classifier(learning_rate=SCHEDULES["invscaling"]()).fit(X_CANCER, Y_CANCER)
+    np.testing.assert_array_equal(plain.coefs_[0], named.coefs_[0])
+    assert (plain.coefs_[0] != scaled.coefs_[0]).any()
+
+
+def test_average_of_the_weights():
+    """Reproduced by one epoch at a time, a full batch each."""
+    settings = {"batch_size": len(X_CANCER), "solver": "sgd", "shuffle": False}
+    averaged = classifier(averaging=0.6, max_iter=3, **settings).fit(X_CANCER, Y_CANCER)
+    model = classifier(max_iter=1, **settings)
+    start = classifier(max_iter=1, learning_rate_init=1e-300, **settings).fit(X_CANCER, Y_CANCER).coefs_[0]
+    average = start.copy()
+    for _ in range(3):
+        model.partial_fit(X_CANCER, Y_CANCER, classes=[0, 1])
+        average = 0.6 * average + 0.4 * model.coefs_[0]
+    np.testing.assert_allclose(averaged.coefs_[0], average, rtol=1e-12)
+    # partial_fit goes on from the weights and not from their average.
+    resumed = classifier(averaging=0.6, max_iter=1, **settings)
+    for _ in range(3):
+        resumed.partial_fit(X_CANCER, Y_CANCER, classes=[0, 1])
+    np.testing.assert_allclose(resumed.coefs_[0], average, rtol=1e-12)
+
+
+def test_early_stopping_keeps_the_best_average():
+    model = classifier(averaging=0.9, early_stopping=True, validation_fraction=0.3).fit(X_CANCER, Y_CANCER)
+    assert model.best_validation_score_ == max(model.validation_scores_)
+
+
+def test_fine_tuning():
+    source = classifier(hidden_layer_sizes=(20, 10)).fit(X_DIGITS[:900], Y_DIGITS[:900])
+    settings = {"hidden_layer_sizes": (20, 10), "max_iter": 2, "weight_init": FrozenEstimator(source)}
+    tuned = clone(classifier(frozen_layers=[0, -1], **settings)).fit(X_DIGITS[900:], Y_DIGITS[900:])
+    for layer, same in ((0, True), (1, False), (2, True)):
+        assert (tuned.coefs_[layer] == source.coefs_[layer]).all() == same
+        assert (tuned.intercepts_[layer] == source.intercepts_[layer]).all() == same
+    given = classifier(
+        hidden_layer_sizes=(20, 10), weight_init=(source.coefs_, source.intercepts_), frozen_layers=range(3)
+    )
+    given.fit(X_DIGITS[900:], Y_DIGITS[900:])
+    np.testing.assert_array_equal(given.predict_proba(X_DIGITS), source.predict_proba(X_DIGITS))
+    with pytest.raises(ValueError, match=r"coefs_\[0\] has shape \(64, 20\); this network needs \(64, 7\)"):
+        classifier(hidden_layer_sizes=(7, 10), weight_init=FrozenEstimator(source)).fit(X_DIGITS, Y_DIGITS)
+    with pytest.raises(ValueError, match=r"frozen_layers=\[5\] must be numbers of layers of weights, from 0 to 1"):
+        classifier(frozen_layers=[5]).fit(X_DIGITS, Y_DIGITS)
+
+
+def test_prior_outputs():
+    rare = np.where(np.arange(len(X_CANCER)) % 50 == 0, "rare", "often")
+    settings = {"hidden_layer_sizes": (), "learning_rate_init": 1e-300, "max_iter": 1, "output_bias": "prior"}
+    model = classifier(**settings).fit(np.zeros((len(rare), 2)), rare)
+    np.testing.assert_allclose(model.predict_proba([[0, 0]])[0, 1], (rare == "rare").mean(), atol=1e-3)
+    model = classifier(**settings).fit(np.zeros_like(X_DIGITS), Y_DIGITS)
+    np.testing.assert_allclose(
+        model.predict_proba(X_DIGITS[:1] * 0)[0], np.bincount(Y_DIGITS) / len(Y_DIGITS), atol=1e-3
+    )
+    weights = np.arange(len(Y_DIABETES))
+    mean = np.average(Y_DIABETES, weights=weights)
+    for loss in ("squared_error", "poisson", Quantile([0.2, 0.8]), Gaussian()):
+        model = regressor(loss=loss, **settings).fit(np.zeros_like(X_DIABETES), Y_DIABETES, weights)
+        np.testing.assert_allclose(model.predict(X_DIABETES[:1] * 0), mean, rtol=1e-9)
+    deviation = np.sqrt(np.average((Y_DIABETES - mean) ** 2, weights=weights))
+    np.testing.assert_allclose(model.predict(X_DIABETES[:1] * 0, return_std=True)[1], deviation, rtol=1e-9)
+    with pytest.raises(ValueError, match="output_bias='prior' needs a loss with probabilities"):
+        classifier(loss="hinge", output_bias="prior").fit(X_CANCER, Y_CANCER)
+
+
+def test_l1_makes_small_weights_smaller():
+    ridge, lasso = (
+        classifier(alpha=5.0, l1_ratio=ratio, max_iter=200, learning_rate_init=5e-3, tol=0).fit(X_CANCER, Y_CANCER)
+        for ratio in (0.0, 1.0)
+    )
+    small = [(np.abs(model.coefs_[0]) < 0.01).mean() for model in (ridge, lasso)]
+    assert small[1] > 2 * small[0]
+
+
+def test_quantiles_and_spreads():
+    many = regressor(loss=Quantile([0.1, 0.5, 0.9]), standardize_target=True, max_iter=300, learning_rate_init=5e-3)
+    predictions = many.fit(X_DIABETES, Y_DIABETES).predict(X_DIABETES)
+    assert predictions.shape == (len(Y_DIABETES), 3)
+    shares = (predictions > Y_DIABETES[:, np.newaxis]).mean(axis=0)
+    np.testing.assert_allclose(shares, [0.1, 0.5, 0.9], atol=0.1)
+    spread = regressor(loss="gaussian_nll", standardize_target=True).fit(X_DIABETES, Y_DIABETES)
+    means, deviations = spread.predict(X_DIABETES, return_std=True)
+    np.testing.assert_array_equal(spread.predict(X_DIABETES), means)
+    assert deviations.shape == means.shape
+    assert 20 < deviations.mean() < 80
+    with pytest.raises(ValueError, match="return_std=True needs loss='gaussian_nll'"):
+        regressor().fit(X_DIABETES, Y_DIABETES).predict(X_DIABETES, return_std=True)
+
+
+def test_losses_without_probabilities():
+    model = classifier(loss="hinge").fit(X_CANCER, Y_CANCER)
+    assert not hasattr(model, "predict_proba")
+    assert not hasattr(model, "predict_log_proba")
+    np.testing.assert_array_equal(model.predict(X_CANCER), model.decision_function(X_CANCER) > 0)
+    multilabel = np.column_stack([Y_CANCER, 1 - Y_CANCER])
+    model = classifier(loss="squared_hinge").fit(X_CANCER, multilabel)
+    np.testing.assert_array_equal(model.predict(X_CANCER), model.decision_function(X_CANCER) > 0)
+
+
+def test_decision_function_belongs_to_the_probabilities():
+    model = classifier().fit(X_CANCER, Y_CANCER)
+    scores = model.decision_function(X_CANCER)
+    np.testing.assert_allclose(1 / (1 + np.exp(-scores)), model.predict_proba(X_CANCER)[:, 1], rtol=1e-9)
+    model = classifier().fit(X_DIGITS, Y_DIGITS)
+    scores = np.exp(model.decision_function(X_DIGITS))
+    np.testing.assert_allclose(scores / scores.sum(axis=1, keepdims=True), model.predict_proba(X_DIGITS), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dropout": (0.1, 0.2, 0.3)}, "must be a number from 0 to below 1 for all hidden layers, or a sequence of 2"),
+        ({"dropout": (0.1, 1.0)}, "must be a number from 0 to below 1"),
+        ({"solver": "lbfgs", "dropout": 0.5}, "dropout is for stochastic solvers"),
+        ({"solver": "lbfgs", "clip_norm": 1.0}, "clip_norm is for stochastic solvers"),
+        ({"solver": AdamW(weight_decay=-1.0)}, "'weight_decay' parameter of AdamW"),
+        ({"loss": "huber"}, "'loss' parameter of BackpropClassifier"),
+        ({"loss": LOSSES["huber"]()}, "loss='huber' is for regression targets"),
+    ],
+)
+def test_errors(settings, message):
+    with pytest.raises(ValueError, match=message):
+        classifier(**settings).fit(X_CANCER, Y_CANCER)
+
+
+def test_dropout_of_sparse_inputs_is_refused():
+    with pytest.raises(ValueError, match="drops inputs, which is not possible for sparse X"):
+        classifier(dropout=(0.1, 0.1)).fit(sparse.csr_array(X_DIGITS), Y_DIGITS)
+    classifier(dropout=(0.0, 0.1)).fit(sparse.csr_array(X_DIGITS), Y_DIGITS)
