@@ -12,7 +12,7 @@ from skbackprop.functions._function import N_SETTINGS
 __all__ = ["Network"]
 
 #: Columns of `Network.layout`, one row for each layer of weights.
-FAN_IN, FAN_OUT, WEIGHTS, INTERCEPTS = range(4)
+FAN_IN, FAN_OUT, WEIGHTS, INTERCEPTS, UNPENALISED, RUNNING = range(6)
 
 
 @dataclass(frozen=True)
@@ -27,24 +27,38 @@ class Network:
         `Function.key` of each hidden layer's activation: its class and the numbers of its settings.
     loss : tuple
         The same of the loss, and with it of the outputs' link.
+    normalization : tuple or None, default=None
+        The same of the normalization of all hidden layers; None for none.
     """
 
     layer_units: tuple
     activations: tuple
     loss: tuple
+    normalization: tuple | None = None
+
+    @property
+    def over_batch(self):
+        """Whether hidden units are normalized over mini-batches, which takes running means and variances."""
+        return self.normalization is not None and self.normalization[0].over_batch
 
     @cached_property
     def layout(self):
         """Sizes and offsets for the kernels.
 
-        ndarray of shape (n_layers - 1, 4), int64; the columns are fan in, fan out, offset of the weights and offset of the
-        intercepts.
+        ndarray of shape (n_layers - 1, 6), int64; the columns are fan in, fan out, offset of the weights, offset of the
+        intercepts, how many parameters without penalty begin there (the intercepts, and in normalized layers the scales and the
+        offsets), and the place of the layer's running means and variances among those of all layers.
         """
         rows = []
-        offset = 0
-        for fan_in, fan_out in pairwise(self.layer_units):
-            rows.append((fan_in, fan_out, offset, offset + fan_in * fan_out))
-            offset += (fan_in + 1) * fan_out
+        offset = running = 0
+        for layer, (fan_in, fan_out) in enumerate(pairwise(self.layer_units)):
+            is_normalized = self.normalization is not None and layer < len(self.layer_units) - 2
+            intercepts = offset + fan_in * fan_out
+            n_unpenalised = 3 * fan_out if is_normalized else fan_out
+            rows.append((fan_in, fan_out, offset, intercepts, n_unpenalised, running))
+            offset = intercepts + n_unpenalised
+            if self.over_batch and is_normalized:
+                running += 2 * fan_out + 1
         return np.array(rows, dtype=np.int64)
 
     @cached_property
@@ -53,19 +67,28 @@ class Network:
 
     @cached_property
     def settings(self):
-        """Settings of the activations, and in the last row those of the loss.
+        """Settings of the activations, then those of the loss, then those of the normalization if there is one.
 
-        ndarray of shape (n_layers - 1, N_SETTINGS), float64.
+        ndarray of shape (n_layers - 1, N_SETTINGS) or (n_layers, N_SETTINGS), float64.
         """
-        rows = np.zeros((len(self.layer_units) - 1, N_SETTINGS))
-        for row, (_, numbers) in zip(rows, (*self.activations, self.loss), strict=True):
+        keys = [*self.activations, self.loss]
+        if self.normalization is not None:
+            keys.append(self.normalization)
+        rows = np.zeros((len(keys), N_SETTINGS))
+        for row, (_, numbers) in zip(rows, keys, strict=True):
             row[: len(numbers)] = numbers
         return rows
 
     @cached_property
     def n_params(self):
-        """Number of weights and intercepts."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.layer_units))
+        """Number of weights, intercepts, scales and offsets."""
+        _, _, _, intercepts, n_unpenalised, _ = self._layout_rows[-1]
+        return intercepts + n_unpenalised
+
+    @cached_property
+    def n_running(self):
+        """How many numbers `running_views` divides."""
+        return sum(2 * n_units + 1 for n_units in self.layer_units[1:-1]) if self.over_batch else 0
 
     @cached_property
     def n_weights(self):
@@ -78,7 +101,7 @@ class Network:
         Parameters
         ----------
         params : ndarray of shape (n_params,)
-            ``[W0 b0 W1 b1 ...]``, each W in C order.
+            ``[W0 b0 W1 b1 ...]``, each W in C order; after each b of a normalized layer its scales and offsets.
 
         Returns
         -------
@@ -86,13 +109,99 @@ class Network:
         intercepts : list of ndarray of shape (fan_out,)
         """
         coefs, intercepts = [], []
-        for fan_in, fan_out, weights, biases in self._layout_rows:
+        for fan_in, fan_out, weights, biases, _, _ in self._layout_rows:
             coefs.append(params[weights:biases].reshape(fan_in, fan_out))
             intercepts.append(params[biases : biases + fan_out])
         return coefs, intercepts
 
-    def flatten(self, coefs, intercepts, dtype):
-        """The flat vector of given weights and intercepts.
+    def normalizer_views(self, params):
+        """Scales and offsets of the normalized layers as views into a flat vector.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+
+        Returns
+        -------
+        scales, offsets : list of ndarray of shape (n_units,)
+            An array for each hidden layer; empty lists without normalization.
+        """
+        scales, offsets = [], []
+        for _, fan_out, _, biases, n_unpenalised, _ in self._layout_rows:
+            if n_unpenalised > fan_out:
+                scales.append(params[biases + fan_out : biases + 2 * fan_out])
+                offsets.append(params[biases + 2 * fan_out : biases + 3 * fan_out])
+        return scales, offsets
+
+    def running_views(self, running):
+        """Running means and variances as views into a flat vector.
+
+        Parameters
+        ----------
+        running : ndarray of shape (n_running,), float64
+
+        Returns
+        -------
+        means, variances : list of ndarray of shape (n_units,)
+            An array for each hidden layer; empty lists without batch normalization.
+        counts : list of ndarray of shape (1,)
+            How many mini-batches they have seen.
+        """
+        means, variances, counts = [], [], []
+        for _, n_units, _, _, _, start in self._layout_rows[:-1] if self.over_batch else ():
+            means.append(running[start : start + n_units])
+            variances.append(running[start + n_units : start + 2 * n_units])
+            counts.append(running[start + 2 * n_units : start + 2 * n_units + 1])
+        return means, variances, counts
+
+    def flatten_running(self, means, variances, counts):
+        """The flat vector of given running means and variances.
+
+        Parameters
+        ----------
+        means, variances, counts : list of array-like
+            As `running_views` gives them.
+
+        Returns
+        -------
+        running : ndarray of shape (n_running,), float64
+            A copy.
+
+        Raises
+        ------
+        ValueError
+            If a shape is not that of the network.
+        """
+        running = np.empty(self.n_running)
+        own = self.running_views(running)
+        _copy_arrays((("running_means_", means), ("running_variances_", variances), ("counts", counts)), own)
+        return running
+
+    def fold(self, params, running):
+        """What predictions need of batch normalization: a factor and a summand for each hidden unit.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+        running : ndarray of shape (n_running,), float64
+
+        Returns
+        -------
+        folded : ndarray of shape (n_running,), float64
+            Factors in the places of the means, summands in those of the variances; empty without batch normalization.
+        """
+        folded = np.zeros(self.n_running)
+        if self.over_batch:
+            kind, (epsilon, *_) = self.normalization
+            means, variances, _ = self.running_views(running)
+            factors, summands, _ = self.running_views(folded)
+            arrays = zip(*self.normalizer_views(params), means, variances, factors, summands, strict=True)
+            for scale, offset, mean, variance, factor, summand in arrays:
+                factor[:], summand[:] = kind.fold(scale, offset, mean, variance, epsilon)
+        return folded
+
+    def flatten(self, coefs, intercepts, dtype, scales=(), offsets=()):
+        """The flat vector of given weights and intercepts, and of the scales and offsets of normalized layers.
 
         No copy is made where they are views into one already.
 
@@ -101,6 +210,7 @@ class Network:
         coefs : list of array-like of shape (fan_in, fan_out)
         intercepts : list of array-like of shape (fan_out,)
         dtype : numpy.dtype
+        scales, offsets : list of array-like of shape (n_units,), default=()
 
         Returns
         -------
@@ -117,38 +227,34 @@ class Network:
             and params.shape == (self.n_params,)
             and params.dtype == dtype
             and params.flags.c_contiguous
-            and self._are_views(params, coefs, intercepts)
+            and self._are_views(params, coefs, intercepts, scales, offsets)
         ):
             return params
         params = np.empty(self.n_params, dtype=dtype)
-        own_coefs, own_intercepts = self.views(params)
-        for name, own, given in (("coefs_", own_coefs, coefs), ("intercepts_", own_intercepts, intercepts)):
-            if len(own) != len(given):
-                raise ValueError(f"{name} has {len(given)} arrays; this network has {len(own)} layers of them")
-            for index, (target, source) in enumerate(zip(own, given, strict=True)):
-                if target.shape != np.shape(source):
-                    raise ValueError(f"{name}[{index}] has shape {np.shape(source)}; this network needs {target.shape}")
-                target[...] = source
+        given = (("coefs_", coefs), ("intercepts_", intercepts), ("scales_", scales), ("offsets_", offsets))
+        _copy_arrays(given, (*self.views(params), *self.normalizer_views(params)))
         return params
 
-    def _are_views(self, params, coefs, intercepts):
+    def _are_views(self, params, *groups):
         # Predictions of single rows ask again and again for the same arrays, and to look at their addresses takes longer
         # than to predict.
-        arrays = [params, *coefs, *intercepts]
+        arrays = [params]
+        for group in groups:
+            arrays += group
         seen = self.__dict__.get("_seen", ())
         if len(seen) == len(arrays) and all(known() is array for known, array in zip(seen, arrays, strict=True)):
             return True
-        if not self._lie_in(params, coefs, intercepts):
+        if not self._lie_in(params, groups):
             return False
         self.__dict__["_seen"] = [weakref.ref(array) for array in arrays]
         return True
 
-    def _lie_in(self, params, coefs, intercepts):
-        if not len(coefs) == len(intercepts) == len(self.layout):
-            return False
+    def _lie_in(self, params, groups):
         start = params.ctypes.data
-        for (fan_in, fan_out, weights, biases), *arrays in zip(self._layout_rows, coefs, intercepts, strict=True):
-            for array, offset, shape in zip(arrays, (weights, biases), ((fan_in, fan_out), (fan_out,)), strict=True):
+        for places, arrays in zip(self._places, groups, strict=True):
+            if len(places) != len(arrays):
+                return False
+            for (offset, shape), array in zip(places, arrays, strict=True):
                 if not (
                     isinstance(array, np.ndarray)
                     and array.base is params
@@ -158,3 +264,26 @@ class Network:
                 ):
                     return False
         return True
+
+    @cached_property
+    def _places(self):
+        """Offsets and shapes of the weights, the intercepts, the scales and the offsets."""
+        coefs, intercepts, scales, offsets = [], [], [], []
+        for fan_in, fan_out, weights, biases, n_unpenalised, _ in self._layout_rows:
+            coefs.append((weights, (fan_in, fan_out)))
+            intercepts.append((biases, (fan_out,)))
+            if n_unpenalised > fan_out:
+                scales.append((biases + fan_out, (fan_out,)))
+                offsets.append((biases + 2 * fan_out, (fan_out,)))
+        return coefs, intercepts, scales, offsets
+
+
+def _copy_arrays(given, own):
+    """Copy lists of arrays, with the names of their attributes, to the arrays of the network's shapes."""
+    for (name, sources), targets in zip(given, own, strict=True):
+        if len(targets) != len(sources):
+            raise ValueError(f"{name} has {len(sources)} arrays; this network has {len(targets)} layers of them")
+        for index, (target, source) in enumerate(zip(targets, sources, strict=True)):
+            if target.shape != np.shape(source):
+                raise ValueError(f"{name}[{index}] has shape {np.shape(source)}; this network needs {target.shape}")
+            target[...] = source

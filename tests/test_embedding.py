@@ -160,3 +160,11 @@ def test_arguments_reach_the_network():
 def test_errors(estimator, layer, error, message):
     with pytest.raises(error, match=message):
         BackpropEmbedding(estimator, layer).fit(X, Y)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_normalized_layers(normalization):
+    embedding = BackpropEmbedding(network(normalization=normalization)).fit(X, Y)
+    model = embedding.estimator_
+    raw = embedding.transform(X) @ model.coefs_[-1] + model.intercepts_[-1]
+    np.testing.assert_allclose(raw, model.decision_function(X), rtol=1e-9, atol=1e-12)

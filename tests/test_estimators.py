@@ -199,7 +199,7 @@ def test_log_proba():
         (classifier, Y_IRIS, {"hidden_layer_sizes": (2.5,)}, "hidden_layer_sizes must be whole numbers"),
         (regressor, -X_IRIS[:, 0], {"loss": "poisson"}, "loss='poisson' is defined for y >= 0, but y has -7.9"),
         (regressor, X_IRIS[:, 0] * 1e300, {"dtype": "float32"}, "y contains values too large for float32"),
-        (classifier, np.eye(3, dtype=int)[Y_IRIS] + np.eye(3, dtype=int)[0], {}, "indicator matrix"),
+        (classifier, X_IRIS[:, :2], {}, "y is of type 'continuous-multioutput', but labels of classes are needed"),
     ],
 )
 def test_errors_name_the_parameter(estimator, y, settings, message):

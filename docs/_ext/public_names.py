@@ -20,6 +20,11 @@ logger = logging.getLogger(__name__)
 CHECKS = {"GL08", "PR01", "PR02", "RT01", "YD01"}
 
 
+def _is_generated(name):
+    """Whether scikit-learn makes a method, for metadata routing."""
+    return name.endswith("_request") or name == "get_metadata_routing"
+
+
 def public_names():
     """Dotted names of the public objects and of their own methods."""
     for name in skbackprop.functions.__all__:
@@ -35,7 +40,7 @@ def public_names():
         if inspect.isclass(member):
             for method in sorted(dir(member)):
                 attribute = getattr(member, method)
-                if method.startswith("_") or not callable(attribute):
+                if method.startswith("_") or not callable(attribute) or _is_generated(method):
                     continue
                 if (getattr(attribute, "__module__", None) or "").startswith("skbackprop"):
                     yield f"skbackprop.{name}.{method}"
@@ -54,9 +59,7 @@ def check(app, env):
 
 def skip_member(app, what, name, member, skip, options):
     """Leave out what scikit-learn generates for metadata routing: one page of its own guide explains it."""
-    if name.endswith("_request") or name == "get_metadata_routing":
-        return True
-    return skip
+    return True if _is_generated(name) else skip
 
 
 def quote_shapes(app, what, name, obj, options, lines):

@@ -1,6 +1,6 @@
 """Tables of the package's functions, made from its registries when the docs are built.
 
-``.. registry-table:: activations`` (or losses, optimizers, schedules) lists a registry;
+``.. registry-table:: activations`` (or losses, normalizations, optimizers, schedules) lists a registry;
 ``.. elementary-table::`` lists the elementary functions with the errors that their docstrings state.
 """
 
@@ -12,6 +12,7 @@ from sphinx.util.docutils import SphinxDirective
 from skbackprop.functions import elementary
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.losses import LOSSES
+from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.schedules import SCHEDULES
 
@@ -60,6 +61,15 @@ REGISTRIES = {
             ("used for", _tasks),
             ("of one row, z being the raw prediction", _formula),
             ("``out_activation_``", _out_activations),
+            ("reference", _reference),
+        ],
+    ),
+    "normalizations": (
+        NORMALIZATIONS,
+        [
+            ("``normalization``", lambda entry: _code(entry.name)),
+            ("class and settings", _class),
+            ("what z becomes", _formula),
             ("reference", _reference),
         ],
     ),

@@ -97,6 +97,8 @@ BackpropClassifier(max_norm=3.0)
 # [stability]
 BackpropClassifier(clip_norm=1.0)
 BackpropClassifier(averaging=0.99)
+BackpropClassifier(hidden_layer_sizes=(128,) * 4, normalization="batch")
+BackpropClassifier(hidden_layer_sizes=(128,) * 4, normalization="layer")
 BackpropClassifier(weight_init="he_normal")
 # [end of stability]
 
@@ -126,6 +128,7 @@ NAMES = {
     "max_norm": [3.0],
     "clip_norm": [1.0],
     "averaging": [0.99],
+    "normalization": ["batch", "layer"],
     "weight_init": ["he_normal"],
 }
 SETTINGS = [{name: value} for name, values in NAMES.items() for value in values]

@@ -2,9 +2,10 @@
 
 A backend is a module that offers
 
-- ``Session(network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed)``: a context manager
-  for one fit over data that it holds, with ``max_epochs``, ``n_batches``, ``run_epochs`` and ``loss_gradient``;
-- ``predict(network, params, rows, n_jobs, link)``: predictions of any number of rows.
+- ``Session(network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed, trains)``: a context
+  manager for one fit over data that it holds, with ``max_epochs``, ``n_batches``, ``run_epochs``, ``loss_gradient`` and ``loss``;
+- ``predict(network, params, rows, n_jobs, link, running)``: predictions of any number of rows;
+- ``input_gradient(network, params, rows, outputs, running)``: gradients of outputs with respect to the rows.
 
 Backends know no labels and nothing of scikit-learn.
 """

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from functools import lru_cache
 from numbers import Integral, Real
+from types import SimpleNamespace
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -20,14 +21,25 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from skbackprop.backends import get_backend
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import weigh_rows
+from skbackprop.estimators._state import (
+    STATE_ATTRIBUTES,
+    check_same_normalization,
+    flat_state,
+    given_state,
+    initial_running,
+    state_attributes,
+)
 from skbackprop.estimators._validation import HeldOut, Validation, first_split
+from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions.activations import ACTIVATIONS, Activation
 from skbackprop.functions.initializers import INITIALIZERS, draw_layer
 from skbackprop.functions.losses import LOSSES
+from skbackprop.functions.normalizations import NORMALIZATIONS, Normalization
 from skbackprop.functions.optimizers import OPTIMIZERS, Optimizer
 from skbackprop.functions.penalties import Penalties
 from skbackprop.functions.schedules import SCHEDULES, Schedule
 from skbackprop.network import Network
+from skbackprop.training.diagnosis import diagnose
 from skbackprop.training.lbfgs import minimize
 from skbackprop.training.progress import OptimizerState, Progress
 from skbackprop.training.trainer import train
@@ -100,6 +112,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         "weight_init": [StrOptions(set(INITIALIZERS)), tuple, BaseEstimator],
         "output_bias": [StrOptions({"auto", "prior"})],
         "frozen_layers": ["array-like"],
+        "normalization": [StrOptions(set(NORMALIZATIONS)), Normalization, None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions(set(SCHEDULES)), Schedule],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
@@ -240,12 +253,10 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         network = self._network((X.shape[1], *hidden, self._n_outputs(targets)))
         if first_pass:
             self._initialize(network, random_state, dtype)
-            if self.output_bias == "prior":
-                self.intercepts_[-1][:] = self._prior_outputs(targets.astype(np.float64), loss_weight)
         else:
             self._check_same_network(network)
-        params = network.flatten(self.coefs_, self.intercepts_, dtype)
-        self.coefs_, self.intercepts_ = network.views(params)
+        params, running = flat_state(self, network, dtype)
+        vars(self).update(state_attributes(network, params, running))
         rows = as_rows(X, dtype)
         train_rows = np.arange(len(targets))
         if splits:
@@ -258,12 +269,15 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         if held_out is not None:
             held_out.targets = self._in_units(held_out.targets, dtype)
 
-        callbacks = _Callbacks(self, network, params, given, sample_weight) if not incremental else None
+        if first_pass and self.output_bias == "prior":
+            self.intercepts_[-1][:] = self._prior_outputs(targets.astype(np.float64), loss_weight)
+        callbacks = _Callbacks(self, network, params, running, given, sample_weight) if not incremental else None
         if is_stochastic:
             self._fit_stochastic(
                 backend,
                 network,
                 params,
+                running,
                 rows,
                 targets,
                 loss_weight,
@@ -302,7 +316,15 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                     f"activation has {len(activations)} entries, but hidden_layer_sizes={self.hidden_layer_sizes!r} makes "
                     f"{n_hidden} hidden layers; give one for each, or a single one for all"
                 )
-        return Network(layer_units, activations, self._loss_key())
+        normalization = None
+        if self.normalization is not None and n_hidden:
+            normalization = NORMALIZATIONS.get_key(self.normalization)
+            if not normalization[0].over_batch and 1 in layer_units[1:-1]:
+                raise ValueError(
+                    f"normalization={self.normalization!r} takes means over the units of a layer, and hidden_layer_sizes="
+                    f"{self.hidden_layer_sizes!r} has a layer of one, which it would make constant; use two or more"
+                )
+        return Network(layer_units, activations, self._loss_key(), normalization)
 
     def _penalties(self, n_layers):
         """What the parameters say of penalties, dropout and limits, for a network of so many layers of weights."""
@@ -447,23 +469,26 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         self.n_layers_ = len(network.layer_units)
         self.n_outputs_ = network.layer_units[-1]
         self.out_activation_ = network.loss[0].out_activation
-        params = np.empty(network.n_params, dtype=dtype)
-        self.coefs_, self.intercepts_ = network.views(params)
-        self._initialize_weights(network, random_state)
+        for attribute in STATE_ATTRIBUTES:
+            self.__dict__.pop(attribute, None)
+        params, running = np.empty(network.n_params, dtype=dtype), initial_running(network)
+        vars(self).update(state_attributes(network, params, running))
+        self._initialize_weights(network, random_state, params, running)
         self.n_iter_ = 0
         self.t_ = 0
         for attribute in ("_optimizer", "loss_", *_STOCHASTIC_ATTRIBUTES):
             self.__dict__.pop(attribute, None)
 
-    def _initialize_weights(self, network, random_state):
+    def _initialize_weights(self, network, random_state, params, running):
         given = self.weight_init
         if not isinstance(given, str):
-            coefs, intercepts = given if isinstance(given, tuple) else (given.coefs_, given.intercepts_)
-            flat = network.flatten(list(coefs), list(intercepts), self.coefs_[0].dtype)
-            for own, source in zip((self.coefs_, self.intercepts_), network.views(flat), strict=True):
-                for target, array in zip(own, source, strict=True):
-                    target[...] = array
+            params[:], given_running = given_state(given, network, params.dtype)
+            if given_running is not None:
+                running[:] = given_running
             return
+        scales, offsets = network.normalizer_views(params)
+        for scale, offset in zip(scales, offsets, strict=True):
+            scale[...], offset[...] = 1, 0
         # scikit-learn knows one activation; the output layer goes with the last hidden one.
         factors = [kind.init_factor for kind, _ in network.activations] or [6.0]
         for coef, intercept, factor in zip(self.coefs_, self.intercepts_, [*factors, factors[-1]], strict=False):
@@ -476,6 +501,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 f"the fitted network has layers of {fitted} units, but this call asks for {list(network.layer_units)}; "
                 "warm_start and partial_fit go on with the fitted network: call fit with warm_start=False to start anew"
             )
+        check_same_normalization(self, network)
 
     def _progress(self, validated):
         progress = Progress(
@@ -494,7 +520,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 progress.best_loss = self.best_loss_
             # Weights that were best by scores are not the best by losses.
             if validated == (self.validation_scores_ is not None):
-                progress.best_params = self._best_params
+                progress.best_params, progress.best_running = self._best_params, self._best_running
         return progress
 
     def _publish(self, progress):
@@ -507,6 +533,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         backend,
         network,
         params,
+        running,
         rows,
         targets,
         loss_weight,
@@ -523,6 +550,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             self._optimizer.initial_rate = self._optimizer.plateau_rate = float(self.learning_rate_init)
         if self._optimizer.raw_params is not None:
             params[:] = self._optimizer.raw_params
+        self._optimizer.running = running
         progress = self._progress(held_out is not None)
         penalties = self._penalties(len(network.layout))
         if penalties.dropout and penalties.dropout[0] > 0 and rows.is_sparse:
@@ -530,13 +558,14 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 f"dropout={self.dropout!r} drops inputs, which is not possible for sparse X; set its first entry to 0"
             )
         n_train = len(train_rows)
+        batch_rows = self._batch_rows(n_train)
         session = backend.Session(
             network,
             params.dtype,
             rows,
             targets,
             loss_weight,
-            self._batch_rows(n_train),
+            batch_rows,
             n_train,
             self.n_jobs,
             penalties,
@@ -547,7 +576,9 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         if callbacks is not None:
             callbacks.params = shown
         validation = (
-            self._validation(backend, network, shown, session, held_out, scorer) if held_out is not None else None
+            self._validation(backend, network, shown, running, session, held_out, scorer)
+            if held_out is not None
+            else None
         )
 
         def end_epoch():
@@ -579,7 +610,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 self._optimizer.raw_params = params.copy()
                 params[:] = self._optimizer.average
             if progress.keeps_best and progress.best_params is not None:
-                params[:] = progress.best_params
+                params[:], running[:] = progress.best_params, progress.best_running
         if not converged and not incremental:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
@@ -587,6 +618,17 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        if not incremental:
+            findings = diagnose(
+                progress.history[len(progress.history) - progress.n_iter :],
+                rows,
+                train_rows,
+                batch_rows=(n_train - 1) % batch_rows + 1,
+                frozen=penalties.frozen,
+                estimator=self,
+            )
+            if findings:
+                warnings.warn(" ".join(findings), TrainingWarning, stacklevel=2)
 
     def _batch_rows(self, n_rows):
         if self.batch_size == "auto":
@@ -618,16 +660,17 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
     def _explain_split(self, error, stratify):
         return f"early_stopping=True could not split off a validation set: {error}"
 
-    def _validation(self, backend, network, params, session, held_out, scorer):
+    def _validation(self, backend, network, params, running, session, held_out, scorer):
         def score_predictions(loss):
-            predictions = backend.predict(network, params, held_out.rows, self.n_jobs)
+            predictions = backend.predict(network, params, held_out.rows, self.n_jobs, running=running)
             if not np.isfinite(predictions).all():
                 return np.nan
             # With the classes' factors: the score would otherwise choose weights against them.
             return self._score_predictions(held_out.targets, predictions, held_out.loss_weight)
 
-        # A view of this estimator: its coefs_ are those being trained, and what a scorer sets on it is lost.
+        # A view of this estimator: its coefs_ are those being trained, or their average, and what a scorer sets on it is lost.
         view = copy.copy(self)
+        vars(view).update(state_attributes(network, params, running))
         weights = {} if held_out.sample_weight is None else {"sample_weight": held_out.sample_weight}
 
         def score_view(loss):
@@ -639,7 +682,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         else:
             score = score_predictions if scorer is None else score_view
         if held_out.order is not None:
-            return Validation(params, session, held_out.order, score)
+            return Validation(params, running, session, held_out.order, score)
         n_rows = len(held_out.targets)
         own_session = backend.Session(
             network,
@@ -651,11 +694,17 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             n_rows,
             self.n_jobs,
             Penalties(),
+            trains=False,
         )
-        return Validation(params, own_session, np.arange(n_rows), score, owns_session=True)
+        return Validation(params, running, own_session, np.arange(n_rows), score, owns_session=True)
 
     def _fit_lbfgs(self, backend, network, params, rows, targets, loss_weight, callbacks):
         n_rows = len(targets)
+        if network.over_batch:
+            raise ValueError(
+                f"normalization={self.normalization!r} is for stochastic solvers: solver='lbfgs' has no mini-batches; choose "
+                "normalization='layer', or solver='adam'"
+            )
         penalties = self._penalties(len(network.layout))
         for name in ("dropout", "clip_norm", "clip_value", "max_norm", "average", "frozen"):
             if getattr(penalties, name):
@@ -685,10 +734,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _predict_raw(self, X, link=True):
         """Predictions, after the link or before, of shape (n_samples, n_outputs), in the model's dtype."""
-        rows = self._new_rows(X)
-        network = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
-        params = network.flatten(self.coefs_, self.intercepts_, self.coefs_[0].dtype)
-        return get_backend(self.device).predict(network, params, rows, self.n_jobs, link)
+        network, params, running, rows = self._for_backend(X)
+        return get_backend(self.device).predict(network, params, rows, self.n_jobs, link, running)
 
     def _hidden_units_of(self, X, layer):
         """Outputs of a hidden layer, of shape (n_samples, n_units), in the model's dtype.
@@ -696,28 +743,31 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         Those of a network that ends there, with the identity as its output layer: the kernels apply no activation to the last
         layer, and multiplication by one and addition of zeros change no finite number.
         """
-        rows = self._new_rows(X)
+        whole, _, _, rows = self._for_backend(X)
         n_layers = range(len(self.coefs_) - 1)[layer] + 1
         dtype = self.coefs_[0].dtype
-        n_units = self.coefs_[n_layers - 1].shape[1]
-        coefs = [*self.coefs_[:n_layers], np.eye(n_units, dtype=dtype)]
-        intercepts = [*self.intercepts_[:n_layers], np.zeros(n_units, dtype=dtype)]
-        whole = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
+        units = whole.layer_units[: n_layers + 1]
+        hidden = {name: getattr(self, name)[:n_layers] for name in STATE_ATTRIBUTES if hasattr(self, name)}
+        hidden["coefs_"] = [*hidden["coefs_"], np.eye(units[-1], dtype=dtype)]
+        hidden["intercepts_"] = [*hidden["intercepts_"], np.zeros(units[-1], dtype=dtype)]
         network = Network(
-            (*whole.layer_units[: n_layers + 1], n_units), whole.activations[:n_layers], LOSSES.get_key("squared_error")
+            (*units, units[-1]), whole.activations[:n_layers], LOSSES.get_key("squared_error"), whole.normalization
         )
-        params = network.flatten(coefs, intercepts, dtype)
-        return get_backend(self.device).predict(network, params, rows, self.n_jobs)
+        params, running = flat_state(SimpleNamespace(**hidden), network, dtype)
+        return get_backend(self.device).predict(network, params, rows, self.n_jobs, running=running)
 
-    def _new_rows(self, X):
-        """Data to predict, validated."""
+    def _for_backend(self, X):
+        """The fitted network, its parameters and running statistics, and data after validation, as a backend takes them."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         dtype = self.coefs_[0].dtype
         if not self._is_valid(X, dtype):
             refuse_masked(X=X)
             X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
-        return as_rows(X, dtype)
+        network = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
+        if network.normalization is not None or hasattr(self, "scales_"):
+            check_same_normalization(self, network)
+        return network, *flat_state(self, network, dtype), as_rows(X, dtype)
 
     def _is_valid(self, X, dtype):
         """Whether `validate_data` would return X as it is; for a few rows to find that out takes it longer than to predict."""
@@ -752,6 +802,7 @@ _STOCHASTIC_ATTRIBUTES = (
     "best_validation_score_",
     "_no_improvement_count",
     "_best_params",
+    "_best_running",
 )
 
 
@@ -769,6 +820,7 @@ def _attributes(progress):
         "best_validation_score_": progress.best_score if validated else None,
         "_no_improvement_count": progress.no_improvement_count,
         "_best_params": progress.best_params,
+        "_best_running": progress.best_running,
     }
     if progress.loss_curve:
         attributes["loss_"] = progress.loss_curve[-1]
@@ -783,15 +835,17 @@ class _Callbacks:
     estimator : BaseBackprop
     network : Network
     params : ndarray of shape (n_params,)
+    running : ndarray of shape (n_running,)
     data : tuple
         X and y as the user gave them.
     sample_weight : ndarray or None
     """
 
-    def __init__(self, estimator, network, params, data, sample_weight):
+    def __init__(self, estimator, network, params, running, data, sample_weight):
         self._estimator = estimator
         self._network = network
         self.params = params
+        self._running = running
         self._arguments = {
             "estimator": estimator,
             "X": data[0],
@@ -816,9 +870,9 @@ class _Callbacks:
         """Report the end of an epoch; True if a callback asks to stop."""
 
         def reconstruct():
-            coefs, intercepts = self._network.views(self.params.copy())
+            arrays = state_attributes(self._network, self.params.copy(), self._running.copy())
             copies = {key: list(value) if isinstance(value, list) else value for key, value in attributes.items()}
-            return {"coefs_": coefs, "intercepts_": intercepts, **copies}
+            return {**arrays, **copies}
 
         return self._task.call_on_fit_task_end(**self._arguments, reconstruction_attributes=reconstruct)
 

@@ -48,6 +48,8 @@ class Validation:
     ----------
     params : ndarray of shape (n_params,)
         The weights, which training changes.
+    running : ndarray of shape (n_running,)
+        Running means and variances, which it changes, too.
     session : Session
         One that holds the rows.
     order : ndarray of int64
@@ -58,8 +60,9 @@ class Validation:
         Whether the session has no other use, and is entered and left with this object.
     """
 
-    def __init__(self, params, session, order, score, owns_session=False):
+    def __init__(self, params, running, session, order, score, owns_session=False):
         self._params = params
+        self._running = running
         self._session = session
         self._order = order
         self._score = score
@@ -84,7 +87,7 @@ class Validation:
         loss : float
             Weighted mean over the rows, without penalty.
         """
-        loss = self._session.loss(self._order, self._params)
+        loss = self._session.loss(self._order, self._params, self._running)
         return float(self._score(loss)), loss
 
 

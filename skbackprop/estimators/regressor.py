@@ -218,6 +218,18 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         Layers whose weights and intercepts stay as they were initialised: 0 is the one after the inputs, -1 the last. Not
         for 'lbfgs'.
 
+    normalization : {'batch', 'layer'}, normalization object or None, default=None
+        How the weighted inputs z of all hidden units are brought to mean 0 and variance 1 before the activation; each unit then
+        has a scale and an offset, which are trained. For networks of several hidden layers, which it lets train faster, with
+        larger `learning_rate_init`, and where gradients would otherwise vanish. A name stands for the object with default
+        settings, ``'batch'`` for ``BatchNormalization()``; see :mod:`skbackprop.functions`.
+
+        - 'batch': over the rows of a mini-batch (Ioffe and Szegedy, 2015). Predictions use running means and variances. Wants
+          batches of some dozens of rows; one of a single row is an error, or left out if it is the last of an epoch. Rows
+          count alike whatever their `sample_weight`. Not for 'lbfgs'.
+        - 'layer': over the units of the layer, for each row by itself (Ba, Kiros and Hinton, 2016). Nothing depends on the
+          batch, so it suits small ones. Wants layers of some dozens of units, at least two.
+
     scoring : str, callable or None, default=None
         What validation rows are scored by; greater is better. Used with `early_stopping`, or where `fit` is given `X_val`.
 
@@ -269,6 +281,14 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     intercepts_ : list of ndarray of length n_layers - 1
         Intercepts. Entry i has shape (units of layer i + 1,).
+
+    scales_, offsets_ : list of ndarray of length n_layers - 2
+        What normalized inputs are multiplied by, and what is then added. Entry i has shape (units of hidden layer i,). Only
+        with `normalization`.
+
+    running_means_, running_variances_ : list of ndarray of length n_layers - 2, float64
+        Running means and variances of the weighted inputs. Entry i has shape (units of hidden layer i,). Only with
+        ``normalization='batch'``.
 
     loss_ : float
         Loss with penalty. For stochastic solvers that of the last epoch: the mean over its rows of their mini-batches'
@@ -356,6 +376,13 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     targets, :math:`K` times that of the mean which `loss_` tells; the penalty is therefore weaker than the formula
     says by this factor.
 
+    **Normalization.** With the mean :math:`\mu` and the variance :math:`\sigma^2` (divided by the count, not by one less), over
+    the mini-batch or over the layer, :math:`z` becomes :math:`\gamma (z - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta`, with
+    :math:`\gamma = 1` and :math:`\beta = 0` at first. Both are trained without penalty. With 'batch' the intercepts have no
+    effect, and stay as they were drawn. After each mini-batch, number :math:`t` counted from 0, the running mean and variance
+    :math:`r` become :math:`(1 - a) r + a x` with :math:`a = \max(1 - m, 1 / (t + 1))`, where :math:`m` is the momentum and
+    :math:`x` the batch's mean or unbiased variance.
+
     **Penalty.** :math:`\frac{\alpha}{2 S} \sum_l \lVert W_l \rVert_F^2`. With mini-batches, :math:`S` is the batch's,
     so the same `alpha` penalises more with smaller batches. A batch whose weights are all zero is left out.
 
@@ -377,12 +404,15 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     References
     ----------
+    * J. L. Ba, J. R. Kiros and G. E. Hinton (2016). Layer normalization. https://arxiv.org/abs/1607.06450
     * L. Bottou (2012). Stochastic gradient descent tricks. In Neural Networks: Tricks of the Trade, 2nd edition.
       Springer.
     * R. H. Byrd, P. Lu, J. Nocedal and C. Zhu (1995). A limited memory algorithm for bound constrained optimization.
       SIAM Journal on Scientific Computing 16, 1190-1208.
     * X. Glorot and Y. Bengio (2010). Understanding the difficulty of training deep feedforward neural networks.
       AISTATS.
+    * S. Ioffe and C. Szegedy (2015). Batch normalization: accelerating deep network training by reducing internal
+      covariate shift. ICML. https://arxiv.org/abs/1502.03167
     * D. P. Kingma and J. Ba (2015). Adam: a method for stochastic optimization. ICLR. https://arxiv.org/abs/1412.6980
     * Y. LeCun, L. Bottou, G. B. Orr and K.-R. Müller (1998). Efficient BackProp. In Neural Networks: Tricks of the
       Trade. Springer.
@@ -459,6 +489,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         weight_init="auto",
         output_bias="auto",
         frozen_layers=(),
+        normalization=None,
         scoring=None,
         restore_best_weights=False,
         standardize_target=False,
@@ -499,6 +530,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         self.weight_init = weight_init
         self.output_bias = output_bias
         self.frozen_layers = frozen_layers
+        self.normalization = normalization
         self.scoring = scoring
         self.restore_best_weights = restore_best_weights
         self.standardize_target = standardize_target

@@ -35,6 +35,7 @@ from skbackprop.functions.losses import (
     SquaredHinge,
     Tweedie,
 )
+from skbackprop.functions.normalizations import BatchNormalization, LayerNormalization
 from skbackprop.functions.optimizers import (
     SGD,
     Adadelta,
@@ -72,6 +73,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adaptive",
+    "BatchNormalization",
     "Constant",
     "Cosine",
     "Exponential",
@@ -84,6 +86,7 @@ __all__ = [
     "Huber",
     "Identity",
     "InverseScaling",
+    "LayerNormalization",
     "LeakyReLU",
     "Lion",
     "LogCosh",

@@ -1,5 +1,14 @@
 """Tools to look at estimators and their settings."""
 
+from skbackprop.inspection._history import GradientFlowDisplay, LossCurveDisplay
+from skbackprop.inspection._input_gradient import InputGradientDisplay, input_gradient
 from skbackprop.inspection._learning_rate import LearningRateDisplay, learning_rate_range_test
 
-__all__ = ["LearningRateDisplay", "learning_rate_range_test"]
+__all__ = [
+    "GradientFlowDisplay",
+    "InputGradientDisplay",
+    "LearningRateDisplay",
+    "LossCurveDisplay",
+    "input_gradient",
+    "learning_rate_range_test",
+]

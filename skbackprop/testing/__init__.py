@@ -96,7 +96,16 @@ _LINKS = {
 }
 
 
-def reference_raw_predict(network, params, X):
+def _normalize(network, z, scale, offset, mean=None, variance=None):
+    """A layer's normalization; over the rows of z themselves where there are no running means and variances."""
+    kind, (epsilon, *_) = network.normalization
+    if mean is None:
+        over = 0 if kind.over_batch else 1
+        mean, variance = z.mean(axis=over, keepdims=True), z.var(axis=over, keepdims=True)
+    return scale * (z - mean) / np.sqrt(variance + epsilon) + offset
+
+
+def reference_raw_predict(network, params, X, running=None):
     """Raw predictions of a network, before the link, written as one would on a blackboard.
 
     Parameters
@@ -104,34 +113,42 @@ def reference_raw_predict(network, params, X):
     network : Network
     params : ndarray of shape (n_params,)
     X : ndarray of shape (n_rows, n_features)
+    running : ndarray of shape (n_running,), optional
+        Running means and variances for batch normalization; without, those of the rows are taken, as in training.
 
     Returns
     -------
     predictions : ndarray of shape (n_rows, n_outputs), float64
     """
-    coefs, intercepts = network.views(np.asarray(params, dtype=np.float64))
+    params = np.asarray(params, dtype=np.float64)
+    coefs, intercepts = network.views(params)
+    scales, offsets = network.normalizer_views(params)
     units = np.asarray(X, dtype=np.float64)
     for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
         units = units @ coef + intercept
         if layer < len(coefs) - 1:
+            if network.normalization is not None:
+                has_running = running is not None and network.over_batch
+                statistics = (views[layer] for views in network.running_views(running)[:2]) if has_running else ()
+                units = _normalize(network, units, scales[layer], offsets[layer], *statistics)
             kind, settings = network.activations[layer]
             units = _ACTIVATIONS[kind.name](units, *settings)
     return units
 
 
-def reference_predict(network, params, X):
+def reference_predict(network, params, X, running=None):
     """Predictions of a network.
 
     Parameters
     ----------
-    network, params, X
+    network, params, X, running
         As for `reference_raw_predict`.
 
     Returns
     -------
     predictions : ndarray of shape (n_rows, n_outputs), float64
     """
-    z = reference_raw_predict(network, params, X)
+    z = reference_raw_predict(network, params, X, running)
     if network.loss[0].has_std:
         z[:, 1::2] = np.exp(0.5 * z[:, 1::2])
     return _LINKS[network.loss[0].out_activation](z)

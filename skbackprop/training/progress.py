@@ -37,6 +37,8 @@ class OptimizerState:
         Updates made, and epochs begun and ended.
     raw_params : ndarray of shape (n_params,) or None
         The parameters from which training goes on, where those of the model are an average.
+    running : ndarray of shape (n_running,), float64
+        Running means and variances of batch normalization; empty for none.
     """
 
     key: tuple
@@ -52,6 +54,7 @@ class OptimizerState:
     n_steps: int = 0
     n_epochs: int = 0
     raw_params: np.ndarray | None = None
+    running: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
     def start(cls, optimizer, schedule, initial_rate, power_t, max_epochs, params, averages=False):
@@ -132,7 +135,7 @@ class OptimizerState:
         self.n_steps, self.n_epochs = other.n_steps, other.n_epochs
 
 
-_ARRAYS = ("slots", "average", "carried")
+_ARRAYS = ("slots", "average", "carried", "running")
 
 
 @dataclass
@@ -162,8 +165,9 @@ class Progress:
     best_score: float = -np.inf
     no_improvement_count: int = 0
     best_params: np.ndarray | None = None
+    best_running: np.ndarray | None = None
 
-    def record(self, loss, n_rows, validation, params, tol, seen):
+    def record(self, loss, n_rows, validation, params, running, tol, seen):
         """Take note of an epoch.
 
         Parameters
@@ -176,6 +180,8 @@ class Progress:
             Validation score and loss, if there is validation data.
         params : ndarray of shape (n_params,)
             Copied if they are the best.
+        running : ndarray of shape (n_running,)
+            Running means and variances, copied with them.
         tol : float
             Least improvement that counts.
         seen : dict
@@ -198,7 +204,7 @@ class Progress:
             if is_best:
                 self.best_score = score
         if is_best and self.keeps_best:
-            self.best_params = params.copy()
+            self.best_params, self.best_running = params.copy(), running.copy()
         score, validation_loss = validation or (None, None)
         self.history.append(
             {

@@ -111,7 +111,8 @@ def train(
                     continue
                 validation = None if validate is None else (np.nan, np.nan)
                 seconds = time.perf_counter() - started
-                progress.record(losses[0], len(order), validation, params, tol, _epoch_facts(rates, seconds, epochs, 0))
+                seen = _epoch_facts(rates, seconds, epochs, 0)
+                progress.record(losses[0], len(order), validation, params, optimizer.running, tol, seen)
                 message = _DIVERGED.format(epoch=progress.n_iter, rate=optimizer.initial_rate)
                 if progress.best_params is None:
                     raise DivergenceError(message)
@@ -128,7 +129,7 @@ def train(
             shown = optimizer.average if optimizer.average.size else params
             for index, loss in enumerate(losses.tolist()):
                 seen = _epoch_facts(rates, seconds, epochs, index)
-                progress.record(loss, len(order), validation, shown, tol, seen)
+                progress.record(loss, len(order), validation, shown, optimizer.running, tol, seen)
                 if verbose:
                     print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
                     if validate is not None:

@@ -18,7 +18,9 @@ from skbackprop.backends.cpu.epoch import (
     train_batches,
 )
 from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, packed_size
+from skbackprop.backends.cpu.inputs import input_gradient
 from skbackprop.backends.cpu.layers import granule_rows
+from skbackprop.backends.cpu.normalization import statistics_size
 from skbackprop.backends.cpu.sync import NON_FINITE
 from skbackprop.backends.cpu.threads import Team
 from skbackprop.backends.data import Epochs, frozen
@@ -26,7 +28,7 @@ from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.optimizers import N_CONSTANTS
 from skbackprop.functions.penalties import Penalties
 
-__all__ = ["Session", "predict"]
+__all__ = ["Session", "input_gradient", "predict"]
 
 # Rows of a block: as many as keep the units of all layers in the second-level cache, but enough to use each weight
 # that is fetched from memory often.
@@ -73,12 +75,16 @@ class _Plan:
     def __init__(self, network, dtype, block_rows, is_sparse, training):
         itemsize = np.dtype(dtype).itemsize
         n_layers = len(network.layout)
-        self.offsets = np.full((n_layers + 1, 4), UNPACKED, dtype=np.int64)
-        self.n_units = self.n_forward = self.n_backward = self.n_deltas = 0
+        self.offsets = np.full((n_layers + 1, 5), UNPACKED, dtype=np.int64)
+        self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = 0
         for layer, n_units in enumerate(network.layer_units):
             self.offsets[layer, 0] = self.n_units
             if not (is_sparse and layer == 0):
                 self.n_units += _whole_lines(n_units * block_rows, itemsize)
+        if network.normalization is not None and training:
+            for layer, n_units in enumerate(network.layer_units[1:-1]):
+                self.offsets[layer + 1, 4] = self.n_statistics
+                self.n_statistics += statistics_size(network.over_batch, n_units, block_rows)
         if is_sparse:
             self.offsets[0, 1:] = SPARSE
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
@@ -130,13 +136,41 @@ class Session:
     penalties : Penalties
     seed : int, default=0
         Of the dropout.
+    trains : bool, default=True
+        Whether there is more to do than to compute losses.
+
+    Raises
+    ------
+    ValueError
+        If a mini-batch of one row would be normalized. A last mini-batch of one row is left out instead.
     """
 
-    def __init__(self, network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed=0):
+    def __init__(
+        self,
+        network,
+        dtype,
+        rows,
+        targets,
+        sample_weight,
+        batch_size,
+        n_trained,
+        n_jobs,
+        penalties,
+        seed=0,
+        trains=True,
+    ):
         self._network = network
         self._penalties = penalties
         self._seed = seed
-        self._n_trained = n_trained
+        self._n_given = self._n_trained = n_trained
+        normalizes_batches = network.over_batch and trains
+        if normalizes_batches:
+            if min(batch_size, n_trained) < 2:
+                raise ValueError(
+                    "normalization='batch' takes means over mini-batches of at least 2 rows, but here they have 1 sample: "
+                    "set a larger batch_size, or give more rows"
+                )
+            self._n_trained = n_trained - (n_trained % batch_size == 1)
         n_layers = len(network.layout)
         self._dropout = np.array(penalties.dropout or [0.0] * n_layers)
         self._trained = np.ones(n_layers, dtype=bool)
@@ -147,23 +181,26 @@ class Session:
         )
         self._calls = layer_calls(network, np.dtype(dtype), keeps)
         self._keeps = any(keeps)
+        self._normalizes = network.normalization is not None and trains
         self._rows = rows
         self._batch_size = int(batch_size)
         self._targets = frozen(targets.astype(dtype, copy=False))
         weights = np.zeros(0) if sample_weight is None else sample_weight
         self._weights = frozen(weights.astype(dtype, copy=False))
         itemsize = np.dtype(dtype).itemsize
-        self._block_rows = _block_rows(network, itemsize, self._batch_size)
+        self._block_rows = self._batch_size if normalizes_batches else _block_rows(network, itemsize, self._batch_size)
         plan = _plan(network, np.dtype(dtype), self._block_rows, rows.is_sparse, training=True)
         row_flops = 3.0 * _row_flops(network, rows.density)
         # About ten operations a parameter for the update.
         batch_flops = row_flops * batch_size + 10.0 * network.n_params
         #: Batches of an epoch.
-        self.n_batches = -(-n_trained // self._batch_size)
+        self.n_batches = -(-self._n_trained // self._batch_size)
         epoch_flops = batch_flops * self.n_batches
         #: Epochs that one call should run at most: all of them together are short.
         self.max_epochs = int(max(1, min(_MAX_EPOCHS, _CALL_FLOPS // epoch_flops)))
-        self._team = Team(n_jobs, row_flops * self._block_rows / 2, epoch_flops * self.max_epochs)
+        # Barriers of a block: two, and with a normalization up to four for each hidden layer.
+        n_barriers = 2 if network.normalization is None else 4 * n_layers - 2
+        self._team = Team(n_jobs, row_flops * self._block_rows / n_barriers, epoch_flops * self.max_epochs)
         self._grads = _aligned(network.n_params, dtype)
         self._dtype = np.dtype(dtype)
         self._plan = plan
@@ -185,6 +222,8 @@ class Session:
             _aligned(n_granules, np.float64),
             _aligned(2 * n_granules, np.float64),
             _scratches(self._team, self._network, dtype),
+            _aligned(plan.n_units if self._normalizes else 0, dtype),
+            _aligned(plan.n_statistics, np.float64),
         )
         return self
 
@@ -203,22 +242,24 @@ class Session:
         params : ndarray of shape (n_params,)
             Updated in place.
         optimizer : OptimizerState
-            Updated in place.
+            Updated in place, running means and variances included.
 
         Returns
         -------
         epochs : Epochs
             As soon as the loss of a batch is not finite, no more batches are run, and the last loss is NaN.
         """
-        codes = np.array([optimizer.n_steps, self._targets.shape[1], TRAIN, self._seed], dtype=np.int64)
+        if self._n_trained < self._n_given:
+            order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
+        codes = self._codes(optimizer.n_steps, TRAIN)
         kind, numbers = optimizer.key
         settings = np.zeros(N_SETTINGS)
         settings[: len(numbers)] = numbers
         self._constants.reshape(-1, N_CONSTANTS)[:, CARRIED:] = optimizer.carried
         epochs = self._run(
-            order, rates, self._n_trained, self._batch_size, params, codes,
-            piece_calls(self._dtype, self._rows.index_dtype, self._penalties, self._penalties.finishes),
-            update_calls(kind, self._dtype), settings, optimizer.slots, optimizer.average, self._penalties, self._dropout,
+            order, rates, self._n_trained, self._batch_size, params, codes, self._pieces(self._penalties.finishes, True),
+            update_calls(kind, self._dtype), settings, optimizer.slots, optimizer.average, optimizer.running,
+            self._penalties, self._dropout,
         )  # fmt: skip
         optimizer.n_steps = int(codes[STEP])
         optimizer.carried[:] = self._constants[CARRIED:N_CONSTANTS]
@@ -239,9 +280,11 @@ class Session:
         gradient : ndarray of shape (n_params,)
             The session's own array, overwritten by the next call.
         """
-        return self._evaluate(order, params, DIFFERENTIATE, self._penalties, self._dropout), self._grads
+        # Of a mini-batch's means and variances nothing is kept.
+        running = np.zeros(self._network.n_running)
+        return self._evaluate(order, params, running, DIFFERENTIATE, self._penalties, self._dropout), self._grads
 
-    def loss(self, order, params):
+    def loss(self, order, params, running=None):
         """Loss of all rows together, without penalty and without dropout.
 
         Parameters
@@ -249,22 +292,35 @@ class Session:
         order : ndarray of int64
             The rows.
         params : ndarray of shape (n_params,)
+        running : ndarray of shape (n_running,), float64
+            Running means and variances; only for batch normalization.
 
         Returns
         -------
         loss : float
         """
-        return self._evaluate(order, params, EVALUATE, Penalties(), np.zeros_like(self._dropout))
+        folded = self._network.fold(params, running)
+        return self._evaluate(order, params, folded, EVALUATE, Penalties(), np.zeros_like(self._dropout))
 
-    def _evaluate(self, order, params, mode, penalties, dropout):
-        codes = np.array([0, self._targets.shape[1], mode, self._seed], dtype=np.int64)
+    def _evaluate(self, order, params, running, mode, penalties, dropout):
+        differentiates = mode == DIFFERENTIATE
+        if differentiates and self._network.over_batch and len(order) > self._block_rows:
+            raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._block_rows}")
         nothing = np.zeros(0, dtype=self._dtype)
-        pieces = piece_calls(self._dtype, self._rows.index_dtype, self._penalties, mode == DIFFERENTIATE)
         epochs = self._run(
-            order, np.zeros(1), len(order), len(order), params, codes, pieces, update_calls(None, self._dtype),
-            np.zeros(N_SETTINGS), nothing, nothing, penalties, dropout,
+            order, np.zeros(1), len(order), len(order), params, self._codes(0, mode),
+            self._pieces(differentiates, differentiates), update_calls(None, self._dtype),
+            np.zeros(N_SETTINGS), nothing, nothing, running, penalties, dropout,
         )  # fmt: skip
         return float(epochs.losses[0])
+
+    def _codes(self, n_steps, mode):
+        codes = n_steps, self._targets.shape[1], mode, self._seed, self._network.over_batch
+        return np.array(codes, dtype=np.int64)
+
+    def _pieces(self, finishes, trains):
+        over_batch = None if self._network.normalization is None else self._network.over_batch
+        return piece_calls(self._dtype, self._rows.index_dtype, self._penalties, finishes, over_batch, trains)
 
     def _run(
         self,
@@ -279,11 +335,14 @@ class Session:
         settings,
         slots,
         average,
+        running,
         penalties,
         dropout,
     ):
         network, rows = self._network, self._rows
         n_layers = len(network.layout)
+        if running.size != network.n_running:
+            raise ValueError(f"{running.size} running numbers for a network with {network.n_running}")
         n_epochs = len(order) // n_trained
         losses = np.zeros(n_epochs)
         norms = np.zeros((n_epochs, n_layers))
@@ -294,7 +353,7 @@ class Session:
             penalties.numbers(), calls, settings, self._constants,
             rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, self._targets.reshape(-1), self._weights,
             order, rates, n_trained, batch_size, self._block_rows,
-            params, self._grads, slots.reshape(-1), average, *self._workspace, losses, norms, constant_units,
+            params, self._grads, slots.reshape(-1), average, running, *self._workspace, losses, norms, constant_units,
         )  # fmt: skip
         losses /= n_trained
         if self._team.control[NON_FINITE] != 0:
@@ -304,7 +363,7 @@ class Session:
         return Epochs(losses, norms, constant_units)
 
 
-def predict(network, params, rows, n_jobs, link=True):
+def predict(network, params, rows, n_jobs, link=True, running=None):
     """Predict rows.
 
     Parameters
@@ -318,6 +377,8 @@ def predict(network, params, rows, n_jobs, link=True):
         Threads; None decides by the work.
     link : bool, default=True
         Whether the inverse link is applied.
+    running : ndarray of shape (n_running,), float64
+        Running means and variances; only for batch normalization.
 
     Returns
     -------
@@ -329,12 +390,14 @@ def predict(network, params, rows, n_jobs, link=True):
     block_rows = max(1, min(_block_rows(network, params.itemsize, n_rows), _BLOCK_MIN_ROWS))
     plan = _plan(network, params.dtype, block_rows, rows.is_sparse, training=False)
     flops = _row_flops(network, rows.density) * n_rows
+    over_batch = None if network.normalization is None else network.over_batch
     with Team(n_jobs, flops, flops, flops) as team:
         team.run(
             predict_rows,
             network.layout, layer_calls(network, params.dtype, None, link), network.settings.reshape(-1),
-            piece_calls(params.dtype, rows.index_dtype), plan.offsets,
+            piece_calls(params.dtype, rows.index_dtype, over_batch=over_batch), plan.offsets,
             rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, np.arange(n_rows), block_rows, params,
+            network.fold(params, running),
             *_prediction_workspace(plan, network, params.dtype, team),
             out,
         )  # fmt: skip

@@ -8,6 +8,13 @@ from numba import types
 from skbackprop._compile import JIT, loop
 from skbackprop.backends.cpu.gemm import multiply, pack, pack_transposed
 from skbackprop.backends.cpu.layers import drop
+from skbackprop.backends.cpu.normalization import (
+    normalize_rows,
+    normalize_units,
+    pass_back_rows,
+    pass_back_units,
+    scale_units,
+)
 from skbackprop.backends.cpu.penalties import finish_gradient, follow_average, limit_norms
 from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
 from skbackprop.functions.activations import activation_loops
@@ -37,6 +44,10 @@ _PIECES = {
         follow_average,
     )
 }
+# Loops of the normalizations: forward in training, backward, forward in predictions.
+_OVER_BATCH = loop(normalize_units), loop(pass_back_units), loop(scale_units)
+_rows = loop(normalize_rows)
+_OVER_UNITS = _rows, loop(pass_back_rows), _rows
 
 
 def _number(dtype):
@@ -48,7 +59,7 @@ def _pointer(dtype):
 
 
 @lru_cache(maxsize=64)
-def piece_calls(dtype, indices, penalties=None, finishes=False):
+def piece_calls(dtype, indices, penalties=None, finishes=False, over_batch=None, trains=False):
     """Addresses of the loops that do not depend on the network's functions.
 
     Parameters
@@ -60,10 +71,14 @@ def piece_calls(dtype, indices, penalties=None, finishes=False):
         None for predictions.
     finishes : bool, default=False
         Whether the gradient is made ready before the optimizer's pass.
+    over_batch : bool or None, default=None
+        Whether hidden units are normalized over mini-batches, or over layers; None for no normalization.
+    trains : bool, default=False
+        Whether there is a gradient.
 
     Returns
     -------
-    calls : ndarray of shape (9,)
+    calls : ndarray of shape (11,)
         In the order of `epoch`'s constants; 0 for what is not needed.
     """
     own, vector = _pointer(dtype), types.Array(_number(dtype), 1, "C")
@@ -90,10 +105,17 @@ def piece_calls(dtype, indices, penalties=None, finishes=False):
             signatures["limit_norms"] = (layout, vector, _NUMBER, _INDEX, _INDEX)
         if penalties.average:
             signatures["follow_average"] = (layout, vector, vector, _NUMBER, _INDEX, _INDEX)
-    calls = np.zeros(len(_PIECES), dtype=_ADDRESS)
+    calls = np.zeros(len(_PIECES) + 2, dtype=_ADDRESS)
     for index, (name, piece) in enumerate(_PIECES.items()):
         if name in signatures:
             calls[index] = piece.address(*signatures[name])
+    if over_batch is not None:
+        normalize, pass_back, predict = _OVER_BATCH if over_batch else _OVER_UNITS
+        common = (members, *[_INDEX] * 6, own, own, own)
+        forward = normalize if trains else predict
+        calls[-2] = forward.address(*common, _NUMBERS, _NUMBERS, _NUMBERS, types.boolean)
+        if trains:
+            calls[-1] = pass_back.address(*common, own, _NUMBERS, types.boolean)
     return calls
 
 

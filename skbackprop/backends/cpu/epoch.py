@@ -2,7 +2,7 @@
 
 Every thread runs the same kernel. Within a batch the rows are dealt to the threads for the forward and the backward
 pass, which need nothing of each other; then the parameters are dealt for the gradient (a sum over all rows, in order)
-and the update. Two barriers a batch are enough.
+and the update. Two barriers a batch are enough, except where layers are normalized (see `normalization`).
 """
 
 import numpy as np
@@ -24,12 +24,13 @@ from skbackprop.backends.cpu.unpacked import backward_unpacked, forward_unpacked
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.elementary import natural
 from skbackprop.functions.optimizers import N_CONSTANTS
-from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, WEIGHTS
+from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, RUNNING, UNPENALISED, WEIGHTS
 
 __all__ = ["predict_rows", "train_batches"]
 
-#: Entries of `codes`: updates made before, targets a row, what is done with the batches, the seed of the dropout.
-STEP, N_TARGETS, MODE, SEED = range(4)
+#: Entries of `codes`: updates made before, targets a row, what is done with the batches, the seed of the dropout, whether the
+#: intercepts of hidden layers have no effect, because a mean over the batch is subtracted.
+STEP, N_TARGETS, MODE, SEED, CENTRED = range(5)
 #: What is done: the loss is evaluated, the gradient, too, or the parameters are updated by it.
 EVALUATE, DIFFERENTIATE, TRAIN = range(3)
 #: Entries of `penalties`: strengths of the squares and of the absolute values of the weights; largest gradient norm, largest
@@ -40,15 +41,18 @@ L2, L1, CLIP_NORM, CLIP_VALUE, MAX_NORM, AVERAGE = range(6)
 FORTH, BACK = range(2)
 #: Entries of `pieces`, addresses of loops that do not depend on the network's functions; 0 for those that a training does not
 #: need: products, packing, sparse products, dropout, the gradient made ready before the optimizer's pass, limits of the
-#: weights, the average.
-MULTIPLY, PACK, PACK_TRANSPOSED, FORWARD_SPARSE, GRADIENT_SPARSE, DROP, FINISH, LIMIT, FOLLOW = range(9)
+#: weights, the average, normalization forward and backward.
+MULTIPLY, PACK, PACK_TRANSPOSED, FORWARD_SPARSE, GRADIENT_SPARSE, DROP, FINISH, LIMIT, FOLLOW, NORMALIZE, PASS_BACK = (
+    range(11)
+)
 #: Entries of `update_calls`.
 PREPARE, UPDATE = range(2)
 #: The first of an optimizer's constants that are carried from one update to the next.
 CARRIED = N_CONSTANTS - 2
 #: Columns of a workspace's `plan`, one row for each layer of units: where the layer's units and deltas lie, and, for
-#: the weights that follow it, their panels for the forward and the backward product, and those of the deltas.
-UNITS, FORWARD, BACKWARD, DELTAS = range(4)
+#: the weights that follow it, their panels for the forward and the backward product, and those of the deltas; and where what
+#: its normalization keeps lies in `statistics`.
+UNITS, FORWARD, BACKWARD, DELTAS, STATISTICS = range(5)
 #: In the place of an offset: there are no panels, because the layer's input is sparse, or because the layer has one unit or a
 #: batch one row.
 SPARSE, UNPACKED = -1, -2
@@ -125,6 +129,7 @@ def train_batches(
     grads,
     slots,
     average,
+    running,
     forward_panels,
     backward_panels,
     delta_panels,
@@ -136,6 +141,8 @@ def train_batches(
     squares,
     gradient_squares,
     scratches,
+    normalized,
+    statistics,
     result,
     norms,
     constant_units,
@@ -152,8 +159,8 @@ def train_batches(
         The network's layout.
     calls : ndarray of shape (n_layers, 2), int64
         Addresses of the layers' loops, see above; in the last row those of the loss.
-    settings : ndarray of shape (n_layers * N_SETTINGS,), float64
-        Theirs.
+    settings : ndarray, float64
+        `N_SETTINGS` of each of them, and in a last row those of the normalization.
     pieces : ndarray of int64
         Addresses of loops, see above.
     dropout : ndarray of shape (n_layers,), float64
@@ -193,10 +200,16 @@ def train_batches(
         The optimizer's state, updated in place.
     average : ndarray of shape (n_params,) or (0,)
         Running average of the parameters, updated in place; empty for none.
+    running : ndarray, float64
+        With batch normalization, running means and variances, updated in place, or what they are folded to for an evaluation.
     forward_panels, backward_panels, delta_panels, units, slopes, deltas, targets, losses, squares, gradient_squares
         Workspace, flat arrays.
     scratches : ndarray of shape (n_threads, SCRATCH_SIZE + n)
         Workspace of each thread, and as many zeros as the widest layer has units.
+    normalized : ndarray, flat
+        Workspace for normalized inputs, laid out as `units`; empty for none.
+    statistics : ndarray, float64
+        Workspace for the normalization.
     result : ndarray of shape (n_epochs,), float64
         The sum over an epoch's batches of (mean loss times rows) is added.
     norms : ndarray of shape (n_epochs, n_layers), float64
@@ -289,6 +302,13 @@ def train_batches(
                         ),
                     )
                 if layer < n_layers - 1:
+                    if pieces[NORMALIZE] != 0:
+                        invoke(pieces[NORMALIZE], (
+                            control, thread, n_threads, n_rows, first, last, fan_out,
+                            at(units, plan[layer + 1, UNITS]), at(normalized, plan[layer + 1, UNITS]),
+                            at(params, layout[layer, INTERCEPTS] + fan_out), at(running, layout[layer, RUNNING]),
+                            at(statistics, plan[layer + 1, STATISTICS]), at(settings, n_layers * N_SETTINGS), n_back > 0,
+                        ))  # fmt: skip
                     invoke(
                         calls[layer, FORTH],
                         (at(units, low), at(slopes, low), (last - first) * fan_out, at(settings, layer * N_SETTINGS)),
@@ -340,6 +360,13 @@ def train_batches(
                             at(settings, (layer - 1) * N_SETTINGS),
                         ),
                     )  # fmt: skip
+                    if pieces[PASS_BACK] != 0:
+                        scales = layout[layer - 1, INTERCEPTS] + fan_in
+                        invoke(pieces[PASS_BACK], (
+                            control, thread, n_threads, n_rows, first, last, fan_in,
+                            at(deltas, plan[layer, UNITS]), at(normalized, plan[layer, UNITS]),
+                            at(params, scales), at(grads, scales), at(statistics, plan[layer, STATISTICS]), block > 0,
+                        ))  # fmt: skip
                 if plan[layer, DELTAS] >= 0:
                     source = plan[layer + 1, UNITS]
                     invoke(
@@ -381,11 +408,15 @@ def train_batches(
                         at(units, plan[layer, UNITS] + first), one, fan_in, at(delta_panels, plan[layer, DELTAS]),
                         last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
                     ))  # fmt: skip
-                first, last = share(fan_out, one, thread, n_threads)
+                # Those that the thread will update; scales and offsets have their gradient already.
+                first, last = share(layout[layer, UNPENALISED], one, thread, n_threads)
+                first, last = min(first, fan_out), min(last, fan_out)
                 if block == 0:
                     fill_zero(grads, layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last)
+                # What would be left by rounding, Adam would take for a gradient.
+                n_added = zero if codes[CENTRED] != 0 and layer < n_layers - 1 else n_rows
                 add_intercept_gradients(
-                    deltas, plan[layer + 1, UNITS], n_rows, fan_out, first, last, grads, layout[layer, INTERCEPTS]
+                    deltas, plan[layer + 1, UNITS], n_added, fan_out, first, last, grads, layout[layer, INTERCEPTS]
                 )
                 if ends_epoch and block_stop == rows.size and layer < n_layers - 1:
                     constant_units[epoch * n_layers + layer, thread] = count_constant(
@@ -424,12 +455,12 @@ def train_batches(
                         continue
                     fan_out = layout[layer, FAN_OUT]
                     first, last = share(layout[layer, FAN_IN], granule(fan_out), thread, n_threads)
-                    # First the weights, then the intercepts, which have no penalty.
+                    # First the weights, then the intercepts, scales and offsets, which have no penalty.
                     for part in range(2):
                         low = layout[layer, WEIGHTS] + first * fan_out
                         count = (last - first) * fan_out
                         if part == 1:
-                            low, high = share(fan_out, one, thread, n_threads)
+                            low, high = share(layout[layer, UNPENALISED], one, thread, n_threads)
                             count = high - low
                             low += layout[layer, INTERCEPTS]
                         penalised = 1.0 - part
@@ -521,6 +552,7 @@ def predict_rows(
     rows,
     block_rows,
     params,
+    running,
     forward_panels,
     units,
     scratches,
@@ -536,6 +568,8 @@ def predict_rows(
         Which rows to predict.
     block_rows : int
         Rows that the workspace holds.
+    running : ndarray, float64
+        What `Network.fold` gives.
     units : ndarray of shape (n_threads, n)
         Workspace of each thread.
     out : ndarray of shape (n_rows, n_outputs)
@@ -588,6 +622,16 @@ def predict_rows(
                     (data, indices, indptr, members, zero, n_rows, params, layout[layer, WEIGHTS], own, low, fan_out),
                 )
             if layer < n_layers - 1:
+                if pieces[NORMALIZE] != 0:
+                    # What only training needs has any pointer of its type.
+                    scales, numbers = (
+                        at(params, layout[layer, INTERCEPTS] + fan_out),
+                        at(running, layout[layer, RUNNING]),
+                    )
+                    invoke(pieces[NORMALIZE], (
+                        control, thread, n_threads, n_rows, zero, n_rows, fan_out, at(own, low), at(own, low), scales,
+                        numbers, numbers, at(settings, n_layers * N_SETTINGS), False,
+                    ))  # fmt: skip
                 # No slopes: of activations that keep them the plain form is used here.
                 invoke(
                     calls[layer, FORTH],

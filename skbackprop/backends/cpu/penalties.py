@@ -9,19 +9,19 @@ from skbackprop._compile import formula
 from skbackprop.backends.cpu.layers import granule, share
 from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
-from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, WEIGHTS
+from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
 
 __all__ = ["finish_gradient", "follow_average", "limit_norms", "sum_squares", "total_norm", "write_norms"]
 
 
 @formula
 def _own_part(layout, layer, part, thread, n_threads):
-    """A thread's range of a layer's weights (part 0) or of its intercepts (part 1) in the flat vector."""
+    """A thread's range of a layer's weights (part 0) or of its intercepts, scales and offsets (part 1) in the flat vector."""
     fan_out = layout[layer, FAN_OUT]
     if part == 0:
         first, last = share(layout[layer, FAN_IN], granule(fan_out), thread, n_threads)
         return layout[layer, WEIGHTS] + first * fan_out, layout[layer, WEIGHTS] + last * fan_out
-    first, last = share(fan_out, np.int64(1), thread, n_threads)
+    first, last = share(layout[layer, UNPENALISED], np.int64(1), thread, n_threads)
     return layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last
 
 
@@ -71,14 +71,13 @@ def total_norm(layout, grads, squares, s_start):
     """Norm of the whole gradient, intercepts included, from the weights' sums of squares; the same on every thread."""
     total = 0.0
     for layer in range(layout.shape[0]):
-        fan_out = layout[layer, FAN_OUT]
-        step = granule(fan_out)
+        step = granule(layout[layer, FAN_OUT])
         stop = s_start + (layout[layer, FAN_IN] + step - 1) // step
         for position in range(s_start, stop):
             total += squares[position]
         s_start = stop
         start = layout[layer, INTERCEPTS]
-        total += inner_product(grads, start, grads, start, fan_out)
+        total += inner_product(grads, start, grads, start, layout[layer, UNPENALISED])
     return np.sqrt(total)
 
 

@@ -14,53 +14,70 @@ from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.cpu.vectors import fused, load, mask_below, splat, store
 from skbackprop.functions.elementary import natural
 
-__all__ = ["backward_unpacked", "forward_unpacked", "inner_product", "outer_product"]
+__all__ = ["backward_unpacked", "forward_unpacked", "inner_product", "outer_product", "plain_sum"]
 
 # Independent sums of an inner product, whatever vectors the processor has.
 _LANES = 32
 _OUTER_LANES = 16
 
 
-def _dot_twin(a, b, count):
+def _lanes_twin(terms):
     lanes = np.zeros(_LANES)
-    for i in range(0, count, _LANES):
-        part = np.multiply(a[i : min(i + _LANES, count)], b[i : min(i + _LANES, count)], dtype=np.float64)
+    for i in range(0, terms.size, _LANES):
+        part = terms[i : i + _LANES]
         lanes[: part.size] += part
     return lanes.sum()
 
 
+def _dot_twin(a, b, count):
+    return _lanes_twin(np.multiply(a[:count], b[:count], dtype=np.float64))
+
+
+def _sum_twin(a, count):
+    return _lanes_twin(a[:count].astype(np.float64))
+
+
+def _build_sum(context, builder, signature, args):
+    """The sum of the products of what one or two pointers point to: `_LANES` interleaved sums, added by halves as float64."""
+    *pointers, count = args
+    kind = context.get_data_type(signature.args[0].dtype)
+    vector = ir.VectorType(kind, _LANES)
+    sums = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * _LANES))
+
+    def add(index, mask=None):
+        factors = [load(builder, builder.gep(pointer, [index]), vector, mask) for pointer in pointers]
+        so_far = builder.load(sums)
+        more = fused(builder, *factors, so_far) if len(factors) == 2 else builder.fadd(*factors, so_far)
+        builder.store(more, sums)
+
+    lanes = ir.Constant(count.type, _LANES)
+    left = builder.srem(count, lanes)
+    whole = builder.sub(count, left)
+    with cgutils.for_range_slice(builder, ir.Constant(count.type, 0), whole, lanes, intp=count.type) as (index, _):
+        add(index)
+    with builder.if_then(cgutils.is_not_null(builder, left)):
+        add(whole, mask_below(builder, left, _LANES))
+    total = builder.load(sums)
+    if kind != ir.DoubleType():
+        total = builder.fpext(total, ir.VectorType(ir.DoubleType(), _LANES))
+    n = _LANES
+    while n > 1:
+        n //= 2
+        halves = [ir.Constant(ir.VectorType(ir.IntType(32), n), [*range(start, start + n)]) for start in (0, n)]
+        total = builder.fadd(*(builder.shuffle_vector(total, total, half) for half in halves))
+    return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+
 @native(_dot_twin)
 def _dot(typing_context, a, b, count):
-    """Inner product of `count` numbers: `_LANES` interleaved sums, which are added by halves as float64."""
+    """Inner product of `count` numbers."""
+    return types.float64(a, b, types.intp), _build_sum
 
-    def build(context, builder, signature, args):
-        a, b, count = args
-        kind = context.get_data_type(signature.args[0].dtype)
-        vector = ir.VectorType(kind, _LANES)
-        sums = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * _LANES))
 
-        def add(index, mask=None):
-            factors = [load(builder, builder.gep(pointer, [index]), vector, mask) for pointer in (a, b)]
-            builder.store(fused(builder, *factors, builder.load(sums)), sums)
-
-        lanes = ir.Constant(count.type, _LANES)
-        left = builder.srem(count, lanes)
-        whole = builder.sub(count, left)
-        with cgutils.for_range_slice(builder, ir.Constant(count.type, 0), whole, lanes, intp=count.type) as (index, _):
-            add(index)
-        with builder.if_then(cgutils.is_not_null(builder, left)):
-            add(whole, mask_below(builder, left, _LANES))
-        total = builder.load(sums)
-        if kind != ir.DoubleType():
-            total = builder.fpext(total, ir.VectorType(ir.DoubleType(), _LANES))
-        n = _LANES
-        while n > 1:
-            n //= 2
-            halves = [ir.Constant(ir.VectorType(ir.IntType(32), n), [*range(start, start + n)]) for start in (0, n)]
-            total = builder.fadd(*(builder.shuffle_vector(total, total, half) for half in halves))
-        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
-
-    return types.float64(a, b, types.intp), build
+@native(_sum_twin)
+def plain_sum(typing_context, a, count):
+    """Sum of `count` numbers from a pointer on, as a float64, always in the same order."""
+    return types.float64(a, types.intp), _build_sum
 
 
 @formula

@@ -1,0 +1,21 @@
+"""Warnings of this package."""
+
+__all__ = ["TrainingWarning"]
+
+
+class TrainingWarning(UserWarning):
+    """Training went wrong in a way that another parameter, or scaled data, would cure.
+
+    `fit` issues at most one, after the last epoch of a stochastic solver, where it is beyond doubt that gradients vanish
+    or explode, that most of a layer's units are dead or saturated, or that the columns of `X` are badly scaled. The message
+    tells what was seen, and which parameters to change.
+
+    Examples
+    --------
+    To do without:
+
+    >>> import warnings
+    >>> from skbackprop.exceptions import TrainingWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", TrainingWarning)
+    """

@@ -1,0 +1,386 @@
+"""How training went: plots of `history_`."""
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+from skbackprop.inspection._estimator import find_network
+
+__all__ = ["GradientFlowDisplay", "LossCurveDisplay"]
+
+# A rate that changes more often than this follows a curve, and not a few steps.
+_MAX_RATE_CHANGES = 20
+
+
+class LossCurveDisplay:
+    """Losses and scores of the epochs of a training.
+
+    Made by `from_estimator`.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (n_epochs,)
+        Mean training loss of each epoch, with penalty.
+    validation_losses : ndarray of shape (n_epochs,) or None, default=None
+        Loss on the validation rows after each epoch, without penalty; NaN where there was none.
+    validation_scores : ndarray of shape (n_epochs,) or None, default=None
+        Their score.
+    learning_rates : ndarray of shape (n_epochs,) or None, default=None
+        The rate of each epoch's last update.
+    best_epoch : int or None, default=None
+        The epoch whose weights were kept, counted from 1.
+    score_name : str, default="Validation score"
+        For the second axis.
+    estimator_name : str or None, default=None
+        Put before the curves' names in the legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        What the losses are drawn in.
+    score_ax_ : matplotlib Axes or None
+        The second axis, with the scores.
+    figure_ : matplotlib Figure
+        Their figure.
+    line_ : matplotlib Line2D
+        The training losses.
+    validation_line_, score_line_ : matplotlib Line2D or None
+        Validation losses and scores.
+    rate_lines_ : list of matplotlib Line2D
+        At the epochs with a new learning rate.
+    best_line_ : matplotlib Line2D or None
+        At the best epoch.
+
+    See Also
+    --------
+    GradientFlowDisplay : What happens inside the network meanwhile.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skbackprop import BackpropRegressor
+    >>> from skbackprop.inspection import LossCurveDisplay
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = BackpropRegressor(early_stopping=True, batch_size=32, learning_rate_init=0.01, random_state=0).fit(X, y)
+    >>> display = LossCurveDisplay.from_estimator(model)
+    >>> plt.show()
+    """
+
+    def __init__(
+        self,
+        *,
+        losses,
+        validation_losses=None,
+        validation_scores=None,
+        learning_rates=None,
+        best_epoch=None,
+        score_name="Validation score",
+        estimator_name=None,
+    ):
+        self.losses = losses
+        self.validation_losses = validation_losses
+        self.validation_scores = validation_scores
+        self.learning_rates = learning_rates
+        self.best_epoch = best_epoch
+        self.score_name = score_name
+        self.estimator_name = estimator_name
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, *, name=None, ax=None, line_kw=None, validation_line_kw=None, score_line_kw=None
+    ):
+        """Draw the losses, and where there are any the scores, over the epochs.
+
+        Epochs with a new learning rate are marked, unless the rate follows a curve, and so is the epoch whose weights the
+        estimator has, if these are not simply the last ones.
+
+        Parameters
+        ----------
+        estimator : BackpropClassifier, BackpropRegressor or Pipeline
+            Fitted, with a stochastic solver. Of a :class:`~sklearn.pipeline.Pipeline` the last step is taken.
+        name : str, default=None
+            Put before the curves' names in the legend, to tell estimators apart that are drawn together.
+        ax : matplotlib Axes, default=None
+            Where to draw; None for a new figure.
+        line_kw : dict, default=None
+            Options of the training losses' line, for `matplotlib.axes.Axes.plot`.
+        validation_line_kw : dict, default=None
+            Those of the validation losses' line.
+        score_line_kw : dict, default=None
+            Those of the scores' line.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+
+        Raises
+        ------
+        ValueError
+            If the solver keeps no history.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        network, history = _find_history(estimator)
+        validation_scores = _column(history, "validation_score")
+        display = cls(
+            losses=_column(history, "loss"),
+            validation_losses=_column(history, "validation_loss"),
+            # The same curve upside down.
+            validation_scores=None if network.scoring == "loss" else validation_scores,
+            learning_rates=_column(history, "learning_rate"),
+            best_epoch=_best_epoch(network, validation_scores, _column(history, "loss")),
+            score_name=_score_name(network),
+            estimator_name=name,
+        )
+        return display.plot(ax, line_kw=line_kw, validation_line_kw=validation_line_kw, score_line_kw=score_line_kw)
+
+    def plot(self, ax=None, *, line_kw=None, validation_line_kw=None, score_line_kw=None):
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None for a new figure.
+        line_kw : dict, default=None
+            Options of the training losses' line, for `matplotlib.axes.Axes.plot`.
+        validation_line_kw : dict, default=None
+            Those of the validation losses' line.
+        score_line_kw : dict, default=None
+            Those of the scores' line.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+            Itself.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        self.ax_, self.figure_, self.score_ax_ = ax, ax.figure, None
+        self.validation_line_ = self.score_line_ = self.best_line_ = None
+        epochs = np.arange(1, len(self.losses) + 1)
+        # A single point makes no line.
+        marker = {"marker": "o"} if len(epochs) == 1 else {}
+
+        def label(text):
+            return text if self.estimator_name is None else f"{self.estimator_name}: {text[0].lower()}{text[1:]}"
+
+        (self.line_,) = ax.plot(epochs, self.losses, **{"label": label("Training loss"), **marker, **(line_kw or {})})
+        color = self.line_.get_color()
+        if self.validation_losses is not None:
+            defaults = {"label": label("Validation loss"), "color": color, "linestyle": "--", **marker}
+            (self.validation_line_,) = ax.plot(
+                epochs, self.validation_losses, **{**defaults, **(validation_line_kw or {})}
+            )
+        handles = ax.get_legend_handles_labels()[0]
+        if self.validation_scores is not None:
+            self.score_ax_ = ax.twinx()
+            defaults = {"label": label(self.score_name), "color": color, "linestyle": ":", **marker}
+            (self.score_line_,) = self.score_ax_.plot(
+                epochs, self.validation_scores, **{**defaults, **(score_line_kw or {})}
+            )
+            self.score_ax_.set_ylabel(self.score_name)
+            handles.append(self.score_line_)
+        self.rate_lines_ = [
+            ax.axvline(epoch, color="gray", linewidth=0.8, alpha=0.6, zorder=0) for epoch in self._rate_changes()
+        ]
+        if self.rate_lines_:
+            self.rate_lines_[0].set_label("New learning rate")
+            handles.append(self.rate_lines_[0])
+        if self.best_epoch is not None:
+            self.best_line_ = ax.axvline(
+                self.best_epoch,
+                color=color,
+                linestyle="-.",
+                linewidth=0.8,
+                label=label(f"Best epoch: {self.best_epoch}"),
+            )
+            handles.append(self.best_line_)
+        ax.set(xlabel="Epoch", ylabel="Loss")
+        # On the axes that are drawn last, so that no curve covers it.
+        (self.score_ax_ or ax).legend(handles=handles)
+        return self
+
+    def _rate_changes(self):
+        """Epochs with another learning rate than the one before; none where the rate follows a curve."""
+        if self.learning_rates is None:
+            return []
+        epochs = np.flatnonzero(np.diff(self.learning_rates)) + 2
+        few = len(epochs) <= min(_MAX_RATE_CHANGES, len(self.learning_rates) // 3)
+        return epochs.tolist() if few else []
+
+
+class GradientFlowDisplay:
+    """Gradients of the layers, and units that have stopped to respond, over the epochs of a training.
+
+    Made by `from_estimator`.
+
+    Parameters
+    ----------
+    gradient_norms : ndarray of shape (n_epochs, n_layers)
+        Norm of the gradient of each layer's weights, without penalty, in the last mini-batch of each epoch.
+    constant_units : ndarray of shape (n_epochs, n_layers - 1)
+        Share of the units of each hidden layer with the same output for all its rows: dead or saturated.
+    estimator_name : str or None, default=None
+        For the plot's title.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+        One or two: gradients, and constant units if they are drawn.
+    figure_ : matplotlib Figure
+        Their figure.
+    norm_lines_ : list of matplotlib Line2D
+        One for each layer of weights.
+    constant_lines_ : list of matplotlib Line2D
+        One for each hidden layer; empty if they are not drawn.
+
+    See Also
+    --------
+    LossCurveDisplay : What comes of it.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import load_digits
+    >>> from skbackprop import BackpropClassifier
+    >>> from skbackprop.inspection import GradientFlowDisplay
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = BackpropClassifier((32, 32, 32), activation="tanh", random_state=0).fit(X, y)
+    >>> display = GradientFlowDisplay.from_estimator(model)
+    >>> plt.show()
+    """
+
+    def __init__(self, *, gradient_norms, constant_units, estimator_name=None):
+        self.gradient_norms = gradient_norms
+        self.constant_units = constant_units
+        self.estimator_name = estimator_name
+
+    @classmethod
+    def from_estimator(cls, estimator, *, name=None, ax=None, line_kw=None):
+        """Draw the norm of each layer's gradient, and the share of constant units, over the epochs.
+
+        Parameters
+        ----------
+        estimator : BackpropClassifier, BackpropRegressor or Pipeline
+            Fitted, with a stochastic solver. Of a :class:`~sklearn.pipeline.Pipeline` the last step is taken.
+        name : str, default=None
+            For the title; None for the class of the network.
+        ax : matplotlib Axes or array-like of two of them, default=None
+            Where to draw: a single one for the gradients only, two for the units besides. None for a new figure.
+        line_kw : dict, default=None
+            Options of all lines, for `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : GradientFlowDisplay
+
+        Raises
+        ------
+        ValueError
+            If the solver keeps no history.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        network, history = _find_history(estimator)
+        display = cls(
+            gradient_norms=_columns(history, "gradient_norm"),
+            constant_units=_columns(history, "constant_units"),
+            estimator_name=type(network).__name__ if name is None else name,
+        )
+        return display.plot(ax, line_kw=line_kw)
+
+    def plot(self, ax=None, *, line_kw=None):
+        """Draw the curves; the layers' colours go from dark, at the inputs, to light.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or array-like of two of them, default=None
+            Where to draw: a single one for the gradients only, two for the units besides. None for a new figure.
+        line_kw : dict, default=None
+            Options of all lines, for `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : GradientFlowDisplay
+            Itself.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        n_epochs, n_layers = self.gradient_norms.shape
+        # Beside the curves, where there is room to be had.
+        place = {}
+        if ax is None:
+            place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+            n_axes = 2 if n_layers > 1 else 1
+            _, ax = plt.subplots(n_axes, sharex=True, squeeze=False, layout="constrained")
+        self.axes_ = np.ravel(ax)
+        if not 1 <= len(self.axes_) <= 2:
+            raise ValueError(f"ax holds {len(self.axes_)} Axes; give one, or two to see constant units, too")
+        self.figure_ = self.axes_[0].figure
+        epochs = np.arange(1, n_epochs + 1)
+        # Short of the colour map's end, which is too light to be seen on white.
+        colors = plt.get_cmap("viridis")(np.linspace(0, 0.9, n_layers))
+        marker = {"marker": "o"} if n_epochs == 1 else {}
+
+        def draw(ax, curves):
+            return [
+                ax.plot(epochs, curve, **{"color": color, "label": f"Layer {layer}", **marker, **(line_kw or {})})[0]
+                for layer, (curve, color) in enumerate(zip(curves.T, colors, strict=False))
+            ]
+
+        top = self.axes_[0]
+        self.norm_lines_ = draw(top, self.gradient_norms)
+        if (self.gradient_norms > 0).any():
+            top.set_yscale("log", nonpositive="mask")
+        top.set(ylabel="Gradient norm")
+        if self.estimator_name is not None:
+            top.set_title(self.estimator_name)
+        top.legend(**place)
+        self.constant_lines_ = []
+        if len(self.axes_) > 1:
+            self.constant_lines_ = draw(self.axes_[1], self.constant_units)
+            self.axes_[1].set(ylabel="Constant units", ylim=(-0.05, 1.05))
+        self.axes_[-1].set_xlabel("Epoch")
+        return self
+
+
+def _find_history(estimator):
+    """The network in an estimator, and its history."""
+    network = find_network(estimator)
+    if not hasattr(network, "history_"):
+        raise ValueError(
+            f"solver={network.solver!r} keeps no history of epochs, only the last loss_: fit with a stochastic solver, such "
+            "as 'adam' or 'sgd'"
+        )
+    return network, network.history_
+
+
+def _column(history, key):
+    """One fact of all epochs, NaN where there was none, as an array; None if there was none at all."""
+    values = [row[key] for row in history]
+    if all(value is None for value in values):
+        return None
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _columns(history, prefix):
+    """A fact of all layers, of shape (n_epochs, n)."""
+    keys = [key for key in history[0] if key.startswith(f"{prefix}_")]
+    return np.array([[row[key] for key in keys] for row in history], dtype=np.float64).reshape(len(history), len(keys))
+
+
+def _best_epoch(network, scores, losses):
+    """The epoch whose weights the network has, if it chose the best ones; None if not."""
+    if not (network.early_stopping or network.restore_best_weights):
+        return None
+    goodness = -losses if scores is None else scores
+    return None if np.isnan(goodness).all() else int(np.nanargmax(goodness)) + 1
+
+
+def _score_name(network):
+    if network.scoring is None:
+        return "Validation accuracy" if is_classifier(network) else "Validation R²"
+    return f"Validation {network.scoring}" if isinstance(network.scoring, str) else "Validation score"

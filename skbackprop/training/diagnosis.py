@@ -1,0 +1,169 @@
+"""What went wrong in a training, and what to change.
+
+It reads the history of the epochs and a sample of the data, after training. The thresholds are such that ordinary trainings,
+also poor ones, stay silent: they are an order of magnitude or more beyond what networks of up to seven layers showed that
+learned iris, digits, wine or breast cancer, with any activation and sensible rates.
+"""
+
+import math
+
+import numpy as np
+
+__all__ = ["diagnose"]
+
+# What is said of a training has to hold for each of its last epochs; so many have to be there.
+_EPOCHS = 5
+
+# Norm of the first layer's gradient by that of the last one's. Trainings that ended well had more than 0.05, and trainings with
+# less than this did not get off the mark, or learned the mean of the targets only.
+_VANISHED = 1e-3
+
+# Growth of the gradient's norm from the first epoch to the last ones, and of the loss.
+_EXPLODED = 100.0
+_WORSE = 2.0
+
+# Share of a layer's units. Up to 0.6 were constant in ReLU networks that learned well. Fewer rows are alike by chance.
+_DEAD = 0.9
+_DEAD_MIN_ROWS = 10
+
+# Root mean squares of columns of X: one that is too large by itself, and one that is too large beside the median column. Pixels
+# from 0 to 255 are neither; breast cancer and wine are the latter, and lose several percent of accuracy by it.
+_HUGE = 1e4
+_LARGE = 100.0
+_LARGER = 100.0
+_SAMPLE_ROWS = 200
+_SAMPLE_SIZE = 200_000
+
+
+def diagnose(history, rows, train_rows, *, batch_rows, frozen, estimator):
+    """Findings about a training, in words.
+
+    Parameters
+    ----------
+    history : list of dict
+        Rows of `history_`, of this training only.
+    rows : Rows
+        The data.
+    train_rows : ndarray of int64
+        Which of them were trained on.
+    batch_rows : int
+        Rows of the last mini-batch of an epoch.
+    frozen : tuple of int
+        Layers that were not trained.
+    estimator : object
+        For the values of its parameters.
+
+    Returns
+    -------
+    findings : list of str
+        Empty for an ordinary training.
+    """
+    findings = []
+    if len(history) >= _EPOCHS:
+        dead = _dead_units(history, batch_rows, estimator)
+        # Nothing passes through dead units: their layers tell it all.
+        findings = [dead or _vanishing(history, frozen, estimator), _exploding(history, estimator)]
+    findings.append(_badly_scaled(rows, train_rows, getattr(estimator, "feature_names_in_", None)))
+    return [finding for finding in findings if finding]
+
+
+def _dead_units(history, batch_rows, estimator):
+    if batch_rows < _DEAD_MIN_ROWS:
+        return None
+    for layer in range(_count(history, "constant_units")):
+        share = min(row[f"constant_units_{layer}"] for row in history[-_EPOCHS:])
+        if share >= _DEAD:
+            return (
+                f"{share:.0%} of the units of hidden layer {layer} gave one output for all rows of a mini-batch, in each of "
+                f"the last {_EPOCHS} epochs: they are dead or saturated, and no gradient passes back through them. Lower "
+                f"learning_rate_init (now {estimator.learning_rate_init:g}), change activation (now {estimator.activation!r}; units "
+                "of 'leaky_relu' cannot die), or scale X, for example with StandardScaler."
+                + _advice_for_targets(estimator)
+            )
+    return None
+
+
+def _vanishing(history, frozen, estimator):
+    n_layers = _count(history, "gradient_norm")
+    trained = [layer for layer in range(n_layers - 1) if layer not in frozen]
+    if n_layers < 3 or not trained:
+        return None
+    first, last = trained[0], n_layers - 1
+    norms = [(row[f"gradient_norm_{first}"], row[f"gradient_norm_{last}"]) for row in history[-_EPOCHS:]]
+    if not all(below < _VANISHED * above for below, above in norms):
+        return None
+    ratio = max(below / above for below, above in norms)
+    return (
+        f"Gradients vanish: in each of the last {_EPOCHS} epochs, the gradient of layer {first} was at most {ratio:.0e} times "
+        f"that of the last layer, so that the first layers hardly learn. Change activation (now {estimator.activation!r}; "
+        "'relu' and its like pass gradients on) or weight_init ('he_normal' goes with 'relu', 'glorot_normal' with 'tanh'), set "
+        "normalization='batch', or take fewer layers in hidden_layer_sizes." + _advice_for_targets(estimator)
+    )
+
+
+def _exploding(history, estimator):
+    first, tail = history[0], history[-_EPOCHS:]
+    n_layers = _count(history, "gradient_norm")
+    before = _norm(first, n_layers)
+    after = max(_norm(row, n_layers) for row in tail)
+    worse = tail[-1]["loss"] > _WORSE * abs(first["loss"])
+    if not (worse and after > _EXPLODED * before > 0):
+        return None
+    return (
+        f"Gradients explode: their norm grew from {before:.1e} in the first epoch to {after:.1e}, and the loss from "
+        f"{first['loss']:.1e} to {tail[-1]['loss']:.1e}. Lower learning_rate_init (now "
+        f"{estimator.learning_rate_init:g}), or set clip_norm, for example to 1.0 (now {estimator.clip_norm})."
+    )
+
+
+def _badly_scaled(rows, train_rows, names):
+    columns, sizes = _column_sizes(rows, train_rows)
+    if not sizes.size:
+        return None
+    largest = sizes.argmax()
+    size, median = sizes[largest], np.median(sizes)
+    uneven = size >= _LARGE and size >= _LARGER * median
+    if not (uneven or size >= _HUGE):
+        return None
+    column = int(columns[largest])
+    name = f"number {column}" if names is None else repr(str(names[column]))
+    beside = f", and half of the columns of {_rounded(median)} at most" if uneven else ""
+    return (
+        f"X is badly scaled: column {name} has values of about {_rounded(size)}{beside}. Networks learn badly from such data; "
+        "scale X, for example with StandardScaler in a pipeline."
+    )
+
+
+def _column_sizes(rows, train_rows):
+    """Columns that are not zero in a sample of rows, and their root mean squares."""
+    n_sampled = min(len(train_rows), max(10, min(_SAMPLE_ROWS, _SAMPLE_SIZE // max(rows.shape[1], 1))))
+    sample = train_rows[np.arange(n_sampled) * len(train_rows) // n_sampled]
+    if rows.is_sparse:
+        spans = [slice(rows.indptr[row], rows.indptr[row + 1]) for row in sample]
+        entries = np.concatenate([rows.data[span] for span in spans]).astype(np.float64)
+        columns, where = np.unique(np.concatenate([rows.indices[span] for span in spans]), return_inverse=True)
+        squares = np.bincount(where, weights=entries**2, minlength=len(columns))
+    else:
+        squares = np.square(rows.X[sample], dtype=np.float64).sum(axis=0)
+        columns = np.arange(len(squares))
+    present = squares > 0
+    return columns[present], np.sqrt(squares[present] / n_sampled)
+
+
+def _count(history, prefix):
+    return sum(key.startswith(f"{prefix}_") for key in history[-1])
+
+
+def _norm(row, n_layers):
+    return math.hypot(*(row[f"gradient_norm_{layer}"] for layer in range(n_layers)))
+
+
+def _rounded(number):
+    """One digit, so that similar data give the same message, which Python then shows once."""
+    return f"{float(f'{number:.0e}'):g}"
+
+
+def _advice_for_targets(estimator):
+    if getattr(estimator, "standardize_target", True):
+        return ""
+    return " If the values of y are far from zero, set standardize_target=True."
