@@ -15,7 +15,7 @@ from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.training import diagnosis
 from skbackprop.training.diagnosis import diagnose
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 ROWS = as_rows(np.random.default_rng(0).standard_normal((50, 3)), np.float64)
 DEEP = {"hidden_layer_sizes": (32,) * 6, "activation": "logistic", "max_iter": 10, "random_state": 0}

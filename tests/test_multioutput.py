@@ -14,7 +14,7 @@ from skbackprop.functions.penalties import Penalties
 from skbackprop.network import Network
 from skbackprop.testing import numerical_gradient, reference_raw_predict
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 X, DIGITS = load_digits(return_X_y=True)
 X = X[:600] / 16

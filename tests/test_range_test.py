@@ -16,6 +16,8 @@ from skbackprop.inspection import LearningRateDisplay, learning_rate_range_test
 from skbackprop.inspection._learning_rate import _draw_batches, _moving_average, _steepest_descent
 from skbackprop.training.trainer import DivergenceError
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture(scope="module")
 def iris():
