@@ -8,7 +8,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from skbackprop import BackpropClassifier
 from skbackprop.estimators._class_weight import class_factors, weigh_rows
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4))

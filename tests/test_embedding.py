@@ -19,7 +19,7 @@ from skbackprop.functions.losses import LOSSES
 from skbackprop.network import Network
 from skbackprop.testing import reference_predict
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 X, Y = load_iris(return_X_y=True)
 X = X - X.mean(axis=0)

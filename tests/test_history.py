@@ -7,7 +7,7 @@ import pytest
 
 from skbackprop import BackpropRegressor
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4))

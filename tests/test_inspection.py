@@ -15,7 +15,7 @@ from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.functions import StepDecay
 from skbackprop.inspection import GradientFlowDisplay, LossCurveDisplay
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4))

@@ -23,7 +23,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from skbackprop import BackpropClassifier, BackpropRegressor
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 RNG = np.random.default_rng(0)
 X_ALL = RNG.standard_normal((120, 4))
