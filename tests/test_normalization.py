@@ -520,3 +520,12 @@ def test_search_over_normalizations():
         search.fit(X_TRAIN, Y_TRAIN)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert search.best_estimator_.normalization is not None
+
+
+@pytest.mark.parametrize("normalization", [None, *NORMALIZATIONS])
+def test_scorers_see_the_average_of_the_weights(normalization):
+    settings = {"averaging": 0.9, "early_stopping": True, "n_iter_no_change": 100}
+    own, scorer = (make(normalization, scoring=scoring, **settings) for scoring in (None, "accuracy"))
+    for model in (own, scorer):
+        model.fit(X_TRAIN, Y_TRAIN, X_val=X_TEST, y_val=Y_TEST)
+    assert own.validation_scores_ == scorer.validation_scores_
