@@ -2,7 +2,7 @@
 
 import weakref
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -35,6 +35,12 @@ class Network:
     activations: tuple
     loss: tuple
     normalization: tuple | None = None
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def cached(cls, layer_units, activations, loss, normalization):
+        """The same network for the same arguments, so that what is derived from them is computed once."""
+        return cls(layer_units, activations, loss, normalization)
 
     @property
     def over_batch(self):

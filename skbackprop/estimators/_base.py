@@ -324,7 +324,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                     f"normalization={self.normalization!r} takes means over the units of a layer, and hidden_layer_sizes="
                     f"{self.hidden_layer_sizes!r} has a layer of one, which it would make constant; use two or more"
                 )
-        return Network(layer_units, activations, self._loss_key(), normalization)
+        return Network.cached(layer_units, activations, self._loss_key(), normalization)
 
     def _penalties(self, n_layers):
         """What the parameters say of penalties, dropout and limits, for a network of so many layers of weights."""
