@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.preprocessing import StandardScaler
 
 from skbackprop import BackpropClassifier, BackpropRegressor
@@ -168,6 +168,11 @@ def test_prior_outputs():
         np.testing.assert_allclose(model.predict(X_DIABETES[:1] * 0), mean, rtol=1e-9)
     deviation = np.sqrt(np.average((Y_DIABETES - mean) ** 2, weights=weights))
     np.testing.assert_allclose(model.predict(X_DIABETES[:1] * 0, return_std=True)[1], deviation, rtol=1e-9)
+    # Rows to validate on are not seen.
+    side = np.where(np.arange(len(Y_CANCER)) < 100, 0, -1)
+    model = classifier(**settings, early_stopping=True, validation_fraction=PredefinedSplit(side))
+    model.fit(np.zeros_like(X_CANCER), Y_CANCER)
+    np.testing.assert_allclose(model.predict_proba(X_CANCER[:1] * 0)[0, 1], Y_CANCER[100:].mean(), atol=1e-3)
     with pytest.raises(ValueError, match="output_bias='prior' needs a loss with probabilities"):
         classifier(loss="hinge", output_bias="prior").fit(X_CANCER, Y_CANCER)
 
@@ -232,7 +237,13 @@ def test_errors(settings, message):
         classifier(**settings).fit(X_CANCER, Y_CANCER)
 
 
-def test_dropout_of_sparse_inputs_is_refused():
-    with pytest.raises(ValueError, match="drops inputs, which is not possible for sparse X"):
-        classifier(dropout=(0.1, 0.1)).fit(sparse.csr_array(X_DIGITS), Y_DIGITS)
-    classifier(dropout=(0.0, 0.1)).fit(sparse.csr_array(X_DIGITS), Y_DIGITS)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_dropout_of_sparse_inputs(n_jobs):
+    settings = {"dropout": (0.3, 0.2), "max_iter": 3, "dtype": "float64", "batch_size": 100, "n_jobs": n_jobs}
+    dense = classifier(**settings).fit(X_DIGITS, Y_DIGITS)
+    for container in (sparse.csr_array, sparse.csc_array):
+        model = classifier(**settings).fit(container(X_DIGITS), Y_DIGITS)
+        for ours, same in zip(model.coefs_, dense.coefs_, strict=True):
+            np.testing.assert_allclose(ours, same, rtol=1e-9, atol=1e-12)
+    kept = classifier(**{**settings, "dropout": (0.0, 0.2)}).fit(sparse.csr_array(X_DIGITS), Y_DIGITS)
+    assert not np.allclose(kept.coefs_[0], dense.coefs_[0], rtol=1e-3)

@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from skbackprop.backends import get_backend
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import weigh_rows
+from skbackprop.estimators._problem import Problem
 from skbackprop.estimators._state import (
     STATE_ATTRIBUTES,
     check_same_normalization,
@@ -270,26 +271,14 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             held_out.targets = self._in_units(held_out.targets, dtype)
 
         if first_pass and self.output_bias == "prior":
-            self.intercepts_[-1][:] = self._prior_outputs(targets.astype(np.float64), loss_weight)
-        callbacks = _Callbacks(self, network, params, running, given, sample_weight) if not incremental else None
+            seen_weight = None if loss_weight is None else loss_weight[train_rows]
+            self.intercepts_[-1][:] = self._prior_outputs(targets[train_rows].astype(np.float64), seen_weight)
+        problem = Problem(backend, network, params, running, rows, targets, loss_weight, train_rows, held_out)
+        callbacks = _Callbacks(self, problem, given, sample_weight) if not incremental else None
         if is_stochastic:
-            self._fit_stochastic(
-                backend,
-                network,
-                params,
-                running,
-                rows,
-                targets,
-                loss_weight,
-                train_rows,
-                held_out,
-                scorer,
-                random_state,
-                incremental,
-                callbacks,
-            )
+            self._fit_stochastic(problem, random_state, scorer, callbacks, incremental)
         else:
-            self._fit_lbfgs(backend, network, params, rows, targets, loss_weight, callbacks)
+            self._fit_lbfgs(problem, callbacks)
         if callbacks is not None:
             callbacks.end_fit()
         return self
@@ -528,22 +517,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         for name, value in _attributes(progress).items():
             setattr(self, name, value)
 
-    def _fit_stochastic(
-        self,
-        backend,
-        network,
-        params,
-        running,
-        rows,
-        targets,
-        loss_weight,
-        train_rows,
-        held_out,
-        scorer,
-        random_state,
-        incremental,
-        callbacks,
-    ):
+    def _fit_stochastic(self, problem, random_state, scorer, callbacks, incremental):
+        params, running = problem.params, problem.running
         if not (incremental and hasattr(self, "_optimizer")):
             self._optimizer = self._start_optimizer(params)
         elif self._optimizer.initial_rate != self.learning_rate_init:
@@ -551,35 +526,17 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         if self._optimizer.raw_params is not None:
             params[:] = self._optimizer.raw_params
         self._optimizer.running = running
-        progress = self._progress(held_out is not None)
-        penalties = self._penalties(len(network.layout))
-        if penalties.dropout and penalties.dropout[0] > 0 and rows.is_sparse:
-            raise ValueError(
-                f"dropout={self.dropout!r} drops inputs, which is not possible for sparse X; set its first entry to 0"
-            )
-        n_train = len(train_rows)
+        progress = self._progress(problem.held_out is not None)
+        penalties = self._penalties(len(problem.network.layout))
+        n_train = len(problem.train_rows)
         batch_rows = self._batch_rows(n_train)
-        session = backend.Session(
-            network,
-            params.dtype,
-            rows,
-            targets,
-            loss_weight,
-            batch_rows,
-            n_train,
-            self.n_jobs,
-            penalties,
-            # Drawn only where it is needed: everything else is drawn as scikit-learn does it.
-            random_state.randint(2**31) if penalties.dropout else 0,
-        )
+        # Drawn only where it is needed: everything else is drawn as scikit-learn does it.
+        seed = random_state.randint(2**31) if penalties.dropout else 0
+        session = problem.session(batch_rows, self.n_jobs, penalties, seed)
         shown = params if self.averaging is None else self._optimizer.average
         if callbacks is not None:
             callbacks.params = shown
-        validation = (
-            self._validation(backend, network, shown, running, session, held_out, scorer)
-            if held_out is not None
-            else None
-        )
+        validation = self._validation(problem, shown, session, scorer) if problem.held_out is not None else None
 
         def end_epoch():
             return callbacks.end_task(_attributes(progress))
@@ -592,7 +549,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                     params,
                     self._optimizer,
                     progress,
-                    rows=train_rows,
+                    rows=problem.train_rows,
                     random_state=random_state,
                     shuffle=self.shuffle,
                     max_iter=1 if incremental else self.max_iter,
@@ -621,8 +578,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         if not incremental:
             findings = diagnose(
                 progress.history[len(progress.history) - progress.n_iter :],
-                rows,
-                train_rows,
+                problem.rows,
+                problem.train_rows,
                 batch_rows=(n_train - 1) % batch_rows + 1,
                 frozen=penalties.frozen,
                 estimator=self,
@@ -660,9 +617,12 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
     def _explain_split(self, error, stratify):
         return f"early_stopping=True could not split off a validation set: {error}"
 
-    def _validation(self, backend, network, params, running, session, held_out, scorer):
+    def _validation(self, problem, params, session, scorer):
+        """Measures the weights in `params`: those being trained, or their average."""
+        held_out, running = problem.held_out, problem.running
+
         def score_predictions(loss):
-            predictions = backend.predict(network, params, held_out.rows, self.n_jobs, running=running)
+            predictions = problem.backend.predict(problem.network, params, held_out.rows, self.n_jobs, running=running)
             if not np.isfinite(predictions).all():
                 return np.nan
             # With the classes' factors: the score would otherwise choose weights against them.
@@ -670,7 +630,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
 
         # A view of this estimator: its coefs_ are those being trained, or their average, and what a scorer sets on it is lost.
         view = copy.copy(self)
-        vars(view).update(state_attributes(network, params, running))
+        vars(view).update(state_attributes(problem.network, params, running))
         weights = {} if held_out.sample_weight is None else {"sample_weight": held_out.sample_weight}
 
         def score_view(loss):
@@ -684,36 +644,22 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         if held_out.order is not None:
             return Validation(params, running, session, held_out.order, score)
         n_rows = len(held_out.targets)
-        own_session = backend.Session(
-            network,
-            params.dtype,
-            held_out.rows,
-            held_out.targets,
-            held_out.loss_weight,
-            n_rows,
-            n_rows,
-            self.n_jobs,
-            Penalties(),
-            trains=False,
-        )
+        own_session = problem.validation_session(self.n_jobs)
         return Validation(params, running, own_session, np.arange(n_rows), score, owns_session=True)
 
-    def _fit_lbfgs(self, backend, network, params, rows, targets, loss_weight, callbacks):
-        n_rows = len(targets)
-        if network.over_batch:
+    def _fit_lbfgs(self, problem, callbacks):
+        if problem.network.over_batch:
             raise ValueError(
                 f"normalization={self.normalization!r} is for stochastic solvers: solver='lbfgs' has no mini-batches; choose "
                 "normalization='layer', or solver='adam'"
             )
-        penalties = self._penalties(len(network.layout))
+        penalties = self._penalties(len(problem.network.layout))
         for name in ("dropout", "clip_norm", "clip_value", "max_norm", "average", "frozen"):
             if getattr(penalties, name):
                 raise ValueError(
                     f"{name} is for stochastic solvers; solver='lbfgs' needs it off, or choose solver='adam'"
                 )
-        session = backend.Session(
-            network, params.dtype, rows, targets, loss_weight, n_rows, n_rows, self.n_jobs, penalties
-        )
+        session = problem.session(len(problem.train_rows), self.n_jobs, penalties)
         active = callbacks is not None and callbacks.active
 
         def end_iteration(loss):
@@ -723,8 +669,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         with session:
             self.n_iter_, self.loss_ = minimize(
                 session,
-                params,
-                rows=np.arange(n_rows),
+                problem.params,
+                rows=problem.train_rows,
                 max_iter=self.max_iter,
                 max_fun=self.max_fun,
                 tol=self.tol,
@@ -833,19 +779,17 @@ class _Callbacks:
     Parameters
     ----------
     estimator : BaseBackprop
-    network : Network
-    params : ndarray of shape (n_params,)
-    running : ndarray of shape (n_running,)
+    problem : Problem
     data : tuple
         X and y as the user gave them.
     sample_weight : ndarray or None
     """
 
-    def __init__(self, estimator, network, params, running, data, sample_weight):
+    def __init__(self, estimator, problem, data, sample_weight):
         self._estimator = estimator
-        self._network = network
-        self.params = params
-        self._running = running
+        self._network = problem.network
+        self.params = problem.params
+        self._running = problem.running
         self._arguments = {
             "estimator": estimator,
             "X": data[0],

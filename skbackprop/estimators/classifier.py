@@ -186,7 +186,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Share of the units of each hidden layer that is left out at random, for each row and step anew (Srivastava et al.,
         2014); at least 0, less than 1. A sequence gives the share of the inputs first and then that of each hidden layer.
         0.2 to 0.5 is usual for hidden layers of hundreds of units. The others are scaled up, so that predictions need nothing.
-        Not for 'lbfgs', nor for the inputs of sparse `X`.
+        Not for 'lbfgs'.
 
     max_norm : float or None, default=None
         Largest norm of the weights into a hidden unit, positive (Srivastava et al., 2014); larger ones are scaled down after

@@ -6,8 +6,8 @@ import numpy as np
 from numba import types
 
 from skbackprop._compile import JIT, loop
+from skbackprop.backends.cpu.dropout import drop
 from skbackprop.backends.cpu.gemm import multiply, pack, pack_transposed
-from skbackprop.backends.cpu.layers import drop
 from skbackprop.backends.cpu.normalization import (
     normalize_rows,
     normalize_units,
@@ -92,11 +92,12 @@ def piece_calls(dtype, indices, penalties=None, finishes=False, over_batch=None,
     }
     if indices is not None:
         rows = (data, whole if indices == np.int64 else narrow, whole, members)
-        signatures["forward_rows"] = (*rows, _INDEX, _INDEX, vector, _INDEX, vector, _INDEX, _INDEX)
+        dropout = _NUMBER, _INDEX, _INDEX
+        signatures["forward_rows"] = (*rows, _INDEX, _INDEX, vector, _INDEX, vector, _INDEX, _INDEX, *dropout)
     if penalties is not None:
         signatures["pack_transposed"] = signatures["pack"]
         if indices is not None:
-            signatures["add_gradient_rows"] = (*rows, vector, *[_INDEX] * 3, vector, _INDEX, _INDEX)
+            signatures["add_gradient_rows"] = (*rows, vector, *[_INDEX] * 3, vector, _INDEX, _INDEX, *dropout)
         if penalties.dropout:
             signatures["drop"] = (_NUMBER, *[_INDEX] * 3, members, *[_INDEX] * 3, own, own, types.boolean)
         if finishes:

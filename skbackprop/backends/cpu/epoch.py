@@ -299,6 +299,9 @@ def train_batches(
                             units,
                             low,
                             fan_out,
+                            dropout[0],
+                            codes[SEED],
+                            step,
                         ),
                     )
                 if layer < n_layers - 1:
@@ -388,7 +391,7 @@ def train_batches(
                         fill_zero(grads, low, layout[layer, WEIGHTS] + last * fan_out)
                     invoke(pieces[GRADIENT_SPARSE], (
                         data, indices, indptr, members, deltas, plan[1, UNITS], first, last,
-                        grads, layout[0, WEIGHTS], fan_out,
+                        grads, layout[0, WEIGHTS], fan_out, dropout[0], codes[SEED], step,
                     ))  # fmt: skip
                 elif fan_out == 1:
                     multiply_row(
@@ -619,8 +622,11 @@ def predict_rows(
                 set_intercepts(params, layout[layer, INTERCEPTS], own, low, n_rows, fan_out)
                 invoke(
                     pieces[FORWARD_SPARSE],
-                    (data, indices, indptr, members, zero, n_rows, params, layout[layer, WEIGHTS], own, low, fan_out),
-                )
+                    (
+                        data, indices, indptr, members, zero, n_rows, params, layout[layer, WEIGHTS], own, low, fan_out,
+                        0.0, zero, zero,
+                    ),
+                )  # fmt: skip
             if layer < n_layers - 1:
                 if pieces[NORMALIZE] != 0:
                     # What only training needs has any pointer of its type.

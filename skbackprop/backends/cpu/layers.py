@@ -1,17 +1,13 @@
 """What is done to a layer besides products and activations, for the part that belongs to one thread."""
 
-import numpy as np
-
 from skbackprop._compile import formula
 from skbackprop.backends.cpu.gemm import TILE_ROWS
 from skbackprop.backends.cpu.unpacked import inner_product
-from skbackprop.functions.elementary import natural, number
-from skbackprop.functions.random import philox
+from skbackprop.functions.elementary import natural
 
 __all__ = [
     "add_intercept_gradients",
     "count_constant",
-    "drop",
     "granule",
     "granule_rows",
     "penalise_granules",
@@ -104,46 +100,3 @@ def count_constant(units, source, n_rows, fan_out, first, last):
             row += 1
         count += row == n_rows
     return count
-
-
-_LOW = np.uint64(0xFFFFFFFF)
-_NONE = np.uint64(0)
-
-
-def drop(rate, seed, step, layer, members, first, last, n_units, units, slopes, keeps):
-    """Dropout, a loop of its own: set a random share of units to zero, and multiply the others by ``1 / (1 - rate)``.
-
-    "Inverted" dropout, so that nothing has to be done for predictions (Srivastava et al., 2014, section 10). Whether a unit
-    is dropped depends on the seed, the update, the row of the data, the layer and the unit alone.
-
-    Parameters
-    ----------
-    rate : float
-        The share.
-    seed, step, layer : int
-    members : ndarray of int64
-        Which row of the data each row of the block is.
-    first, last : int
-        Range of the block's rows.
-    n_units : int
-    units, slopes : pointer
-        Outputs and slopes of these rows, changed in place; the gradient, which is multiplied by the slopes, passes back through
-        what was kept.
-    keeps : bool
-        Whether there are slopes.
-    """
-    threshold = np.uint64(rate * 4294967296.0)
-    zero, scale = number(0.0, units), number(1.0 / (1.0 - rate), units)
-    for position in range(first, last):
-        start = (position - first) * n_units
-        for quad in range((n_units + 3) // 4):
-            drawn = philox(
-                np.uint64(quad), np.uint64(members[position]) & _LOW, np.uint64(layer), np.uint64(step) & _LOW,
-                np.uint64(seed), _NONE,
-            )  # fmt: skip
-            for lane in range(min(4, n_units - 4 * quad)):
-                i = natural(start + 4 * quad + lane)
-                factor = scale if drawn[lane] >= threshold else zero
-                units[i] = units[i] * factor
-                if keeps:
-                    slopes[i] = slopes[i] * factor

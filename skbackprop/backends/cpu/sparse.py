@@ -4,12 +4,13 @@ Column indices within a row are sorted, so that a thread finds its range of feat
 """
 
 from skbackprop._compile import formula
+from skbackprop.backends.cpu.dropout import drop_entry
 from skbackprop.functions.elementary import fma, natural
 
 __all__ = ["add_gradient_rows", "forward_rows"]
 
 
-def forward_rows(data, indices, indptr, rows, first, last, params, weights, units, u_start, n_units):
+def forward_rows(data, indices, indptr, rows, first, last, params, weights, units, u_start, n_units, rate, seed, step):
     """Add the weighted inputs of a range of a block's rows: ``Z += X W``.
 
     Parameters
@@ -26,12 +27,16 @@ def forward_rows(data, indices, indptr, rows, first, last, params, weights, unit
     units : ndarray, flat
         Holds Z, of shape (last - first, n_units), from `u_start` on; updated in place.
     u_start, n_units : int
+    rate : float
+        Share of the inputs that is dropped.
+    seed, step : int
+        See `drop_entry`.
     """
     for position in range(first, last):
         row = rows[position]
         target = u_start + (position - first) * n_units
         for entry in range(indptr[row], indptr[row + 1]):
-            x = data[entry]
+            x = drop_entry(rate, seed, step, row, indices[entry], data[entry])
             source = weights + indices[entry] * n_units
             for j in range(n_units):
                 unit = natural(target + j)
@@ -49,7 +54,9 @@ def _first_at_least(indices, start, stop, feature):
     return start
 
 
-def add_gradient_rows(data, indices, indptr, rows, delta, d_start, first, last, grads, weights, n_units):
+def add_gradient_rows(
+    data, indices, indptr, rows, delta, d_start, first, last, grads, weights, n_units, rate, seed, step
+):
     """Add ``X^T delta`` for a range of features.
 
     Parameters
@@ -66,6 +73,8 @@ def add_gradient_rows(data, indices, indptr, rows, delta, d_start, first, last, 
     grads : ndarray, flat
         Holds the gradient of W from `weights` on; updated in place.
     weights, n_units : int
+    rate, seed, step
+        As for `forward_rows`.
     """
     for position in range(rows.size):
         row = rows[position]
@@ -73,7 +82,7 @@ def add_gradient_rows(data, indices, indptr, rows, delta, d_start, first, last, 
         entry = _first_at_least(indices, indptr[row], stop, first)
         source = d_start + position * n_units
         while entry < stop and indices[entry] < last:
-            x = data[entry]
+            x = drop_entry(rate, seed, step, row, indices[entry], data[entry])
             target = weights + indices[entry] * n_units
             for j in range(n_units):
                 weight = natural(target + j)

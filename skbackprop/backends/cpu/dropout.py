@@ -1,0 +1,89 @@
+"""Dropout: which units of which rows are set to zero in an update.
+
+"Inverted" dropout: what is kept is multiplied by ``1 / (1 - rate)``, so that nothing has to be done for predictions
+(Srivastava et al., 2014, section 10). Whether a unit is dropped depends on the seed, the update, the row of the data, the
+layer and the unit alone.
+"""
+
+import numpy as np
+
+from skbackprop._compile import formula
+from skbackprop.functions.elementary import natural, number
+from skbackprop.functions.random import philox
+
+__all__ = ["drop", "drop_entry"]
+
+_LOW = np.uint64(0xFFFFFFFF)
+_NONE = np.uint64(0)
+
+
+@formula
+def _draw(seed, step, layer, member, quad):
+    """Random numbers below 2**32 for the four units ``4 * quad`` to ``4 * quad + 3`` of a row."""
+    return philox(
+        np.uint64(quad), np.uint64(member) & _LOW, np.uint64(layer), np.uint64(step) & _LOW, np.uint64(seed), _NONE
+    )
+
+
+@formula
+def _threshold(rate):
+    """Units with a smaller random number are dropped."""
+    return np.uint64(rate * 4294967296.0)
+
+
+def drop(rate, seed, step, layer, members, first, last, n_units, units, slopes, keeps):
+    """Drop units of a range of a block's rows; a loop of its own.
+
+    Parameters
+    ----------
+    rate : float
+        Share of the units.
+    seed, step, layer : int
+    members : ndarray of int64
+        Which row of the data each row of the block is.
+    first, last : int
+        Range of the block's rows.
+    n_units : int
+    units, slopes : pointer
+        Outputs and slopes of these rows, changed in place; the gradient, which is multiplied by the slopes, passes back through
+        what was kept.
+    keeps : bool
+        Whether there are slopes.
+    """
+    threshold = _threshold(rate)
+    zero, scale = number(0.0, units), number(1.0 / (1.0 - rate), units)
+    for position in range(first, last):
+        start = (position - first) * n_units
+        for quad in range((n_units + 3) // 4):
+            drawn = _draw(seed, step, layer, members[position], quad)
+            for lane in range(min(4, n_units - 4 * quad)):
+                i = natural(start + 4 * quad + lane)
+                factor = scale if drawn[lane] >= threshold else zero
+                units[i] = units[i] * factor
+                if keeps:
+                    slopes[i] = slopes[i] * factor
+
+
+@formula
+def drop_entry(rate, seed, step, member, column, x):
+    """What `drop` makes of one input, where only those that are not zero are stored.
+
+    Parameters
+    ----------
+    rate : float
+        Share of the inputs; 0 for no dropout.
+    seed, step : int
+    member, column : int
+        Where the input stands in the data.
+    x : float
+
+    Returns
+    -------
+    x : float
+        Zero, or ``x / (1 - rate)``.
+    """
+    if rate == 0.0:
+        return x
+    drawn = _draw(seed, step, 0, member, column // 4)
+    kept = drawn[column % 4] >= _threshold(rate)
+    return x * number(1.0 / (1.0 - rate) if kept else 0.0, x)
