@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numba import types
+from scipy import special
 from sklearn.base import clone
 
 from skbackprop import BackpropClassifier, testing
@@ -46,6 +47,12 @@ def apply_logistic(x, y):
 
 
 @kernel
+def apply_erf(x, y):
+    for i in range(x.size):
+        y[i] = elementary.erf(x[i])
+
+
+@kernel
 def run_activate(address, z, slopes, settings):
     zero = np.int64(0)
     invoke(address, (at(z, zero), at(slopes, zero), z.size, at(settings, zero)))
@@ -76,6 +83,8 @@ ELEMENTARY = {
     "log": (apply_log, np.log, (1e-6, 1e6), 2),
     "tanh": (apply_tanh, np.tanh, (-12.0, 12.0), 3),
     "logistic": (apply_logistic, lambda x: 1 / (1 + np.exp(-x)), (-80.0, 80.0), 4),
+    # SciPy's is good to a unit of float64 itself.
+    "erf": (apply_erf, lambda x: special.erf(x.astype(np.float64)), (-7.0, 7.0), 3),
 }
 
 
@@ -100,6 +109,7 @@ def test_elementary_functions_at_the_edges(dtype):
         "log": [(1.0, 0.0), (0.0, -inf), (inf, inf), (-1.0, nan), (-inf, nan), (nan, nan)],
         "tanh": [(0.0, 0.0), (inf, 1.0), (-inf, -1.0), (1e4, 1.0), (-1e4, -1.0), (nan, nan)],
         "logistic": [(0.0, 0.5), (inf, 1.0), (-inf, 0.0), (1e4, 1.0), (-1e4, 0.0), (nan, nan)],
+        "erf": [(0.0, 0.0), (inf, 1.0), (-inf, -1.0), (1e4, 1.0), (-1e4, -1.0), (nan, nan)],
     }
     for name, pairs in expected.items():
         x = np.array([pair[0] for pair in pairs], dtype=dtype)

@@ -1,4 +1,4 @@
-"""exp, log and tanh as polynomials that a compiler turns into vector instructions.
+"""exp, log, tanh and erf as polynomials that a compiler turns into vector instructions.
 
 The C library's versions are calls that stop a loop from being vectorised. These are branch-free,
 use explicit fused multiply-adds, and give the same bits in a vector's lane and in a loop's
@@ -7,12 +7,14 @@ errors against correctly rounded values, in units in the last place, are stated 
 and held by the tests.
 """
 
+import math
+
 import numpy as np
 from numba import types
 
 from skbackprop._compile import JIT, formula, native, specialise
 
-__all__ = ["exp", "fma", "log", "logistic", "natural", "number", "numbers", "tanh"]
+__all__ = ["erf", "exp", "fma", "log", "logistic", "natural", "number", "numbers", "tanh"]
 
 
 def _fma_twin(a, b, c):
@@ -162,23 +164,18 @@ _EXP_LOW32, _EXP_HIGH32 = _F32(-86.6433975699931637), _F32(88.7228391116729996)
 _EXP_LOW64, _EXP_HIGH64 = _F64(-707.7032713652975), _F64(709.782712893383996)
 _HALF32, _ONE32, _TWO32 = _F32(0.5), _F32(1.0), _F32(2.0)
 _HALF64, _ONE64, _TWO64 = _F64(0.5), _F64(1.0), _F64(2.0)
-_E32 = tuple(_F32(1.0 / c) for c in (6.0, 24.0, 120.0, 720.0, 5040.0))
-_E64 = tuple(
-    _F64(1.0 / c)
-    for c in (
-        6.0,
-        24.0,
-        120.0,
-        720.0,
-        5040.0,
-        40320.0,
-        362880.0,
-        3628800.0,
-        39916800.0,
-        479001600.0,
-        6227020800.0,
-    )
-)
+# exp(r) = 1 + r + r**2 (1 / 2! + r / 3! + r**2 / 4! + ...)
+_E32 = tuple(_F32(1 / math.factorial(k)) for k in range(7, 1, -1))
+_E64 = tuple(_F64(1 / math.factorial(k)) for k in range(13, 1, -1))
+
+
+@formula
+def _polynomial(x, coefficients):
+    """A polynomial by Horner's rule, the highest power's coefficient first."""
+    p = coefficients[0]
+    for c in coefficients[1:]:
+        p = fma(p, x, c)
+    return p
 
 
 @formula
@@ -187,12 +184,7 @@ def _exp32(x):
     n = shifted - _ROUND32
     r = fma(n, -_LN2_HIGH32, x)
     r = fma(n, -_LN2_LOW32, r)
-    p = _E32[4]
-    p = fma(p, r, _E32[3])
-    p = fma(p, r, _E32[2])
-    p = fma(p, r, _E32[1])
-    p = fma(p, r, _E32[0])
-    p = fma(p, r, _HALF32)
+    p = _polynomial(r, _E32)
     p = fma(p * r, r, r) + _ONE32
     # 2**(n - 1), then doubled: 2**128 has no float32, exp(88.7) has.
     scale = float_of(np.int32((np.int64(bits_of(shifted)) + 126) << 23))
@@ -207,18 +199,7 @@ def _exp64(x):
     n = shifted - _ROUND64
     r = fma(n, -_LN2_HIGH64, x)
     r = fma(n, -_LN2_LOW64, r)
-    p = _E64[10]
-    p = fma(p, r, _E64[9])
-    p = fma(p, r, _E64[8])
-    p = fma(p, r, _E64[7])
-    p = fma(p, r, _E64[6])
-    p = fma(p, r, _E64[5])
-    p = fma(p, r, _E64[4])
-    p = fma(p, r, _E64[3])
-    p = fma(p, r, _E64[2])
-    p = fma(p, r, _E64[1])
-    p = fma(p, r, _E64[0])
-    p = fma(p, r, _HALF64)
+    p = _polynomial(r, _E64)
     p = fma(p * r, r, r) + _ONE64
     scale = float_of((bits_of(shifted) + np.int64(1022)) << np.int64(52))
     y = p * scale * _TWO64
@@ -226,9 +207,9 @@ def _exp64(x):
     return _F64(np.inf) if x > _EXP_HIGH64 else y
 
 
-# The last four places of the series of log((1 + s) / (1 - s)) / (2 s) beyond 1, in s**2.
-_L32 = tuple(_F32(2.0 / c) for c in (3.0, 5.0, 7.0, 9.0))
-_L64 = tuple(_F64(2.0 / c) for c in (3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0, 17.0, 19.0, 21.0))
+# The series of log((1 + s) / (1 - s)) / (2 s) beyond 1, in s**2.
+_L32 = tuple(_F32(2 / k) for k in range(9, 1, -2))
+_L64 = tuple(_F64(2 / k) for k in range(21, 1, -2))
 _SQRT_HALF32 = 0x3F3504F3  # bits of sqrt(1/2)
 _SQRT_HALF64 = 0x3FE6A09E667F3BCD
 _TINY32 = _F32(1.17549435e-38)
@@ -243,10 +224,7 @@ def _log32(x):
     f = float_of(np.int32(bits - (exponent << 23))) - _ONE32
     s = f / (_TWO32 + f)
     z = s * s
-    p = _L32[3]
-    p = fma(p, z, _L32[2])
-    p = fma(p, z, _L32[1])
-    p = fma(p, z, _L32[0])
+    p = _polynomial(z, _L32)
     # log(1 + f) = f - s * (f - R), R the series: f is exact, so little is lost.
     y = fma(-s, f - p * z, f)
     y = fma(k, _LN2_HIGH32, fma(k, _LN2_LOW32, y))
@@ -264,16 +242,7 @@ def _log64(x):
     f = float_of(bits - (exponent << np.int64(52))) - _ONE64
     s = f / (_TWO64 + f)
     z = s * s
-    p = _L64[9]
-    p = fma(p, z, _L64[8])
-    p = fma(p, z, _L64[7])
-    p = fma(p, z, _L64[6])
-    p = fma(p, z, _L64[5])
-    p = fma(p, z, _L64[4])
-    p = fma(p, z, _L64[3])
-    p = fma(p, z, _L64[2])
-    p = fma(p, z, _L64[1])
-    p = fma(p, z, _L64[0])
+    p = _polynomial(z, _L64)
     y = fma(-s, f - p * z, f)
     y = fma(k, _LN2_HIGH64, fma(k, _LN2_LOW64, y))
     y = -_F64(np.inf) if x < _TINY64 else y
@@ -303,11 +272,7 @@ _TQ64 = tuple(_F64(c) for c in (1.12811678491632931402e2, 2.23548839060100448583
 def _tanh32(x):
     size = abs(x)
     z = x * x
-    p = _T32[0]
-    p = fma(p, z, _T32[1])
-    p = fma(p, z, _T32[2])
-    p = fma(p, z, _T32[3])
-    p = fma(p, z, _T32[4])
+    p = _polynomial(z, _T32)
     small = fma(p * z, x, x)
     large = _ONE32 - _TWO32 / (_exp32(size + size) + _ONE32)
     large = -large if x < _F32(0.0) else large
@@ -334,6 +299,96 @@ def _logistic32(x):
 @formula
 def _logistic64(x):
     return _ONE64 / (_ONE64 + _exp64(-x))
+
+
+# erf(x) / x as a polynomial in x**2 up to 1, and exp(x**2) erfc(x) as one in (x - 2) / (x + 2) beyond, up to where erf(x) is 1:
+# interpolated at Chebyshev's nodes in 60 digits; their errors are an eighth and a fifteenth of a rounding.
+_ERF_END32, _ERF_END64 = _F32(4.1), _F64(6.1)
+_ES32 = tuple(
+    _F32(c)
+    for c in (
+        7.87587506e-5,
+        -8.01686429e-4,
+        5.18908742e-3,
+        -2.6854212e-2,
+        1.12835947e-1,
+        -3.76126267e-1,
+        1.12837917,
+    )
+)
+_EL32 = tuple(
+    _F32(c)
+    for c in (
+        -8.7349156e-4,
+        6.80584329e-3,
+        3.73748111e-3,
+        -7.89676971e-2,
+        2.41658025e-1,
+        -4.27186003e-1,
+        2.55395677e-1,
+    )
+)
+_ES64 = tuple(
+    _F64(c)
+    for c in (
+        -7.7958988270021422e-10,
+        1.3720064546777686e-8,
+        -1.6208483801871706e-7,
+        1.6447424703317362e-6,
+        -1.492473690741966e-5,
+        1.2055294904839708e-4,
+        -8.5483259753896921e-4,
+        5.2239776071164227e-3,
+        -2.686617064323777e-2,
+        1.1283791670945006e-1,
+        -3.761263890318354e-1,
+        1.1283791670955126,
+    )
+)
+_EL64 = tuple(
+    _F64(c)
+    for c in (
+        -1.1551174620338113e-6,
+        1.2958000412630588e-6,
+        4.0124705266974916e-6,
+        1.2965196760697503e-6,
+        -1.3996555366426936e-5,
+        -2.7560705758424431e-5,
+        2.7526785940354556e-5,
+        1.7435934951691821e-4,
+        4.3555622864819521e-5,
+        -9.8197693543691555e-4,
+        -8.4714325460976568e-4,
+        6.9974617368320138e-3,
+        3.7328924044316371e-3,
+        -7.8978581015704457e-2,
+        2.4165819424246559e-1,
+        -4.2718584741395849e-1,
+        2.5539567631050574e-1,
+    )
+)
+
+
+@formula
+def _erf32(x):
+    size = abs(x)
+    small = x * _polynomial(x * x, _ES32)
+    size = _ERF_END32 if size > _ERF_END32 else size
+    t = (size - _TWO32) / (size + _TWO32)
+    large = fma(-_exp32(-size * size), _polynomial(t, _EL32), _ONE32)
+    large = -large if x < _F32(0.0) else large
+    return small if size < _ONE32 else large
+
+
+@formula
+def _erf64(x):
+    size = abs(x)
+    small = x * _polynomial(x * x, _ES64)
+    size = _ERF_END64 if size > _ERF_END64 else size
+    t = (size - _TWO64) / (size + _TWO64)
+    large = fma(-_exp64(-size * size), _polynomial(t, _EL64), _ONE64)
+    large = -large if x < _F64(0.0) else large
+    return small if size < _ONE64 else large
 
 
 exp = _by_type(_exp32, _exp64)
@@ -390,4 +445,17 @@ Returns
 -------
 y : same type
     Within 4 units in the last place; NaN for NaN.
+"""
+erf = _by_type(_erf32, _erf64)
+erf.__name__ = "erf"
+erf.__doc__ = """The error function.
+
+Parameters
+----------
+x : float32 or float64
+
+Returns
+-------
+y : same type
+    Within 3 units in the last place; NaN for NaN.
 """
