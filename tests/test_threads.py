@@ -74,6 +74,29 @@ def test_teams_share_the_cores():
         assert alone.n_threads == 4
 
 
+@pytest.mark.usefixtures("four_cores")
+def test_threads_wait_for_the_next_team(monkeypatch):
+    def settle(n_idle):
+        for _ in range(1000):
+            if len(threads._idle) == n_idle:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{len(threads._idle)} threads wait, not {n_idle}")
+
+    monkeypatch.setattr(threads, "_KEPT_SECONDS", 0.5)
+    # Threads of tests before, which may have had to wait for the compiler, wait by now, and then no longer.
+    sync.await_change(np.zeros(1, dtype=np.int64), 0, 1)
+    time.sleep(0.5)
+    settle(0)
+    seen = set()
+    for _ in range(5):
+        with threads.Team(3, 0.0, 0.0) as team:
+            team.run(lambda thread, n_threads, control: seen.add(threading.get_ident()))
+        settle(2)
+    assert len(seen) == 3
+    settle(0)
+
+
 def test_error_in_a_thread_reaches_the_caller():
     def failing(thread, n_threads, control):
         raise MemoryError("no room")

@@ -1,8 +1,9 @@
 """Threads for the kernels: how many, and how they are run.
 
 The kernels need no thread pool of Numba's (nor its threading layers with their restrictions): plain Python threads enter the same kernel,
-which releases the GIL. They live as long as one fit or one prediction, so nothing has to survive a fork. Between two calls
-they look out for the next one for a moment before they sleep: to wake a thread takes longer than a short epoch.
+which releases the GIL. They belong to one fit or one prediction at a time and wait some seconds for the next: to start a thread
+takes longer than to predict a thousand rows. A forked child has none of them and starts its own. Between two calls of a fit they
+look out for the next one for a moment before they sleep: to wake a thread takes longer than a short epoch.
 """
 
 import _thread
@@ -22,8 +23,8 @@ __all__ = ["Team", "available_threads"]
 # Work below which one more thread costs more than it brings: two barriers and the caches' traffic between cores take a
 # few microseconds, in which a core does about this much arithmetic. Measured by `python -m benchmarks threads`.
 _FLOPS_PER_THREAD = 1_000_000
-# Before a new thread runs, some tenths of a millisecond may pass; a core does this much in a millisecond.
-_FLOPS_PER_START = 100_000_000
+# Before another thread runs, a tenth of a millisecond may pass; a core does this much in two.
+_FLOPS_PER_START = 20_000_000
 # A call shorter than this need not be interruptible: it returns in well under 0.1 s, also on one slow core.
 _FLOPS_INLINE = 500_000_000
 # Entries of an int64 array, each on a cache line: calls posted by the caller, and calls done by each helper.
@@ -31,19 +32,54 @@ _POSTED, _DONE = 0, 8
 # How often the waiting thread looks for signals.
 _WAIT_SECONDS = 0.1
 
+# How long a thread waits for a team.
+_KEPT_SECONDS = 5.0
+
 _budget = threading.Lock()
 _in_use = 0
+#: Where threads without a team take their next job from.
+_idle: list[queue.SimpleQueue] = []
 
 
-def _reset_budget():
+def _reset():
     global _budget, _in_use
     _budget = threading.Lock()
     _in_use = 0
+    _idle.clear()
 
 
 if hasattr(os, "register_at_fork"):
     # A child has none of its parent's threads.
-    os.register_at_fork(after_in_child=_reset_budget)
+    os.register_at_fork(after_in_child=_reset)
+
+
+def _start(job, *arguments):
+    """Call a function in a thread that waits for a job, or in a new one."""
+    try:
+        jobs = _idle.pop()
+    except IndexError:
+        jobs = queue.SimpleQueue()
+        # Unlike `threading.Thread.start`, this does not wait for the thread to run.
+        _thread.start_new_thread(_serve, (jobs,))
+    jobs.put((job, arguments))
+
+
+def _serve(jobs):  # pragma: no cover (not traced in a thread of this kind)
+    while True:
+        try:
+            job, arguments = jobs.get(timeout=_KEPT_SECONDS)
+        except queue.Empty:
+            try:
+                _idle.remove(jobs)
+            except ValueError:
+                # Somebody has taken it in the meantime.
+                job, arguments = jobs.get()
+            else:
+                return
+        job(*arguments)
+        # What the team holds may go.
+        job = arguments = None
+        _idle.append(jobs)
 
 
 def _affinity():
@@ -154,8 +190,7 @@ class Team:
         try:
             for index in range(n_helpers):
                 tasks = queue.SimpleQueue()
-                # Unlike `threading.Thread.start`, this does not wait for the thread to run.
-                _thread.start_new_thread(self._work, (index, tasks))
+                _start(self._work, index, tasks)
                 self._helpers.append(tasks)
         except BaseException:
             self.__exit__()
