@@ -28,16 +28,19 @@ _pack, _pack_transposed, _multiply = (
 
 
 @kernel
-def product(a, a_row, a_inner, b, transposed, m, k, n, c, panels, scratch):
+def product(a, a_row, a_inner, b, packing, m, k, n, c, panels, scratch):
     zero = np.int64(0)
-    if transposed:
-        _pack_transposed(b, zero, zero, n, k, n, panels, zero)
-    else:
+    right, b_row = at(panels, zero), zero
+    if packing == 0:
+        right, b_row = at(b, zero), n
+    elif packing == 1:
         _pack(b, zero, zero, k, k, n, panels, zero)
-    _multiply(at(a, zero), a_row, a_inner, at(panels, zero), m, k, n, at(c, zero), n, at(c, zero), n, at(scratch, zero))
+    else:
+        _pack_transposed(b, zero, zero, n, k, n, panels, zero)
+    _multiply(at(a, zero), a_row, a_inner, right, b_row, m, k, n, at(c, zero), n, at(c, zero), n, at(scratch, zero))
 
 
-SHAPES = [(1, 1, 1), (6, 4, 16), (7, 3, 17), (13, 300, 5), (5, 2, 40), (12, 257, 33), (2, 9, 1)]
+SHAPES = [(1, 1, 1), (6, 4, 16), (7, 3, 17), (9, 8, 31), (13, 300, 5), (5, 2, 40), (12, 257, 33), (2, 9, 1)]
 if JIT:
     SHAPES += [(64, 600, 310), (100, 31, 200)]
 
@@ -45,8 +48,8 @@ if JIT:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("a_transposed", [False, True])
-@pytest.mark.parametrize("b_transposed", [False, True])
-def test_products_are_sums_in_order(shape, a_transposed, b_transposed, dtype, rng):
+@pytest.mark.parametrize("packing", ["as is", "packed", "packed transposed"])
+def test_products_are_sums_in_order(shape, a_transposed, packing, dtype, rng):
     m, k, n = shape
     A, B = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
     C = rng.standard_normal((m, n)).astype(dtype)
@@ -54,10 +57,11 @@ def test_products_are_sums_in_order(shape, a_transposed, b_transposed, dtype, rn
     panels = np.zeros(gemm.packed_size(k, n, A.itemsize), dtype=dtype)
     scratch = np.empty(gemm.SCRATCH_SIZE, dtype=dtype)
     flat_a = np.ravel(A.T if a_transposed else A).copy()
-    flat_b = np.ravel(B.T if b_transposed else B).copy()
+    flat_b = np.ravel(B.T if packing == "packed transposed" else B).copy()
     flat_c = C.ravel().copy()
     steps = (1, m) if a_transposed else (k, 1)
-    product(flat_a, *steps, flat_b, b_transposed, m, k, n, flat_c, panels, scratch)
+    packings = "as is", "packed", "packed transposed"
+    product(flat_a, *steps, flat_b, packings.index(packing), m, k, n, flat_c, panels, scratch)
     scale = np.finfo(dtype).eps * (np.abs(A).astype(float) @ np.abs(B).astype(float) + np.abs(C)) * (k + 1)
     assert (np.abs(flat_c.reshape(m, n) - expected) <= scale).all()
     if JIT and m == 7:

@@ -7,6 +7,7 @@ import numpy as np
 
 from skbackprop.backends.cpu.calls import layer_calls, piece_calls, update_calls
 from skbackprop.backends.cpu.epoch import (
+    AS_IS,
     CARRIED,
     DIFFERENTIATE,
     EVALUATE,
@@ -41,6 +42,10 @@ _MAX_EPOCHS = 64
 
 # Workspaces begin, and each layer's part of them, where a cache line does: a vector that crosses two costs as much as two.
 _LINE_BYTES = 64
+
+# Deltas that are used for at most this many tiles of rows, and whose rows are not far apart, are not worth packing.
+_UNPACKED_TILES = 10
+_UNPACKED_BYTES = 1 << 10
 
 # Workspaces of predictions up to this size are kept.
 _KEPT_BYTES = 1 << 20
@@ -93,7 +98,9 @@ class _Plan:
             if not (is_sparse and layer == 0):
                 self.offsets[layer, 1] = self.n_forward
                 self.n_forward += packed_size(fan_in, fan_out, itemsize)
-                if training:
+                if fan_in <= _UNPACKED_TILES * TILE_ROWS and fan_out * itemsize <= _UNPACKED_BYTES:
+                    self.offsets[layer, 3] = AS_IS
+                elif training:
                     self.offsets[layer, 3] = self.n_deltas
                     self.n_deltas += packed_size(block_rows, fan_out, itemsize)
             if training and layer > 0:
@@ -104,9 +111,11 @@ class _Plan:
 _plan = lru_cache(maxsize=64)(_Plan)
 
 
-def _scratches(team, network, dtype):
-    size = SCRATCH_SIZE + max(network.layer_units)
-    return _aligned((team.n_threads, _whole_lines(size, np.dtype(dtype).itemsize)), dtype)
+def _scratches(team, network, dtype, n_ones=0):
+    size = SCRATCH_SIZE + max(network.layer_units) + n_ones
+    scratches = _aligned((team.n_threads, _whole_lines(size, np.dtype(dtype).itemsize)), dtype)
+    scratches[:, scratches.shape[1] - n_ones :] = 1
+    return scratches
 
 
 def _row_flops(network, density):
@@ -221,7 +230,7 @@ class Session:
             _aligned(rows, np.float64),
             _aligned(n_granules, np.float64),
             _aligned(2 * n_granules, np.float64),
-            _scratches(self._team, self._network, dtype),
+            _scratches(self._team, self._network, dtype, n_ones=rows),
             _aligned(plan.n_units if self._normalizes else 0, dtype),
             _aligned(plan.n_statistics, np.float64),
         )

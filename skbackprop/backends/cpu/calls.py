@@ -87,7 +87,7 @@ def piece_calls(dtype, indices, penalties=None, finishes=False, over_batch=None,
     )
     members, layout = types.Array(types.int64, 1, "C"), types.Array(types.int64, 2, "C")
     signatures = {
-        "multiply": (own, _INDEX, _INDEX, own, _INDEX, _INDEX, _INDEX, own, _INDEX, own, _INDEX, own),
+        "multiply": (own, _INDEX, _INDEX, own, *[_INDEX] * 4, own, _INDEX, own, _INDEX, own),
         "pack": (vector, *[_INDEX] * 5, vector, _INDEX),
     }
     if indices is not None:

@@ -10,7 +10,6 @@ import numpy as np
 from skbackprop._compile import formula, invoke, kernel
 from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, multiply_row
 from skbackprop.backends.cpu.layers import (
-    add_intercept_gradients,
     count_constant,
     granule,
     penalise_granules,
@@ -53,9 +52,9 @@ CARRIED = N_CONSTANTS - 2
 #: the weights that follow it, their panels for the forward and the backward product, and those of the deltas; and where what
 #: its normalization keeps lies in `statistics`.
 UNITS, FORWARD, BACKWARD, DELTAS, STATISTICS = range(5)
-#: In the place of an offset: there are no panels, because the layer's input is sparse, or because the layer has one unit or a
-#: batch one row.
-SPARSE, UNPACKED = -1, -2
+#: In the place of an offset: there are no panels, because the layer's input is sparse, because the layer has one unit or a
+#: batch one row, or because they would be used too few times.
+SPARSE, UNPACKED, AS_IS = -1, -2, -3
 
 # The kernels below call their helpers directly and not through functions of the phases: each level of calls is
 # optimised once more by LLVM, which doubled the time to compile.
@@ -67,24 +66,23 @@ _ROWS_AHEAD = 8
 
 @formula
 def _gather(source, n_columns, rows, first, last, target, t_start):
-    """Copy rows ``rows[first:last]`` of a matrix into a flat array, each to its place."""
-    for position in range(first, min(first + _ROWS_AHEAD, last)):
-        prefetch(at(source, rows[position] * n_columns), n_columns)
+    """Copy rows ``rows[first:last]`` of a matrix into a flat array, and fetch the first of those that come after."""
     for position in range(first, last):
-        if position + _ROWS_AHEAD < last:
+        if position + _ROWS_AHEAD < rows.size:
             prefetch(at(source, rows[position + _ROWS_AHEAD] * n_columns), n_columns)
-        copy(at(source, rows[position] * n_columns), at(target, t_start + position * n_columns), n_columns)
+        copy(at(source, rows[position] * n_columns), at(target, t_start + (position - first) * n_columns), n_columns)
 
 
 @formula
-def _gather_targets(source, n_columns, rows, first, last, target):
+def _gather_targets(source, n_columns, rows, first, last, target, t_start):
     """The same for few columns, which are not worth a call."""
     for position in range(first, last):
-        prefetch(at(source, rows[position] * n_columns), 1)
-    for position in range(first, last):
-        start = rows[position] * n_columns
+        if position + _ROWS_AHEAD < rows.size:
+            prefetch(at(source, rows[position + _ROWS_AHEAD] * n_columns), 1)
+        low = rows[position] * n_columns
+        to = t_start + (position - first) * n_columns
         for j in range(n_columns):
-            target[natural(position * n_columns + j)] = source[natural(start + j)]
+            target[natural(to + j)] = source[natural(low + j)]
 
 
 @formula
@@ -205,7 +203,7 @@ def train_batches(
     forward_panels, backward_panels, delta_panels, units, slopes, deltas, targets, losses, squares, gradient_squares
         Workspace, flat arrays.
     scratches : ndarray of shape (n_threads, SCRATCH_SIZE + n)
-        Workspace of each thread, and as many zeros as the widest layer has units.
+        Workspace of each thread, then as many zeros as the widest layer has units, and at the end a one for each row of a block.
     normalized : ndarray, flat
         Workspace for normalized inputs, laid out as `units`; empty for none.
     statistics : ndarray, float64
@@ -222,7 +220,7 @@ def train_batches(
     n_outputs = layout[n_layers - 1, FAN_OUT]
     n_targets = codes[N_TARGETS]
     scratch = at(scratches[thread], 0)
-    zeros = at(scratches[thread], SCRATCH_SIZE)
+    zeros, ones = at(scratches[thread], SCRATCH_SIZE), at(scratches[thread], scratches.shape[1] - block_rows)
     own_constants = at(constants, thread * N_CONSTANTS)
     loss_settings = at(settings, (n_layers - 1) * N_SETTINGS)
     l2, l1 = penalties[L2], penalties[L1]
@@ -242,8 +240,8 @@ def train_batches(
         packing_only = number < 0
         epoch = max(number, 0) // n_batches
         ends_epoch = number % n_batches == n_batches - 1 and not packing_only
-        start = epoch * n_trained + max(number, 0) % n_batches * batch_size
-        rows = order[start : min(start + batch_size, (epoch + 1) * n_trained)]
+        batch_start = epoch * n_trained + max(number, 0) % n_batches * batch_size
+        rows = order[batch_start : min(batch_start + batch_size, (epoch + 1) * n_trained)]
         total_weight = _total_weight(sample_weight, rows)
         if total_weight == 0.0 and not packing_only:
             continue
@@ -256,11 +254,12 @@ def train_batches(
             block_stop = min(block + block_rows, rows.size)
             members = rows[block:block_stop]
             n_rows = block_stop - block
+            block_start = batch_start + block
             first, last = share(n_rows, tile_rows, thread, n_threads)
             if plan[0, FORWARD] != SPARSE:
-                _gather(X, layout[0, FAN_IN], members, first, last, units, plan[0, UNITS])
+                low = plan[0, UNITS] + first * layout[0, FAN_IN]
+                _gather(X, layout[0, FAN_IN], order, block_start + first, block_start + last, units, low)
                 if dropout[0] > 0.0:
-                    low = plan[0, UNITS] + first * layout[0, FAN_IN]
                     invoke(
                         pieces[DROP],
                         (
@@ -275,7 +274,7 @@ def train_batches(
                 if plan[layer, FORWARD] >= 0:
                     invoke(pieces[MULTIPLY], (
                         at(units, plan[layer, UNITS] + first * fan_in), fan_in, one, at(forward_panels, plan[layer, FORWARD]),
-                        last - first, fan_in, fan_out,
+                        zero, last - first, fan_in, fan_out,
                         at(params, layout[layer, INTERCEPTS]), zero, at(units, low), fan_out, scratch,
                     ))  # fmt: skip
                 elif plan[layer, FORWARD] == UNPACKED:
@@ -325,7 +324,7 @@ def train_batches(
                             ),
                         )  # fmt: skip
             low = plan[n_layers, UNITS] + first * n_outputs
-            _gather_targets(Y, n_targets, members, first, last, targets)
+            _gather_targets(Y, n_targets, order, block_start + first, block_start + last, targets, first * n_targets)
             invoke(
                 calls[n_layers - 1, FORTH],
                 (
@@ -348,7 +347,7 @@ def train_batches(
                     if plan[layer, BACKWARD] >= 0:
                         invoke(pieces[MULTIPLY], (
                             at(deltas, plan[layer + 1, UNITS] + first * fan_out), fan_out, one,
-                            at(backward_panels, plan[layer, BACKWARD]), last - first, fan_out, fan_in,
+                            at(backward_panels, plan[layer, BACKWARD]), zero, last - first, fan_out, fan_in,
                             zeros, zero, at(deltas, low), fan_in, scratch,
                         ))  # fmt: skip
                     else:
@@ -407,8 +406,11 @@ def train_batches(
                         out,
                     )
                 else:
+                    right, r_row = at(deltas, plan[layer + 1, UNITS]), fan_out
+                    if plan[layer, DELTAS] >= 0:
+                        right, r_row = at(delta_panels, plan[layer, DELTAS]), zero
                     invoke(pieces[MULTIPLY], (
-                        at(units, plan[layer, UNITS] + first), one, fan_in, at(delta_panels, plan[layer, DELTAS]),
+                        at(units, plan[layer, UNITS] + first), one, fan_in, right, r_row,
                         last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
                     ))  # fmt: skip
                 # Those that the thread will update; scales and offsets have their gradient already.
@@ -418,8 +420,15 @@ def train_batches(
                     fill_zero(grads, layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last)
                 # What would be left by rounding, Adam would take for a gradient.
                 n_added = zero if codes[CENTRED] != 0 and layer < n_layers - 1 else n_rows
-                add_intercept_gradients(
-                    deltas, plan[layer + 1, UNITS], n_added, fan_out, first, last, grads, layout[layer, INTERCEPTS]
+                low = layout[layer, INTERCEPTS] + first
+                multiply_row(
+                    ones,
+                    at(deltas, plan[layer + 1, UNITS] + first),
+                    fan_out,
+                    n_added,
+                    last - first,
+                    at(grads, low),
+                    at(grads, low),
                 )
                 if ends_epoch and block_stop == rows.size and layer < n_layers - 1:
                     constant_units[epoch * n_layers + layer, thread] = count_constant(
@@ -602,7 +611,7 @@ def predict_rows(
         n_rows = min(block_rows, rows.size - start)
         members = rows[start : start + n_rows]
         if plan[0, FORWARD] != SPARSE:
-            _gather(X, layout[0, FAN_IN], members, zero, n_rows, own, plan[0, UNITS])
+            _gather(X, layout[0, FAN_IN], rows, start, start + n_rows, own, plan[0, UNITS])
         for layer in range(n_layers):
             fan_in = layout[layer, FAN_IN]
             fan_out = layout[layer, FAN_OUT]
@@ -610,7 +619,7 @@ def predict_rows(
             if plan[layer, FORWARD] >= 0:
                 invoke(pieces[MULTIPLY], (
                     at(own, plan[layer, UNITS]), fan_in, one, at(forward_panels, plan[layer, FORWARD]),
-                    n_rows, fan_in, fan_out,
+                    zero, n_rows, fan_in, fan_out,
                     at(params, layout[layer, INTERCEPTS]), zero, at(own, low), fan_out, scratch,
                 ))  # fmt: skip
             elif plan[layer, FORWARD] == UNPACKED:

@@ -179,10 +179,12 @@ def _make_tile(tile_rows, n_vectors, masked):
     return tile
 
 
+_FEW_ROWS = TILE_ROWS // 2
 _tile, _edge, _half = _make_tile(TILE_ROWS, 2, False), _make_tile(TILE_ROWS, 2, True), _make_tile(TILE_ROWS, 1, True)
+_few = _make_tile(_FEW_ROWS, 2, True)
 _row_tile, _row_edge, _row_half = _make_tile(1, 2, False), _make_tile(1, 2, True), _make_tile(1, 1, True)
 # More sums at a time, each of which waits for the one before.
-_row_wide = _make_tile(1, 8, False)
+_row_wide, _row_double = _make_tile(1, 8, False), _make_tile(1, 4, False)
 
 
 def pack(b, b_start, first, last, n_inner, n_columns, panels, p_start):
@@ -274,14 +276,22 @@ def multiply_row(a, b, b_row, n_inner, n_columns, start, c):
     """
     one = np.int64(1)  # of the type that variables have: a literal would compile the callee again
     width = _width(_itemsize(c))
-    wide = n_columns // (4 * width) * (4 * width)
-    for column in range(0, wide, 4 * width):
-        _row_wide(a, 0, one, at(b, column), b_row, n_inner, at(start, column), 0, at(c, column), 0, 1, n_columns)
-    for column in range(wide, n_columns, width):
-        _single_row(a, one, at(b, column), b_row, n_inner, at(start, column), at(c, column), n_columns - column)
+    column = 0
+    while column < n_columns:
+        left = n_columns - column
+        right, sums, out = at(b, column), at(start, column), at(c, column)
+        if left >= 4 * width:
+            _row_wide(a, 0, one, right, b_row, n_inner, sums, 0, out, 0, 1, left)
+            column += 4 * width
+        elif left >= 2 * width:
+            _row_double(a, 0, one, right, b_row, n_inner, sums, 0, out, 0, 1, left)
+            column += 2 * width
+        else:
+            _single_row(a, one, right, b_row, n_inner, sums, out, left)
+            column += width
 
 
-def multiply(a, a_row, a_inner, panels, n_rows, n_inner, n_columns, start, s_row, c, c_row, scratch):
+def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_row, c, c_row, scratch):
     """Product of two matrices, added to a third: ``C = start + A B``.
 
     Parameters
@@ -289,8 +299,10 @@ def multiply(a, a_row, a_inner, panels, n_rows, n_inner, n_columns, start, s_row
     a : pointer
         The left factor: row i, column k at ``a[i * a_row + k * a_inner]``.
     a_row, a_inner : int
-    panels : pointer
-        The packed right factor.
+    b : pointer
+        The right factor.
+    b_row : int
+        0, if it is packed; otherwise it lies with row k, column j at ``b[k * b_row + j]``.
     n_rows, n_inner, n_columns : int
         Extents of the product.
     start : pointer
@@ -307,6 +319,7 @@ def multiply(a, a_row, a_inner, panels, n_rows, n_inner, n_columns, start, s_row
     width = _width(itemsize)
     block_columns = max(1, _BLOCK_BYTES // (_BLOCK_INNER * width * itemsize)) * width
     packs = a_row == 1 and n_columns > _PANELS_UNPACKED * width
+    b_column, b_inner = (n_inner, width) if b_row == 0 else (1, b_row)
     for k in range(0, n_inner, _BLOCK_INNER):
         n_k = min(_BLOCK_INNER, n_inner - k)
         if k > 0:
@@ -322,15 +335,17 @@ def multiply(a, a_row, a_inner, panels, n_rows, n_inner, n_columns, start, s_row
                         copy(at(source, i * a_inner), at(scratch, i * TILE_ROWS), TILE_ROWS)
                     source, step_inner = scratch, TILE_ROWS
                 for column in range(block, block_stop, width):
-                    panel = at(panels, column * n_inner + k * width)
+                    panel = at(b, column * b_column + k * b_inner)
                     sums = at(start, row * s_row + column)
                     out = at(c, row * c_row + column)
                     n_c = n_columns - column
                     if left == 1:
-                        _single_row(source, step_inner, panel, width, n_k, sums, out, n_c)
+                        _single_row(source, step_inner, panel, b_inner, n_k, sums, out, n_c)
                     elif left >= TILE_ROWS and n_c >= width:
-                        _tile(source, step_row, step_inner, panel, width, n_k, sums, s_row, out, c_row, left, n_c)
-                    elif n_c > width // 2:
-                        _edge(source, step_row, step_inner, panel, width, n_k, sums, s_row, out, c_row, left, n_c)
+                        _tile(source, step_row, step_inner, panel, b_inner, n_k, sums, s_row, out, c_row, left, n_c)
+                    elif n_c <= width // 2:
+                        _half(source, step_row, step_inner, panel, b_inner, n_k, sums, s_row, out, c_row, left, n_c)
+                    elif left <= _FEW_ROWS:
+                        _few(source, step_row, step_inner, panel, b_inner, n_k, sums, s_row, out, c_row, left, n_c)
                     else:
-                        _half(source, step_row, step_inner, panel, width, n_k, sums, s_row, out, c_row, left, n_c)
+                        _edge(source, step_row, step_inner, panel, b_inner, n_k, sums, s_row, out, c_row, left, n_c)

@@ -6,7 +6,6 @@ from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
 
 __all__ = [
-    "add_intercept_gradients",
     "count_constant",
     "granule",
     "granule_rows",
@@ -48,15 +47,6 @@ def set_intercepts(params, source, units, target, n_rows, fan_out):
         start = target + row * fan_out
         for j in range(fan_out):
             units[natural(start + j)] = params[natural(source + j)]
-
-
-@formula
-def add_intercept_gradients(deltas, source, n_rows, fan_out, first, last, grads, target):
-    """Add rows of deltas to the gradient of a range of a layer's intercepts."""
-    for row in range(n_rows):
-        start = source + row * fan_out
-        for j in range(first, last):
-            grads[natural(target + j)] += deltas[natural(start + j)]
 
 
 @formula
