@@ -44,7 +44,7 @@ _MAX_EPOCHS = 64
 _LINE_BYTES = 64
 
 # Deltas that are used for at most this many tiles of rows, and whose rows are not far apart, are not worth packing.
-_UNPACKED_TILES = 10
+_UNPACKED_TILES = 6
 _UNPACKED_BYTES = 1 << 10
 
 # Workspaces of predictions up to this size are kept.
