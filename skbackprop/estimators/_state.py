@@ -60,7 +60,7 @@ def flat_state(source, network, dtype):
         A copy.
     """
     if network.normalization is None:
-        return network.flatten(source.coefs_, source.intercepts_, dtype), network.flatten_running((), (), ())
+        return network.flatten(source.coefs_, source.intercepts_, dtype), np.empty(0)
     params = network.flatten(source.coefs_, source.intercepts_, dtype, source.scales_, source.offsets_)
     running = [getattr(source, name) for name in STATE_ATTRIBUTES[4:]] if network.over_batch else ((), (), ())
     return params, network.flatten_running(*running)

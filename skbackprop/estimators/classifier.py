@@ -18,12 +18,17 @@ __all__ = ["BackpropClassifier"]
 
 def _has_proba(estimator):
     """Whether the loss gives probabilities; raises AttributeError if not."""
-    kinds = LOSSES.get_function(estimator.loss).kinds().values()
-    if not all(kind.has_proba for kind in kinds):
+    if not _gives_proba(estimator.loss):
         raise AttributeError(
             f"loss={estimator.loss!r} gives no probabilities; use loss='log_loss', or decision_function"
         )
     return True
+
+
+def _gives_proba(loss):
+    # A name needs no object: this is asked for every prediction.
+    loss = LOSSES[loss] if isinstance(loss, str) else LOSSES.get_function(loss)
+    return all(kind.has_proba for kind in loss.kinds().values())
 
 
 class BackpropClassifier(ClassifierMixin, BaseBackprop):
@@ -647,7 +652,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         return len(self.classes_) if self._target_type == "multiclass" else targets.shape[1]
 
     def _prior_outputs(self, targets, weights):
-        if not all(kind.has_proba for kind in LOSSES.get_function(self.loss).kinds().values()):
+        if not _gives_proba(self.loss):
             raise ValueError(f"output_bias='prior' needs a loss with probabilities, but loss is {self.loss!r}")
         # Half a row more of each class keeps the logarithm finite where one is missing.
         if self._target_type in ("binary", "multilabel-indicator"):
