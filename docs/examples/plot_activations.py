@@ -1,0 +1,92 @@
+"""
+Activations, and a choice for each layer
+========================================
+
+`activation` is what a hidden unit makes of the weighted sum z of its inputs: one of fourteen functions for all hidden layers, or a
+sequence with one for each. Here are their shapes and slopes, as the network itself computes them, and what they are good for.
+"""
+
+# %%
+# A network with one input, one hidden unit and one output, all weights one and all layers frozen, does nothing but apply its activation.
+# `BackpropEmbedding` gives the hidden unit's output, and `input_gradient` the slope.
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+
+from skbackprop import BackpropClassifier, BackpropEmbedding, BackpropRegressor
+from skbackprop.functions import GELU, SELU, LeakyReLU
+from skbackprop.inspection import input_gradient
+
+# It says that the epochs given are too few to converge, which is not the point here.
+warnings.simplefilter("ignore", ConvergenceWarning)
+
+families = {
+    "rectifiers": ["relu", "leaky_relu", "elu", "selu", "softplus"],
+    "smooth and not monotone": ["gelu", "silu", "mish"],
+    "bounded": ["logistic", "hard_sigmoid", "tanh", "hard_tanh", "softsign"],
+}
+z = np.linspace(-4, 4, 400)[:, np.newaxis]
+ones = [np.ones((1, 1)), np.ones((1, 1))], [np.zeros(1), np.zeros(1)]
+
+fig, axes = plt.subplots(2, 3, figsize=(10, 5.5), sharex=True, sharey="row", layout="constrained")
+for (family, names), (upper, lower) in zip(families.items(), axes.T, strict=True):
+    for name in names:
+        unit = BackpropRegressor(
+            hidden_layer_sizes=(1,), activation=name, weight_init=ones, frozen_layers=[0, 1], max_iter=1
+        )
+        unit.fit(z, z.ravel())
+        upper.plot(z, BackpropEmbedding(FrozenEstimator(unit)).fit(z, z.ravel()).transform(z), label=name)
+        lower.plot(z, input_gradient(unit, z), label=name)
+    upper.set(title=family)
+    upper.legend()
+    lower.set(xlabel="z")
+axes[0, 0].set(ylabel="output", ylim=(-2.2, 4.2))
+axes[1, 0].set(ylabel="slope")
+plt.show()
+
+# %%
+# Backpropagation multiplies the error by the slope in each layer. That of the bounded functions is nearly zero away from the middle, and that of
+# the logistic function is never above 1/4: see :ref:`sphx_glr_auto_examples_plot_vanishing_gradients.py`. The rectifier's is zero for negative z, so that
+# a unit may die, which its variants prevent.
+#
+# Does it matter? Five hidden layers on handwritten digits, a few epochs, and initial weights that suit the function.
+
+X, y = load_digits(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(X / 16.0, y, random_state=0)
+choices = {
+    "identity": ("identity", "lecun_normal"),
+    "logistic": ("logistic", "glorot_normal"),
+    "tanh": ("tanh", "glorot_normal"),
+    "softsign": ("softsign", "glorot_normal"),
+    "relu": ("relu", "he_normal"),
+    "LeakyReLU(0.1)": (LeakyReLU(0.1), "he_normal"),
+    "SELU()": (SELU(), "lecun_normal"),
+    "GELU()": (GELU(), "he_normal"),
+    "tanh, then relu": (["tanh", "tanh", "relu", "relu", "relu"], "he_normal"),
+}
+epochs = [3, 30]
+scores = []
+for label, (activation, weight_init) in choices.items():
+    model = BackpropClassifier(
+        (40,) * 5, activation=activation, weight_init=weight_init, batch_size=50, random_state=0, max_iter=epochs[0]
+    )
+    row = [model.fit(X_train, y_train).score(X_test, y_test)]
+    row.append(model.set_params(max_iter=epochs[1]).fit(X_train, y_train).score(X_test, y_test))
+    print(f"{label:16}: accuracy {row[0]:.3f} after {epochs[0]} epochs, {row[1]:.3f} after {epochs[1]}")
+    scores.append(row)
+
+fig, ax = plt.subplots(layout="constrained")
+places = np.arange(len(scores))
+for shift, column, n_epochs in zip((-0.2, 0.2), np.array(scores).T, epochs, strict=True):
+    ax.barh(places + shift, column, height=0.4, label=f"{n_epochs} epochs")
+ax.set_yticks(places, list(choices))
+ax.invert_yaxis()
+ax.set(xlabel="accuracy on test data", title="Digits, five hidden layers of 40 units")
+ax.legend(loc="lower left")
+plt.show()

@@ -1,0 +1,126 @@
+"""
+Where weights start from, and fine-tuning
+=========================================
+
+Training goes from the initial weights to the nearest good ones. `weight_init` draws them from a distribution that suits the activation,
+or takes them from a network that has learned something related. `frozen_layers` keeps what it has learned, and `output_bias="prior"` spares the first
+epochs of a problem with rare classes.
+"""
+
+# %%
+# *Distributions.* They differ in the variance of the weights. It decides whether signals keep their size on the way through a deep network. Here are twelve
+# hidden layers of rectifiers, and the root mean square of their outputs before any training: one step with a negligible rate.
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.ndimage import rotate
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from skbackprop import BackpropClassifier, BackpropEmbedding
+
+# It says that the epochs given are too few to converge, which is not the point here.
+warnings.simplefilter("ignore", ConvergenceWarning)
+
+X, y = load_digits(return_X_y=True)
+X_scaled = StandardScaler().fit_transform(X)
+n_layers = 12
+fig, ax = plt.subplots(layout="constrained")
+for weight_init in ("auto", "lecun_normal", "glorot_normal", "orthogonal", "he_normal"):
+    settings = {"hidden_layer_sizes": (50,) * n_layers, "weight_init": weight_init, "random_state": 0}
+    untrained = BackpropClassifier(learning_rate_init=1e-12, max_iter=1, **settings).fit(X_scaled, y)
+    outputs = [
+        BackpropEmbedding(FrozenEstimator(untrained), layer=layer).fit(X_scaled, y).transform(X_scaled)
+        for layer in range(n_layers)
+    ]
+    sizes = [np.sqrt(np.mean(layer**2)) for layer in outputs]
+    trained = BackpropClassifier(max_iter=10, **settings).fit(X_scaled, y)
+    print(f"{weight_init:13}: outputs of the last layer {sizes[-1]:.2g}, loss after ten epochs {trained.loss_:.2f}")
+    ax.plot(range(1, n_layers + 1), sizes, marker="o", label=weight_init)
+ax.set(xlabel="hidden layer", ylabel="root mean square of the outputs", yscale="log", title="Before training, relu")
+ax.legend()
+plt.show()
+
+# %%
+# `"he_normal"` is made for rectifiers: half of the units give zero, and twice the variance makes up for it. With the others the signal shrinks by about
+# :math:`\sqrt{1/2}` from layer to layer.
+#
+# *Fine-tuning.* A network has learned the digits from 900 images. Then the scanner changes: its images are askew by fifteen degrees. The network has not seen such
+# images, and only few of them have labels so far. `FrozenEstimator` keeps the source as it is when the estimator around it is cloned, as searches do.
+
+source = BackpropClassifier((100, 50), max_iter=60, random_state=0).fit(X[:900] / 16, y[:900])
+askew = rotate(X[900:].reshape(-1, 8, 8) / 16, 15, axes=(1, 2), reshape=False, order=1)
+X_askew, y_askew = askew.reshape(-1, 64), y[900:]
+print(
+    f"source: accuracy {source.score(X[900:] / 16, y_askew):.2f} on new images, {source.score(X_askew, y_askew):.2f} on images that are askew"
+)
+
+fig, axes = plt.subplots(1, 8, figsize=(8, 1.6), layout="constrained")
+for ax, image in zip(
+    axes, np.stack([X[900:904].reshape(-1, 8, 8), 16 * askew[:4]], axis=1).reshape(-1, 8, 8), strict=True
+):
+    ax.imshow(image, cmap="gray_r")
+    ax.set(xticks=[], yticks=[])
+plt.show()
+
+# %%
+# With twenty labelled images, a network from scratch is worse than the old one. From the old weights the same images bring it beyond both. `frozen_layers` is for what should not
+# change: the weights of the first layer see the pixels, and are those that have to turn with them. Freezing the two layers behind it costs nothing, while
+# freezing the first two gives away most of what could be learned.
+
+n_rows = [20, 50, 100, 200, 400]
+kinds = {
+    "from scratch": {},
+    "fine-tuned": {"weight_init": FrozenEstimator(source)},
+    "fine-tuned, only the first layer": {"weight_init": FrozenEstimator(source), "frozen_layers": [1, 2]},
+    "fine-tuned, only the last layer": {"weight_init": FrozenEstimator(source), "frozen_layers": [0, 1]},
+}
+fig, ax = plt.subplots(layout="constrained")
+for label, settings in kinds.items():
+    means = []
+    for n in n_rows:
+        scores = []
+        for seed in range(4):
+            X_few, X_test, y_few, y_test = train_test_split(
+                X_askew, y_askew, train_size=n, stratify=y_askew, random_state=seed
+            )
+            model = BackpropClassifier((100, 50), batch_size=10, max_iter=30, random_state=seed, **settings)
+            scores.append(model.fit(X_few, y_few).score(X_test, y_test))
+        means.append(np.mean(scores))
+    print(f"{label:33}:", ", ".join(f"{score:.2f}" for score in means))
+    ax.plot(n_rows, means, marker="o", label=label)
+ax.axhline(source.score(X_askew, y_askew), color="gray", linestyle=":", label="source as it is")
+ax.set(xlabel="labelled images that are askew", ylabel="accuracy on others", xscale="log", title="Means of four draws")
+ax.set_xticks(n_rows, n_rows)
+ax.minorticks_off()
+ax.legend()
+plt.show()
+
+# %%
+# *A rare class.* One image in ten is a nine. A network that starts without that knowledge spends its first steps on learning
+# just this; with ``output_bias="prior"`` it starts from the shares of the classes.
+
+nine = y == 9
+fig, ax = plt.subplots(layout="constrained")
+for output_bias in ("auto", "prior"):
+    model = BackpropClassifier(
+        (50,), solver="sgd", learning_rate_init=0.005, output_bias=output_bias, max_iter=25, random_state=0
+    )
+    model.fit(X / 16, nine)
+    print(f"output_bias={output_bias!r:7}: loss of the first epoch {model.loss_curve_[0]:.3f}")
+    ax.plot(range(1, 26), model.loss_curve_, label=f"output_bias={output_bias!r}")
+share = nine.mean()
+ax.axhline(
+    -share * np.log(share) - (1 - share) * np.log(1 - share),
+    color="gray",
+    linestyle=":",
+    label="the classes' shares alone",
+)
+ax.set(xlabel="epoch", ylabel="training loss", title="Nine or not")
+ax.legend()
+plt.show()
