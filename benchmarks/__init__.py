@@ -5,6 +5,7 @@ Run from the folder above this one, in an environment with the peers to compare 
     pip install torch jax skorch onnxruntime skl2onnx
     python -m benchmarks train                  # seconds per epoch, every workload and peer
     python -m benchmarks predict|search|cold|memory|scaling|threads
+    python -m benchmarks options                # scores of every option of the estimators
     python -m benchmarks table FILE             # a result file as a Markdown table
     python -m benchmarks plot FILE ...          # figures beside the result files
 

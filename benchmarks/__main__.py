@@ -17,6 +17,7 @@ _BENCHMARKS = {
     "memory": "peak of memory that fit adds to the data",
     "scaling": "time per epoch against rows, features, width, depth, batch size, threads",
     "threads": "from how much work on another thread pays",
+    "options": "a fit of every option, with its score",
 }
 _QUICK = {"rounds": 2, "min_seconds": 0.01}
 

@@ -197,9 +197,9 @@ class Results:
         ----------
         name : str
         results : dict
-            For each column either "error" or "times", and whatever else is known.
+            For each column "error", "times" or "values" (scores), and whatever else is known.
         unit : str, default="ms"
-            What `report` shows; times themselves are in seconds, or bytes for "MiB".
+            What `report` shows; times themselves are in seconds, or bytes for "MiB". For values, what they are.
         **fields
             "limit" in seconds; for curves "x", "axis" (what x is) and "group" (the curve).
         """

@@ -11,11 +11,14 @@ _SCALES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "MiB": float(1 << 20)}
 
 def describe(case):
     """A case in lines of plain text: medians, spread, and what else was noted."""
-    scale, unit = _SCALES[case["unit"]], case["unit"]
+    scale, unit = _SCALES.get(case["unit"], 1.0), case["unit"]
     lines = [case["name"] + (f"  limit {case['limit'] / scale:.3g} {unit}" if "limit" in case else "")]
     for peer, result in case["results"].items():
         if "error" in result:
             lines.append(f"  {peer:20} {result['error']}")
+            continue
+        if "values" in result:
+            lines.append(f"  {peer:20} {_mean(result['values'])} {unit}")
             continue
         times = [time / scale for time in result["times"]]
         line = f"  {peer:20} {statistics.median(times):9.4g} {unit} [{min(times):.4g}, {max(times):.4g}]"
@@ -69,8 +72,17 @@ def _ratio(case, peer):
     return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
 
 
+def _mean(values):
+    """Scores, or a single number."""
+    if len(values) == 1:
+        return f"{values[0]:.3g}"
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+
+
 def _cell(case, peer):
     result = case["results"].get(peer, {})
+    if "values" in result:
+        return _mean(result["values"])
     if "times" not in result:
         return "-"
     text = f"{result['median'] / _SCALES[case['unit']]:.3g}"
