@@ -75,7 +75,7 @@ def _ratio(case, peer):
 def _mean(values):
     """Scores, or a single number."""
     if len(values) == 1:
-        return f"{values[0]:.3g}"
+        return f"{values[0]:.4g}"
     return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
 
 

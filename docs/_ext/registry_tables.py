@@ -1,8 +1,16 @@
 """Tables of the package's functions, made from its registries when the docs are built.
 
 ``.. registry-table:: activations`` (or losses, normalizations, optimizers, schedules) lists a registry;
-``.. elementary-table::`` lists the elementary functions with the errors that their docstrings state.
+``.. elementary-table::`` lists the elementary functions with the errors that their docstrings state;
+``.. score-table::`` lists the scores of all options that ``python -m benchmarks options`` has written.
+The pages of the functions get their name, formula and source from the registries, too.
 """
+
+import inspect
+import json
+import statistics
+from itertools import groupby
+from pathlib import Path
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -10,11 +18,14 @@ from numpydoc.docscrape import FunctionDoc
 from sphinx.util.docutils import SphinxDirective
 
 from skbackprop.functions import elementary
+from skbackprop.functions._function import Function
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.schedules import SCHEDULES
+
+SCORES = Path(__file__).parents[2] / "benchmarks" / "results" / "options.json"
 
 
 def _code(*words):
@@ -133,14 +144,51 @@ class ElementaryTable(_Table):
         return self._parse(_list_table(["function", "result", "remark"], rows))
 
 
+def _values(case, column):
+    values = case["results"].get(column, {}).get("values")
+    if not values:
+        return ""
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" if len(values) > 1 else f"{values[0]:.4g}"
+
+
+class ScoreTable(_Table):
+    """The scores of all options, a table for each group."""
+
+    def run(self):
+        content = json.loads(SCORES.read_text(encoding="utf-8"))
+        packages = ", ".join(f"{name} {content['versions'][name]}" for name in ("scikit-learn", "numpy", "numba"))
+        lines = [
+            f"{content['date'][:10]}, {content['machine']['processor']}, Python {content['versions']['python']}, {packages}."
+        ]
+        for group, cases in groupby(content["cases"], key=lambda case: case["group"]):
+            rows = []
+            for case in cases:
+                option, _, data = case["name"].partition("; ")
+                columns = (_values(case, name) for name in ("skbackprop", "default", "scikit-learn"))
+                rows.append([_code(option), f"{data}: {case['unit']}" if data else case["unit"], *columns])
+            headings = [f"**{group}**", "data and score", "with it", "without", "scikit-learn with it"]
+            empty = [index for index in range(len(headings)) if not any(row[index] for row in rows)]
+            table = [[cell for index, cell in enumerate(row) if index not in empty] for row in (headings, *rows)]
+            lines += ["", *_list_table(table[0], table[1:]), ""]
+        return self._parse(lines)
+
+
+def describe_function(app, what, name, obj, options, lines):
+    """Add name, formula and source to the docstring of a function that a registry holds."""
+    if inspect.isclass(obj) and issubclass(obj, Function) and getattr(obj, "definition", None):
+        lines[1:1] = ["", f"Name ``{obj.name!r}``: {_formula(obj)}. Source: {_reference(obj)}.", ""]
+
+
 def setup(app):
     """Register the directives."""
     app.add_directive("registry-table", RegistryTable)
     app.add_directive("elementary-table", ElementaryTable)
+    app.add_directive("score-table", ScoreTable)
+    app.connect("autodoc-process-docstring", describe_function, priority=100)  # before numpydoc
     # The sources of the tables: a page that shows one is read anew in each build.
     app.connect("env-get-outdated", _always_read)
     return {"parallel_read_safe": True, "version": "1"}
 
 
 def _always_read(app, env, added, changed, removed):
-    return [name for name in ("user_guide", "how_kernels_work") if name in env.found_docs]
+    return [name for name in ("user_guide", "how_kernels_work", "options") if name in env.found_docs]

@@ -35,11 +35,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     r"""Multilayer perceptron classifier, trained by backpropagation in compiled code.
 
     Takes the place of :class:`~sklearn.neural_network.MLPClassifier`: the same parameters with the same defaults, the
-    same attributes and methods, and the same model for the same `random_state`. Minimises the cross-entropy, for two
-    classes, several classes, several labels a sample (`y` a binary indicator matrix), or several columns of classes, each with
-    probabilities of its own. `X` may be dense or sparse;
-    sparse data are not made dense. Scale the columns first, for example with
-    :class:`~sklearn.preprocessing.StandardScaler`: networks train badly on columns of very different size.
+    same attributes and methods, and the same model for the same `random_state`. Minimises the cross-entropy, or another `loss`,
+    for two classes, several classes, several labels a sample (`y` a binary indicator matrix), or several columns of classes,
+    each with probabilities of its own. `X` may be dense or sparse; sparse data are not made dense. Scale the columns first, for
+    example with :class:`~sklearn.preprocessing.StandardScaler`: networks train badly on columns of very different size.
 
     Parameters
     ----------
@@ -119,8 +118,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         their order matters. Not used by 'lbfgs'.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the initial weights, of early stopping's split and of the order of the rows, drawn in this sequence.
-        Pass an int for the same model at each call.
+        Source of the initial weights, of early stopping's split and of the order of the rows, drawn in this sequence, and of
+        the units that `dropout` leaves out. Pass an int for the same model at each call.
 
     tol : float, default=0.0001
         Smallest improvement that counts; non-negative. Training stops after more than `n_iter_no_change` epochs in a
@@ -184,7 +183,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     l1_ratio : float, default=0.0
         Share of the absolute values of the weights in the penalty, from 0 to 1, as in
-        :class:`~sklearn.linear_model.ElasticNet`: ``alpha * ((1 - l1_ratio) / 2 * sum(w ** 2) + l1_ratio * sum(abs(w)))``.
+        :class:`~sklearn.linear_model.ElasticNet` (Zou and Hastie, 2005): ``alpha * ((1 - l1_ratio) / 2 * sum(w ** 2) + l1_ratio * sum(abs(w)))``.
         Absolute values drive weights that are not needed towards zero, but rarely to zero itself.
 
     dropout : float or array-like of float of shape (n_layers - 1,), default=0.0
@@ -224,8 +223,9 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Intercepts start at zero, except with 'auto' and given ones.
 
     output_bias : {'auto', 'prior'}, default='auto'
-        What the output layer's intercepts start from: 'auto' follows `weight_init`; with 'prior', they give the classes' shares of the training data.
-        Spares the first epochs, which would learn just this. Matters for rare classes.
+        What the output layer's intercepts start from: 'auto' follows `weight_init`; with 'prior', they give the classes'
+        shares of the training data, which spares the first epochs: they would learn just this. Matters for rare classes. Only
+        with a loss that gives probabilities.
 
     frozen_layers : array-like of int, default=()
         Layers whose weights and intercepts stay as they were initialised: 0 is the one after the inputs, -1 the last. Not
@@ -293,8 +293,9 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The classes in sorted order, which is that of `predict_proba`'s columns.
+    classes_ : ndarray of shape (n_classes,), or list of ndarray
+        The classes in sorted order, which is that of `predict_proba`'s columns. A list has an array for each column of classes,
+        if `y` had several.
 
     coefs_ : list of ndarray of length n_layers - 1
         Weights. Entry i has shape (units of layer i, units of layer i + 1). Changing the arrays in place changes the
@@ -350,10 +351,11 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Layers of units, inputs and outputs included.
 
     n_outputs_ : int
-        Units of the output layer: 1 for two classes, otherwise as many as classes or labels.
+        Units of the output layer: 1 for two classes, otherwise as many as classes or labels; for several columns of classes
+        the sum of their numbers.
 
-    out_activation_ : {'logistic', 'softmax'}
-        Function of the output units, see Notes.
+    out_activation_ : {'logistic', 'softmax', 'identity'}
+        Function of the output units, see Notes; 'identity' for losses without probabilities.
 
     t_ : int
         Training rows seen, each counted once an epoch; goes on with `warm_start` and `partial_fit`. 0 with 'lbfgs'.
@@ -375,7 +377,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     A layer computes :math:`Z = A W + b` from the outputs :math:`A` of the layer before; hidden layers then apply
     `activation`.
 
-    **Initialisation.** Weights and intercepts of a layer are drawn uniformly from :math:`(-b, b)` with :math:`b =
+    **Initialisation.** With ``weight_init='auto'``, weights and intercepts of a layer are drawn uniformly from :math:`(-b, b)` with :math:`b =
     \sqrt{f / (n_\text{in} + n_\text{out})}`, where :math:`f = 2` for the logistic activation and 6 for the others
     (Glorot and Bengio, 2010, equation 16, who set the intercepts to zero).
 
@@ -391,7 +393,9 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     .. math::
         L = -\frac{1}{S} \sum_i s_i \ln p_{i y_i}
 
-    (Bishop, 2006). Inside the logarithms, probabilities are kept between the machine epsilon and one minus it.
+    (Bishop, 2006). Several columns of classes have a softmax each, and their losses are summed. Inside the logarithms,
+    probabilities are kept between the machine epsilon and one minus it. The formulas of the other losses stand with their classes
+    in :mod:`skbackprop.functions`.
 
     **Normalization.** With the mean :math:`\mu` and the variance :math:`\sigma^2` (divided by the count, not by one less), over
     the mini-batch or over the layer, :math:`z` becomes :math:`\gamma (z - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta`, with
@@ -400,14 +404,15 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     :math:`r` become :math:`(1 - a) r + a x` with :math:`a = \max(1 - m, 1 / (t + 1))`, where :math:`m` is the momentum and
     :math:`x` the batch's mean or unbiased variance.
 
-    **Penalty.** :math:`\frac{\alpha}{2 S} \sum_l \lVert W_l \rVert_F^2`. With mini-batches, :math:`S` is the batch's,
+    **Penalty.** :math:`\frac{\alpha}{S} \sum_l \left( \frac{1 - r}{2} \lVert W_l \rVert_F^2 + r \lVert W_l \rVert_1 \right)`,
+    where :math:`r` is `l1_ratio`. With mini-batches, :math:`S` is the batch's,
     so the same `alpha` penalises more with smaller batches. A batch whose weights are all zero is left out.
 
     **Updates.** With gradient :math:`g` and rate :math:`\eta`: for 'sgd' :math:`v \leftarrow \mu v - \eta g`, then
     :math:`w \leftarrow w + v`, or with Nesterov's momentum :math:`w \leftarrow w + \mu v - \eta g`. For 'adam', with
     the decays :math:`\beta_1, \beta_2` for the means :math:`m` of :math:`g` and :math:`v` of :math:`g^2`, step
     :math:`t` is :math:`w \leftarrow w - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m}{\sqrt{v} +
-    \epsilon}`.
+    \epsilon}`. Those of the other solvers stand with their classes in :mod:`skbackprop.functions`.
 
     **Reproducibility.** With an int `random_state`, the same data and parameters give the same bits for any number of
     threads, in every process on the same kind of processor. In float64, the random numbers are those of
@@ -429,17 +434,32 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
       SIAM Journal on Scientific Computing 16, 1190-1208.
     * X. Glorot and Y. Bengio (2010). Understanding the difficulty of training deep feedforward neural networks.
       AISTATS.
+    * K. He, X. Zhang, S. Ren and J. Sun (2015). Delving deep into rectifiers: surpassing human-level performance on ImageNet
+      classification. ICCV. https://arxiv.org/abs/1502.01852
     * S. Ioffe and C. Szegedy (2015). Batch normalization: accelerating deep network training by reducing internal
       covariate shift. ICML. https://arxiv.org/abs/1502.03167
-    * D. P. Kingma and J. Ba (2015). Adam: a method for stochastic optimization. ICLR. https://arxiv.org/abs/1412.6980
     * G. King and L. Zeng (2001). Logistic regression in rare events data. Political Analysis 9, 137-163.
+    * D. P. Kingma and J. Ba (2015). Adam: a method for stochastic optimization. ICLR. https://arxiv.org/abs/1412.6980
     * Y. LeCun, L. Bottou, G. B. Orr and K.-R. Müller (1998). Efficient BackProp. In Neural Networks: Tricks of the
       Trade. Springer.
+    * T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár (2017). Focal loss for dense object detection. ICCV.
+      https://arxiv.org/abs/1708.02002
+    * I. Loshchilov and F. Hutter (2019). Decoupled weight decay regularization. ICLR. https://arxiv.org/abs/1711.05101
     * V. Nair and G. E. Hinton (2010). Rectified linear units improve restricted Boltzmann machines. ICML.
+    * R. Pascanu, T. Mikolov and Y. Bengio (2013). On the difficulty of training recurrent neural networks. ICML.
+      https://arxiv.org/abs/1211.5063
+    * B. T. Polyak and A. B. Juditsky (1992). Acceleration of stochastic approximation by averaging. SIAM Journal on Control
+      and Optimization 30, 838-855.
     * D. E. Rumelhart, G. E. Hinton and R. J. Williams (1986). Learning representations by back-propagating errors.
       Nature 323, 533-536.
+    * A. M. Saxe, J. L. McClelland and S. Ganguli (2014). Exact solutions to the nonlinear dynamics of learning in deep linear
+      neural networks. ICLR. https://arxiv.org/abs/1312.6120
+    * N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov (2014). Dropout: a simple way to prevent neural
+      networks from overfitting. Journal of Machine Learning Research 15, 1929-1958.
     * I. Sutskever, J. Martens, G. Dahl and G. Hinton (2013). On the importance of initialization and momentum in deep
       learning. ICML.
+    * H. Zou and T. Hastie (2005). Regularization and variable selection via the elastic net. Journal of the Royal Statistical
+      Society B 67, 301-320.
 
     Examples
     --------
@@ -715,12 +735,13 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Training data.
-        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_classes)
-            Class labels, some of `classes`; for multilabel problems, a binary indicator matrix.
+        y : {array-like, sparse matrix} of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_classes)
+            Class labels, some of `classes`, in one column or several; for multilabel problems, a binary indicator matrix.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the samples; None for equal ones.
-        classes : array-like of shape (n_classes,), default=None
-            All classes that any call will bring. Required at the first call, may be omitted later.
+        classes : array-like of shape (n_classes,) or list of array-like, default=None
+            All classes that any call will bring; a list with those of each column, if `y` has several. Required at the first
+            call, may be omitted later.
 
         Returns
         -------
@@ -763,8 +784,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         y : ndarray of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_classes)
-            The most probable class of each row, in the dtype of `classes_`, and of each column of classes, if `y` had several. For multilabel problems, a dense indicator
-            array of integers, with 1 for each label whose probability exceeds one half.
+            The most probable class of each row, in the dtype of `classes_`, and of each column of classes, if `y` had several. For
+            multilabel problems, a dense indicator array of integers, with 1 for each label whose probability exceeds one half.
         """
         predictions = self._predict_raw(X)
         if self._has_columns:
@@ -788,9 +809,9 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes), or list of ndarray
-            A list has an array for each column of classes, if `y` had several. In the model's dtype. For two classes one number a row, positive for the second of `classes_`; for several, one
+            In the model's dtype. For two classes one number a row, positive for the second of `classes_`; for several, one
             column for each, the largest for the predicted one; for multilabel problems, one for each label, positive where
-            the label is predicted.
+            the label is predicted. A list has an array for each column of classes, if `y` had several.
         """
         scores = self._predict_raw(X, link=False)
         if self._has_columns:
@@ -809,8 +830,9 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), or list of ndarray
-            A list has an array for each column of classes, if `y` had several. One column for each of `classes_`, in the model's dtype. Each row sums to one; for multilabel problems, its
-            entries are the probabilities of the labels, each between 0 and 1 on its own.
+            One column for each of `classes_`, in the model's dtype. Each row sums to one; for multilabel problems, its entries are
+            the probabilities of the labels, each between 0 and 1 on its own. A list has an array for each column of classes, if `y`
+            had several.
         """
         probabilities = self._predict_raw(X)
         if self._has_columns:

@@ -18,10 +18,10 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     r"""Multilayer perceptron regressor, trained by backpropagation in compiled code.
 
     Takes the place of :class:`~sklearn.neural_network.MLPRegressor`: the same parameters with the same defaults, the
-    same attributes and methods, and the same model for the same `random_state`. Minimises the squared error or the
-    Poisson deviance, for one target or several. `X` may be dense or sparse; sparse data are not made dense. Scale the
-    columns first, for example with :class:`~sklearn.preprocessing.StandardScaler`, and with the squared error the
-    targets, too, if they are far from the order of one (`standardize_target`).
+    same attributes and methods, and the same model for the same `random_state`. Minimises the squared error or
+    another `loss`, for one target or several. `X` may be dense or sparse; sparse data are not made dense. Scale the columns
+    first, for example with :class:`~sklearn.preprocessing.StandardScaler`, and the targets, too, if they are far from the
+    order of one (`standardize_target`).
 
     Parameters
     ----------
@@ -115,8 +115,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         their order matters. Not used by 'lbfgs'.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the initial weights, of early stopping's split and of the order of the rows, drawn in this sequence.
-        Pass an int for the same model at each call.
+        Source of the initial weights, of early stopping's split and of the order of the rows, drawn in this sequence, and of
+        the units that `dropout` leaves out. Pass an int for the same model at each call.
 
     tol : float, default=0.0001
         Smallest improvement that counts; non-negative. Training stops after more than `n_iter_no_change` epochs in a
@@ -171,7 +171,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     l1_ratio : float, default=0.0
         Share of the absolute values of the weights in the penalty, from 0 to 1, as in
-        :class:`~sklearn.linear_model.ElasticNet`: ``alpha * ((1 - l1_ratio) / 2 * sum(w ** 2) + l1_ratio * sum(abs(w)))``.
+        :class:`~sklearn.linear_model.ElasticNet` (Zou and Hastie, 2005): ``alpha * ((1 - l1_ratio) / 2 * sum(w ** 2) + l1_ratio * sum(abs(w)))``.
         Absolute values drive weights that are not needed towards zero, but rarely to zero itself.
 
     dropout : float or array-like of float of shape (n_layers - 1,), default=0.0
@@ -211,8 +211,9 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         Intercepts start at zero, except with 'auto' and given ones.
 
     output_bias : {'auto', 'prior'}, default='auto'
-        What the output layer's intercepts start from: 'auto' follows `weight_init`; with 'prior', they give the mean of the targets.
-        Spares the first epochs, which would learn just this. Matters for targets far from zero, and for losses that predict by an exponential.
+        What the output layer's intercepts start from: 'auto' follows `weight_init`; with 'prior', they give the mean of the
+        targets, which spares the first epochs: they would learn just this. Matters for targets far from zero, and for losses
+        that predict by an exponential.
 
     frozen_layers : array-like of int, default=()
         Layers whose weights and intercepts stay as they were initialised: 0 is the one after the inputs, -1 the last. Not
@@ -332,7 +333,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         Layers of units, inputs and outputs included.
 
     n_outputs_ : int
-        Units of the output layer, one for each target.
+        Units of the output layer: one for each target, or for each of its quantiles; two with ``loss='gaussian_nll'``.
 
     out_activation_ : {'identity', 'exp'}
         Function of the output units, see Notes.
@@ -357,7 +358,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     A layer computes :math:`Z = A W + b` from the outputs :math:`A` of the layer before; hidden layers then apply
     `activation`.
 
-    **Initialisation.** Weights and intercepts of a layer are drawn uniformly from :math:`(-b, b)` with :math:`b =
+    **Initialisation.** With ``weight_init='auto'``, weights and intercepts of a layer are drawn uniformly from :math:`(-b, b)` with :math:`b =
     \sqrt{f / (n_\text{in} + n_\text{out})}`, where :math:`f = 2` for the logistic activation and 6 for the others
     (Glorot and Bengio, 2010, equation 16, who set the intercepts to zero).
 
@@ -374,7 +375,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     (McCullagh and Nelder, 1989). As in scikit-learn, the gradient of the squared error is that of the sum over the
     targets, :math:`K` times that of the mean which `loss_` tells; the penalty is therefore weaker than the formula
-    says by this factor.
+    says by this factor. The formulas of the other losses stand with their classes in :mod:`skbackprop.functions`.
 
     **Normalization.** With the mean :math:`\mu` and the variance :math:`\sigma^2` (divided by the count, not by one less), over
     the mini-batch or over the layer, :math:`z` becomes :math:`\gamma (z - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta`, with
@@ -383,14 +384,15 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     :math:`r` become :math:`(1 - a) r + a x` with :math:`a = \max(1 - m, 1 / (t + 1))`, where :math:`m` is the momentum and
     :math:`x` the batch's mean or unbiased variance.
 
-    **Penalty.** :math:`\frac{\alpha}{2 S} \sum_l \lVert W_l \rVert_F^2`. With mini-batches, :math:`S` is the batch's,
+    **Penalty.** :math:`\frac{\alpha}{S} \sum_l \left( \frac{1 - r}{2} \lVert W_l \rVert_F^2 + r \lVert W_l \rVert_1 \right)`,
+    where :math:`r` is `l1_ratio`. With mini-batches, :math:`S` is the batch's,
     so the same `alpha` penalises more with smaller batches. A batch whose weights are all zero is left out.
 
     **Updates.** With gradient :math:`g` and rate :math:`\eta`: for 'sgd' :math:`v \leftarrow \mu v - \eta g`, then
     :math:`w \leftarrow w + v`, or with Nesterov's momentum :math:`w \leftarrow w + \mu v - \eta g`. For 'adam', with
     the decays :math:`\beta_1, \beta_2` for the means :math:`m` of :math:`g` and :math:`v` of :math:`g^2`, step
     :math:`t` is :math:`w \leftarrow w - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m}{\sqrt{v} +
-    \epsilon}`.
+    \epsilon}`. Those of the other solvers stand with their classes in :mod:`skbackprop.functions`.
 
     **Reproducibility.** With an int `random_state`, the same data and parameters give the same bits for any number of
     threads, in every process on the same kind of processor. In float64, the random numbers are those of
@@ -411,17 +413,32 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
       SIAM Journal on Scientific Computing 16, 1190-1208.
     * X. Glorot and Y. Bengio (2010). Understanding the difficulty of training deep feedforward neural networks.
       AISTATS.
+    * K. He, X. Zhang, S. Ren and J. Sun (2015). Delving deep into rectifiers: surpassing human-level performance on ImageNet
+      classification. ICCV. https://arxiv.org/abs/1502.01852
     * S. Ioffe and C. Szegedy (2015). Batch normalization: accelerating deep network training by reducing internal
       covariate shift. ICML. https://arxiv.org/abs/1502.03167
     * D. P. Kingma and J. Ba (2015). Adam: a method for stochastic optimization. ICLR. https://arxiv.org/abs/1412.6980
     * Y. LeCun, L. Bottou, G. B. Orr and K.-R. Müller (1998). Efficient BackProp. In Neural Networks: Tricks of the
       Trade. Springer.
+    * I. Loshchilov and F. Hutter (2019). Decoupled weight decay regularization. ICLR. https://arxiv.org/abs/1711.05101
     * P. McCullagh and J. A. Nelder (1989). Generalized Linear Models, 2nd edition. Chapman and Hall. Section 2.3.
     * V. Nair and G. E. Hinton (2010). Rectified linear units improve restricted Boltzmann machines. ICML.
+    * D. A. Nix and A. S. Weigend (1994). Estimating the mean and variance of the target probability distribution. IEEE
+      International Conference on Neural Networks.
+    * R. Pascanu, T. Mikolov and Y. Bengio (2013). On the difficulty of training recurrent neural networks. ICML.
+      https://arxiv.org/abs/1211.5063
+    * B. T. Polyak and A. B. Juditsky (1992). Acceleration of stochastic approximation by averaging. SIAM Journal on Control
+      and Optimization 30, 838-855.
     * D. E. Rumelhart, G. E. Hinton and R. J. Williams (1986). Learning representations by back-propagating errors.
       Nature 323, 533-536.
+    * A. M. Saxe, J. L. McClelland and S. Ganguli (2014). Exact solutions to the nonlinear dynamics of learning in deep linear
+      neural networks. ICLR. https://arxiv.org/abs/1312.6120
+    * N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov (2014). Dropout: a simple way to prevent neural
+      networks from overfitting. Journal of Machine Learning Research 15, 1929-1958.
     * I. Sutskever, J. Martens, G. Dahl and G. Hinton (2013). On the importance of initialization and momentum in deep
       learning. ICML.
+    * H. Zou and T. Hastie (2005). Regularization and variable selection via the elastic net. Journal of the Royal Statistical
+      Society B 67, 301-320.
 
     Examples
     --------

@@ -40,7 +40,10 @@ class Activation(Function):
 
 
 class Identity(Activation):
-    """The identity: the network stays linear, however many layers it has."""
+    """The identity: the network stays linear, however many layers it has.
+
+    To check a network against a linear model, or for a narrow layer between others, as in a factorisation.
+    """
 
     name = "identity"
     definition = "z"
@@ -57,7 +60,11 @@ class Identity(Activation):
 
 
 class Logistic(Activation):
-    """The logistic function, between 0 and 1."""
+    """The logistic function, between 0 and 1.
+
+    Its slope is at most 1/4, so that gradients vanish in networks of more than two or three hidden layers. For small networks, and to
+    reproduce older results; otherwise take `Tanh` or `ReLU`.
+    """
 
     name = "logistic"
     definition = r"1 / (1 + e^{-z})"
@@ -76,7 +83,11 @@ class Logistic(Activation):
 
 
 class Tanh(Activation):
-    """The hyperbolic tangent, between -1 and 1, smooth and centred."""
+    """The hyperbolic tangent, between -1 and 1, smooth and centred.
+
+    For small networks, for smooth targets, and with ``solver='lbfgs'``, which likes smooth functions. ``weight_init='glorot_uniform'``
+    suits it.
+    """
 
     name = "tanh"
     definition = r"\tanh z"
@@ -94,7 +105,11 @@ class Tanh(Activation):
 
 
 class ReLU(Activation):
-    """The rectifier: cheapest, and it does not flatten out for large z."""
+    """The rectifier: cheapest, and it does not flatten out for large z. The default.
+
+    A unit that is zero for all rows has no gradient and is dead; should there be many, lower the learning rate or take `LeakyReLU`.
+    ``weight_init='he_normal'`` suits it in deep networks.
+    """
 
     name = "relu"
     definition = r"\max(0, z)"
@@ -145,6 +160,8 @@ class LeakyReLU(Activation):
 class ELU(Activation):
     """The exponential linear unit: negative outputs bring the mean closer to zero.
 
+    Smooth for the default `alpha`, and no unit dies. For deep networks without normalization.
+
     Parameters
     ----------
     alpha : float, default=1.0
@@ -176,7 +193,10 @@ _SELU_ALPHA = 1.6732632423543772
 
 
 class SELU(Activation):
-    """The self-normalising unit: with ``weight_init="lecun_normal"`` outputs keep mean 0 and variance 1 from layer to layer."""
+    """The self-normalising unit: with ``weight_init="lecun_normal"`` outputs keep mean 0 and variance 1 from layer to layer.
+
+    For deep networks of fully connected layers, on standardised columns, without `normalization`.
+    """
 
     name = "selu"
     definition = (
@@ -200,6 +220,8 @@ class SELU(Activation):
 
 class GELU(Activation):
     r"""The Gaussian error linear unit, z times the normal distribution function of z.
+
+    A smooth rectifier that is slightly negative below zero; common in large networks. Worth a try in deep ones.
 
     Parameters
     ----------
@@ -243,7 +265,7 @@ class GELU(Activation):
 
 
 class SiLU(Activation):
-    """The sigmoid linear unit, also called swish."""
+    """The sigmoid linear unit, also called swish: like `GELU`, by a simpler formula."""
 
     name = "silu"
     definition = r"z / (1 + e^{-z})"
@@ -272,7 +294,7 @@ def _tanh_softplus(z):
 
 
 class Mish(Activation):
-    """Smooth, not monotone, like silu."""
+    """Smooth and not monotone, like `SiLU`, with a slightly deeper dip. Worth a try where `SiLU` is."""
 
     name = "mish"
     definition = r"z \tanh \ln(1 + e^z)"
@@ -292,7 +314,11 @@ class Mish(Activation):
 
 
 class Softplus(Activation):
-    """A smooth rectifier, always positive."""
+    """A smooth rectifier, always positive.
+
+    For smooth functions of the inputs, with derivatives of all orders. Its outputs are not centred, so it trains more slowly than
+    `ReLU`.
+    """
 
     name = "softplus"
     definition = r"\ln(1 + e^z)"
@@ -312,7 +338,7 @@ class Softplus(Activation):
 
 
 class Softsign(Activation):
-    """Between -1 and 1 like tanh, but flattens out more slowly."""
+    """Between -1 and 1 like tanh, but flattens out more slowly: units saturate later. An alternative where `Tanh` does."""
 
     name = "softsign"
     definition = r"z / (1 + |z|)"
@@ -331,7 +357,7 @@ class Softsign(Activation):
 
 
 class HardSigmoid(Activation):
-    """The logistic function in three straight pieces."""
+    """The logistic function in three straight pieces: cheap, exactly 0 and 1 at the ends, where it has no gradient."""
 
     name = "hard_sigmoid"
     definition = r"\min(1, \max(0, z / 6 + 1 / 2))"
@@ -354,7 +380,7 @@ class HardSigmoid(Activation):
 
 
 class HardTanh(Activation):
-    """The hyperbolic tangent in three straight pieces."""
+    """The hyperbolic tangent in three straight pieces: cheap, exactly -1 and 1 at the ends, where it has no gradient."""
 
     name = "hard_tanh"
     definition = r"\min(1, \max(-1, z))"
