@@ -448,15 +448,12 @@ def run(options):
     else:
         sys.path.insert(0, str(ROOT / "tests"))
         if wanted("deviations"):
+            unit = "largest relative deviation"
             for name, deviation in _solver_deviations():
-                results.add(
-                    f"solver={name!r}", {OURS: {"values": [deviation]}}, "largest relative deviation from the reference"
-                )
+                results.add(f"solver={name!r}", {OURS: {"values": [deviation]}}, unit, group="deviations")
         if wanted("gradients") and not options.quick:
-            passed, failed = _gradient_checks()
-            results.add(
-                "numerical gradients", {OURS: {"values": [passed]}}, f"combinations that agree, {failed} do not"
-            )
+            for name, number in zip(("agree", "do not agree"), _gradient_checks(), strict=True):
+                results.add(name, {OURS: {"values": [number]}}, "combinations of functions", group="gradients")
     results.finish()
 
 

@@ -88,5 +88,5 @@ for shift, column, n_epochs in zip((-0.2, 0.2), np.array(scores).T, epochs, stri
 ax.set_yticks(places, list(choices))
 ax.invert_yaxis()
 ax.set(xlabel="accuracy on test data", title="Digits, five hidden layers of 40 units")
-ax.legend(loc="lower left")
+fig.legend(loc="outside lower center", ncols=2)
 plt.show()
