@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.functions.optimizers import OPTIMIZERS
 
 pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
@@ -171,6 +172,18 @@ def test_without_validation_there_is_no_curve():
     y, _ = split("regression")
     assert make("regression").fit(X, y).validation_loss_curve_ is None
     assert not hasattr(make("regression", solver="lbfgs").fit(X, y), "validation_loss_curve_")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_validation_data_go_with_any_solver(name):
+    y, y_val = split("regression")
+    settings = {"early_stopping": True, "max_iter": 2}
+    curves = [
+        make("regression", solver=solver, **settings).fit(X, y, X_val=X_VAL, y_val=y_val).validation_loss_curve_
+        for solver in (name, OPTIMIZERS[name].from_parameters(BackpropRegressor().get_params()))
+    ]
+    assert curves[0] == curves[1]
+    assert len(curves[0]) == 2
 
 
 def test_sparse_rows_with_threads():

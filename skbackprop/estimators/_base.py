@@ -383,7 +383,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                     raise ValueError(f"{name} is provided, but {needed} was not provided.")
         if X_val is None:
             return False
-        if self.solver not in OPTIMIZERS:
+        if self.solver == "lbfgs":
             raise ValueError(
                 f"X_val and y_val are passed to fit, but solver={self.solver!r} has no early stopping; leave them out, or use "
                 f"one of {', '.join(map(repr, OPTIMIZERS))}"
