@@ -1,6 +1,6 @@
 """Rows of data in the one form in which kernels take them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -45,6 +45,8 @@ class Rows:
         Where each row's entries start.
     shape : tuple of int
         (n_rows, n_features).
+    index : ndarray of shape (n_rows,), int64, or None
+        Where the rows lie among those that are stored, of which there may be more; None: they are all of them, in order.
     """
 
     X: np.ndarray
@@ -52,11 +54,17 @@ class Rows:
     indices: np.ndarray
     indptr: np.ndarray
     shape: tuple
+    index: np.ndarray | None = None
 
     @property
     def is_sparse(self):
         """Whether the rows are sparse."""
-        return self.X.shape != self.shape
+        return self.X.shape[1] != self.shape[1]
+
+    @property
+    def n_stored(self):
+        """Rows that are stored."""
+        return len(self.indptr) - 1 if self.is_sparse else len(self.X)
 
     @property
     def index_dtype(self):
@@ -66,8 +74,42 @@ class Rows:
     @property
     def density(self):
         """Stored share of the entries."""
-        size = self.shape[0] * self.shape[1]
+        size = self.n_stored * self.shape[1]
         return self.data.size / size if self.is_sparse and size else 1.0
+
+    def places(self, rows):
+        """Where some of the rows lie among those that are stored."""
+        return rows if self.index is None else self.index[rows]
+
+    def spread(self, values):
+        """An array with values of the rows, each at the place of its row; others are zero."""
+        if self.index is None:
+            return values
+        spread = np.zeros((self.n_stored, *values.shape[1:]), dtype=values.dtype)
+        spread[self.index] = values
+        return spread
+
+    def selected(self, index):
+        """Some of the rows, in the memory of all.
+
+        Parameters
+        ----------
+        index : ndarray of shape (n_selected,), int64
+
+        Returns
+        -------
+        rows : Rows
+        """
+        return replace(self, shape=(len(index), self.shape[1]), index=self.places(index))
+
+    def gathered(self):
+        """The same rows in memory of their own, and only they."""
+        if self.index is None:
+            return self
+        if not self.is_sparse:
+            return replace(self, X=frozen(self.X[self.index]), index=None)
+        stored = sparse.csr_array((self.data, self.indices, self.indptr), shape=(self.n_stored, self.shape[1]))
+        return as_rows(stored[self.index], self.data.dtype)
 
 
 def frozen(array):

@@ -22,6 +22,7 @@ from skbackprop.backends import get_backend
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import weigh_rows
 from skbackprop.estimators._problem import Problem
+from skbackprop.estimators._shared import SharedRows
 from skbackprop.estimators._state import (
     STATE_ATTRIBUTES,
     check_same_normalization,
@@ -258,7 +259,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             self._check_same_network(network)
         params, running = flat_state(self, network, dtype)
         vars(self).update(state_attributes(network, params, running))
-        rows = as_rows(X, dtype)
+        rows = X.as_rows(dtype) if isinstance(X, SharedRows) else as_rows(X, dtype)
         train_rows = np.arange(len(targets))
         if splits:
             train_rows, held_out = self._split_off(
@@ -345,7 +346,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         )
 
     def _start_optimizer(self, params):
-        parameters = self.get_params(deep=False)
+        parameters = vars(self)
         solver, schedule = self.solver, self.learning_rate
         optimizer = OPTIMIZERS[solver].from_parameters(parameters) if isinstance(solver, str) else solver
         if solver == "adam" and schedule in _SCIKIT_LEARN_SCHEDULES:
@@ -363,16 +364,11 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _validate(self, X, y, reset, suffix=""):
         refuse_masked(**{f"X{suffix}": X, f"y{suffix}": y})
-        return validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            y_numeric=self._numeric_targets,
-            dtype=(np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype),
-            reset=reset,
-        )
+        dtype = (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
+        y_checks = {"multi_output": True, "y_numeric": self._numeric_targets}
+        if isinstance(X, SharedRows):
+            return X.validate(self, dtype, reset), validate_data(self, y=y, **y_checks)
+        return validate_data(self, X, y, accept_sparse="csr", dtype=dtype, reset=reset, **y_checks)
 
     def _has_validation_data(self, X_val, y_val, sample_weight_val):
         """Whether there are any; raises ValueError if they are incomplete, or if nothing would use them."""
@@ -707,13 +703,16 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         dtype = self.coefs_[0].dtype
-        if not self._is_valid(X, dtype):
+        if isinstance(X, SharedRows):
+            X = X.validate(self, dtype, reset=False)
+        elif not self._is_valid(X, dtype):
             refuse_masked(X=X)
             X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
         network = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
         if network.normalization is not None or hasattr(self, "scales_"):
             check_same_normalization(self, network)
-        return network, *flat_state(self, network, dtype), as_rows(X, dtype)
+        rows = X.as_rows(dtype) if isinstance(X, SharedRows) else as_rows(X, dtype)
+        return network, *flat_state(self, network, dtype), rows
 
     def _is_valid(self, X, dtype):
         """Whether `validate_data` would return X as it is; for a few rows to find that out takes it longer than to predict."""

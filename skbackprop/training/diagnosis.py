@@ -137,7 +137,7 @@ def _badly_scaled(rows, train_rows, names):
 def _column_sizes(rows, train_rows):
     """Columns that are not zero in a sample of rows, and their root mean squares."""
     n_sampled = min(len(train_rows), max(10, min(_SAMPLE_ROWS, _SAMPLE_SIZE // max(rows.shape[1], 1))))
-    sample = train_rows[np.arange(n_sampled) * len(train_rows) // n_sampled]
+    sample = rows.places(train_rows[np.arange(n_sampled) * len(train_rows) // n_sampled])
     if rows.is_sparse:
         spans = [slice(rows.indptr[row], rows.indptr[row + 1]) for row in sample]
         entries = np.concatenate([rows.data[span] for span in spans]).astype(np.float64)

@@ -1,0 +1,154 @@
+"""Data that many fits share: validated once, and each fit's rows a set of indices in the place of a copy."""
+
+import copy
+import threading
+
+import numpy as np
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import validate_data
+
+from skbackprop.backends.data import as_rows
+
+__all__ = ["SharedRows"]
+
+
+class _Table:
+    """The whole data, as they were given, and validated once for each dtype that is asked for."""
+
+    def __init__(self, given):
+        self.given = given
+        self._lock = threading.Lock()
+        self._validated = {}
+        self._rows = {}
+
+    def validate(self, estimator, dtype):
+        """Array or CSR matrix, and the attributes that validation sets.
+
+        Parameters
+        ----------
+        estimator : object
+            Not changed.
+        dtype : dtype or tuple of dtype
+
+        Returns
+        -------
+        X : ndarray or sparse matrix
+        attributes : dict
+        """
+        with self._lock:
+            if dtype not in self._validated:
+                probe = copy.copy(estimator)
+                X = validate_data(probe, self.given, accept_sparse="csr", dtype=dtype, reset=True)
+                names = ("n_features_in_", "feature_names_in_")
+                attributes = {name: getattr(probe, name) for name in names if hasattr(probe, name)}
+                self._validated[dtype] = self._validated[X.dtype] = X, attributes
+            return self._validated[dtype]
+
+    def rows(self, X, dtype):
+        """The whole as a backend takes it; `X` is one of the validated arrays."""
+        with self._lock:
+            if dtype not in self._rows:
+                self._rows[dtype] = as_rows(X, dtype)
+            return self._rows[dtype]
+
+
+class SharedRows:
+    """Rows of data that several fits have in common.
+
+    To scikit-learn it is data that it can take rows of; the estimators' `fit` and `predict` know it. Rows of the whole are views,
+    which hold indices only; rows of a view are copies, in the type that was given.
+
+    Parameters
+    ----------
+    X : {ndarray, sparse matrix, dataframe} of shape (n_rows, n_features)
+
+    Attributes
+    ----------
+    shape : tuple of int
+    """
+
+    def __init__(self, X):
+        self._table = _Table(X)
+        self._index = None
+        self._X = None
+        self._views = {}
+        self._describe(X.shape)
+
+    def _describe(self, shape):
+        self.shape = shape
+        self.ndim = 2
+        given = self._table.given
+        if hasattr(given, "columns"):
+            self.columns = given.columns
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        # scikit-learn's indexing adds an ellipsis.
+        rows = rows[0] if isinstance(rows, tuple) else rows
+        if self._index is not None or self._X is not None:
+            return _safe_indexing(self.given, rows)
+        # Kept with their indices, whose identity could be another's otherwise.
+        if id(rows) not in self._views:
+            self._views[id(rows)] = rows, self._view(np.arange(len(self))[rows])
+        return self._views[id(rows)][1]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.given, dtype=dtype, copy=copy)
+
+    def _view(self, index):
+        view = copy.copy(self)
+        view._index = index
+        view._describe((len(index), self.shape[1]))
+        return view
+
+    @property
+    def given(self):
+        """The rows in the type that was given."""
+        whole = self._table.given
+        return whole if self._index is None else _safe_indexing(whole, self._index)
+
+    @property
+    def dtype(self):
+        """Of the validated data, or of what was given."""
+        return self._X.dtype if self._X is not None else self._table.given.dtype
+
+    def validate(self, estimator, dtype, reset):
+        """The rows after the validation of an estimator, on which the attributes are set that come with it.
+
+        Parameters
+        ----------
+        estimator : object
+        dtype : dtype or tuple of dtype
+        reset : bool
+            Whether to set attributes; otherwise the data have to be like those of the fit.
+
+        Returns
+        -------
+        rows : SharedRows
+        """
+        X, attributes = self._table.validate(estimator, dtype)
+        if reset:
+            vars(estimator).pop("feature_names_in_", None)
+            vars(estimator).update(attributes)
+        elif getattr(estimator, "n_features_in_", None) != X.shape[1]:
+            # Raises the error that belongs to it.
+            validate_data(estimator, self.given, accept_sparse="csr", dtype=dtype, reset=False)
+        valid = copy.copy(self)
+        valid._X = X
+        return valid
+
+    def as_rows(self, dtype):
+        """The rows as a backend takes them.
+
+        Parameters
+        ----------
+        dtype : dtype
+
+        Returns
+        -------
+        rows : Rows
+        """
+        rows = self._table.rows(self._X, np.dtype(dtype))
+        return rows if self._index is None else rows.selected(self._index)
