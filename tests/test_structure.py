@@ -9,7 +9,17 @@ import skbackprop
 
 PACKAGE = Path(skbackprop.__file__).parent
 #: From the mathematics up to the promises to users; a module may import its own layer and those before it.
-LAYERS = ["exceptions", "_compile", "functions", "network", "backends", "training", "estimators", "inspection"]
+LAYERS = [
+    "exceptions",
+    "_compile",
+    "functions",
+    "network",
+    "backends",
+    "training",
+    "estimators",
+    "inspection",
+    "model_selection",
+]
 #: Entry points for people, which no part of the package imports (`__init__` offers `warmup`).
 ENTRIES = {"", "__main__", "warmup"}
 

@@ -144,6 +144,9 @@ def as_rows(X, dtype):
         If a sparse matrix's index arrays contradict each other or its shape.
     """
     dtype = np.dtype(dtype)
+    if hasattr(X, "as_rows"):
+        # Data that several fits share.
+        return X.as_rows(dtype)
     if not sparse.issparse(X):
         if X.dtype != dtype or not X.flags.carray:
             X = np.require(X, dtype=dtype, requirements=["C", "ALIGNED"])

@@ -259,7 +259,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             self._check_same_network(network)
         params, running = flat_state(self, network, dtype)
         vars(self).update(state_attributes(network, params, running))
-        rows = X.as_rows(dtype) if isinstance(X, SharedRows) else as_rows(X, dtype)
+        rows = as_rows(X, dtype)
         train_rows = np.arange(len(targets))
         if splits:
             train_rows, held_out = self._split_off(
@@ -367,7 +367,9 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         dtype = (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
         y_checks = {"multi_output": True, "y_numeric": self._numeric_targets}
         if isinstance(X, SharedRows):
-            return X.validate(self, dtype, reset), validate_data(self, y=y, **y_checks)
+            # The targets first: their validation knows of no features' names, and would delete them.
+            y = validate_data(self, y=y, **y_checks)
+            return X.validate(self, dtype, reset), y
         return validate_data(self, X, y, accept_sparse="csr", dtype=dtype, reset=reset, **y_checks)
 
     def _has_validation_data(self, X_val, y_val, sample_weight_val):
@@ -711,8 +713,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         network = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
         if network.normalization is not None or hasattr(self, "scales_"):
             check_same_normalization(self, network)
-        rows = X.as_rows(dtype) if isinstance(X, SharedRows) else as_rows(X, dtype)
-        return network, *flat_state(self, network, dtype), rows
+        return network, *flat_state(self, network, dtype), as_rows(X, dtype)
 
     def _is_valid(self, X, dtype):
         """Whether `validate_data` would return X as it is; for a few rows to find that out takes it longer than to predict."""

@@ -72,14 +72,10 @@ class SharedRows:
         self._index = None
         self._X = None
         self._views = {}
-        self._describe(X.shape)
-
-    def _describe(self, shape):
-        self.shape = shape
+        self.shape = X.shape
         self.ndim = 2
-        given = self._table.given
-        if hasattr(given, "columns"):
-            self.columns = given.columns
+        if hasattr(X, "columns"):
+            self.columns = X.columns
 
     def __len__(self):
         return self.shape[0]
@@ -87,21 +83,23 @@ class SharedRows:
     def __getitem__(self, rows):
         # scikit-learn's indexing adds an ellipsis.
         rows = rows[0] if isinstance(rows, tuple) else rows
-        if self._index is not None or self._X is not None:
-            return _safe_indexing(self.given, rows)
+        if self._X is not None:
+            return self._X[self._places(rows)]
+        if self._index is not None:
+            return _safe_indexing(self._table.given, self._places(rows))
         # Kept with their indices, whose identity could be another's otherwise.
         if id(rows) not in self._views:
-            self._views[id(rows)] = rows, self._view(np.arange(len(self))[rows])
+            view = copy.copy(self)
+            view._index = np.arange(len(self))[rows]
+            view.shape = len(view._index), self.shape[1]
+            self._views[id(rows)] = rows, view
         return self._views[id(rows)][1]
+
+    def _places(self, rows):
+        return rows if self._index is None else self._index[rows]
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self.given, dtype=dtype, copy=copy)
-
-    def _view(self, index):
-        view = copy.copy(self)
-        view._index = index
-        view._describe((len(index), self.shape[1]))
-        return view
 
     @property
     def given(self):

@@ -1,0 +1,148 @@
+"""scikit-learn's cross-validation functions, with the networks of all folds and parameters trained at the same time."""
+
+from sklearn import model_selection
+
+from skbackprop.model_selection._population import trained_together
+
+__all__ = ["cross_val_predict", "cross_val_score", "cross_validate", "learning_curve", "validation_curve"]
+
+
+def _call(function, estimator, X, *arguments, searched=(), **keywords):
+    with trained_together(estimator, X, searched=searched, scoring=keywords.get("scoring"), cv=keywords.get("cv")) as (
+        trained,
+        data,
+    ):
+        results = function(trained, data, *arguments, **keywords)
+    if trained is not estimator and isinstance(results, dict):
+        for fitted in results.get("estimator", ()):
+            if hasattr(fitted, "memory"):
+                fitted.set_params(memory=estimator.memory)
+    return results
+
+
+def cross_validate(estimator, X, y=None, **arguments):
+    """Scores and times of an estimator on each fold.
+
+    Parameters
+    ----------
+    estimator : object
+        Where it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one a core; any
+        other is left to scikit-learn.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Data; networks of this package do not copy them.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Targets.
+    **arguments
+        Those of :func:`sklearn.model_selection.cross_validate`; `n_jobs` is the number of threads, and None stands for all cores.
+
+    Returns
+    -------
+    results : dict of ndarray
+        What scikit-learn's function returns, with the same bits.
+    """
+    return _call(model_selection.cross_validate, estimator, X, y, **arguments)
+
+
+def cross_val_score(estimator, X, y=None, **arguments):
+    """Scores of an estimator on each fold.
+
+    Parameters
+    ----------
+    estimator : object
+        Where it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one a core; any
+        other is left to scikit-learn.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Data; networks of this package do not copy them.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Targets.
+    **arguments
+        Those of :func:`sklearn.model_selection.cross_val_score`; `n_jobs` is the number of threads, and None stands for all cores.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_splits,)
+        What scikit-learn's function returns, with the same bits.
+    """
+    return _call(model_selection.cross_val_score, estimator, X, y, **arguments)
+
+
+def cross_val_predict(estimator, X, y=None, **arguments):
+    """Predictions for each sample by the network that was not trained on it.
+
+    Parameters
+    ----------
+    estimator : object
+        Where it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one a core; any
+        other is left to scikit-learn.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Data; networks of this package do not copy them.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Targets.
+    **arguments
+        Those of :func:`sklearn.model_selection.cross_val_predict`; `n_jobs` is the number of threads, and None stands for all cores.
+
+    Returns
+    -------
+    predictions : ndarray
+        What scikit-learn's function returns, with the same bits.
+    """
+    return _call(model_selection.cross_val_predict, estimator, X, y, **arguments)
+
+
+def learning_curve(estimator, X, y=None, **arguments):
+    """Scores for different numbers of training samples.
+
+    Parameters
+    ----------
+    estimator : object
+        Where it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one a core; any
+        other is left to scikit-learn.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Data; networks of this package do not copy them.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Targets.
+    **arguments
+        Those of :func:`sklearn.model_selection.learning_curve`; `n_jobs` is the number of threads, and None stands for all cores.
+
+    Returns
+    -------
+    curve : tuple of ndarray
+        What scikit-learn's function returns, with the same bits.
+    """
+    return _call(model_selection.learning_curve, estimator, X, y, **arguments)
+
+
+def validation_curve(estimator, X, y=None, *, param_name, param_range, **arguments):
+    """Scores for different values of a parameter.
+
+    Parameters
+    ----------
+    estimator : object
+        Where it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one a core; any
+        other is left to scikit-learn.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Data; networks of this package do not copy them.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Targets.
+    param_name : str
+        The parameter.
+    param_range : array-like of shape (n_values,)
+        Its values.
+    **arguments
+        Those of :func:`sklearn.model_selection.validation_curve`; `n_jobs` is the number of threads, and None stands for all cores.
+
+    Returns
+    -------
+    curve : tuple of ndarray
+        What scikit-learn's function returns, with the same bits.
+    """
+    return _call(
+        model_selection.validation_curve,
+        estimator,
+        X,
+        y,
+        searched={param_name},
+        param_name=param_name,
+        param_range=param_range,
+        **arguments,
+    )

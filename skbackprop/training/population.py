@@ -1,0 +1,105 @@
+"""Many trainings at the same time: each on a thread of its own, with one core and one network in that core's cache.
+
+Kernels leave Python's lock to others, so threads are enough: no processes, and no data sent to them. Nothing here knows what the
+trainings are: they come as joblib's tasks.
+"""
+
+import concurrent.futures
+from contextlib import contextmanager
+
+import joblib
+from joblib.parallel import ParallelBackendBase, get_active_backend
+from sklearn import config_context
+from threadpoolctl import threadpool_limits
+
+from skbackprop.backends.cpu.threads import Share, available_threads
+
+__all__ = ["PopulationBackend", "population"]
+
+
+class PopulationBackend(ParallelBackendBase):
+    """A backend of joblib whose workers are threads that share out the cores among their kernels, and stop at once."""
+
+    supports_retrieve_callback = True
+    supports_sharedmem = True
+    uses_threads = True
+    default_n_jobs = -1
+
+    def effective_n_jobs(self, n_jobs):
+        """Threads for a number of jobs; a negative one counts from the number of cores."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        n_cores = available_threads()
+        return max(1, n_cores + 1 + n_jobs) if n_jobs < 0 else n_jobs
+
+    def configure(self, n_jobs=1, parallel=None, **arguments):
+        """Start the threads."""
+        self.parallel = parallel
+        self._n_workers = self.effective_n_jobs(n_jobs)
+        self._start()
+        return self._n_workers
+
+    def _start(self):
+        self._share = Share(max(1, available_threads() // self._n_workers))
+        self._executor = concurrent.futures.ThreadPoolExecutor(
+            self._n_workers, thread_name_prefix="skbackprop", initializer=self._share.enter
+        )
+
+    def submit(self, func, callback=None):
+        """Run a batch of tasks on one of the threads."""
+        future = self._executor.submit(_run, func.items)
+        future.add_done_callback(callback)
+        return future
+
+    apply_async = submit
+
+    def retrieve_result_callback(self, out):
+        """Results of a batch, or its exception."""
+        return out.result()
+
+    def abort_everything(self, ensure_ready=True):
+        """Stop kernels in mid-training, and begin no further task; what is not a kernel runs on until its end."""
+        self._share.stop()
+        self.terminate()
+        if ensure_ready:
+            self._start()
+
+    def terminate(self):
+        """End the threads as soon as they have nothing to do."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(tasks):
+    # The cores are taken: what the tasks would do in parallel, they do one after the other.
+    with joblib.parallel_config("sequential"):
+        return [_call(*task) for task in tasks]
+
+
+def _call(function, arguments, keywords):
+    """A task without scikit-learn's wrapper, which would change the filters of warnings, and they are all threads'."""
+    if not hasattr(function, "config"):
+        return function(*arguments, **keywords)
+    with config_context(**function.config):
+        return function.function(*arguments, **keywords)
+
+
+@contextmanager
+def population():
+    """Let joblib's parallel calls, and scikit-learn's, train on threads, unless the user chose another of joblib's backends.
+
+    Yields
+    ------
+    in_threads : bool
+        Whether tasks run in this process.
+    """
+    active = get_active_backend()[0]
+    if not isinstance(active, _default_backend()):
+        yield bool(getattr(active, "supports_sharedmem", False))
+        return
+    # BLAS's threads, of the steps before the networks, would come on top.
+    with threadpool_limits(1, user_api="blas"), joblib.parallel_config(PopulationBackend()):
+        yield True
+
+
+def _default_backend():
+    return joblib.parallel.BACKENDS[joblib.parallel.DEFAULT_BACKEND]
