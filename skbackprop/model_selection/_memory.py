@@ -98,9 +98,8 @@ class FittedSteps:
                     self._kept.popitem(last=False)
             with step.lock:
                 if step.result is None:
-                    # A transformer may work in place, but what came from another is kept.
-                    X = X if isinstance(source, int) else X.copy()
-                    step.result = func(transformer, X, *arguments, **keywords)
+                    # A transformer may work in place, now and in predictions: what is kept must be nobody else's.
+                    step.result = func(transformer, X.copy(), *arguments, **keywords)
                 return step.result
 
         return fit_transform

@@ -26,15 +26,15 @@ class PopulationBackend(ParallelBackendBase):
     default_n_jobs = -1
 
     def effective_n_jobs(self, n_jobs):
-        """Threads for a number of jobs; a negative one counts from the number of cores."""
+        """Threads for a number of jobs; None for one a core, and a negative one counts from the number of cores."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        n_cores = available_threads()
-        return max(1, n_cores + 1 + n_jobs) if n_jobs < 0 else n_jobs
+        n_jobs = self.default_n_jobs if n_jobs is None else n_jobs
+        return max(1, available_threads() + 1 + n_jobs) if n_jobs < 0 else n_jobs
 
-    def configure(self, n_jobs=1, parallel=None, **arguments):
+    def configure(self, n_jobs=1, **settings):
         """Start the threads."""
-        self.parallel = parallel
+        self.parallel = settings.get("parallel")
         self._n_workers = self.effective_n_jobs(n_jobs)
         self._start()
         return self._n_workers

@@ -1,0 +1,459 @@
+"""Searches that train all candidates at once give what scikit-learn's give, bit for bit."""
+
+import os
+import signal
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.stats import loguniform
+from sklearn import config_context, model_selection
+from sklearn.base import clone
+from sklearn.callback import ProgressBar
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.model_selection import GroupKFold, KFold, RepeatedStratifiedKFold, ShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop import model_selection as ours
+from skbackprop.backends.cpu import threads
+from skbackprop.exceptions import TrainingWarning
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::skbackprop.exceptions.TrainingWarning"),
+]
+
+IRIS = load_iris(return_X_y=True)
+WINE = load_wine(return_X_y=True)
+DIABETES = load_diabetes(return_X_y=True)
+
+
+def classifier(**settings):
+    return BackpropClassifier(**{"hidden_layer_sizes": (8,), "max_iter": 8, "random_state": 0, **settings})
+
+
+def regressor(**settings):
+    return BackpropRegressor(**{"hidden_layer_sizes": (8,), "max_iter": 8, "random_state": 0, **settings})
+
+
+def assert_same_results(own, theirs):
+    assert own.keys() == theirs.keys()
+    for key, expected in theirs.items():
+        if "_time" in key:
+            assert np.isfinite(own[key]).all()
+        elif key == "params":
+            assert [repr(candidate) for candidate in own[key]] == [repr(candidate) for candidate in expected]
+        elif not key.startswith("param_"):
+            np.testing.assert_array_equal(own[key], expected, err_msg=key)
+
+
+def compare(name, estimator, *arguments, data=IRIS, fit_params=None, n_jobs=2, **settings):
+    """The search and scikit-learn's, after the check that they have the same results."""
+    searches = []
+    for module in (ours, model_selection):
+        search = getattr(module, name)(clone(estimator), *arguments, n_jobs=n_jobs if module is ours else 1, **settings)
+        searches.append(search.fit(*data, **(fit_params or {})))
+    own, theirs = searches
+    assert_same_results(own.cv_results_, theirs.cv_results_)
+    if hasattr(theirs, "best_estimator_"):
+        assert repr(own.best_params_) == repr(theirs.best_params_)
+        assert own.best_index_ == theirs.best_index_
+        np.testing.assert_array_equal(own.predict(data[0]), theirs.predict(data[0]))
+        assert vars(own.best_estimator_).keys() == vars(theirs.best_estimator_).keys()
+    return own, theirs
+
+
+GRID = {"alpha": [1e-4, 1.0], "learning_rate_init": [1e-3, 1e-2]}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"solver": "lbfgs"},
+        {"solver": "sgd", "learning_rate": "adaptive", "max_iter": 30, "tol": 1e-2},
+        {"solver": "adamw", "learning_rate": "cosine"},
+        {"early_stopping": True, "n_iter_no_change": 2},
+        {"early_stopping": True, "scoring": "roc_auc_ovr", "validation_fraction": 0.3},
+        {"early_stopping": True, "validation_fraction": ShuffleSplit(1, test_size=0.3, random_state=1)},
+        {"restore_best_weights": True, "averaging": 0.9},
+        {"class_weight": "balanced"},
+        {"class_weight": {0: 1.0, 1: 2.0, 2: 0.5}, "output_bias": "prior"},
+        {"dropout": 0.3},
+        {"dropout": (0.2, 0.3), "batch_size": 16},
+        {"normalization": "batch", "batch_size": 16},
+        {"normalization": "layer"},
+        {"dtype": "float32"},
+        {"batch_size": 1, "max_iter": 2},
+        {"hidden_layer_sizes": (), "shuffle": False},
+        {"hidden_layer_sizes": (8, 4), "activation": "tanh", "l1_ratio": 0.5, "clip_norm": 1.0, "max_norm": 2.0},
+        {"random_state": np.random.RandomState(5)},
+        {"weight_init": "he_normal", "frozen_layers": (0,)},
+    ],
+    ids=lambda settings: "-".join(settings) or "default",
+)
+def test_scores_are_those_of_scikit_learn(settings):
+    compare("GridSearchCV", classifier(**settings), GRID, cv=3, return_train_score=True)
+
+
+def test_each_candidate_may_have_its_own_architecture_solver_and_dtype():
+    grid = [
+        {"hidden_layer_sizes": [(4,), (8, 4)], "dtype": ["float32", "float64"]},
+        {"solver": ["lbfgs", "sgd"], "random_state": [1, 2], "dropout": [0.0], "class_weight": [None, "balanced"]},
+    ]
+    compare("GridSearchCV", classifier(), grid, cv=3)
+
+
+@pytest.mark.parametrize("settings", [{}, {"standardize_target": True}, {"solver": "lbfgs"}, {"loss": "poisson"}])
+def test_regression(settings):
+    compare("GridSearchCV", regressor(**settings), GRID, data=DIABETES, cv=3)
+
+
+def test_several_targets():
+    X, y = DIABETES
+    compare("GridSearchCV", regressor(), GRID, data=(X, np.column_stack([y, -y])), cv=3)
+
+
+def test_several_labels(rng):
+    X, _ = IRIS
+    compare("GridSearchCV", classifier(), GRID, data=(X, rng.integers(0, 2, (len(X), 3))), cv=3)
+
+
+def test_labels_as_strings_of_which_a_fold_may_miss_some():
+    X, y = IRIS
+    compare("GridSearchCV", classifier(), GRID, data=(X, np.array(["a", "b", "c"])[y]), cv=KFold(3))
+
+
+@pytest.mark.parametrize("kind", ["csr_array", "csc_matrix", "coo_array"])
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True}, {"solver": "lbfgs"}], ids=str)
+def test_sparse_data(kind, settings):
+    X, y = WINE
+    sparse_X = getattr(sparse, kind)(np.where(np.median(X, axis=0) < X, X, 0))
+    compare("GridSearchCV", classifier(**settings), GRID, data=(sparse_X, y), cv=3)
+
+
+@pytest.mark.parametrize(
+    "make", [np.asfortranarray, lambda X: X.astype(np.float32), lambda X: X.astype(int), np.ndarray.tolist]
+)
+def test_other_arrays(make):
+    X, y = IRIS
+    compare("GridSearchCV", classifier(), GRID, data=(make(X), y), cv=3)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_dataframes_keep_their_names(early_stopping):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    own, theirs = compare(
+        "GridSearchCV", classifier(early_stopping=early_stopping, scoring="accuracy"), GRID, data=(X, y), cv=3
+    )
+    assert list(own.feature_names_in_) == list(theirs.feature_names_in_) == list(X.columns)
+    assert own.n_features_in_ == 4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"scoring": "f1_macro"},
+        {"scoring": ["accuracy", "neg_log_loss"], "refit": "neg_log_loss"},
+        {"scoring": {"own": make_scorer(accuracy_score), "auc": "roc_auc_ovr"}, "refit": False},
+        {"scoring": lambda estimator, X, y: estimator.score(X, y) + X.mean()},
+        {"scoring": lambda estimator, X, y: {"a": estimator.score(X, y), "b": X.sum()}, "refit": "b"},
+        {"refit": lambda results: 1},
+        {"cv": RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0)},
+        {"cv": [(np.arange(0, 150, 2), np.arange(1, 150, 2)), (np.r_[0:150:3, 0:30], np.arange(1, 150, 3))]},
+        {"error_score": "raise"},
+        {"pre_dispatch": 3},
+        {"n_jobs": None},
+        {"n_jobs": 1},
+    ],
+    ids=str,
+)
+def test_parameters_of_the_search(settings):
+    compare("GridSearchCV", classifier(), GRID, **{"cv": 3, **settings})
+
+
+def test_sample_weight_is_taken_apart_with_the_data(rng):
+    weight = rng.uniform(0.1, 2.0, len(IRIS[1]))
+    for settings in ({}, {"early_stopping": True}, {"class_weight": "balanced"}):
+        compare("GridSearchCV", classifier(**settings), GRID, fit_params={"sample_weight": weight}, cv=3)
+
+
+def test_groups():
+    groups = np.arange(len(IRIS[1])) % 7
+    compare("GridSearchCV", classifier(), GRID, fit_params={"groups": groups}, cv=GroupKFold(3))
+
+
+def test_metadata_are_routed(rng):
+    weight = rng.uniform(0.1, 2.0, len(IRIS[1]))
+    with config_context(enable_metadata_routing=True):
+        estimator = classifier().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        compare("GridSearchCV", estimator, GRID, fit_params={"sample_weight": weight}, cv=3)
+
+
+def test_other_searches():
+    space = {"alpha": loguniform(1e-5, 1.0), "learning_rate_init": loguniform(1e-3, 1e-1)}
+    compare("RandomizedSearchCV", classifier(), space, n_iter=5, random_state=0, cv=3)
+    compare("HalvingGridSearchCV", classifier(), GRID, cv=3, random_state=0)
+    compare("HalvingGridSearchCV", classifier(), GRID, cv=3, resource="max_iter", max_resources=9)
+    compare("HalvingRandomSearchCV", classifier(), space, cv=3, random_state=0)
+
+
+def test_each_fit_draws_from_a_copy_of_the_generator():
+    estimator = classifier(random_state=np.random.RandomState(3))
+    state = estimator.random_state.get_state()[1].copy()
+    compare("GridSearchCV", estimator, GRID, cv=3, refit=False)
+    np.testing.assert_array_equal(estimator.random_state.get_state()[1], state)
+
+
+def test_without_seed_one_thread_draws_as_scikit_learn():
+    results = []
+    for module in (ours, model_selection):
+        np.random.seed(7)  # noqa: NPY002
+        search = module.GridSearchCV(classifier(random_state=None), GRID, cv=3, n_jobs=1)
+        results.append(search.fit(*IRIS).cv_results_)
+    assert_same_results(*results)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"learning_rate_init": [1e-2, 1e30]}, {"solver": ["adam", "unknown"]}, {"hidden_layer_sizes": [(4,), (0,)]}],
+    ids=str,
+)
+def test_a_candidate_that_fails_gets_the_error_score(settings):
+    results = []
+    for module in (ours, model_selection):
+        search = module.GridSearchCV(
+            classifier(solver="sgd", learning_rate_init=1e-2),
+            settings,
+            cv=3,
+            n_jobs=2 if module is ours else 1,
+            error_score=-1,
+        )
+        with pytest.warns(FitFailedWarning, match="3 fits failed out of a total of 6"):
+            search.fit(*IRIS)
+        results.append(search.cv_results_)
+    assert_same_results(*results)
+    assert (results[0]["mean_test_score"] == -1).sum() == 1
+
+
+def test_errors_can_be_raised():
+    search = ours.GridSearchCV(classifier(), {"hidden_layer_sizes": [(4,), (0,)]}, cv=3, error_score="raise", n_jobs=2)
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be > 0"):
+        search.fit(*IRIS)
+    assert isinstance(search.estimator, BackpropClassifier)
+
+
+def test_invalid_data_fail_as_in_scikit_learn():
+    X, y = IRIS
+    X = X.copy()
+    X[[3, 20], 1] = np.nan
+    for module in (ours, model_selection):
+        with pytest.raises(ValueError, match="All the 12 fits failed"):
+            module.GridSearchCV(classifier(), GRID, cv=3).fit(X, y)
+
+
+def pipeline(*steps, **settings):
+    return make_pipeline(*steps, classifier(**settings))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_pipelines(in_place):
+    scaler = StandardScaler(copy=not in_place)
+    grid = {
+        "pca__n_components": [2, 3],
+        "backpropclassifier__alpha": [1e-4, 1.0],
+        "standardscaler__with_mean": [True, False],
+    }
+    own, _ = compare("GridSearchCV", pipeline(scaler, PCA(random_state=0)), grid, cv=3, return_train_score=not in_place)
+    assert own.best_estimator_.memory is None
+    assert own.estimator.memory is None
+
+
+def test_pipelines_of_dataframes_and_replaced_steps():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    columns = make_column_transformer((StandardScaler(), ["sepal length (cm)"]), remainder="passthrough")
+    compare("GridSearchCV", pipeline(columns), {"backpropclassifier__alpha": [1e-4, 1.0]}, data=(X, y), cv=3)
+    steps = {"columntransformer": [columns, "passthrough", StandardScaler()]}
+    compare("GridSearchCV", pipeline(columns), steps, data=(X, y), cv=3)
+    compare("GridSearchCV", pipeline(FunctionTransformer(lambda X: X / 2)), GRID_OF_PIPELINE, data=(X, y), cv=3)
+
+
+GRID_OF_PIPELINE = {"backpropclassifier__alpha": [1e-4, 1e-2, 1.0]}
+
+
+class Counting(StandardScaler):
+    fits = 0
+
+    def fit(self, X, y=None, sample_weight=None):
+        Counting.fits += 1
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_steps_before_the_network_are_fitted_once_for_each_fold(n_jobs):
+    Counting.fits = 0
+    ours.GridSearchCV(pipeline(Counting()), GRID_OF_PIPELINE, cv=3, n_jobs=n_jobs).fit(*IRIS)
+    assert Counting.fits == 3 + 1  # and for the refit
+    grid = {**GRID_OF_PIPELINE, "counting__with_mean": [True, False]}
+    Counting.fits = 0
+    ours.GridSearchCV(pipeline(Counting()), grid, cv=3, n_jobs=n_jobs, refit=False).fit(*IRIS)
+    assert Counting.fits == 6
+
+
+def test_other_estimators_are_left_to_scikit_learn():
+    compare("GridSearchCV", LogisticRegression(), {"C": [0.1, 1.0]}, n_jobs=1, cv=3)
+
+
+@pytest.mark.parametrize("function", ["cross_validate", "cross_val_score", "cross_val_predict", "learning_curve"])
+@pytest.mark.parametrize("make", [classifier, lambda: pipeline(StandardScaler())])
+def test_functions(function, make):
+    results = [getattr(module, function)(make(), *WINE, cv=3) for module in (ours, model_selection)]
+    if function == "cross_validate":
+        assert_same_results(*results)
+    else:
+        for own, expected in zip(*results, strict=True):
+            np.testing.assert_array_equal(own, expected)
+
+
+def test_validation_curve():
+    arguments = {"param_name": "alpha", "param_range": [1e-4, 1.0], "cv": 3}
+    for own, expected in zip(
+        ours.validation_curve(classifier(), *WINE, **arguments),
+        model_selection.validation_curve(classifier(), *WINE, **arguments),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(own, expected)
+
+
+def test_estimators_of_cross_validation_are_like_any_other():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    results = ours.cross_validate(pipeline(StandardScaler()), X, y, cv=3, return_estimator=True, return_indices=True)
+    for fitted, test in zip(results["estimator"], results["indices"]["test"], strict=True):
+        assert fitted.memory is None
+        assert clone(fitted).fit(X, y).score(X.iloc[test], y.iloc[test]) > 0.5
+
+
+def test_data_are_held_once(monkeypatch):
+    """No fit of a fold copies the rows, nor does the prediction for its score."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = np.ascontiguousarray(X)
+    seen = set()
+    from skbackprop.backends import cpu
+
+    session, predict = cpu.Session.__init__, cpu.predict
+
+    def remember(self, network, dtype, rows, *arguments, **settings):
+        seen.add(rows.X.__array_interface__["data"][0])
+        session(self, network, dtype, rows, *arguments, **settings)
+
+    def remember_too(network, params, rows, *arguments, **settings):
+        seen.add(rows.X.__array_interface__["data"][0])
+        return predict(network, params, rows, *arguments, **settings)
+
+    monkeypatch.setattr(cpu.Session, "__init__", remember)
+    monkeypatch.setattr(cpu, "predict", remember_too)
+    ours.GridSearchCV(classifier(), GRID, cv=3, n_jobs=2).fit(X, y)
+    assert seen == {X.__array_interface__["data"][0]}
+
+
+def test_threads_have_one_core_each():
+    seen = []
+
+    def scorer(estimator, X, y):
+        seen.append(threads.available_threads())
+        return 0.0
+
+    ours.GridSearchCV(classifier(), GRID, cv=3, n_jobs=2, scoring=scorer, refit=False).fit(*IRIS)
+    assert set(seen) == {max(1, threads.available_threads() // 2)}
+
+
+def test_another_backend_of_joblib_is_respected():
+    from joblib import parallel_config
+
+    names = set()
+
+    def scorer(estimator, X, y):
+        names.add(threading.current_thread().name)
+        return 0.0
+
+    search = ours.GridSearchCV(classifier(), GRID, cv=3, n_jobs=2, scoring=scorer, refit=False)
+    search.fit(*IRIS)
+    assert all(name.startswith("skbackprop") for name in names)
+    names.clear()
+    with parallel_config("threading"):
+        search.fit(*IRIS)
+    assert not any(name.startswith("skbackprop") for name in names)
+
+
+def test_searches_within_searches():
+    search = ours.GridSearchCV(classifier(), {"alpha": [1e-4, 1.0]}, cv=2)
+    own = ours.cross_val_score(search, *IRIS, cv=3)
+    theirs = model_selection.cross_val_score(
+        model_selection.GridSearchCV(classifier(), {"alpha": [1e-4, 1.0]}, cv=2), *IRIS, cv=3
+    )
+    np.testing.assert_array_equal(own, theirs)
+
+
+def test_progress_is_shown_over_the_whole_search(capsys):
+    pytest.importorskip("rich")
+    search = ours.GridSearchCV(classifier(), GRID, cv=3, n_jobs=2).set_callbacks(ProgressBar())
+    plain = ours.GridSearchCV(classifier(), GRID, cv=3, n_jobs=2).fit(*IRIS)
+    search.fit(*IRIS)
+    assert_same_results(search.cv_results_, plain.cv_results_)
+    assert "GridSearchCV" in capsys.readouterr().out
+
+
+def test_verbose_search_tells_of_each_fit(capsys):
+    ours.GridSearchCV(classifier(), GRID, cv=3, n_jobs=2, verbose=2).fit(*IRIS)
+    out = capsys.readouterr().out
+    assert "Fitting 3 folds for each of 4 candidates, totalling 12 fits" in out
+    assert out.count("[CV] END") == 12
+
+
+def test_filters_of_warnings_are_left_alone():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", TrainingWarning)
+        before = list(warnings.filters)
+        ours.GridSearchCV(classifier(), GRID, cv=5, n_jobs=4).fit(*IRIS)
+        assert warnings.filters == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals are sent another way there")
+@pytest.mark.parametrize(
+    "settings", [{}, {"solver": "lbfgs", "max_fun": 10**9}, {"hidden_layer_sizes": (300,) * 3}], ids=str
+)
+def test_interrupts_end_a_search(settings):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(2000, 20)), rng.integers(0, 2, 2000)
+    endless = classifier(**{"max_iter": 10**6, "tol": 0, "n_iter_no_change": np.inf, **settings})
+    search = ours.GridSearchCV(endless, GRID, cv=3, n_jobs=2)
+
+    def interrupt():
+        time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    clone(endless).set_params(max_iter=2).fit(X, y)  # what is compiled cannot be interrupted
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, y)
+    thread.join()
+    # Threads are gone, and the search can be used again.
+    deadline = time.perf_counter() + 30
+    while any(thread.name.startswith("skbackprop") for thread in threading.enumerate()):
+        assert time.perf_counter() < deadline
+        time.sleep(0.01)
+    assert not hasattr(search, "cv_results_")
+    search.set_params(estimator__max_iter=2, estimator__solver="adam").fit(X, y)
