@@ -83,10 +83,13 @@ class Pool:
     peers : iterable of str
     n_threads : int
         What is allowed.
+    chooses_threads : bool, default=True
+        Whether peers are tried with one thread, too.
     """
 
-    def __init__(self, benchmark, peers, n_threads):
+    def __init__(self, benchmark, peers, n_threads, chooses_threads=True):
         self._benchmark = benchmark
+        self._chooses_threads = chooses_threads
         self._peers = list(peers)
         self._n_threads = n_threads
         self._processes = {}
@@ -138,9 +141,33 @@ class Pool:
             process.ask("forget")
         return results
 
+    def added_memory(self, case, peers):
+        """Memory that a case adds, in bytes, with every peer; see `search.added_memory`.
+
+        Parameters
+        ----------
+        case : dict
+            What the workers' peers are made from.
+        peers : iterable of str
+            Those to measure, with all threads.
+
+        Returns
+        -------
+        results : dict
+            For each peer a dict with either "error" or "times", a list of one number of bytes.
+        """
+        results = {}
+        for peer in peers:
+            try:
+                answer = self._process(peer, self._n_threads).ask("search_memory", case=case)
+                results[peer] = {"times": [answer["bytes"]]}
+            except PeerError as error:
+                results[peer] = {"error": str(error)}
+        return results
+
     def _faster(self, peer, case, min_seconds):
         # Ours chooses the number itself.
-        choices = {self._n_threads} if peer == OURS else {1, self._n_threads}
+        choices = {1, self._n_threads} if self._chooses_threads and peer != OURS else {self._n_threads}
         answers = {}
         for n_threads in sorted(choices):
             process = self._process(peer, n_threads)

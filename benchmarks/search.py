@@ -1,88 +1,358 @@
-"""Seconds of a grid search: 18 candidates, 5 folds, digits, one hidden layer of 64 units, 50 epochs."""
+"""Seconds of two grid searches, and the memory that they add: many small networks, trained at once or one by one.
 
+"digits" has 18 candidates, 5 folds, one hidden layer of 64 units and 50 epochs; "table" 100 candidates, 5 folds, 10,000 rows of 20
+features, one hidden layer of 32 units and 10 epochs. All of a search is timed, but for imports, compilation and the start of processes.
+"""
+
+import importlib.util
+import itertools
+import os
+import threading
 import time
+from abc import ABC, abstractmethod
+from pathlib import Path
 
-from benchmarks.measure import Pool, Results, choose_peers
-from benchmarks.peers import ScikitLearn, Skbackprop
+import numpy as np
 
-_GRID = {"alpha": [1e-4, 1e-2, 1.0], "learning_rate_init": [3e-4, 1e-3, 3e-3], "batch_size": [32, 200]}
-_SETTINGS = {
-    "hidden_layer_sizes": (64,), "max_iter": 50, "tol": 0, "n_iter_no_change": float("inf"), "random_state": 0,
-}  # fmt: skip
+from benchmarks.measure import OURS, Pool, Results, choose_peers
+
+_N_SPLITS = 5
+_SEARCHES = {
+    "digits": (
+        64,
+        50,
+        {"alpha": [1e-4, 1e-2, 1.0], "learning_rate_init": [3e-4, 1e-3, 3e-3], "batch_size": [32, 200]},
+    ),
+    "table": (
+        32,
+        10,
+        {
+            "alpha": np.logspace(-5, 0, 10).tolist(),
+            "learning_rate_init": np.logspace(-4, -2, 10).tolist(),
+            "batch_size": [32],
+        },
+    ),
+}
 
 
-class Search:
-    """A grid search with scikit-learn's MLPClassifier.
+def _load(name):
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        X, y = load_digits(return_X_y=True)
+        return (X / 16).astype(np.float32), y
+    from sklearn.datasets import make_classification
+
+    X, y = make_classification(10_000, 20, n_informative=10, random_state=0)
+    return X.astype(np.float32), y
+
+
+class Search(ABC):
+    """A way to search.
 
     Parameters
     ----------
+    search : str
+        "digits" or "table".
     n_jobs : int
         Fits at the same time.
     quick : bool
         Whether to search two candidates over a few epochs only.
     """
 
-    name, available = ScikitLearn.name, ScikitLearn.available
+    name = package = None
 
-    def __init__(self, n_jobs, quick):
+    def __init__(self, search, n_jobs, quick):
         self._n_jobs = n_jobs
-        self._quick = quick
+        self._n_hidden, self._n_epochs, self._grid = _SEARCHES[search]
+        if quick:
+            self._n_epochs, self._grid = (
+                3,
+                {key: values[:1] for key, values in self._grid.items()} | {"alpha": [1e-4, 1.0]},
+            )
+        self._X, self._y = _load(search)
 
-    def estimator(self, **settings):
-        """Its estimator."""
-        from sklearn.neural_network import MLPClassifier
+    @classmethod
+    def available(cls):
+        """Whether it is installed."""
+        return importlib.util.find_spec(cls.package) is not None
 
-        return MLPClassifier(**settings)
-
+    @abstractmethod
     def prepare(self):
-        """Load the data; start joblib's workers and compile in them, which is not timed."""
-        from sklearn.datasets import load_digits
+        """Compile, and start workers, which is not timed."""
 
-        self._X, self._y = load_digits(return_X_y=True)
-        self._X /= 16
-        self._search({"alpha": _GRID["alpha"]}, max_iter=2)
-
+    @abstractmethod
     def run(self, n):
         """Search `n` times; gives seconds and `n`."""
+
+    @abstractmethod
+    def check(self):
+        """Accuracy of the best candidate."""
+
+
+class ScikitLearn(Search):
+    """scikit-learn's grid search with its own estimator."""
+
+    name, package = "scikit-learn", "sklearn"
+
+    def prepare(self):
+        """A search over few epochs."""
+        self._search(2)
+
+    def run(self, n):
+        """Search; see `Search.run`."""
         start = time.perf_counter()
         for _ in range(n):
-            if self._quick:
-                self._model = self._search({"alpha": _GRID["alpha"][:2]}, max_iter=5)
-            else:
-                self._model = self._search(_GRID)
+            self._model = self._search(self._n_epochs)
         return time.perf_counter() - start, n
 
     def check(self):
         """Accuracy of the best candidate."""
         return float(self._model.best_score_)
 
-    def _search(self, grid, **settings):
+    def _search(self, n_epochs):
+        estimator = self._estimator(
+            hidden_layer_sizes=(self._n_hidden,), max_iter=n_epochs, tol=0, n_iter_no_change=np.inf, random_state=0
+        )
+        grid = self._grid if n_epochs == self._n_epochs else {key: values[:2] for key, values in self._grid.items()}
+        search = self._kind()(estimator, grid, cv=_N_SPLITS, n_jobs=self._n_jobs, refit=False)
+        return search.fit(self._X, self._y)
+
+    def _kind(self):
         from sklearn.model_selection import GridSearchCV
 
-        model = GridSearchCV(self.estimator(**_SETTINGS | settings), grid, cv=5, n_jobs=self._n_jobs)
-        return model.fit(self._X, self._y)
+        return GridSearchCV
+
+    def _estimator(self, **settings):
+        from sklearn.neural_network import MLPClassifier
+
+        return MLPClassifier(**settings)
 
 
-class SkbackpropSearch(Search):
-    """The same with BackpropClassifier."""
+class OneByOne(ScikitLearn):
+    """scikit-learn's grid search with our estimator, in processes."""
 
-    name, available = Skbackprop.name, Skbackprop.available
+    name, package = f"{OURS} in scikit-learn's search", "numba"
 
-    def estimator(self, **settings):
-        """Its estimator."""
+    def _estimator(self, **settings):
         from skbackprop import BackpropClassifier
 
         return BackpropClassifier(**settings)
 
 
-PEERS = {peer.name: peer for peer in (SkbackpropSearch, Search)}
+class Ours(OneByOne):
+    """Our grid search."""
+
+    name = OURS
+
+    def _kind(self):
+        from skbackprop.model_selection import GridSearchCV
+
+        return GridSearchCV
+
+
+class Skorch(ScikitLearn):
+    """scikit-learn's grid search with PyTorch behind skorch, a process for each job."""
+
+    name = package = "skorch"
+
+    def _estimator(self, hidden_layer_sizes, max_iter, random_state, **settings):
+        import skorch
+        import torch
+
+        torch.manual_seed(random_state)
+        torch.set_num_threads(1)
+        n_hidden, n_classes = hidden_layer_sizes[0], len(np.unique(self._y))
+        module = torch.nn.Sequential(
+            torch.nn.Linear(self._X.shape[1], n_hidden), torch.nn.ReLU(), torch.nn.Linear(n_hidden, n_classes)
+        )
+        return skorch.NeuralNetClassifier(
+            module,
+            criterion=torch.nn.CrossEntropyLoss,
+            optimizer=torch.optim.Adam,
+            optimizer__fused=True,
+            max_epochs=max_iter,
+            iterator_train__shuffle=True,
+            train_split=None,
+            callbacks="disable",
+            verbose=0,
+        )
+
+    def _search(self, n_epochs):
+        own = self._grid
+        names = {"alpha": "optimizer__weight_decay", "learning_rate_init": "lr"}
+        self._grid = {names.get(key, key): values for key, values in own.items()}
+        try:
+            return super()._search(n_epochs)
+        finally:
+            self._grid = own
+
+
+class JaxVmap(Search):
+    """JAX: all candidates of a batch size and all folds in one call, `vmap` over a jitted scan over an epoch's batches."""
+
+    name, package = "jax vmap", "jax"
+    _together = True
+
+    def prepare(self):
+        """Preload the data; compile for each batch size."""
+        import jax
+        from sklearn.model_selection import StratifiedKFold
+
+        self._jax = jax
+        jnp = jax.numpy
+        n_classes = len(np.unique(self._y))
+        self._device_X, self._device_y = jax.device_put(self._X), jax.device_put(self._y.astype(np.int32))
+        self._folds = list(StratifiedKFold(_N_SPLITS).split(self._X, self._y))
+        self._n_train = min(len(train) for train, _ in self._folds)
+        self._n_test = min(len(test) for _, test in self._folds)
+        rng = np.random.default_rng(0)
+        sizes = (self._X.shape[1], self._n_hidden, n_classes)
+        self._start = [
+            (
+                rng.uniform(-1, 1, pair).astype(np.float32) * np.float32(np.sqrt(6 / sum(pair))),
+                np.zeros(pair[1], np.float32),
+            )
+            for pair in itertools.pairwise(sizes)
+        ]
+
+        def raw(params, X):
+            (first, first_bias), (second, second_bias) = params
+            return jax.nn.relu(X @ first + first_bias) @ second + second_bias
+
+        def objective(params, X, y, alpha):
+            log_probabilities = jax.nn.log_softmax(raw(params, X))
+            penalty = sum(jnp.vdot(weights, weights) for weights, _ in params)
+            return -jnp.take_along_axis(log_probabilities, y[:, None], 1).mean() + alpha / (2 * len(y)) * penalty
+
+        def epoch(carry, order, alpha, rate, X, y):
+            def step(carry, rows):
+                params, means, squares, n_steps = carry
+                gradients = jax.grad(objective)(params, X[rows], y[rows], alpha)
+                n_steps = n_steps + 1
+                means = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, means, gradients)
+                squares = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, squares, gradients)
+                now = rate * jnp.sqrt(1 - 0.999**n_steps) / (1 - 0.9**n_steps)
+                params = jax.tree.map(lambda p, m, v: p - now * m / (jnp.sqrt(v) + 1e-8), params, means, squares)
+                return (params, means, squares, n_steps), None
+
+            return jax.lax.scan(step, carry, order)[0]
+
+        def score(params, test, X, y):
+            return (raw(params, X[test]).argmax(axis=1) == y[test]).mean()
+
+        if self._together:
+            # Folds outside, each with its rows; candidates, with their settings, within.
+            candidates = jax.vmap(epoch, in_axes=(0, None, 0, 0, None, None))
+            epoch = jax.vmap(candidates, in_axes=(0, 0, None, None, None, None))
+            score = jax.vmap(jax.vmap(score, in_axes=(0, None, None, None)), in_axes=(0, 0, None, None))
+        self._epoch, self._score = jax.jit(epoch, donate_argnums=0), jax.jit(score)
+        n_epochs, self._n_epochs = self._n_epochs, 1
+        self.run(1)
+        self._n_epochs = n_epochs
+
+    def run(self, n):
+        """Search; see `Search.run`."""
+        start = time.perf_counter()
+        for _ in range(n):
+            self._scores = np.concatenate([self._batch_size(size) for size in self._grid["batch_size"]])
+        return time.perf_counter() - start, n
+
+    def check(self):
+        """Accuracy of the best candidate."""
+        return float(self._scores.mean(axis=1).max())
+
+    def _batch_size(self, size):
+        """Scores of the candidates with a batch size, of shape (n_candidates, n_splits)."""
+        pairs = list(itertools.product(self._grid["alpha"], self._grid["learning_rate_init"]))
+        alphas, rates = np.array(pairs, dtype=np.float32).T
+        tests = np.stack([test[: self._n_test] for _, test in self._folds]).astype(np.int32)
+        if self._together:
+            shape = len(self._folds), len(pairs)
+            carry, rng = self._fresh(shape), np.random.default_rng(0)
+            for _ in range(self._n_epochs):
+                orders = np.stack([self._order(rng, fold, size) for fold in range(len(self._folds))])
+                carry = self._epoch(carry, orders, alphas, rates, self._device_X, self._device_y)
+            return np.asarray(self._score(carry[0], tests, self._device_X, self._device_y)).T
+        scores = np.empty((len(pairs), len(self._folds)))
+        for fold in range(len(self._folds)):
+            for candidate in range(len(pairs)):
+                carry, rng = self._fresh(()), np.random.default_rng(0)
+                for _ in range(self._n_epochs):
+                    order = self._order(rng, fold, size)
+                    carry = self._epoch(
+                        carry, order, alphas[candidate], rates[candidate], self._device_X, self._device_y
+                    )
+                scores[candidate, fold] = self._score(carry[0], tests[fold], self._device_X, self._device_y)
+        return scores
+
+    def _fresh(self, shape):
+        jax = self._jax
+        params = jax.tree.map(lambda array: np.broadcast_to(array, (*shape, *array.shape)).copy(), self._start)
+        params = jax.device_put(params)
+        means, squares = (jax.tree.map(jax.numpy.zeros_like, params) for _ in range(2))
+        return params, means, squares, jax.numpy.zeros(shape, np.float32)
+
+    def _order(self, rng, fold, size):
+        """A fold's rows in batches; the last, smaller one is filled from the beginning."""
+        rows = self._folds[fold][0][: self._n_train][rng.permutation(self._n_train)]
+        return np.resize(rows, (-(-self._n_train // size), size)).astype(np.int32)
+
+
+class JaxLoop(JaxVmap):
+    """JAX: one candidate and fold after the other, by a jitted scan over an epoch's batches."""
+
+    name = "jax loop"
+    _together = False
+
+
+PEERS = {peer.name: peer for peer in (Ours, OneByOne, ScikitLearn, Skorch, JaxVmap, JaxLoop)}
+
+
+def added_memory(function):
+    """Bytes by which the memory of this process and its children grows, at its peak, while a function runs.
+
+    Shared pages are dealt out among the processes that share them.
+    """
+    done, peak, before = threading.Event(), 0, _memory()
+
+    def watch():
+        nonlocal peak
+        while not done.wait(0.02):
+            peak = max(peak, _memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        function()
+    finally:
+        done.set()
+        watcher.join()
+    return max(0, peak - before)
+
+
+def _memory():
+    total, processes = 0, [os.getpid()]
+    while processes:
+        process = Path("/proc") / str(processes.pop())
+        try:
+            lines = (process / "smaps_rollup").read_text().splitlines()
+            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) << 10
+            for task in (process / "task").iterdir():
+                processes += map(int, (task / "children").read_text().split())
+        except (OSError, StopIteration):  # it has ended
+            continue
+    return total
 
 
 def run(options):
     """Run the benchmark with the command line's options."""
     results = Results(options)
-    with Pool("search", choose_peers(PEERS, options.peers), options.threads) as pool:
-        for n_jobs in sorted({1, options.threads}):
-            measured = pool.measure({"n_jobs": n_jobs, "quick": options.quick}, options.rounds, min_seconds=0)
-            results.add(f"n_jobs={n_jobs}", measured, unit="s")
+    with Pool("search", choose_peers(PEERS, options.peers), options.threads, chooses_threads=False) as pool:
+        for name in options.only or _SEARCHES:
+            case = {"search": name, "n_jobs": options.threads, "quick": options.quick}
+            measured = pool.measure(case, options.rounds, min_seconds=0)
+            results.add(name, measured, unit="s")
+            if Path("/proc/self/smaps_rollup").exists():
+                results.add(f"{name}, memory", pool.added_memory(case, measured), unit="MiB")
     results.finish()

@@ -75,6 +75,15 @@ class Worker:
             added = _peak() - before
         return {"bytes": added}
 
+    def search_memory(self, case):
+        """Bytes that a search adds at its peak, in this process and its workers, after everything has been compiled."""
+        from benchmarks.search import added_memory
+
+        self.forget()
+        peer = self._make(case, self._n_threads)
+        peer.prepare()
+        return {"bytes": added_memory(lambda: peer.run(1))}
+
     def limits(self):
         """Rates of arithmetic and of memory; see `limits.measure`."""
         from benchmarks.limits import measure

@@ -10,4 +10,21 @@ try:
 except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0.0.0+source"
 
-__all__ = ["BackpropClassifier", "BackpropEmbedding", "BackpropRegressor", "__version__", "warmup"]
+__all__ = [
+    "BackpropClassifier",
+    "BackpropEmbedding",
+    "BackpropEnsembleClassifier",
+    "BackpropEnsembleRegressor",
+    "BackpropRegressor",
+    "__version__",
+    "warmup",
+]
+
+
+def __getattr__(name):
+    # scikit-learn's ensembles take longer to import than all of this package.
+    if name.startswith("BackpropEnsemble") and name in __all__:
+        from skbackprop.estimators import ensemble
+
+        return getattr(ensemble, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

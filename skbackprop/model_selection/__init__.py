@@ -11,6 +11,7 @@ from skbackprop.model_selection._validation import (
     cross_val_score,
     cross_validate,
     learning_curve,
+    seed_scores,
     validation_curve,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "cross_val_score",
     "cross_validate",
     "learning_curve",
+    "seed_scores",
     "validation_curve",
 ]

@@ -1,10 +1,19 @@
 """scikit-learn's cross-validation functions, with the networks of all folds and parameters trained at the same time."""
 
 from sklearn import model_selection
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
 
 from skbackprop.model_selection._population import trained_together
 
-__all__ = ["cross_val_predict", "cross_val_score", "cross_validate", "learning_curve", "validation_curve"]
+__all__ = [
+    "cross_val_predict",
+    "cross_val_score",
+    "cross_validate",
+    "learning_curve",
+    "seed_scores",
+    "validation_curve",
+]
 
 
 def _call(function, estimator, X, *arguments, searched=(), **keywords):
@@ -146,3 +155,46 @@ def validation_curve(estimator, X, y=None, *, param_name, param_range, **argumen
         param_range=param_range,
         **arguments,
     )
+
+
+def seed_scores(estimator, X, y=None, *, n_seeds=10, random_state=None, **arguments):
+    """Scores of an estimator with different seeds, whose mean and deviation tell what of a result is luck.
+
+    Parameters
+    ----------
+    estimator : object
+        With a parameter `random_state`, or a pipeline whose last step has one.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Data.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Targets.
+    n_seeds : int, default=10
+        Different seeds.
+    random_state : int, RandomState instance or None, default=None
+        Draws the seeds.
+    **arguments
+        Those of :func:`sklearn.model_selection.validation_curve`, such as `cv` and `scoring`.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_seeds, n_splits)
+        Of the samples left out of each fold.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skbackprop import BackpropClassifier
+    >>> from skbackprop.model_selection import seed_scores
+    >>> X, y = load_iris(return_X_y=True)
+    >>> scores = seed_scores(BackpropClassifier((8,), solver="lbfgs"), X, y, n_seeds=4, cv=3, random_state=0)
+    >>> scores.shape
+    (4, 3)
+    >>> bool(scores.mean(axis=1).std() < 0.1)
+    True
+    """
+    # Without replacement: the same seed twice would tell nothing.
+    seeds = check_random_state(random_state).permutation(max(n_seeds, 2**16))[:n_seeds]
+    name = "random_state"
+    if isinstance(estimator, Pipeline):
+        name = f"{estimator.steps[-1][0]}__{name}"
+    return validation_curve(estimator, X, y, param_name=name, param_range=seeds.tolist(), **arguments)[1]

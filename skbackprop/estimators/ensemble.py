@@ -1,0 +1,273 @@
+"""Several networks whose predictions are averaged, trained at the same time."""
+
+import joblib
+import numpy as np
+from sklearn.ensemble import BaggingClassifier, BaggingRegressor
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skbackprop.estimators.classifier import BackpropClassifier
+from skbackprop.estimators.regressor import BackpropRegressor
+from skbackprop.training.population import population
+
+__all__ = ["BackpropEnsembleClassifier", "BackpropEnsembleRegressor"]
+
+
+class _Ensemble:
+    """What the ensembles do otherwise than scikit-learn's bagging."""
+
+    def __init__(
+        self,
+        estimator=None,
+        n_estimators=10,
+        *,
+        max_samples=1.0,
+        max_features=1.0,
+        bootstrap=False,
+        bootstrap_features=False,
+        oob_score=False,
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        super().__init__(
+            estimator=estimator,
+            n_estimators=n_estimators,
+            max_samples=max_samples,
+            max_features=max_features,
+            bootstrap=bootstrap,
+            bootstrap_features=bootstrap_features,
+            oob_score=oob_score,
+            warm_start=warm_start,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            verbose=verbose,
+        )
+
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Train the networks.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data, which the networks share.
+        y : array-like of shape (n_samples,)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Probabilities by which samples are drawn, up to their sum; None for equal ones.
+        **fit_params : dict
+            Metadata for the networks' `fit`.
+
+        Returns
+        -------
+        self : object
+            The fitted ensemble.
+        """
+        with population():
+            return super().fit(X, y, sample_weight, **fit_params)
+
+    def predict_spread(self, X):
+        """How far the networks disagree: the standard deviation of their predictions.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        spread : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Of the probability of each class, in the order of `classes_`, or in the units of `y`; not negative.
+
+        References
+        ----------
+        .. [1] Lakshminarayanan, B., Pritzel, A., and Blundell, C. (2017). "Simple and scalable predictive uncertainty estimation
+           using deep ensembles". Advances in Neural Information Processing Systems 30.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=None, ensure_all_finite=False, reset=False)
+        networks = zip(self.estimators_, self.estimators_features_, strict=True)
+        return np.std([self._predict_member(network, X[:, features]) for network, features in networks], axis=0)
+
+    def predict(self, X, **params):
+        """Predict the mean of the networks' predictions, or the class with the highest mean probability.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+        **params : dict
+            Metadata for the networks.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        # Each network's prediction uses the cores by itself.
+        with joblib.parallel_config("sequential"):
+            return super().predict(X, **params)
+
+
+class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
+    """Several networks trained at the same time, whose probabilities are averaged.
+
+    scikit-learn's :class:`~sklearn.ensemble.BaggingClassifier`, with the members trained on threads, one a core, on one copy of
+    the data; samples are drawn by weights.
+
+    Parameters
+    ----------
+    estimator : BackpropClassifier, default=None
+        The network, of which every member is a copy with a seed of its own; None for one with default parameters.
+    n_estimators : int, default=10
+        Networks.
+    max_samples : int or float, default=1.0
+        Samples that each network draws, or their share.
+    max_features : int or float, default=1.0
+        Features that each network draws, or their share.
+    bootstrap : bool, default=False
+        Whether samples are drawn with replacement. Without, and with all samples, members differ by their initial weights and
+        the order of the samples.
+    bootstrap_features : bool, default=False
+        Whether features are drawn with replacement.
+    oob_score : bool, default=False
+        Whether to predict each sample by those networks that did not draw it, which needs `bootstrap`.
+    warm_start : bool, default=False
+        Whether `fit` keeps the networks that there are, and adds more.
+    n_jobs : int, default=None
+        Networks trained at the same time, each on a thread; None for one a core.
+    random_state : int, RandomState instance or None, default=None
+        Draws the members' seeds and samples.
+    verbose : int, default=0
+        Whether to print progress.
+
+    Attributes
+    ----------
+    estimators_ : list of BackpropClassifier
+        The networks.
+    estimators_features_, estimators_samples_ : list of ndarray
+        The features and the samples that each of them drew.
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if `X` had some.
+    oob_score_ : float
+        Score of the predictions by networks that did not draw a sample; only with `oob_score`.
+    oob_decision_function_ : ndarray of shape (n_samples, n_classes)
+        Those predictions; only with `oob_score`.
+    classes_ : ndarray of shape (n_classes,)
+        Labels of the classes.
+    n_classes_ : int
+        Their number.
+
+    See Also
+    --------
+    BackpropEnsembleRegressor : For numbers.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skbackprop import BackpropClassifier, BackpropEnsembleClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> network = BackpropClassifier((8,), solver="lbfgs", max_iter=1000)
+    >>> ensemble = BackpropEnsembleClassifier(network, n_estimators=5, bootstrap=True, oob_score=True, random_state=0)
+    >>> bool(ensemble.fit(X, y).oob_score_ > 0.9)
+    True
+    >>> ensemble.predict_spread(X[:2]).shape
+    (2, 3)
+    """
+
+    def predict_proba(self, X, **params):
+        """Mean of the networks' probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+        **params : dict
+            Metadata for the networks.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        with joblib.parallel_config("sequential"):
+            return super().predict_proba(X, **params)
+
+    def _get_estimator(self):
+        return BackpropClassifier() if self.estimator is None else self.estimator
+
+    def _predict_member(self, network, X):
+        probabilities = np.zeros((X.shape[0], self.n_classes_))
+        # Its classes are numbers of the ensemble's, of which it may have drawn some only.
+        probabilities[:, network.classes_] = network.predict_proba(X)
+        return probabilities
+
+
+class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
+    """Several networks trained at the same time, whose predictions are averaged.
+
+    scikit-learn's :class:`~sklearn.ensemble.BaggingRegressor`, with the members trained on threads, one a core, on one copy of
+    the data; samples are drawn by weights.
+
+    Parameters
+    ----------
+    estimator : BackpropRegressor, default=None
+        The network, of which every member is a copy with a seed of its own; None for one with default parameters.
+    n_estimators : int, default=10
+        Networks.
+    max_samples : int or float, default=1.0
+        Samples that each network draws, or their share.
+    max_features : int or float, default=1.0
+        Features that each network draws, or their share.
+    bootstrap : bool, default=False
+        Whether samples are drawn with replacement. Without, and with all samples, members differ by their initial weights and
+        the order of the samples.
+    bootstrap_features : bool, default=False
+        Whether features are drawn with replacement.
+    oob_score : bool, default=False
+        Whether to predict each sample by those networks that did not draw it, which needs `bootstrap`.
+    warm_start : bool, default=False
+        Whether `fit` keeps the networks that there are, and adds more.
+    n_jobs : int, default=None
+        Networks trained at the same time, each on a thread; None for one a core.
+    random_state : int, RandomState instance or None, default=None
+        Draws the members' seeds and samples.
+    verbose : int, default=0
+        Whether to print progress.
+
+    Attributes
+    ----------
+    estimators_ : list of BackpropRegressor
+        The networks.
+    estimators_features_, estimators_samples_ : list of ndarray
+        The features and the samples that each of them drew.
+    n_features_in_ : int
+        Features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if `X` had some.
+    oob_score_ : float
+        Score of the predictions by networks that did not draw a sample; only with `oob_score`.
+    oob_prediction_ : ndarray of shape (n_samples,)
+        Those predictions; only with `oob_score`.
+
+    See Also
+    --------
+    BackpropEnsembleClassifier : For classes.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skbackprop import BackpropEnsembleRegressor, BackpropRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> network = BackpropRegressor((8,), solver="lbfgs", max_iter=1000, standardize_target=True)
+    >>> ensemble = BackpropEnsembleRegressor(network, n_estimators=5, random_state=0).fit(X, y)
+    >>> ensemble.predict_spread(X[:2]).shape
+    (2,)
+    """
+
+    def _get_estimator(self):
+        return BackpropRegressor() if self.estimator is None else self.estimator
+
+    def _predict_member(self, network, X):
+        return network.predict(X)

@@ -1,0 +1,129 @@
+"""Ensembles: members trained together, averaged, and their spread."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_wine
+from sklearn.ensemble import BaggingClassifier, BaggingRegressor
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from skbackprop import BackpropClassifier, BackpropEnsembleClassifier, BackpropEnsembleRegressor, BackpropRegressor
+from skbackprop.model_selection import seed_scores
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::skbackprop.exceptions.TrainingWarning"),
+]
+
+WINE = load_wine(return_X_y=True)
+DIABETES = load_diabetes(return_X_y=True)
+CLASSIFIER = BackpropClassifier((8,), max_iter=20, learning_rate_init=0.01)
+REGRESSOR = BackpropRegressor((8,), max_iter=20, standardize_target=True)
+
+_DRAWN = "samples are drawn by chance, and a weight is the probability of that"
+EXPECTED_FAILURES = {
+    "check_sample_weight_equivalence_on_dense_data": _DRAWN,
+    "check_sample_weight_equivalence_on_sparse_data": _DRAWN,
+}
+
+
+def checks():
+    for ensemble in (
+        BackpropEnsembleClassifier(BackpropClassifier((16,), max_iter=60, learning_rate_init=0.01), n_estimators=3),
+        BackpropEnsembleRegressor(BackpropRegressor((16,), max_iter=60, learning_rate_init=0.01), n_estimators=3),
+    ):
+        for estimator, check in estimator_checks_generator(ensemble):
+            name = check.func.__name__
+            marks = pytest.mark.xfail(reason=EXPECTED_FAILURES[name], strict=True) if name in EXPECTED_FAILURES else ()
+            yield pytest.param(estimator, check, marks=marks, id=f"{type(ensemble).__name__}-{name}")
+
+
+@pytest.mark.filterwarnings("ignore:.*clipped.*", "ignore:X is badly scaled")
+@pytest.mark.parametrize(("estimator", "check"), checks())
+def test_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("settings", [{}, {"bootstrap": True, "oob_score": True}, {"max_features": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    ("own", "theirs", "member", "data"),
+    [
+        (BackpropEnsembleClassifier, BaggingClassifier, CLASSIFIER, WINE),
+        (BackpropEnsembleRegressor, BaggingRegressor, REGRESSOR, DIABETES),
+    ],
+)
+def test_members_are_those_of_scikit_learns_bagging(own, theirs, member, data, settings):
+    settings = {"n_estimators": 4, "random_state": 0, "bootstrap": False, **settings}
+    with np.errstate(all="ignore"):
+        ensembles = [kind(clone(member), **settings).fit(*data) for kind in (own, theirs)]
+    for first, second in zip(*(ensemble.estimators_ for ensemble in ensembles), strict=True):
+        np.testing.assert_array_equal(first.coefs_[0], second.coefs_[0])
+    np.testing.assert_array_equal(*(ensemble.predict(data[0]) for ensemble in ensembles))
+    if settings.get("oob_score"):
+        assert ensembles[0].oob_score_ == ensembles[1].oob_score_
+
+
+def test_bits_do_not_depend_on_the_threads():
+    fits = [BackpropEnsembleClassifier(CLASSIFIER, 5, random_state=0, n_jobs=n).fit(*WINE) for n in (1, 2, 4, None)]
+    for other in fits[1:]:
+        np.testing.assert_array_equal(fits[0].predict_proba(WINE[0]), other.predict_proba(WINE[0]))
+
+
+def test_spread_is_that_of_the_members():
+    X, y = WINE
+    X = StandardScaler().fit_transform(X)
+    ensemble = BackpropEnsembleClassifier(CLASSIFIER, 5, random_state=0).fit(X, y)
+    members = [member.predict_proba(X) for member in ensemble.estimators_]
+    np.testing.assert_allclose(ensemble.predict_spread(X), np.std(members, axis=0))
+    np.testing.assert_allclose(ensemble.predict_proba(X), np.mean(members, axis=0))
+    X, y = DIABETES
+    ensemble = BackpropEnsembleRegressor(REGRESSOR, 5, random_state=0).fit(X, y)
+    members = [member.predict(X) for member in ensemble.estimators_]
+    np.testing.assert_allclose(ensemble.predict_spread(X), np.std(members, axis=0))
+    # Far from the data, networks with different weights disagree more.
+    assert ensemble.predict_spread(20 * X).mean() > 2 * ensemble.predict_spread(X).mean()
+
+
+def test_members_that_drew_some_classes_only():
+    X, y = WINE
+    labels = np.array(["common", "rare", "rarer"])[(np.arange(len(y)) >= 170).astype(int) + (np.arange(len(y)) >= 175)]
+    ensemble = BackpropEnsembleClassifier(CLASSIFIER, 6, max_samples=20, bootstrap=True, random_state=0).fit(X, labels)
+    assert ensemble.predict_spread(X).shape == (len(X), 3)
+    np.testing.assert_allclose(ensemble.predict_proba(X).sum(axis=1), 1)
+
+
+def test_averaging_helps():
+    X_train, X_test, y_train, y_test = train_test_split(*DIABETES, random_state=0)
+    network = BackpropRegressor((32,), solver="lbfgs", alpha=1e-3, max_iter=60, standardize_target=True)
+    ensemble = BackpropEnsembleRegressor(network, 10, random_state=0).fit(X_train, y_train)
+    alone = np.mean([member.score(X_test, y_test) for member in ensemble.estimators_])
+    assert ensemble.score(X_test, y_test) > alone
+
+
+def test_in_pipelines_and_searches():
+    ensemble = BackpropEnsembleClassifier(CLASSIFIER, 3, random_state=0)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), ensemble), {"backpropensembleclassifier__estimator__alpha": [1e-4, 1.0]}, cv=3
+    )
+    assert search.fit(*WINE).best_score_ > 0.8
+
+
+def test_warm_start_adds_networks():
+    ensemble = BackpropEnsembleClassifier(CLASSIFIER, 2, random_state=0, warm_start=True).fit(*WINE)
+    first = ensemble.estimators_[0]
+    ensemble.set_params(n_estimators=4).fit(*WINE)
+    assert ensemble.estimators_[0] is first
+    assert len(ensemble.estimators_) == 4
+
+
+def test_scores_of_seeds():
+    X, y = WINE
+    network = make_pipeline(StandardScaler(), CLASSIFIER)
+    scores = seed_scores(network, X, y, n_seeds=3, cv=4, random_state=0)
+    assert scores.shape == (3, 4)
+    assert 0.5 < scores.mean() <= 1
+    np.testing.assert_array_equal(scores, seed_scores(network, X, y, n_seeds=3, cv=4, random_state=0))
+    assert len({tuple(row) for row in seed_scores(CLASSIFIER, X, y, n_seeds=3, cv=4, scoring="neg_log_loss")}) == 3
