@@ -42,7 +42,7 @@ def checks():
 
 
 @pytest.mark.filterwarnings("ignore:.*clipped.*", "ignore:X is badly scaled")
-@pytest.mark.parametrize(("estimator", "check"), checks())
+@pytest.mark.parametrize(("estimator", "check"), list(checks()))
 def test_contract(estimator, check):
     check(estimator)
 

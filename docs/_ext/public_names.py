@@ -13,6 +13,7 @@ from sphinx.util import logging
 import skbackprop
 import skbackprop.functions
 import skbackprop.inspection
+import skbackprop.model_selection
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,9 @@ def public_names():
     for name in skbackprop.functions.__all__:
         # Their methods are for the package.
         yield f"skbackprop.functions.{name}"
-    for name in skbackprop.inspection.__all__:
-        yield f"skbackprop.inspection.{name}"
+    for module in (skbackprop.inspection, skbackprop.model_selection):
+        for name in module.__all__:
+            yield f"{module.__name__}.{name}"
     for name in skbackprop.__all__:
         if name.startswith("__"):
             continue

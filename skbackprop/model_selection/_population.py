@@ -53,7 +53,8 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, callba
     with population() as in_threads:
         # Functions and callbacks of the user's get data of the type that the user gave.
         hidden = in_threads and _is_table(X) and _is_known_splitter(cv) and _is_known_scoring(scoring)
-        hidden = hidden and all(type(callback) is ProgressBar for callback in callbacks)
+        own_callbacks = getattr(estimator, "_skl_callbacks", ())
+        hidden = hidden and all(type(callback) is ProgressBar for callback in (*callbacks, *own_callbacks))
         if own and hidden and _shares(estimator, searched):
             yield estimator, _shared(estimator, X)
         elif pipeline and hidden and estimator.memory is None:
