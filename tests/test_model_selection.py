@@ -434,11 +434,12 @@ def test_filters_of_warnings_are_left_alone():
 @pytest.mark.parametrize(
     "settings", [{}, {"solver": "lbfgs", "max_fun": 10**9}, {"hidden_layer_sizes": (300,) * 3}], ids=str
 )
-def test_interrupts_end_a_search(settings):
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_interrupts_end_a_search(settings, n_jobs):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(2000, 20)), rng.integers(0, 2, 2000)
     endless = classifier(**{"max_iter": 10**6, "tol": 0, "n_iter_no_change": np.inf, **settings})
-    search = ours.GridSearchCV(endless, GRID, cv=3, n_jobs=2)
+    search = ours.GridSearchCV(endless, GRID, cv=3, n_jobs=n_jobs)
 
     def interrupt():
         time.sleep(1.0)

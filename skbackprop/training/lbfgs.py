@@ -7,6 +7,8 @@ import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+from skbackprop.training.population import is_one_of_many
+
 __all__ = ["minimize"]
 
 
@@ -77,6 +79,8 @@ def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=N
                 options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
             )
     except KeyboardInterrupt:
+        if is_one_of_many():
+            raise
         warnings.warn(
             f"Training interrupted by user in iteration {n_done + 1}; the estimator keeps the weights it has.",
             stacklevel=2,

@@ -6,6 +6,7 @@ trainings are: they come as joblib's tasks.
 
 import concurrent.futures
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import joblib
 from joblib.parallel import ParallelBackendBase, get_active_backend
@@ -14,7 +15,17 @@ from threadpoolctl import threadpool_limits
 
 from skbackprop.backends.cpu.threads import Share, available_threads
 
-__all__ = ["PopulationBackend", "population"]
+__all__ = ["PopulationBackend", "is_one_of_many", "population"]
+
+_together = ContextVar("_together", default=False)
+
+
+def is_one_of_many():
+    """Whether the training that asks is one of a population's, in the thread of its caller.
+
+    Ctrl-C is then for all of them, and not only for this one, which would keep what it has.
+    """
+    return _together.get()
 
 
 class PopulationBackend(ParallelBackendBase):
@@ -97,8 +108,12 @@ def population():
         yield bool(getattr(active, "supports_sharedmem", False))
         return
     # BLAS's threads, of the steps before the networks, would come on top.
-    with threadpool_limits(1, user_api="blas"), joblib.parallel_config(PopulationBackend()):
-        yield True
+    token = _together.set(True)
+    try:
+        with threadpool_limits(1, user_api="blas"), joblib.parallel_config(PopulationBackend()):
+            yield True
+    finally:
+        _together.reset(token)
 
 
 def _default_backend():

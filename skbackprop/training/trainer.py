@@ -6,6 +6,8 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skbackprop.training.population import is_one_of_many
+
 __all__ = ["DivergenceError", "train"]
 
 
@@ -142,6 +144,8 @@ def train(
             if stopping:
                 return True
     except KeyboardInterrupt:
+        if is_one_of_many():
+            raise
         warnings.warn(
             f"Training interrupted by user in epoch {progress.n_iter + 1}; the estimator keeps the weights it has.",
             stacklevel=2,
