@@ -14,6 +14,7 @@ from skbackprop import BackpropClassifier, BackpropEnsembleClassifier, BackpropE
 from skbackprop.model_selection import seed_scores
 
 pytestmark = [
+    pytest.mark.trains,
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::skbackprop.exceptions.TrainingWarning"),
 ]
@@ -21,7 +22,7 @@ pytestmark = [
 WINE = load_wine(return_X_y=True)
 DIABETES = load_diabetes(return_X_y=True)
 CLASSIFIER = BackpropClassifier((8,), max_iter=20, learning_rate_init=0.01)
-REGRESSOR = BackpropRegressor((8,), max_iter=20, standardize_target=True)
+REGRESSOR = BackpropRegressor(hidden_layer_sizes=(8,), max_iter=20, standardize_target=True)
 
 _DRAWN = "samples are drawn by chance, and a weight is the probability of that"
 EXPECTED_FAILURES = {
@@ -33,7 +34,9 @@ EXPECTED_FAILURES = {
 def checks():
     for ensemble in (
         BackpropEnsembleClassifier(BackpropClassifier((16,), max_iter=60, learning_rate_init=0.01), n_estimators=3),
-        BackpropEnsembleRegressor(BackpropRegressor((16,), max_iter=60, learning_rate_init=0.01), n_estimators=3),
+        BackpropEnsembleRegressor(
+            BackpropRegressor(hidden_layer_sizes=(16,), max_iter=60, learning_rate_init=0.01), n_estimators=3
+        ),
     ):
         for estimator, check in estimator_checks_generator(ensemble):
             name = check.func.__name__
@@ -97,7 +100,9 @@ def test_members_that_drew_some_classes_only():
 
 def test_averaging_helps():
     X_train, X_test, y_train, y_test = train_test_split(*DIABETES, random_state=0)
-    network = BackpropRegressor((32,), solver="lbfgs", alpha=1e-3, max_iter=60, standardize_target=True)
+    network = BackpropRegressor(
+        hidden_layer_sizes=(32,), solver="lbfgs", alpha=1e-3, max_iter=60, standardize_target=True
+    )
     ensemble = BackpropEnsembleRegressor(network, 10, random_state=0).fit(X_train, y_train)
     alone = np.mean([member.score(X_test, y_test) for member in ensemble.estimators_])
     assert ensemble.score(X_test, y_test) > alone

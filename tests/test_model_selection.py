@@ -29,6 +29,7 @@ from skbackprop.backends.cpu import threads
 from skbackprop.exceptions import TrainingWarning
 
 pytestmark = [
+    pytest.mark.trains,
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::skbackprop.exceptions.TrainingWarning"),
 ]

@@ -260,7 +260,7 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
     >>> from sklearn.datasets import load_diabetes
     >>> from skbackprop import BackpropEnsembleRegressor, BackpropRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> network = BackpropRegressor((8,), solver="lbfgs", max_iter=1000, standardize_target=True)
+    >>> network = BackpropRegressor(hidden_layer_sizes=(8,), solver="lbfgs", max_iter=1000, standardize_target=True)
     >>> ensemble = BackpropEnsembleRegressor(network, n_estimators=5, random_state=0).fit(X, y)
     >>> ensemble.predict_spread(X[:2]).shape
     (2,)
