@@ -28,6 +28,8 @@ _DRAWN = "samples are drawn by chance, and a weight is the probability of that"
 EXPECTED_FAILURES = {
     "check_sample_weight_equivalence_on_dense_data": _DRAWN,
     "check_sample_weight_equivalence_on_sparse_data": _DRAWN,
+    # scikit-learn's bagging without replacement says the same.
+    "check_classifiers_one_label_sample_weights": "without replacement, more samples are to be drawn than have a weight",
 }
 
 
@@ -44,7 +46,7 @@ def checks():
             yield pytest.param(estimator, check, marks=marks, id=f"{type(ensemble).__name__}-{name}")
 
 
-@pytest.mark.filterwarnings("ignore:.*clipped.*", "ignore:X is badly scaled")
+@pytest.mark.filterwarnings("ignore:.*clipped.*", "ignore:When fitting .* with sample_weight")
 @pytest.mark.parametrize(("estimator", "check"), list(checks()))
 def test_contract(estimator, check):
     check(estimator)
@@ -58,6 +60,7 @@ def test_contract(estimator, check):
         (BackpropEnsembleRegressor, BaggingRegressor, REGRESSOR, DIABETES),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores")
 def test_members_are_those_of_scikit_learns_bagging(own, theirs, member, data, settings):
     settings = {"n_estimators": 4, "random_state": 0, "bootstrap": False, **settings}
     with np.errstate(all="ignore"):
@@ -114,6 +117,13 @@ def test_in_pipelines_and_searches():
         make_pipeline(StandardScaler(), ensemble), {"backpropensembleclassifier__estimator__alpha": [1e-4, 1.0]}, cv=3
     )
     assert search.fit(*WINE).best_score_ > 0.8
+
+
+def test_no_decision_function_beside_averaged_probabilities():
+    ensemble = BackpropEnsembleClassifier(CLASSIFIER, 2).fit(*WINE)
+    assert not hasattr(ensemble, "decision_function")
+    log_probabilities = ensemble.predict_log_proba(WINE[0])
+    np.testing.assert_allclose(np.exp(log_probabilities), ensemble.predict_proba(WINE[0]), rtol=1e-6)
 
 
 def test_warm_start_adds_networks():

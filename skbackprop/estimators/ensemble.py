@@ -169,7 +169,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     >>> from skbackprop import BackpropClassifier, BackpropEnsembleClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> network = BackpropClassifier((8,), solver="lbfgs", max_iter=1000)
-    >>> ensemble = BackpropEnsembleClassifier(network, n_estimators=5, bootstrap=True, oob_score=True, random_state=0)
+    >>> ensemble = BackpropEnsembleClassifier(network, n_estimators=10, bootstrap=True, oob_score=True, random_state=0)
     >>> bool(ensemble.fit(X, y).oob_score_ > 0.9)
     True
     >>> ensemble.predict_spread(X[:2]).shape
@@ -193,6 +193,11 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
         """
         with joblib.parallel_config("sequential"):
             return super().predict_proba(X, **params)
+
+    @property
+    def decision_function(self):
+        """Not available: a mean of raw outputs need not agree with the mean of probabilities."""
+        raise AttributeError("the networks' probabilities are averaged, and not their raw outputs: use predict_proba")
 
     def _get_estimator(self):
         return BackpropClassifier() if self.estimator is None else self.estimator
