@@ -28,8 +28,6 @@ _DRAWN = "samples are drawn by chance, and a weight is the probability of that"
 EXPECTED_FAILURES = {
     "check_sample_weight_equivalence_on_dense_data": _DRAWN,
     "check_sample_weight_equivalence_on_sparse_data": _DRAWN,
-    # scikit-learn's bagging without replacement says the same.
-    "check_classifiers_one_label_sample_weights": "without replacement, more samples are to be drawn than have a weight",
 }
 
 
@@ -46,7 +44,7 @@ def checks():
             yield pytest.param(estimator, check, marks=marks, id=f"{type(ensemble).__name__}-{name}")
 
 
-@pytest.mark.filterwarnings("ignore:.*clipped.*", "ignore:When fitting .* with sample_weight")
+@pytest.mark.filterwarnings("ignore:.*clipped.*", "ignore:Using the fractional value max_samples")
 @pytest.mark.parametrize(("estimator", "check"), list(checks()))
 def test_contract(estimator, check):
     check(estimator)

@@ -22,7 +22,7 @@ class _Ensemble:
         *,
         max_samples=1.0,
         max_features=1.0,
-        bootstrap=False,
+        bootstrap=True,
         bootstrap_features=False,
         oob_score=False,
         warm_start=False,
@@ -124,7 +124,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
         Samples that each network draws, or their share.
     max_features : int or float, default=1.0
         Features that each network draws, or their share.
-    bootstrap : bool, default=False
+    bootstrap : bool, default=True
         Whether samples are drawn with replacement. Without, and with all samples, members differ by their initial weights and
         the order of the samples.
     bootstrap_features : bool, default=False
@@ -169,7 +169,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     >>> from skbackprop import BackpropClassifier, BackpropEnsembleClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> network = BackpropClassifier((8,), solver="lbfgs", max_iter=1000)
-    >>> ensemble = BackpropEnsembleClassifier(network, n_estimators=10, bootstrap=True, oob_score=True, random_state=0)
+    >>> ensemble = BackpropEnsembleClassifier(network, n_estimators=10, oob_score=True, random_state=0)
     >>> bool(ensemble.fit(X, y).oob_score_ > 0.9)
     True
     >>> ensemble.predict_spread(X[:2]).shape
@@ -225,7 +225,7 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
         Samples that each network draws, or their share.
     max_features : int or float, default=1.0
         Features that each network draws, or their share.
-    bootstrap : bool, default=False
+    bootstrap : bool, default=True
         Whether samples are drawn with replacement. Without, and with all samples, members differ by their initial weights and
         the order of the samples.
     bootstrap_features : bool, default=False
