@@ -4,6 +4,7 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from numbers import Integral, Real
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from skbackprop.backends import get_backend
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import weigh_rows
+from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators._problem import Problem
 from skbackprop.estimators._shared import SharedRows
 from skbackprop.estimators._state import (
@@ -43,7 +45,7 @@ from skbackprop.functions.schedules import SCHEDULES, Schedule
 from skbackprop.network import Network
 from skbackprop.training.diagnosis import diagnose
 from skbackprop.training.lbfgs import minimize
-from skbackprop.training.progress import OptimizerState, Progress
+from skbackprop.training.progress import OptimizerState, Progress, TrainingPoint
 from skbackprop.training.trainer import train
 
 
@@ -92,7 +94,7 @@ def _one_column(y):
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
-class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
+class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
     """Validation, initialisation and training of a multilayer perceptron."""
 
     # scikit-learn's HTML representation shows the parameters' documentation only for estimators with a link: to the
@@ -250,7 +252,14 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         held_out = None
         if has_validation_data:
             held_out = self._validate_held_out(*validation_data, targets.shape[1], factors, dtype)
+        callbacks = None
+        if not incremental:
+            names = ("sample_weight", "X_val", "y_val", "sample_weight_val", "groups")
+            metadata = dict(zip(names, (sample_weight, *validation_data, groups), strict=True))
+            callbacks = _Callbacks(self, given, metadata)
         random_state = check_random_state(self.random_state)
+        if callbacks is not None:
+            random_state = callbacks.begin_draws(random_state)
 
         network = self._network((X.shape[1], *hidden, self._n_outputs(targets)))
         if first_pass:
@@ -275,7 +284,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             seen_weight = None if loss_weight is None else loss_weight[train_rows]
             self.intercepts_[-1][:] = self._prior_outputs(targets[train_rows].astype(np.float64), seen_weight)
         problem = Problem(backend, network, params, running, rows, targets, loss_weight, train_rows, held_out)
-        callbacks = _Callbacks(self, problem, given, sample_weight) if not incremental else None
+        if callbacks is not None:
+            callbacks.watch(problem)
         if is_stochastic:
             self._fit_stochastic(problem, random_state, scorer, callbacks, incremental)
         else:
@@ -510,6 +520,14 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 progress.best_params, progress.best_running = self._best_params, self._best_running
         return progress
 
+    def _take_over(self, model, problem):
+        """Be where another estimator's training stood."""
+        params, running = flat_state(model, problem.network, problem.params.dtype)
+        problem.params[:], problem.running[:] = params, running
+        for name in ("_optimizer", "loss_", "n_iter_", "t_", *_STOCHASTIC_ATTRIBUTES):
+            setattr(self, name, getattr(model, name))
+        self._optimizer.max_epochs = self.max_iter
+
     def _publish(self, progress):
         """Set the fitted attributes that tell how training went."""
         for name, value in _attributes(progress).items():
@@ -517,7 +535,10 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _fit_stochastic(self, problem, random_state, scorer, callbacks, incremental):
         params, running = problem.params, problem.running
-        if not (incremental and hasattr(self, "_optimizer")):
+        resumed = None if callbacks is None else callbacks.resumed
+        if resumed is not None:
+            self._take_over(resumed.model, problem)
+        elif not (incremental and hasattr(self, "_optimizer")):
             self._optimizer = self._start_optimizer(params)
         elif self._optimizer.initial_rate != self.learning_rate_init:
             self._optimizer.initial_rate = self._optimizer.plateau_rate = float(self.learning_rate_init)
@@ -525,6 +546,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             params[:] = self._optimizer.raw_params
         self._optimizer.running = running
         progress = self._progress(problem.held_out is not None)
+        progress.n_iter = 0 if resumed is None else self.n_iter_
         penalties = self._penalties(len(problem.network.layout))
         n_train = len(problem.train_rows)
         batch_rows = self._batch_rows(n_train)
@@ -532,12 +554,19 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         seed = random_state.randint(2**31) if penalties.dropout else 0
         session = problem.session(batch_rows, self.n_jobs, penalties, seed)
         shown = params if self.averaging is None else self._optimizer.average
+        order, max_iter = problem.train_rows, 1 if incremental else self.max_iter - progress.n_iter
         if callbacks is not None:
             callbacks.params = shown
+        if resumed is not None:
+            order = resumed.check_order(order)
+            random_state.set_state(resumed.point.random_state)
+            max_iter = 0 if resumed.point.finished else max_iter
         validation = self._validation(problem, shown, session, scorer) if problem.held_out is not None else None
 
-        def end_epoch():
-            return callbacks.end_task(_attributes(progress))
+        def end_epoch(order, finished):
+            optimizer = self._optimizer if self.averaging is None else replace(self._optimizer, raw_params=params)
+            point = TrainingPoint(callbacks.first_random_state, random_state.get_state(), order, finished)
+            return callbacks.end_task({**_attributes(progress), "_optimizer": optimizer, "_point": point})
 
         try:
             # The session of other validation rows is entered second: it is left the threads that training does not use.
@@ -547,10 +576,10 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                     params,
                     self._optimizer,
                     progress,
-                    rows=problem.train_rows,
+                    rows=order,
                     random_state=random_state,
                     shuffle=self.shuffle,
-                    max_iter=1 if incremental else self.max_iter,
+                    max_iter=max_iter,
                     tol=self.tol,
                     n_iter_no_change=self.n_iter_no_change,
                     verbose=self.verbose,
@@ -566,6 +595,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 params[:] = self._optimizer.average
             if progress.keeps_best and progress.best_params is not None:
                 params[:], running[:] = progress.best_params, progress.best_running
+        if resumed is not None and resumed.point.finished:
+            converged = True
         if not converged and not incremental:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
@@ -779,26 +810,38 @@ class _Callbacks:
     Parameters
     ----------
     estimator : BaseBackprop
-    problem : Problem
     data : tuple
         X and y as the user gave them.
-    sample_weight : ndarray or None
+    metadata : dict
+        What else `fit` was given; None for what it was not.
+
+    Attributes
+    ----------
+    resumed : ResumedTraining or None
+        A training that a callback has found interrupted, and that is to go on.
     """
 
-    def __init__(self, estimator, problem, data, sample_weight):
+    def __init__(self, estimator, data, metadata):
         self._estimator = estimator
-        self._network = problem.network
-        self.params = problem.params
-        self._running = problem.running
-        self._arguments = {
-            "estimator": estimator,
-            "X": data[0],
-            "y": data[1],
-            "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
-        }
+        given = {name: value for name, value in metadata.items() if value is not None}
+        self._arguments = {"estimator": estimator, "X": data[0], "y": data[1], "metadata": given or None}
         self._context = estimator._init_callback_context(max_subtasks=estimator.max_iter)
         self._context.call_on_fit_task_begin(**self._arguments)
+        self.resumed = vars(estimator).pop("_resumed", None)
         self._task = None
+
+    def begin_draws(self, random_state):
+        """The generator to draw from: in the state in which a resumed training found it, otherwise as it is."""
+        if self.resumed is not None:
+            # Everything is drawn once more. What NumPy's own generator gives to others is left alone.
+            random_state = np.random.RandomState() if self._estimator.random_state is None else random_state
+            random_state.set_state(self.resumed.point.first_random_state)
+        self.first_random_state = random_state.get_state()
+        return random_state
+
+    def watch(self, problem):
+        """From now on, the callbacks see this problem's parameters."""
+        self._network, self.params, self._running = problem.network, problem.params, problem.running
 
     @property
     def active(self):
