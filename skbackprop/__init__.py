@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from skbackprop.estimators import BackpropClassifier, BackpropEmbedding, BackpropRegressor, Checkpoint, load
+from skbackprop.estimators import BackpropClassifier, BackpropEmbedding, BackpropRegressor, Checkpoint, load, to_onnx
 from skbackprop.warmup import warmup
 
 try:
@@ -19,6 +19,7 @@ __all__ = [
     "Checkpoint",
     "__version__",
     "load",
+    "to_onnx",
     "warmup",
 ]
 
