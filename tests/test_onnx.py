@@ -189,7 +189,9 @@ def test_embedding_before_another_model():
 
 
 def test_within_another_estimator():
-    model = VotingClassifier([("a", classifier()), ("b", LogisticRegression())], voting="soft", flatten_transform=False).fit(X, Y)
+    model = VotingClassifier(
+        [("a", classifier()), ("b", LogisticRegression())], voting="soft", flatten_transform=False
+    ).fit(X, Y)
     outputs = run(to_onnx(model, X[:1], options={"zipmap": False}), X)
     np.testing.assert_array_equal(outputs["label"], model.predict(X))
     np.testing.assert_allclose(outputs["probabilities"], model.predict_proba(X), atol=1e-6)

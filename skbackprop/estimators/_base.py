@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from numbers import Integral, Real
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 
-from skbackprop.backends import get_backend
+from skbackprop.backends import get_backend, memory_limit
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import weigh_rows
 from skbackprop.estimators._model_file import SavesToFile
@@ -70,14 +71,32 @@ def _named_loss_key(loss, task):
     return LOSSES[loss]().for_task(task).key()
 
 
-def refuse_masked(**arrays):
-    """Raise TypeError for a masked array, whose mask scikit-learn's validation would drop silently."""
+def refuse_misread(**arrays):
+    """Raise TypeError for what scikit-learn's validation would take for plain numbers: masked arrays and dates."""
     for name, array in arrays.items():
+        if _has_dates(array):
+            raise TypeError(
+                f"{name} has dates or durations, which are no numbers: turn them into some, for example into the days since the first "
+                "one, or into columns for year, month and weekday"
+            )
         if np.ma.isMaskedArray(array):
             raise TypeError(
                 f"{name} is a masked array, whose mask would be lost; fill it first, for example with "
                 f"{name}.filled(np.nan) and an imputer"
             )
+
+
+def _has_dates(array):
+    """Whether the columns of an array or of a DataFrame have such a type."""
+    if isinstance(array, np.ndarray):
+        return array.dtype.kind in "mM"
+    types = getattr(array, "dtypes", None)  # of a DataFrame, pandas' or polars'; of a Series, its own
+    types = [getattr(array, "dtype", None)] if types is None else types
+    types = [types] if not hasattr(types, "__iter__") else types
+    return any(
+        getattr(kind, "kind", "") in ("m", "M") or (hasattr(kind, "is_temporal") and kind.is_temporal())
+        for kind in types
+    )
 
 
 def _check_range(targets, dtype, name):
@@ -242,7 +261,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         targets = self._encode_targets(y, keep_classes=not first_pass)
         dtype = X.dtype if first_pass else self.coefs_[0].dtype
         if sample_weight is not None:
-            refuse_masked(sample_weight=sample_weight)
+            refuse_misread(sample_weight=sample_weight)
             sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
         factors = self._class_factors(targets, sample_weight)
         loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
@@ -261,7 +280,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         if callbacks is not None:
             random_state = callbacks.begin_draws(random_state)
 
-        network = self._network((X.shape[1], *hidden, self._n_outputs(targets)))
+        layer_units = (X.shape[1], *hidden, self._n_outputs(targets))
+        self._check_memory(layer_units, dtype)
+        network = self._network(layer_units)
         if first_pass:
             self._initialize(network, random_state, dtype)
         else:
@@ -302,6 +323,20 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         if any(size <= 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return tuple(int(size) for size in sizes)
+
+    def _check_memory(self, layer_units, dtype):
+        """Raise ValueError for a network that is larger than the memory, before any is taken."""
+        n_params = sum(fan_in * fan_out + fan_out for fan_in, fan_out in pairwise(layer_units))
+        # The weights, their gradient, what the solver remembers, and the copies to fall back on.
+        n_slots = None if self.solver == "lbfgs" else OPTIMIZERS.get_function(self.solver).n_slots
+        n_vectors = _LBFGS_VECTORS if n_slots is None else 3 + 2 * n_slots
+        n_bytes = n_params * n_vectors * np.dtype(dtype).itemsize
+        limit = memory_limit() if n_bytes > _ALWAYS_THERE else n_bytes
+        if n_bytes > limit:
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} makes a network of {n_params:,} parameters; to train it takes at "
+                f"least {n_bytes:,} bytes ({n_bytes / 2**30:,.1f} GiB), and this process may have {limit:,}. Choose smaller layers"
+            )
 
     def _network(self, layer_units):
         """The network of given layers with the functions that the parameters choose."""
@@ -373,14 +408,21 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         )
 
     def _validate(self, X, y, reset, suffix=""):
-        refuse_masked(**{f"X{suffix}": X, f"y{suffix}": y})
+        refuse_misread(**{f"X{suffix}": X})
+        self._refuse_targets(y, f"y{suffix}")
         dtype = (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
         y_checks = {"multi_output": True, "y_numeric": self._numeric_targets}
-        if isinstance(X, SharedRows):
-            # The targets first: their validation knows of no features' names, and would delete them.
-            y = validate_data(self, y=y, **y_checks)
-            return X.validate(self, dtype, reset), y
-        return validate_data(self, X, y, accept_sparse="csr", dtype=dtype, reset=reset, **y_checks)
+        # What overflows in float32, and what is infinite, is refused: that says it all.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if isinstance(X, SharedRows):
+                # The targets first: their validation knows of no features' names, and would delete them.
+                y = validate_data(self, y=y, **y_checks)
+                return X.validate(self, dtype, reset), y
+            return validate_data(self, X, y, accept_sparse="csr", dtype=dtype, reset=reset, **y_checks)
+
+    def _refuse_targets(self, y, name):
+        """Raise an error for targets that validation would misread, or would refuse without saying why."""
+        refuse_misread(**{name: y})
 
     def _has_validation_data(self, X_val, y_val, sample_weight_val):
         """Whether there are any; raises ValueError if they are incomplete, or if nothing would use them."""
@@ -419,8 +461,11 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(f"In the validation data, X_val and y_val: {error}") from error
         targets = self._encode_validation_targets(y, n_targets)
         if sample_weight is not None:
-            refuse_masked(sample_weight_val=sample_weight)
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
+            refuse_misread(sample_weight_val=sample_weight)
+            try:
+                sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
+            except ValueError as error:
+                raise ValueError(f"In the validation data, sample_weight_val: {error}") from error
         _check_range(targets, dtype, "y_val")
         loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
         if loss_weight is not None and not loss_weight.any():
@@ -739,8 +784,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         if isinstance(X, SharedRows):
             X = X.validate(self, dtype, reset=False)
         elif not self._is_valid(X, dtype):
-            refuse_masked(X=X)
-            X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
+            refuse_misread(X=X)
+            with np.errstate(over="ignore", invalid="ignore"):
+                X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
         network = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
         if network.normalization is not None or hasattr(self, "scales_"):
             check_same_normalization(self, network)
@@ -764,6 +810,12 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         tags.input_tags.sparse = True
         return tags
 
+
+# Bytes that no limit is looked up for.
+_ALWAYS_THERE = 1e8
+
+# SciPy's L-BFGS-B keeps ten pairs of vectors, and a few more.
+_LBFGS_VECTORS = 24
 
 _SCIKIT_LEARN_SCHEDULES = ("constant", "invscaling", "adaptive")
 

@@ -594,7 +594,9 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
             self.__dict__.pop(attribute, None)
         if self.standardize_target:
             weights = None if sample_weight is None else sample_weight[rows]
-            scaler = StandardScaler().fit(targets[rows].astype(np.float64), sample_weight=weights)
+            # An overflow is told in better words below.
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaler = StandardScaler().fit(targets[rows].astype(np.float64), sample_weight=weights)
             if not np.isfinite(scaler.scale_).all():
                 raise ValueError(
                     "y contains values too large for standardize_target=True: their squares overflow; scale y"
