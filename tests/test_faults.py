@@ -157,6 +157,13 @@ def test_text_in_the_data_is_refused(kind):
         classifier().fit(np.full((150, 4), "a", dtype=kind), Y)
 
 
+def test_text_is_no_target():
+    with pytest.raises(ValueError, match="y has to hold numbers, got an array of type <U1"):
+        regressor().fit(X, np.full(150, "1"))
+    with pytest.raises(ValueError, match="y_val has to hold numbers"):
+        regressor(early_stopping=True).fit(X, Y, X_val=X, y_val=np.full(150, "1"))
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

@@ -578,6 +578,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     def _encode(self, y, name):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"{name} has to hold numbers, got an array of type {y.dtype}")
         self._loss().check_targets(y, name)
         return y.reshape(len(y), -1)
 
