@@ -27,6 +27,7 @@ from skbackprop.persistence import container
 
 pytest.importorskip("safetensors")
 pytestmark = [
+    pytest.mark.trains,
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::skbackprop.exceptions.TrainingWarning"),
 ]

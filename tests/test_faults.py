@@ -17,7 +17,7 @@ from skbackprop import backends as backends_module
 from skbackprop.backends import cpu
 from skbackprop.exceptions import TrainingWarning
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 X, Y = load_iris(return_X_y=True)
 

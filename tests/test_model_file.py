@@ -28,6 +28,7 @@ from skbackprop.persistence import container
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 pytestmark = [
+    pytest.mark.trains,
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::skbackprop.exceptions.TrainingWarning"),
 ]

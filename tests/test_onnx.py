@@ -22,6 +22,7 @@ from skbackprop.functions.normalizations import NORMALIZATIONS
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("skl2onnx")
 pytestmark = [
+    pytest.mark.trains,
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::skbackprop.exceptions.TrainingWarning"),
     # Of skl2onnx and the libraries that it uses.

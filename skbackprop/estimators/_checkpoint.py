@@ -123,7 +123,15 @@ class Checkpoint:
         return f"Checkpoint({str(self.folder)!r}, epochs={self.epochs}, seconds={self.seconds}, keep={self.keep}, resume={self.resume})"
 
     def setup(self, estimator, context):
-        """Refuse what could not be written, before anything is trained."""
+        """Refuse what could not be written, before anything is trained.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The network.
+        context : CallbackContext
+            scikit-learn's.
+        """
         if not isinstance(estimator, BaseBackprop):
             raise TypeError(
                 f"Checkpoint is for networks of skbackprop, not for {type(estimator).__name__}: set it on the network, "
@@ -145,7 +153,19 @@ class Checkpoint:
             raise type(error)(error.errno, message, str(folder)) from error
 
     def on_fit_task_begin(self, estimator, context, *, X, y, metadata):
-        """Look for a training that was interrupted."""
+        """Look for a training that was interrupted.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The network.
+        context : CallbackContext
+            scikit-learn's.
+        X, y : array-like
+            As `fit` was given them.
+        metadata : dict or None
+            What else it was given.
+        """
         if context.task_name != "fit":
             return
         key = _key(estimator, X, y, metadata or {})
@@ -155,7 +175,17 @@ class Checkpoint:
             estimator._resumed = series.find(estimator)
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
-        """Write, if it is time."""
+        """Write, if it is time.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The network.
+        context : CallbackContext
+            scikit-learn's.
+        fitted_estimator : estimator
+            As it is after the epoch.
+        """
         if context.task_name != "epoch":
             return
         series = self._series[id(estimator)]
@@ -167,7 +197,15 @@ class Checkpoint:
             series.add(fitted_estimator, point, self.keep)
 
     def teardown(self, estimator, context):
-        """Forget the training."""
+        """Forget the training.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The network.
+        context : CallbackContext
+            scikit-learn's.
+        """
         self._series.pop(id(estimator), None)
 
 

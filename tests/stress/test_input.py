@@ -21,6 +21,8 @@ from sklearn.exceptions import ConvergenceWarning, DataConversionWarning  # noqa
 from skbackprop import BackpropClassifier, BackpropRegressor  # noqa: E402
 from skbackprop.exceptions import TrainingWarning  # noqa: E402
 
+pytestmark = pytest.mark.trains
+
 N_EXAMPLES = int(os.environ.get("SKBACKPROP_EXAMPLES", "300"))
 
 # A case that takes longer hangs: the traceback of all threads, and the end.
@@ -185,7 +187,9 @@ def in_container(array, container):
         mask[0] = True
         return np.ma.masked_array(array, mask)
     if container == "matrix":
-        return np.asmatrix(array)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
+            return np.asmatrix(array)
     if container == "DataFrame" and array.dtype.kind not in "cMgS" and array.dtype.isnative:
         pandas = pytest.importorskip("pandas")
         return pandas.DataFrame(array, columns=[f"column {i}" for i in range(array.shape[1])])
