@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from skbackprop.estimators import BackpropClassifier, BackpropEmbedding, BackpropRegressor
+from skbackprop.estimators import BackpropClassifier, BackpropEmbedding, BackpropRegressor, Checkpoint, load, to_onnx
 from skbackprop.warmup import warmup
 
 try:
@@ -16,7 +16,10 @@ __all__ = [
     "BackpropEnsembleClassifier",
     "BackpropEnsembleRegressor",
     "BackpropRegressor",
+    "Checkpoint",
     "__version__",
+    "load",
+    "to_onnx",
     "warmup",
 ]
 

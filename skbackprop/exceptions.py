@@ -1,6 +1,6 @@
-"""Warnings of this package."""
+"""Warnings and errors of this package."""
 
-__all__ = ["TrainingWarning"]
+__all__ = ["ModelFileError", "TrainingWarning"]
 
 
 class TrainingWarning(UserWarning):
@@ -18,4 +18,11 @@ class TrainingWarning(UserWarning):
     >>> from skbackprop.exceptions import TrainingWarning
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore", TrainingWarning)
+    """
+
+
+class ModelFileError(ValueError):
+    """A model file or a checkpoint is damaged, comes from elsewhere, or does not fit.
+
+    Raised by :func:`~skbackprop.load` before anything of the file is used.
     """

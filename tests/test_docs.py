@@ -1,6 +1,7 @@
 """The doctests of the documentation's pages."""
 
 import doctest
+import re
 import runpy
 from pathlib import Path
 
@@ -25,3 +26,13 @@ def test_page(path):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_snippets(path):
     runpy.run_path(str(path))
+
+
+def test_tests_that_promises_name_are_there():
+    folder = Path(__file__).parent
+    page = (folder.parent / "docs" / "promises.rst").read_text(encoding="utf-8")
+    names = set(re.findall(r"(?:::|``)(?:stress/)?(test_\w+)", page))
+    files = {path.stem: path.read_text(encoding="utf-8") for path in folder.rglob("test_*.py")}
+    source = "\n".join(files.values())
+    assert names
+    assert [name for name in names if name not in files and f"def {name}(" not in source] == []

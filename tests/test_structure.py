@@ -16,6 +16,7 @@ LAYERS = [
     "network",
     "backends",
     "training",
+    "persistence",
     "estimators",
     "inspection",
     "model_selection",

@@ -10,9 +10,17 @@ A backend is a module that offers
 Backends know no labels and nothing of scikit-learn.
 """
 
+import math
+import os
 from importlib import import_module
+from pathlib import Path
 
-__all__ = ["DEVICES", "get_backend"]
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+__all__ = ["DEVICES", "get_backend", "memory_limit"]
 
 #: Backends by the estimators' `device`, imported when asked for.
 DEVICES = {"cpu": "skbackprop.backends.cpu"}
@@ -43,3 +51,25 @@ def get_backend(device):
             + "; use device='cpu'"
         )
     return import_module(DEVICES[device])
+
+
+def memory_limit():
+    """Bytes that this process may have at most: of the machine, its container and its limits.
+
+    Returns
+    -------
+    n_bytes : int or float
+        Infinity where nothing is known.
+    """
+    limits = [math.inf]
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path(path).read_text()))
+        except (OSError, ValueError):  # another system, or "max"
+            continue
+    if resource is not None:
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        limits.append(math.inf if soft == resource.RLIM_INFINITY else soft)
+    return min(limits)

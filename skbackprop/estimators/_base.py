@@ -4,7 +4,9 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from numbers import Integral, Real
 from types import SimpleNamespace
 
@@ -18,9 +20,10 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 
-from skbackprop.backends import get_backend
+from skbackprop.backends import get_backend, memory_limit
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import weigh_rows
+from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators._problem import Problem
 from skbackprop.estimators._shared import SharedRows
 from skbackprop.estimators._state import (
@@ -43,7 +46,7 @@ from skbackprop.functions.schedules import SCHEDULES, Schedule
 from skbackprop.network import Network
 from skbackprop.training.diagnosis import diagnose
 from skbackprop.training.lbfgs import minimize
-from skbackprop.training.progress import OptimizerState, Progress
+from skbackprop.training.progress import OptimizerState, Progress, TrainingPoint
 from skbackprop.training.trainer import train
 
 
@@ -68,14 +71,32 @@ def _named_loss_key(loss, task):
     return LOSSES[loss]().for_task(task).key()
 
 
-def refuse_masked(**arrays):
-    """Raise TypeError for a masked array, whose mask scikit-learn's validation would drop silently."""
+def refuse_misread(**arrays):
+    """Raise TypeError for what scikit-learn's validation would take for plain numbers: masked arrays and dates."""
     for name, array in arrays.items():
+        if _has_dates(array):
+            raise TypeError(
+                f"{name} has dates or durations, which are no numbers: turn them into some, for example into the days since the first "
+                "one, or into columns for year, month and weekday"
+            )
         if np.ma.isMaskedArray(array):
             raise TypeError(
                 f"{name} is a masked array, whose mask would be lost; fill it first, for example with "
                 f"{name}.filled(np.nan) and an imputer"
             )
+
+
+def _has_dates(array):
+    """Whether the columns of an array or of a DataFrame have such a type."""
+    if isinstance(array, np.ndarray):
+        return array.dtype.kind in "mM"
+    types = getattr(array, "dtypes", None)  # of a DataFrame, pandas' or polars'; of a Series, its own
+    types = [getattr(array, "dtype", None)] if types is None else types
+    types = [types] if not hasattr(types, "__iter__") else types
+    return any(
+        getattr(kind, "kind", "") in ("m", "M") or (hasattr(kind, "is_temporal") and kind.is_temporal())
+        for kind in types
+    )
 
 
 def _check_range(targets, dtype, name):
@@ -92,7 +113,7 @@ def _one_column(y):
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
-class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
+class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
     """Validation, initialisation and training of a multilayer perceptron."""
 
     # scikit-learn's HTML representation shows the parameters' documentation only for estimators with a link: to the
@@ -240,7 +261,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         targets = self._encode_targets(y, keep_classes=not first_pass)
         dtype = X.dtype if first_pass else self.coefs_[0].dtype
         if sample_weight is not None:
-            refuse_masked(sample_weight=sample_weight)
+            refuse_misread(sample_weight=sample_weight)
             sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
         factors = self._class_factors(targets, sample_weight)
         loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
@@ -250,9 +271,18 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         held_out = None
         if has_validation_data:
             held_out = self._validate_held_out(*validation_data, targets.shape[1], factors, dtype)
+        callbacks = None
+        if not incremental:
+            names = ("sample_weight", "X_val", "y_val", "sample_weight_val", "groups")
+            metadata = dict(zip(names, (sample_weight, *validation_data, groups), strict=True))
+            callbacks = _Callbacks(self, given, metadata)
         random_state = check_random_state(self.random_state)
+        if callbacks is not None:
+            random_state = callbacks.begin_draws(random_state)
 
-        network = self._network((X.shape[1], *hidden, self._n_outputs(targets)))
+        layer_units = (X.shape[1], *hidden, self._n_outputs(targets))
+        self._check_memory(layer_units, dtype)
+        network = self._network(layer_units)
         if first_pass:
             self._initialize(network, random_state, dtype)
         else:
@@ -275,7 +305,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             seen_weight = None if loss_weight is None else loss_weight[train_rows]
             self.intercepts_[-1][:] = self._prior_outputs(targets[train_rows].astype(np.float64), seen_weight)
         problem = Problem(backend, network, params, running, rows, targets, loss_weight, train_rows, held_out)
-        callbacks = _Callbacks(self, problem, given, sample_weight) if not incremental else None
+        if callbacks is not None:
+            callbacks.watch(problem)
         if is_stochastic:
             self._fit_stochastic(problem, random_state, scorer, callbacks, incremental)
         else:
@@ -292,6 +323,20 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         if any(size <= 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return tuple(int(size) for size in sizes)
+
+    def _check_memory(self, layer_units, dtype):
+        """Raise ValueError for a network that is larger than the memory, before any is taken."""
+        n_params = sum(fan_in * fan_out + fan_out for fan_in, fan_out in pairwise(layer_units))
+        # The weights, their gradient, what the solver remembers, and the copies to fall back on.
+        n_slots = None if self.solver == "lbfgs" else OPTIMIZERS.get_function(self.solver).n_slots
+        n_vectors = _LBFGS_VECTORS if n_slots is None else 3 + 2 * n_slots
+        n_bytes = n_params * n_vectors * np.dtype(dtype).itemsize
+        limit = memory_limit() if n_bytes > _ALWAYS_THERE else n_bytes
+        if n_bytes > limit:
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} makes a network of {n_params:,} parameters; to train it takes at "
+                f"least {n_bytes:,} bytes ({n_bytes / 2**30:,.1f} GiB), and this process may have {limit:,}. Choose smaller layers"
+            )
 
     def _network(self, layer_units):
         """The network of given layers with the functions that the parameters choose."""
@@ -363,14 +408,21 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         )
 
     def _validate(self, X, y, reset, suffix=""):
-        refuse_masked(**{f"X{suffix}": X, f"y{suffix}": y})
+        refuse_misread(**{f"X{suffix}": X})
+        self._refuse_targets(y, f"y{suffix}")
         dtype = (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
         y_checks = {"multi_output": True, "y_numeric": self._numeric_targets}
-        if isinstance(X, SharedRows):
-            # The targets first: their validation knows of no features' names, and would delete them.
-            y = validate_data(self, y=y, **y_checks)
-            return X.validate(self, dtype, reset), y
-        return validate_data(self, X, y, accept_sparse="csr", dtype=dtype, reset=reset, **y_checks)
+        # What overflows in float32, and what is infinite, is refused: that says it all.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if isinstance(X, SharedRows):
+                # The targets first: their validation knows of no features' names, and would delete them.
+                y = validate_data(self, y=y, **y_checks)
+                return X.validate(self, dtype, reset), y
+            return validate_data(self, X, y, accept_sparse="csr", dtype=dtype, reset=reset, **y_checks)
+
+    def _refuse_targets(self, y, name):
+        """Raise an error for targets that validation would misread, or would refuse without saying why."""
+        refuse_misread(**{name: y})
 
     def _has_validation_data(self, X_val, y_val, sample_weight_val):
         """Whether there are any; raises ValueError if they are incomplete, or if nothing would use them."""
@@ -409,8 +461,11 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(f"In the validation data, X_val and y_val: {error}") from error
         targets = self._encode_validation_targets(y, n_targets)
         if sample_weight is not None:
-            refuse_masked(sample_weight_val=sample_weight)
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
+            refuse_misread(sample_weight_val=sample_weight)
+            try:
+                sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
+            except ValueError as error:
+                raise ValueError(f"In the validation data, sample_weight_val: {error}") from error
         _check_range(targets, dtype, "y_val")
         loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
         if loss_weight is not None and not loss_weight.any():
@@ -510,6 +565,14 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 progress.best_params, progress.best_running = self._best_params, self._best_running
         return progress
 
+    def _take_over(self, model, problem):
+        """Be where another estimator's training stood."""
+        params, running = flat_state(model, problem.network, problem.params.dtype)
+        problem.params[:], problem.running[:] = params, running
+        for name in ("_optimizer", "loss_", "n_iter_", "t_", *_STOCHASTIC_ATTRIBUTES):
+            setattr(self, name, getattr(model, name))
+        self._optimizer.max_epochs = self.max_iter
+
     def _publish(self, progress):
         """Set the fitted attributes that tell how training went."""
         for name, value in _attributes(progress).items():
@@ -517,7 +580,10 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _fit_stochastic(self, problem, random_state, scorer, callbacks, incremental):
         params, running = problem.params, problem.running
-        if not (incremental and hasattr(self, "_optimizer")):
+        resumed = None if callbacks is None else callbacks.resumed
+        if resumed is not None:
+            self._take_over(resumed.model, problem)
+        elif not (incremental and hasattr(self, "_optimizer")):
             self._optimizer = self._start_optimizer(params)
         elif self._optimizer.initial_rate != self.learning_rate_init:
             self._optimizer.initial_rate = self._optimizer.plateau_rate = float(self.learning_rate_init)
@@ -525,6 +591,7 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
             params[:] = self._optimizer.raw_params
         self._optimizer.running = running
         progress = self._progress(problem.held_out is not None)
+        progress.n_iter = 0 if resumed is None else self.n_iter_
         penalties = self._penalties(len(problem.network.layout))
         n_train = len(problem.train_rows)
         batch_rows = self._batch_rows(n_train)
@@ -532,12 +599,19 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         seed = random_state.randint(2**31) if penalties.dropout else 0
         session = problem.session(batch_rows, self.n_jobs, penalties, seed)
         shown = params if self.averaging is None else self._optimizer.average
+        order, max_iter = problem.train_rows, 1 if incremental else self.max_iter - progress.n_iter
         if callbacks is not None:
             callbacks.params = shown
+        if resumed is not None:
+            order = resumed.check_order(order)
+            random_state.set_state(resumed.point.random_state)
+            max_iter = 0 if resumed.point.finished else max_iter
         validation = self._validation(problem, shown, session, scorer) if problem.held_out is not None else None
 
-        def end_epoch():
-            return callbacks.end_task(_attributes(progress))
+        def end_epoch(order, finished):
+            optimizer = self._optimizer if self.averaging is None else replace(self._optimizer, raw_params=params)
+            point = TrainingPoint(callbacks.first_random_state, random_state.get_state(), order, finished)
+            return callbacks.end_task({**_attributes(progress), "_optimizer": optimizer, "_point": point})
 
         try:
             # The session of other validation rows is entered second: it is left the threads that training does not use.
@@ -547,10 +621,10 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                     params,
                     self._optimizer,
                     progress,
-                    rows=problem.train_rows,
+                    rows=order,
                     random_state=random_state,
                     shuffle=self.shuffle,
-                    max_iter=1 if incremental else self.max_iter,
+                    max_iter=max_iter,
                     tol=self.tol,
                     n_iter_no_change=self.n_iter_no_change,
                     verbose=self.verbose,
@@ -566,6 +640,8 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
                 params[:] = self._optimizer.average
             if progress.keeps_best and progress.best_params is not None:
                 params[:], running[:] = progress.best_params, progress.best_running
+        if resumed is not None and resumed.point.finished:
+            converged = True
         if not converged and not incremental:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
@@ -708,8 +784,9 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         if isinstance(X, SharedRows):
             X = X.validate(self, dtype, reset=False)
         elif not self._is_valid(X, dtype):
-            refuse_masked(X=X)
-            X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
+            refuse_misread(X=X)
+            with np.errstate(over="ignore", invalid="ignore"):
+                X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
         network = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
         if network.normalization is not None or hasattr(self, "scales_"):
             check_same_normalization(self, network)
@@ -733,6 +810,12 @@ class BaseBackprop(CallbackSupportMixin, BaseEstimator, ABC):
         tags.input_tags.sparse = True
         return tags
 
+
+# Bytes that no limit is looked up for.
+_ALWAYS_THERE = 1e8
+
+# SciPy's L-BFGS-B keeps ten pairs of vectors, and a few more.
+_LBFGS_VECTORS = 24
 
 _SCIKIT_LEARN_SCHEDULES = ("constant", "invscaling", "adaptive")
 
@@ -779,26 +862,38 @@ class _Callbacks:
     Parameters
     ----------
     estimator : BaseBackprop
-    problem : Problem
     data : tuple
         X and y as the user gave them.
-    sample_weight : ndarray or None
+    metadata : dict
+        What else `fit` was given; None for what it was not.
+
+    Attributes
+    ----------
+    resumed : ResumedTraining or None
+        A training that a callback has found interrupted, and that is to go on.
     """
 
-    def __init__(self, estimator, problem, data, sample_weight):
+    def __init__(self, estimator, data, metadata):
         self._estimator = estimator
-        self._network = problem.network
-        self.params = problem.params
-        self._running = problem.running
-        self._arguments = {
-            "estimator": estimator,
-            "X": data[0],
-            "y": data[1],
-            "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
-        }
+        given = {name: value for name, value in metadata.items() if value is not None}
+        self._arguments = {"estimator": estimator, "X": data[0], "y": data[1], "metadata": given or None}
         self._context = estimator._init_callback_context(max_subtasks=estimator.max_iter)
         self._context.call_on_fit_task_begin(**self._arguments)
+        self.resumed = vars(estimator).pop("_resumed", None)
         self._task = None
+
+    def begin_draws(self, random_state):
+        """The generator to draw from: in the state in which a resumed training found it, otherwise as it is."""
+        if self.resumed is not None:
+            # Everything is drawn once more. What NumPy's own generator gives to others is left alone.
+            random_state = np.random.RandomState() if self._estimator.random_state is None else random_state
+            random_state.set_state(self.resumed.point.first_random_state)
+        self.first_random_state = random_state.get_state()
+        return random_state
+
+    def watch(self, problem):
+        """From now on, the callbacks see this problem's parameters."""
+        self._network, self.params, self._running = problem.network, problem.params, problem.running
 
     @property
     def active(self):

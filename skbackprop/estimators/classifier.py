@@ -31,6 +31,35 @@ def _gives_proba(loss):
     return all(kind.has_proba for kind in loss.kinds().values())
 
 
+def _is_date(y):
+    """Whether labels are dates, which are as good as any."""
+    return getattr(getattr(y, "dtype", None), "kind", "") in ("m", "M")
+
+
+def refuse_mixed(**labels):
+    """Raise ValueError for labels of which some are missing, or that have no order because their types are mixed."""
+    for name, values in labels.items():
+        if isinstance(values, list | tuple):
+            # NumPy would make text of everything if there is some text.
+            kinds = {kind for kind in map(type, values) if not issubclass(kind, list | tuple | np.ndarray)}
+        elif getattr(getattr(values, "dtype", None), "kind", "") == "O":
+            kinds = set(map(type, np.ravel(np.asarray(values, dtype=object))))
+        else:
+            continue
+        missing = [kind.__name__ for kind in kinds if kind.__name__ in ("NoneType", "NAType", "NaTType")]
+        if missing:
+            raise ValueError(
+                f"{name} has missing labels ({missing[0]}): leave these rows out, or give them a label of their own"
+            )
+        is_text = [issubclass(kind, str) for kind in kinds]
+        if any(is_text) and not all(is_text):
+            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise ValueError(
+                f"{name} has labels of mixed types ({names}), which have no common order: make them all text, for example with "
+                f"numpy.asarray({name}, dtype=object).astype(str), or all numbers"
+            )
+
+
 class BackpropClassifier(ClassifierMixin, BaseBackprop):
     r"""Multilayer perceptron classifier, trained by backpropagation in compiled code.
 
@@ -574,6 +603,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         self.n_jobs = n_jobs
         self.device = device
 
+    def _refuse_targets(self, y, name):
+        super()._refuse_targets(None if _is_date(y) else y, name)
+        refuse_mixed(**{name: y})
+
     def _set_classes(self, y):
         target_type = type_of_target(y, input_name="y")
         if target_type == "multiclass-multioutput":
@@ -763,6 +796,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
                 "of the full training set target to properly estimate the class frequency distributions. Pass the "
                 "resulting weights as the class_weight parameter, in a dict with the classes as keys."
             )
+        refuse_mixed(classes=classes)
         if isinstance(classes, list | tuple) and len(classes) and np.ndim(classes[0]) == 1:
             # As MultiOutputClassifier takes them.
             self.classes_, self._target_type = [np.unique(column) for column in classes], "multiclass-multioutput"

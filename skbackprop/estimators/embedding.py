@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, _routi
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
+from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
 
@@ -24,7 +25,9 @@ __all__ = ["BackpropEmbedding"]
 _NUMERIC = ("continuous", "continuous-multioutput", "multiclass-multioutput")
 
 
-class BackpropEmbedding(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class BackpropEmbedding(
+    SavesToFile, ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator
+):
     """Outputs of a network's hidden layer, as features.
 
     Fits a :class:`~skbackprop.BackpropClassifier` or :class:`~skbackprop.BackpropRegressor` and transforms data to what the

@@ -578,6 +578,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     def _encode(self, y, name):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"{name} has to hold numbers, got an array of type {y.dtype}")
         self._loss().check_targets(y, name)
         return y.reshape(len(y), -1)
 
@@ -594,7 +596,9 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
             self.__dict__.pop(attribute, None)
         if self.standardize_target:
             weights = None if sample_weight is None else sample_weight[rows]
-            scaler = StandardScaler().fit(targets[rows].astype(np.float64), sample_weight=weights)
+            # An overflow is told in better words below.
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaler = StandardScaler().fit(targets[rows].astype(np.float64), sample_weight=weights)
             if not np.isfinite(scaler.scale_).all():
                 raise ValueError(
                     "y contains values too large for standardize_target=True: their squares overflow; scale y"

@@ -368,6 +368,9 @@ _EL64 = tuple(
     )
 )
 
+#: The numbers of float64's erf, for those who have to write it in other operators.
+ERF_BELOW_ONE, ERF_BEYOND_ONE, ERF_END = _ES64, _EL64, _ERF_END64
+
 
 @formula
 def _erf32(x):

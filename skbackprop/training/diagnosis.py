@@ -142,9 +142,12 @@ def _column_sizes(rows, train_rows):
         spans = [slice(rows.indptr[row], rows.indptr[row + 1]) for row in sample]
         entries = np.concatenate([rows.data[span] for span in spans]).astype(np.float64)
         columns, where = np.unique(np.concatenate([rows.indices[span] for span in spans]), return_inverse=True)
-        squares = np.bincount(where, weights=entries**2, minlength=len(columns))
+        with np.errstate(over="ignore"):
+            squares = np.bincount(where, weights=entries**2, minlength=len(columns))
     else:
-        squares = np.square(rows.X[sample], dtype=np.float64).sum(axis=0)
+        # A column whose squares overflow is as badly scaled as can be.
+        with np.errstate(over="ignore"):
+            squares = np.square(rows.X[sample], dtype=np.float64).sum(axis=0)
         columns = np.arange(len(squares))
     present = squares > 0
     return columns[present], np.sqrt(squares[present] / n_sampled)

@@ -1,12 +1,15 @@
 """What a training has come to, and when it has come far enough."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
+from sklearn.base import clone
 
+from skbackprop.functions.optimizers import Optimizer
 from skbackprop.functions.schedules import Clock, Schedule
 
-__all__ = ["OptimizerState", "Progress"]
+__all__ = ["OptimizerState", "Progress", "TrainingPoint"]
 
 
 @dataclass
@@ -15,8 +18,7 @@ class OptimizerState:
 
     Parameters
     ----------
-    key : tuple
-        `Function.key` of the optimizer.
+    optimizer : Optimizer
     schedule : Schedule
         Of the learning rate.
     initial_rate, power_t : float
@@ -41,7 +43,7 @@ class OptimizerState:
         Running means and variances of batch normalization; empty for none.
     """
 
-    key: tuple
+    optimizer: Optimizer
     schedule: Schedule
     initial_rate: float
     power_t: float
@@ -55,6 +57,11 @@ class OptimizerState:
     n_epochs: int = 0
     raw_params: np.ndarray | None = None
     running: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @cached_property
+    def key(self):
+        """`Function.key` of the optimizer."""
+        return self.optimizer.key()
 
     @classmethod
     def start(cls, optimizer, schedule, initial_rate, power_t, max_epochs, params, averages=False):
@@ -79,8 +86,8 @@ class OptimizerState:
         slots[:] = np.reshape(optimizer.initial_slots(), (-1, 1))
         average = params.copy() if averages else np.zeros(0, dtype=params.dtype)
         return cls(
-            optimizer.key(),
-            schedule,
+            clone(optimizer),
+            clone(schedule),
             float(initial_rate),
             power_t,
             max_epochs,
@@ -216,3 +223,23 @@ class Progress:
             }
         )
         self.no_improvement_count = 0 if better else self.no_improvement_count + 1
+
+
+@dataclass
+class TrainingPoint:
+    """Where a training stands between two epochs, beside the model, its optimizer and its progress.
+
+    Parameters
+    ----------
+    first_random_state, random_state : tuple
+        States of the generator, as NumPy gives them: before anything was drawn for this training, and now.
+    order : ndarray of shape (n_rows,), int64
+        Rows in the order of the last epoch, which the next shuffles again.
+    finished : bool
+        Whether training is over, by itself.
+    """
+
+    first_random_state: tuple
+    random_state: tuple
+    order: np.ndarray
+    finished: bool

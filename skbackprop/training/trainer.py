@@ -67,8 +67,8 @@ def train(
     validate : callable, optional
         Gives the validation score and loss; called after each epoch.
     begin_epoch, end_epoch : callable, optional
-        Called around each epoch, `end_epoch` with True if it is known to be the last; if it returns True, training
-        stops.
+        Called around each epoch, `end_epoch` with the order of its rows, and whether training is over; if it returns True,
+        training stops.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def train(
             stopping = progress.no_improvement_count > n_iter_no_change
             if stopping:
                 stopping = not _reduce_rate(optimizer, progress, tol, n_iter_no_change, verbose)
-            if end_epoch is not None and end_epoch():
+            if end_epoch is not None and end_epoch(order, stopping):
                 stopping = True
             if stopping:
                 return True

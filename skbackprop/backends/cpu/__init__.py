@@ -218,6 +218,15 @@ class Session:
     def __enter__(self):
         plan, dtype, rows = self._plan, self._dtype, self._block_rows
         self._team.__enter__()
+        try:
+            self._allocate(plan, dtype, rows)
+        except BaseException:
+            # Without memory there is no session: the threads are for others.
+            self._team.__exit__(None, None, None)
+            raise
+        return self
+
+    def _allocate(self, plan, dtype, rows):
         n_granules = sum(-(-fan_in // granule_rows(fan_out)) for fan_in, fan_out in self._network.layout[:, :2])
         self._constants = _aligned(self._team.n_threads * N_CONSTANTS, np.float64)
         self._workspace = (
@@ -235,7 +244,6 @@ class Session:
             _aligned(plan.n_units if self._normalizes else 0, dtype),
             _aligned(plan.n_statistics, np.float64),
         )
-        return self
 
     def __exit__(self, *exception):
         self._team.__exit__(*exception)

@@ -1,0 +1,346 @@
+"""Trainings that survive their process: a callback that writes where they stand, and takes them up again."""
+
+import json
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.utils.validation import check_array
+
+from skbackprop.estimators._base import BaseBackprop
+from skbackprop.estimators._model_file import describe, describe_parameters, restore
+from skbackprop.exceptions import ModelFileError
+from skbackprop.functions.schedules import Clock
+from skbackprop.persistence.container import SUFFIX, read, remove_stale, require_library, write
+from skbackprop.persistence.encoding import decode, encode
+from skbackprop.training.progress import TrainingPoint
+
+__all__ = ["Checkpoint"]
+
+# Parameters that the trained weights do not depend on.
+_WITHOUT_EFFECT = ("n_jobs", "verbose")
+
+
+class Checkpoint:
+    """Callback that writes where training stands to a folder, and goes on from there when `fit` is called again.
+
+    Set it on a network with `set_callbacks`, and run the program again after it was stopped: `fit` finds the newest checkpoint
+    of the same training and goes on from it. The model that it ends with is the same, to the last bit, as that of a training which
+    was never interrupted, for every stochastic solver and any number of threads. A training that had ended is not repeated.
+
+    Each training has files of its own in the folder. It is the same if the estimator's parameters and all arguments of `fit` are,
+    apart from `n_jobs`, `verbose`, and `max_iter`, which may be raised to train on, unless the schedule of the learning rate is
+    laid out over it. In a search, each candidate on each fold is a training. With ``warm_start`` the weights to start from have to
+    be the same, too.
+
+    A file is complete or not there, whatever happens while it is written, and the older ones are removed only after that.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Where the files are. It is made if need be.
+
+    epochs : int or None, default=None
+        Write after so many epochs; at least 1. None for no such rule.
+
+    seconds : float or None, default=60
+        Write at the end of an epoch if so many seconds have passed since the last time; non-negative. None for no such rule. With
+        both rules whichever comes first; in any case after the last epoch.
+
+    keep : int, default=2
+        Files kept of each training, the newest ones; at least 1. If the newest is damaged, the one before it is used, with a
+        warning.
+
+    resume : bool, default=True
+        Whether `fit` goes on from what is in the folder. Otherwise it starts anew, and its first checkpoint replaces those of the
+        same training.
+
+    Raises
+    ------
+    ValueError
+        From `fit`, with ``solver='lbfgs'``, which is SciPy's own and keeps no state to go on from.
+    TypeError
+        From `fit`, if it is set on anything but a :class:`~skbackprop.BackpropClassifier` or
+        :class:`~skbackprop.BackpropRegressor`; in a Pipeline, set it on the last step.
+    OSError
+        From `fit`, at its beginning if the folder cannot be written, or when a file cannot, for example on a full disk. The
+        checkpoints before are left as they are.
+    ImportError
+        From `fit`, if safetensors is not installed.
+
+    See Also
+    --------
+    skbackprop.load : Gives the estimator after the checkpoint's epoch.
+
+    Notes
+    -----
+    With ``random_state=None`` a training counts as the same although each would be another one: `fit` goes on with what it
+    finds. A second call for the sake of other random numbers needs another folder, or ``resume=False``.
+
+    ``partial_fit`` has no callbacks; use :meth:`BackpropClassifier.save` between its calls.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn.datasets import load_iris
+    >>> from skbackprop import BackpropClassifier, Checkpoint
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = BackpropClassifier(learning_rate_init=0.01, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first = model.set_callbacks(Checkpoint(folder, epochs=10)).fit(X, y)
+    ...     epochs = first.n_iter_
+    ...     again = model.fit(X, y)  # finds that training had ended
+    >>> again.n_iter_ == epochs
+    True
+    """
+
+    def __init__(self, folder, *, epochs=None, seconds=60.0, keep=2, resume=True):
+        for name, value, kind, least in (("epochs", epochs, Integral, 1), ("seconds", seconds, Real, 0)):
+            if value is not None and not (isinstance(value, kind) and not isinstance(value, bool) and value >= least):
+                raise ValueError(f"{name}={value!r} has to be a number of at least {least}, or None")
+        if not (isinstance(keep, Integral) and keep >= 1):
+            raise ValueError(f"keep={keep!r} has to be a whole number of at least 1")
+        self.folder = folder
+        self.epochs = epochs
+        self.seconds = seconds
+        self.keep = keep
+        self.resume = resume
+        self._series: dict = {}
+
+    def __getstate__(self):
+        # What belongs to a fit stays in the process that runs it.
+        return {**vars(self), "_series": {}}
+
+    def __repr__(self):
+        return f"Checkpoint({str(self.folder)!r}, epochs={self.epochs}, seconds={self.seconds}, keep={self.keep}, resume={self.resume})"
+
+    def setup(self, estimator, context):
+        """Refuse what could not be written, before anything is trained.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The network.
+        context : CallbackContext
+            scikit-learn's.
+        """
+        if not isinstance(estimator, BaseBackprop):
+            raise TypeError(
+                f"Checkpoint is for networks of skbackprop, not for {type(estimator).__name__}: set it on the network, "
+                "for example pipeline[-1].set_callbacks(Checkpoint(folder))"
+            )
+        if estimator.solver == "lbfgs":
+            raise ValueError(
+                "Checkpoint needs a stochastic solver: solver='lbfgs' keeps no state to go on from; choose solver='adam', or "
+                "leave the callback out"
+            )
+        require_library()
+        folder = Path(self.folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            message = f"the folder of Checkpoint, {folder}, cannot be written ({error.strerror}); nothing was trained"
+            raise type(error)(error.errno, message, str(folder)) from error
+
+    def on_fit_task_begin(self, estimator, context, *, X, y, metadata):
+        """Look for a training that was interrupted.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The network.
+        context : CallbackContext
+            scikit-learn's.
+        X, y : array-like
+            As `fit` was given them.
+        metadata : dict or None
+            What else it was given.
+        """
+        if context.task_name != "fit":
+            return
+        key = _key(estimator, X, y, metadata or {})
+        series = self._series[id(estimator)] = _Series(Path(self.folder), f"{type(estimator).__name__}-{key[:16]}-")
+        remove_stale(series.folder, series.prefix)
+        if self.resume:
+            estimator._resumed = series.find(estimator)
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        """Write, if it is time.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The network.
+        context : CallbackContext
+            scikit-learn's.
+        fitted_estimator : estimator
+            As it is after the epoch.
+        """
+        if context.task_name != "epoch":
+            return
+        series = self._series[id(estimator)]
+        n_iter, point = fitted_estimator.n_iter_, fitted_estimator._point
+        is_last = point.finished or n_iter >= estimator.max_iter
+        by_epochs = self.epochs is not None and n_iter - series.n_iter >= self.epochs
+        by_time = self.seconds is not None and time.monotonic() - series.time >= self.seconds
+        if is_last or by_epochs or by_time:
+            series.add(fitted_estimator, point, self.keep)
+
+    def teardown(self, estimator, context):
+        """Forget the training.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The network.
+        context : CallbackContext
+            scikit-learn's.
+        """
+        self._series.pop(id(estimator), None)
+
+
+@dataclass
+class ResumedTraining:
+    """A training that goes on.
+
+    Parameters
+    ----------
+    model : estimator
+        As it was.
+    point : TrainingPoint
+    """
+
+    model: Any
+    point: TrainingPoint
+
+    def check_order(self, train_rows):
+        """The order of the last epoch's rows; raises ValueError if they are not those to train on."""
+        order = self.point.order
+        if not np.array_equal(np.sort(order), np.sort(train_rows)):
+            raise ValueError(
+                f"validation_fraction={self.model.validation_fraction!r} does not give the rows that it gave before training was "
+                "interrupted; set its random_state, or set resume=False in Checkpoint"
+            )
+        return order
+
+
+@dataclass
+class _Series:
+    """The checkpoints of a training."""
+
+    folder: Path
+    prefix: str
+    kept: list = field(default_factory=list)
+    n_iter: int = 0
+    time: float = field(default_factory=time.monotonic)
+
+    def _files(self):
+        """Paths by the number of epochs."""
+        found = {}
+        for path in self.folder.glob(f"{self.prefix}*{SUFFIX}"):
+            number = path.name.removeprefix(self.prefix).removesuffix(SUFFIX)
+            if number.isdecimal():
+                found[int(number)] = path
+        return dict(sorted(found.items()))
+
+    def find(self, estimator):
+        """The newest of them that is whole, and is not beyond `max_iter`; None if there is none."""
+        files = {n_iter: path for n_iter, path in self._files().items() if n_iter <= estimator.max_iter}
+        while files:
+            self.n_iter, path = files.popitem()
+            try:
+                resumed = _read(path, estimator)
+            except ModelFileError as error:
+                warnings.warn(f"A checkpoint is left out: {error}", stacklevel=2)
+                continue
+            self.kept = [*files.values(), path]
+            return resumed
+        self.n_iter = 0
+        return None
+
+    def add(self, fitted_estimator, point, keep):
+        """Write one, and remove those that are no longer kept."""
+        path = self.folder / f"{self.prefix}{fitted_estimator.n_iter_:06d}{SUFFIX}"
+        arrays = {}
+        content = {
+            "model": describe(fitted_estimator, arrays, strict=False),
+            "point": encode(vars(point), "point", arrays, None),
+        }
+        write(path, "checkpoint", content, arrays)
+        self.kept = [*(file for file in self.kept if file != path), path][-keep:]
+        self.n_iter, self.time = fitted_estimator.n_iter_, time.monotonic()
+        for file in self._files().values():
+            if file not in self.kept:
+                file.unlink(missing_ok=True)
+
+
+def _read(path, estimator):
+    kind, content, arrays = read(path)
+    try:
+        if kind != "checkpoint":
+            raise ModelFileError(f"it holds a {kind!r}")
+        model = restore(clone(estimator), content["model"]["attributes"], arrays)
+        point = TrainingPoint(**decode(content["point"], arrays, None))
+        for state in (point.random_state, point.first_random_state):
+            np.random.RandomState().set_state(state)
+        if not (isinstance(point.order, np.ndarray) and point.order.dtype == np.int64 and point.order.ndim == 1):
+            raise ModelFileError("order has to be a list of rows")
+        return ResumedTraining(model, point)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise ModelFileError(f"{path} holds no checkpoint that can be used: {error}") from error
+
+
+def _key(estimator, X, y, metadata):
+    """What tells trainings apart, in hexadecimal digits."""
+    parameters = estimator.get_params(deep=False)
+    without_effect = _WITHOUT_EFFECT if _depends_on_max_iter(estimator) else (*_WITHOUT_EFFECT, "max_iter")
+    for name in without_effect:
+        parameters.pop(name)
+    arrays = {}
+    tree = describe_parameters(parameters, arrays, strict=False)
+    start = [*estimator.coefs_, *estimator.intercepts_, estimator.t_] if _goes_on(estimator) else None
+    data = [_plain(X), _plain(y), {name: _plain(value) for name, value in metadata.items()}]
+    return joblib.hash([type(estimator).__name__, json.dumps(tree, sort_keys=True), arrays, start, data])
+
+
+def _goes_on(estimator):
+    return estimator.warm_start and hasattr(estimator, "coefs_")
+
+
+def _depends_on_max_iter(estimator):
+    """Whether the schedule gives the same epochs other rates if there are to be more of them."""
+    state = estimator._start_optimizer(np.zeros(1))
+    n_epochs = min(estimator.max_iter, 10_000)
+    rates = [
+        state.schedule.rates(
+            state.initial_rate, 0, n_epochs, Clock(1, factor * n_epochs, 0, 1, state.power_t, state.plateau_rate)
+        )
+        for factor in (1, 2)
+    ]
+    return not np.array_equal(*rates)
+
+
+def _plain(data):
+    """Data in a form whose hash depends on nothing but the numbers, names and types."""
+    if data is None:
+        return None
+    data = check_array(
+        data,
+        accept_sparse="csr",
+        dtype=None,
+        ensure_2d=False,
+        allow_nd=True,
+        ensure_all_finite=False,
+        ensure_min_samples=0,
+    )
+    return (data.shape, data.data, data.indices, data.indptr) if sparse.issparse(data) else data

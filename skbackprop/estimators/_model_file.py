@@ -1,0 +1,381 @@
+"""Estimators in files: which of their values a file holds, and what has to be right before they are believed."""
+
+from dataclasses import fields
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+import skbackprop.estimators as estimators
+from skbackprop.estimators._state import STATE_ATTRIBUTES, check_same_normalization, flat_state, state_attributes
+from skbackprop.exceptions import ModelFileError
+from skbackprop.functions.optimizers import Optimizer
+from skbackprop.functions.schedules import Schedule
+from skbackprop.persistence.container import FORMAT, read, write
+from skbackprop.persistence.encoding import decode, encode
+from skbackprop.training.progress import OptimizerState
+
+__all__ = ["SavesToFile", "describe", "describe_parameters", "load", "restore"]
+
+# In pickles, the number of the format of the estimators' state.
+_STATE_FORMAT = "_skbackprop_format"
+
+#: Attributes of a fitted network. Those that follow from them are not in files.
+_NETWORK = (
+    *STATE_ATTRIBUTES,
+    "classes_",
+    "_target_type",
+    "feature_names_in_",
+    "target_mean_",
+    "target_scale_",
+    "loss_",
+    "n_iter_",
+    "t_",
+    "loss_curve_",
+    "history_",
+    "best_loss_",
+    "validation_scores_",
+    "validation_loss_curve_",
+    "best_validation_score_",
+    "_no_improvement_count",
+    "_best_params",
+    "_best_running",
+    "_optimizer",
+)
+_EMBEDDING = ("estimator_", "feature_names_in_")
+
+
+class SavesToFile:
+    """An estimator that can be saved."""
+
+    def __getstate__(self):
+        return {**super().__getstate__(), _STATE_FORMAT: FORMAT}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        found = state.pop(_STATE_FORMAT, 0)
+        if found > FORMAT:
+            raise ModelFileError(
+                f"this {type(self).__name__} was pickled by a later version of skbackprop, in format {found}; this version reads "
+                f"formats up to {FORMAT}: install the version that pickled it, or a later one"
+            )
+        super().__setstate__(state)
+        if found < 1 and hasattr(self, "_optimizer") and "optimizer" not in vars(self._optimizer):
+            # Format 0 kept the optimizer's key only.
+            self._optimizer.optimizer = self._start_optimizer(np.zeros(1)).optimizer
+
+    def save(self, path):
+        """Save the fitted estimator to a file that is safe to load.
+
+        The file has safetensors' format and holds numbers and text only: parameters, weights, classes, history and the
+        optimizer's state, so that `partial_fit` goes on as if nothing had been between. Whatever interrupts it, `path` is either
+        the old file or the new one. Not in it are callbacks and metadata requests, and parameters that are other objects:
+        functions, scikit-learn's splitters, or classes of your own, for which there are :mod:`pickle` and skops.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, by custom with the suffix ``.safetensors``. One that is there is replaced.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or an attribute cannot be kept in the file; the message names it.
+        OSError
+            If the file cannot be written.
+        ImportError
+            If safetensors is not installed.
+
+        See Also
+        --------
+        skbackprop.load : Read the file.
+        """
+        check_is_fitted(self)
+        arrays = {}
+        write(path, "model", {"model": describe(self, arrays)}, arrays)
+
+
+def load(path):
+    """Load an estimator from a file.
+
+    No code in the file is run, whoever wrote it: it can hold numbers, text, and names of this package's classes, from a list.
+    Before an estimator is made of it, its checksum, its format's version, and the types, shapes and values of what it holds are
+    checked. It takes no more memory than the file has bytes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that :meth:`BackpropClassifier.save` has written, or a :class:`~skbackprop.Checkpoint`, which gives the estimator
+        after that epoch.
+
+    Returns
+    -------
+    estimator : BackpropClassifier, BackpropRegressor or BackpropEmbedding
+        As it was saved: the same parameters, and the same predictions to the last bit.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, was not written by this package or by a later version, or contradicts itself.
+    OSError
+        If it cannot be opened.
+    ImportError
+        If safetensors is not installed.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import skbackprop
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = skbackprop.BackpropClassifier(random_state=0, solver="lbfgs").fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "iris.safetensors")
+    ...     model.save(path)
+    ...     loaded = skbackprop.load(path)
+    >>> bool((loaded.predict_proba(X) == model.predict_proba(X)).all())
+    True
+    """
+    kind, content, arrays = read(path)
+    try:
+        if kind not in ("model", "checkpoint"):
+            raise ModelFileError(f"it holds a {kind!r}")
+        return _build(content["model"], arrays)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path} holds no estimator that can be used: {error}") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+        raise ModelFileError(f"{path} holds no estimator that can be used: {error!r}") from error
+
+
+def describe(estimator, arrays, path="model", strict=True):
+    """An estimator as JSON.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Of this package.
+    arrays : dict of ndarray
+        The arrays that are met are added.
+    path : str
+        Names them.
+    strict : bool, default=True
+        Whether it is an error if a parameter cannot be kept; otherwise its description is.
+
+    Returns
+    -------
+    tree : dict
+    """
+    names = _EMBEDDING if hasattr(estimator, "estimator_") else _NETWORK
+    if names is _NETWORK and hasattr(estimator, "coefs_"):
+        _check_network(estimator)
+    attributes = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
+    state = attributes.get("_optimizer")
+    if state is not None:
+        attributes["_optimizer"] = {field.name: getattr(state, field.name) for field in fields(state)}
+    return {
+        "estimator": type(estimator).__name__,
+        "parameters": describe_parameters(estimator.get_params(deep=False), arrays, path, strict),
+        "attributes": {
+            name: encode(value, f"{path}.{name}", arrays, _other(arrays, strict)) for name, value in attributes.items()
+        },
+    }
+
+
+def describe_parameters(parameters, arrays, path="model", strict=True):
+    """Parameters as JSON; see `describe`."""
+    return {name: encode(value, f"{path}.{name}", arrays, _other(arrays, strict)) for name, value in parameters.items()}
+
+
+def _other(arrays, strict):
+    def other(value, path):
+        if type(value) is getattr(estimators, type(value).__name__, None):
+            return describe(value, arrays, path, strict)
+        if isinstance(value, FrozenEstimator):
+            return {"frozen": other(value.estimator, path)}
+        if not strict:
+            named = callable(value) and hasattr(value, "__qualname__")
+            return {"unsupported": f"{value.__module__}.{value.__qualname__}" if named else repr(value)}
+        raise ValueError(
+            f"{path.removeprefix('model.')}={value!r} cannot be kept in a model file, which holds numbers, text and this package's own "
+            "objects; set another value before you save, or use pickle or skops.io"
+        )
+
+    return other
+
+
+def _build(tree, arrays):
+    """The estimator that `describe` described."""
+
+    def other(tree):
+        if "frozen" in tree:
+            return FrozenEstimator(other(tree["frozen"]))
+        if "estimator" in tree:
+            return _build(tree, arrays)
+        if "unsupported" in tree:
+            raise ModelFileError(f"the value {tree['unsupported']} of a parameter is not in the file")
+        raise ModelFileError(f"the header has an entry of unknown kind, {list(tree)[:1]}")
+
+    name = tree["estimator"]
+    if name not in estimators.__all__ or not name.startswith("Backprop"):
+        raise ModelFileError(f"{name!r} is no estimator of skbackprop")
+    parameters = {key: decode(value, arrays, other) for key, value in tree["parameters"].items()}
+    estimator = getattr(estimators, name)(**parameters)
+    estimator._validate_params()
+    return restore(estimator, tree["attributes"], arrays, other)
+
+
+def restore(estimator, attributes, arrays, other=None):
+    """Make an estimator fitted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With its parameters set.
+    attributes : dict
+        As `describe` gives them.
+    arrays : dict of ndarray
+    other : callable, optional
+        Gives what is of no common kind; see `decode`.
+
+    Returns
+    -------
+    estimator : estimator
+
+    Raises
+    ------
+    ModelFileError
+        If they do not go together.
+    """
+    is_network = hasattr(estimator, "_hidden_units")
+    unknown = set(attributes) - set(_NETWORK if is_network else _EMBEDDING)
+    if unknown:
+        raise ModelFileError(f"the header has attributes that no estimator has: {sorted(unknown)}")
+    for name, tree in attributes.items():
+        setattr(estimator, name, decode(tree, arrays, other))
+    if is_network and attributes:
+        network = _check_network(estimator)
+        params, running = flat_state(estimator, network, estimator.coefs_[0].dtype)
+        vars(estimator).update(state_attributes(network, params, running))
+        estimator.n_features_in_, estimator.n_outputs_ = network.layer_units[0], network.layer_units[-1]
+        estimator.n_layers_ = len(network.layer_units)
+        estimator.out_activation_ = network.loss[0].out_activation
+    elif attributes:
+        fitted = getattr(estimator.estimator_, "estimator", estimator.estimator_)
+        _require(hasattr(fitted, "coefs_"), "estimator_ has to be a fitted network")
+        estimator.n_features_in_ = fitted.n_features_in_
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None:
+        is_fitting = (
+            isinstance(names, np.ndarray) and names.dtype.kind == "O" and names.shape == (estimator.n_features_in_,)
+        )
+        _require(is_fitting, "feature_names_in_ has to hold a name for each column")
+    return estimator
+
+
+def _require(condition, message):
+    if not condition:
+        raise ModelFileError(message)
+
+
+def _check_network(estimator):
+    """The network of fitted attributes; raises ModelFileError if they do not go together."""
+    coefs = estimator.coefs_
+    _require(isinstance(coefs, list) and coefs, "coefs_ has to be a list of arrays")
+    _require(all(isinstance(coef, np.ndarray) and coef.ndim == 2 for coef in coefs), "coefs_ has to hold matrices")
+    _require(all(coef.size for coef in coefs), "coefs_ has an empty matrix")
+    _check_outputs(estimator)
+    network = estimator._network((len(coefs[0]), *(coef.shape[1] for coef in coefs)))
+    check_same_normalization(estimator, network)
+    dtype = coefs[0].dtype
+    _require(dtype in (np.float32, np.float64), f"coefs_ are of type {dtype}")
+    for name in STATE_ATTRIBUTES:
+        kind = np.dtype(np.float64) if "running" in name else dtype
+        for array in getattr(estimator, name, ()):
+            _check_array(array, np.shape(array), kind, name)
+    params, running = flat_state(estimator, network, dtype)
+    _require(all((variances >= 0).all() for variances in network.running_views(running)[1]), "a variance is negative")
+    best = getattr(estimator, "_best_params", None), getattr(estimator, "_best_running", None)
+    for array, like, name in zip(best, (params, running), ("_best_params", "_best_running"), strict=True):
+        if array is not None:
+            _check_array(array, like.shape, like.dtype, name)
+    for name in ("n_iter_", "t_", "_no_improvement_count"):
+        value = getattr(estimator, name, 0)
+        _require(isinstance(value, Integral) and value >= 0, f"{name}={value!r} has to be a count")
+    for name in ("loss_", "best_loss_", "best_validation_score_"):
+        _require(isinstance(getattr(estimator, name, None), Real | None), f"{name} has to be a number")
+    for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_"):
+        values = getattr(estimator, name, None)
+        is_curve = isinstance(values, list) and all(isinstance(value, Real) for value in values)
+        _require(values is None or is_curve, f"{name} has to be a list of numbers")
+    history = getattr(estimator, "history_", [])
+    is_history = isinstance(history, list) and all(isinstance(record, dict) for record in history)
+    _require(is_history, "history_ has to be a list of dicts")
+    if getattr(estimator, "_optimizer", None) is not None:
+        _check_optimizer(estimator, params, running)
+    return network
+
+
+def _check_array(array, shape, dtype, name):
+    _require(
+        isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape,
+        f"{name} has to be an array of {dtype} and of shape {shape}",
+    )
+    _require(np.isfinite(array).all(), f"{name} has values that are not finite")
+
+
+def _check_outputs(estimator):
+    """That there are as many outputs as the classes, or the targets, ask for."""
+    n_outputs = estimator.coefs_[-1].shape[1]
+    if hasattr(estimator, "classes_"):
+        kind = estimator._target_type
+        several = kind == "multiclass-multioutput"
+        labels = estimator.classes_ if several else [estimator.classes_]
+        _require(isinstance(labels, list), "classes_ has to be a list of arrays")
+        for classes in labels:
+            _require(
+                isinstance(classes, np.ndarray) and classes.ndim == 1 and classes.size, "classes_ has to be an array"
+            )
+            _require(np.array_equal(np.unique(classes), classes), "classes_ have to be different and in order")
+        counts = {
+            "binary": 1 if len(labels[0]) <= 2 else 0,
+            "multiclass": len(labels[0]),
+            "multilabel-indicator": len(labels[0]),
+            "multiclass-multioutput": sum(map(len, labels)),
+        }
+        _require(counts.get(kind) == n_outputs, f"{n_outputs} outputs do not go with {kind} targets and these classes")
+        return
+    _require(estimator._numeric_targets, "classes_ is missing")
+    n_targets, rest = divmod(n_outputs, estimator._loss().outputs_per_target())
+    _require(rest == 0, f"{n_outputs} outputs do not go with loss={estimator.loss!r}")
+    _require(
+        hasattr(estimator, "target_mean_") == hasattr(estimator, "target_scale_"), "target_scale_ needs target_mean_"
+    )
+    for name in ("target_mean_", "target_scale_"):
+        if hasattr(estimator, name):
+            _check_array(getattr(estimator, name), (n_targets,), np.float64, name)
+
+
+def _check_optimizer(estimator, params, running):
+    state = estimator._optimizer
+    if isinstance(state, dict):
+        state = estimator._optimizer = OptimizerState(**state)
+    _require(isinstance(state.optimizer, Optimizer), "the optimizer's state names no optimizer")
+    _require(isinstance(state.schedule, Schedule), "the optimizer's state names no schedule")
+    state.optimizer._validate_params()
+    state.schedule._validate_params()
+    _check_array(state.slots, (state.optimizer.n_slots, params.size), params.dtype, "slots")
+    n_averaged = 0 if estimator.averaging is None else params.size
+    if state.average.size != n_averaged:  # the parameter was changed after training
+        n_averaged = params.size - n_averaged
+    _check_array(state.average, (n_averaged,), params.dtype, "average")
+    _check_array(state.carried, (2,), np.float64, "carried")
+    _check_array(state.running, running.shape, np.float64, "running")
+    if state.raw_params is not None:
+        _check_array(state.raw_params, params.shape, params.dtype, "raw_params")
+    for name in ("initial_rate", "power_t", "plateau_rate", "learning_rate"):
+        value = getattr(state, name)
+        _require(isinstance(value, Real) and np.isfinite(value) and value >= 0, f"{name}={value!r} has to be a number")
+    for name in ("max_epochs", "n_steps", "n_epochs"):
+        value = getattr(state, name)
+        _require(isinstance(value, Integral) and value >= 0, f"{name}={value!r} has to be a count")

@@ -1,0 +1,483 @@
+"""Checkpoints: what was interrupted, in whatever way, ends with the bits of what was not."""
+
+import errno
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.model_selection import GridSearchCV, GroupShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skbackprop
+from skbackprop import BackpropClassifier, BackpropRegressor, Checkpoint
+from skbackprop.functions import Adaptive, Cosine, OneCycle, ReduceOnPlateau
+from skbackprop.functions.normalizations import NORMALIZATIONS
+from skbackprop.functions.optimizers import OPTIMIZERS
+from skbackprop.functions.schedules import SCHEDULES
+from skbackprop.persistence import container
+
+pytest.importorskip("safetensors")
+pytestmark = [
+    pytest.mark.trains,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::skbackprop.exceptions.TrainingWarning"),
+]
+
+X, Y = load_iris(return_X_y=True)
+X_DIABETES, Y_DIABETES = load_diabetes(return_X_y=True)
+N_EPOCHS = 9
+
+
+class StoppedError(Exception):
+    """Stands for whatever ends a process."""
+
+
+class StopAfter:
+    """Raises at the end of an epoch."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def setup(self, estimator, context):
+        self.seen = 0
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context): ...
+
+    def on_fit_task_end(self, estimator, context):
+        self.seen += 1
+        if self.seen == self.n_epochs:
+            raise StoppedError
+
+
+def classifier(**settings):
+    return BackpropClassifier(
+        **{"hidden_layer_sizes": (6, 5), "max_iter": N_EPOCHS, "random_state": 3, "batch_size": 32, **settings}
+    )
+
+
+def regressor(**settings):
+    return BackpropRegressor(**{"hidden_layer_sizes": (6,), "max_iter": N_EPOCHS, "random_state": 3, **settings})
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def stop_after(estimator, n_epochs, folder, *data, epochs=1, **arguments):
+    """Train for some epochs, as far as `folder` shows."""
+    estimator.set_callbacks(Checkpoint(folder, epochs=epochs), StopAfter(n_epochs))
+    with pytest.raises(StoppedError):
+        estimator.fit(*data, **arguments)
+    estimator.set_callbacks()
+
+
+def assert_same_training(one, other):
+    """Bits of everything that training leaves, but for the times."""
+    one, other = ({name: value for name, value in vars(model).items() if name[:4] != "_skl"} for model in (one, other))
+    times = [[record.pop("seconds") for record in attributes["history_"]] for attributes in (one, other)]
+    try:
+        assert one.keys() == other.keys()
+        for name in one:
+            assert same(one[name], other[name]), name
+    finally:
+        for attributes, seconds in zip((one, other), times, strict=True):
+            for record, value in zip(attributes["history_"], seconds, strict=True):
+                record["seconds"] = value
+
+
+def same(one, other):
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    if isinstance(one, list | tuple) and not isinstance(one, str):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, np.random.RandomState):
+        return same(one.get_state(), other.get_state())
+    if hasattr(one, "slots"):
+        return same({**vars(one), "key": one.key}, {**vars(other), "key": other.key})
+    if hasattr(one, "get_params") and not isinstance(one, type):
+        return type(one) is type(other) and same(one.get_params(), other.get_params())
+    return one == other or (one != one and other != other)
+
+
+SETTINGS = {
+    **{name: (classifier, {"solver": name}) for name in OPTIMIZERS},
+    **{f"schedule {name}": (classifier, {"solver": "sgd", "learning_rate": name}) for name in SCHEDULES},
+    **{name: (classifier, {"normalization": name}) for name in NORMALIZATIONS},
+    "plateau": (classifier, {"learning_rate": ReduceOnPlateau(), "tol": 1.0, "n_iter_no_change": 2}),
+    "adaptive": (classifier, {"learning_rate": Adaptive(), "tol": 1.0, "n_iter_no_change": 1}),
+    "warm-up": (classifier, {"learning_rate": OneCycle(warmup_epochs=2)}),
+    "dropout": (classifier, {"dropout": 0.3}),
+    "dropout of inputs": (classifier, {"dropout": [0.2, 0.1, 0.4]}),
+    "early stopping": (classifier, {"early_stopping": True, "validation_fraction": 0.2}),
+    "averaging": (classifier, {"averaging": 0.9}),
+    "best weights": (classifier, {"restore_best_weights": True, "learning_rate_init": 0.3}),
+    "all together": (
+        classifier,
+        {
+            "early_stopping": True,
+            "averaging": 0.8,
+            "dropout": 0.2,
+            "normalization": "batch",
+            "learning_rate": Cosine(warmup_epochs=1),
+            "scoring": "neg_log_loss",
+            "class_weight": "balanced",
+            "clip_norm": 1.0,
+            "max_norm": 2.0,
+            "l1_ratio": 0.5,
+            "dtype": "float32",
+        },
+    ),
+    "no shuffling": (classifier, {"shuffle": False}),
+    "stochastic": (classifier, {"batch_size": 1, "hidden_layer_sizes": (1,)}),
+    "regressor": (regressor, {"standardize_target": True, "early_stopping": True}),
+    "gaussian": (regressor, {"loss": "gaussian_nll", "output_bias": "prior"}),
+    "ends early": (classifier, {"tol": 1.0, "n_iter_no_change": 3}),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_resumed_training_has_the_bits_of_an_uninterrupted_one(name, tmp_path, rng):
+    make, settings = SETTINGS[name]
+    data = (X_DIABETES, Y_DIABETES) if make is regressor else (X, Y)
+    whole = make(**settings).fit(*data)
+    for n_epochs in rng.integers(1, min(4, whole.n_iter_ // 2), size=2, endpoint=True):
+        # The second time, what was resumed is interrupted once more.
+        stop_after(make(**settings, n_jobs=1), n_epochs, tmp_path, *data)
+    resumed = make(**settings, n_jobs=2).set_callbacks(Checkpoint(tmp_path)).fit(*data)
+    assert_same_training(resumed.set_params(n_jobs=None), whole)
+    # What has ended is not trained again.
+    again = make(**settings).set_callbacks(Checkpoint(tmp_path)).fit(*data)
+    assert_same_training(again, whole)
+    assert again.history_ == resumed.history_
+
+
+@pytest.mark.parametrize("kind", ["csr", "float32", "list", "dataframe"])
+def test_data_of_every_form(kind, tmp_path):
+    data = {"csr": sparse.csr_array(X), "float32": X.astype(np.float32), "list": X.tolist()}.get(kind, X)
+    if kind == "dataframe":
+        data = pytest.importorskip("pandas").DataFrame(X, columns=list("abcd"))
+    labels = np.array(["a", "b", "c"])[Y]
+    weights = np.linspace(0.5, 1.5, len(Y))
+    whole = classifier().fit(data, labels, sample_weight=weights)
+    stop_after(classifier(), 3, tmp_path, data, labels, sample_weight=weights)
+    resumed = classifier().set_callbacks(Checkpoint(tmp_path)).fit(data, labels, sample_weight=weights)
+    assert_same_training(resumed, whole)
+
+
+def test_validation_data(tmp_path):
+    split = {"X_val": X[::3], "y_val": Y[::3], "sample_weight_val": np.linspace(0.5, 1, 50)}
+    settings = {"early_stopping": True, "n_iter_no_change": 2}
+    whole = classifier(**settings).fit(X, Y, **split)
+    stop_after(classifier(**settings), 2, tmp_path, X, Y, **split)
+    assert_same_training(classifier(**settings).set_callbacks(Checkpoint(tmp_path)).fit(X, Y, **split), whole)
+
+
+def test_random_state_none_is_drawn_as_before(tmp_path):
+    settings = {"random_state": None, "early_stopping": True, "dropout": 0.1}
+    stop_after(classifier(**settings), 4, tmp_path, X, Y)
+    (last,) = [skbackprop.load(path) for path in tmp_path.iterdir() if path.name.endswith("4.safetensors")]
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    resumed = classifier(**settings).set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+    assert resumed.validation_scores_[:4] == last.validation_scores_
+    assert resumed.loss_curve_[:4] == last.loss_curve_
+    assert resumed.n_iter_ == N_EPOCHS
+    # What others draw from NumPy's generator is left alone.
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_random_state_object_ends_in_the_same_state(tmp_path):
+    generators = [np.random.RandomState(5) for _ in range(3)]
+    whole = classifier(random_state=generators[0]).fit(X, Y)
+    stop_after(classifier(random_state=generators[1]), 5, tmp_path, X, Y)
+    resumed = classifier(random_state=generators[2]).set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+    assert_same_training(resumed, whole)
+
+
+def test_warm_start_is_another_training_than_the_one_before(tmp_path):
+    whole = classifier(warm_start=True).fit(X, Y).fit(X, Y)
+    model = classifier(warm_start=True).set_callbacks(Checkpoint(tmp_path, epochs=1)).fit(X, Y)
+    begun = pickle.loads(pickle.dumps(model.set_callbacks()))
+    stop_after(model, 4, tmp_path, X, Y)
+    resumed = begun.set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+    assert_same_training(resumed, whole)
+    assert len(resumed.loss_curve_) == 2 * N_EPOCHS
+
+
+def test_more_epochs_go_on_where_the_rates_allow_it(tmp_path):
+    trained = []
+
+    class Count(StopAfter):
+        def on_fit_task_begin(self, estimator, context):
+            trained.append(context.task_name)
+
+    for rate, n_more in (("constant", 3), ("cosine", N_EPOCHS + 3)):
+        whole = classifier(learning_rate=rate, solver="sgd", max_iter=N_EPOCHS + 3).fit(X, Y)
+        model = classifier(learning_rate=rate, solver="sgd").set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+        trained.clear()
+        model.set_params(max_iter=N_EPOCHS + 3).set_callbacks(Checkpoint(tmp_path), Count(-1)).fit(X, Y)
+        assert trained.count("epoch") == n_more
+        assert_same_training(model, whole)
+
+
+def test_fewer_epochs_start_anew(tmp_path):
+    classifier().set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+    model = classifier(max_iter=4).set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+    assert_same_training(model, classifier(max_iter=4).fit(X, Y))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model, X, y: (model.set_params(alpha=0.1), X, y),
+        lambda model, X, y: (model, X + 1e-9, y),
+        lambda model, X, y: (model, X, y[::-1].copy()),
+        lambda model, X, y: (model.set_params(random_state=4), X, y),
+        lambda model, X, y: (model.set_params(class_weight={0: 2.0}), X, y),
+    ],
+)
+def test_another_training_starts_anew(change, tmp_path):
+    stop_after(classifier(), 4, tmp_path, X, Y)
+    model, *data = change(classifier(), X, Y)
+    whole = clone(model).fit(*data)
+    assert_same_training(model.set_callbacks(Checkpoint(tmp_path)).fit(*data), whole)
+    # The interrupted one is still there.
+    assert_same_training(classifier().set_callbacks(Checkpoint(tmp_path)).fit(X, Y), classifier().fit(X, Y))
+
+
+def test_resume_false_starts_anew_and_replaces(tmp_path):
+    stop_after(classifier(), 5, tmp_path, X, Y)
+    stop = StopAfter(2)
+    model = classifier().set_callbacks(Checkpoint(tmp_path, epochs=1, resume=False), stop)
+    with pytest.raises(StoppedError):
+        model.fit(X, Y)
+    assert [name[-18:] for name in files(tmp_path)] == ["000001.safetensors", "000002.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "seconds", "expected"), [(4, None, [4, 8, 9]), (None, 0, [7, 8, 9]), (None, 60, [9])]
+)
+def test_when_and_how_many_are_kept(epochs, seconds, expected, tmp_path):
+    classifier().set_callbacks(Checkpoint(tmp_path, epochs=epochs, seconds=seconds, keep=3)).fit(X, Y)
+    assert [int(name[-18:-12]) for name in files(tmp_path)] == expected
+
+
+def test_loading_a_checkpoint_gives_the_estimator_after_its_epoch(tmp_path):
+    stop_after(classifier(averaging=0.9), 3, tmp_path, X, Y)
+    loaded = skbackprop.load(tmp_path / files(tmp_path)[-1])
+    np.testing.assert_array_equal(
+        loaded.predict_proba(X), classifier(averaging=0.9, max_iter=3).fit(X, Y).predict_proba(X)
+    )
+
+
+def test_parameters_that_no_file_can_hold_are_compared_by_name(tmp_path):
+    def scorer(estimator, X, y):
+        return estimator.score(X, y)
+
+    splitter = GroupShuffleSplit(n_splits=1, test_size=0.3, random_state=0)
+    settings = {"scoring": scorer, "validation_fraction": splitter, "early_stopping": True}
+    groups = np.arange(len(Y)) // 5
+    whole = classifier(**settings).fit(X, Y, groups=groups)
+    stop_after(classifier(**settings), 2, tmp_path, X, Y, groups=groups)
+    resumed = classifier(**settings).set_callbacks(Checkpoint(tmp_path)).fit(X, Y, groups=groups)
+    assert_same_training(resumed, whole)
+    with pytest.raises(skbackprop.exceptions.ModelFileError, match="scorer"):
+        skbackprop.load(tmp_path / files(tmp_path)[-1])
+
+
+def test_splitter_without_seed_is_refused_when_it_splits_otherwise(tmp_path):
+    settings = {"validation_fraction": GroupShuffleSplit(n_splits=1, test_size=0.3), "early_stopping": True}
+    groups = np.arange(len(Y)) // 5
+    stop_after(classifier(**settings), 2, tmp_path, X, Y, groups=groups)
+    with pytest.raises(ValueError, match="set its random_state"):
+        classifier(**settings).set_callbacks(Checkpoint(tmp_path)).fit(X, Y, groups=groups)
+
+
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.process)])
+def test_each_candidate_of_a_search_has_checkpoints_of_its_own(n_jobs, tmp_path):
+    model = make_pipeline(StandardScaler(), classifier(max_iter=3))
+    plain = GridSearchCV(model, {"backpropclassifier__alpha": [0.1, 0.2]}, cv=3).fit(X, Y)
+    model[-1].set_callbacks(Checkpoint(tmp_path, keep=1))
+    search = GridSearchCV(model, {"backpropclassifier__alpha": [0.1, 0.2]}, cv=3, n_jobs=n_jobs).fit(X, Y)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"])
+    assert len(files(tmp_path)) == 2 * 3 + 1
+    assert same(search.best_estimator_[-1].coefs_, plain.best_estimator_[-1].coefs_)
+
+
+def test_where_it_does_not_belong(tmp_path):
+    with pytest.raises(TypeError, match="not for Pipeline"):
+        make_pipeline(classifier()).set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+    with pytest.raises(ValueError, match="solver='lbfgs' keeps no state"):
+        classifier(solver="lbfgs").set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"epochs": 0}, {"epochs": 1.5}, {"epochs": True}, {"seconds": -1}, {"seconds": "1"}, {"keep": 0}]
+)
+def test_bad_settings_are_named(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        Checkpoint("folder", **settings)
+
+
+def test_without_safetensors_the_error_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(ImportError, match=r"skbackprop\[files\]"):
+        classifier().set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "bit", "empty", "other"])
+def test_damaged_checkpoint_is_left_out(damage, tmp_path):
+    stop_after(classifier(), 5, tmp_path, X, Y)
+    newest = tmp_path / files(tmp_path)[-1]
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes({"truncated": bytes(data[:1000]), "bit": bytes(data), "empty": b"", "other": b"PK\3\4"}[damage])
+    with pytest.warns(UserWarning, match="A checkpoint is left out.*000005"):
+        resumed = classifier().set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+    assert_same_training(resumed, classifier().fit(X, Y))
+
+
+def full_disk(*arguments):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_failed_write_leaves_the_checkpoint_before(call, monkeypatch, tmp_path):
+    stop_after(classifier(), 3, tmp_path, X, Y, epochs=2)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    model = classifier().set_callbacks(Checkpoint(tmp_path, epochs=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full_disk)
+        with pytest.raises(OSError, match=r"safetensors could not be written \(No space left"):
+            model.fit(X, Y)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    model.predict(X)
+    assert_same_training(model.fit(X, Y), classifier().fit(X, Y))
+
+
+FULL = """
+import resource, sys
+from sklearn.datasets import load_iris
+from skbackprop import BackpropClassifier, Checkpoint
+X, y = load_iris(return_X_y=True)
+model = BackpropClassifier((6, 5), max_iter=9, random_state=3, batch_size=32, n_jobs=1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    model.set_callbacks(Checkpoint(sys.argv[1], epochs=1)).fit(X, y)
+except OSError as error:
+    model.predict(X)
+    print(error)
+"""
+
+
+@pytest.mark.process
+def test_file_that_grows_too_large_for_the_disk(tmp_path):
+    stop_after(classifier(), 3, tmp_path, X, Y)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    limit = str(max(map(len, before.values())) // 2)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path), limit], capture_output=True, text=True, check=True
+    )
+    assert "000004.safetensors could not be written" in done.stdout
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_folder_that_cannot_be_made_is_an_error_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    model = classifier()
+    with pytest.raises(OSError, match=r"folder of Checkpoint.*nothing was trained"):
+        model.set_callbacks(Checkpoint(tmp_path / "file")).fit(X, Y)
+    assert not hasattr(model, "coefs_")
+
+
+def _fit_without_rights(folder, results):
+    if os.getuid() == 0:
+        os.setuid(65534)
+    try:
+        classifier().set_callbacks(Checkpoint(folder, epochs=1)).fit(X, Y)
+    except OSError as error:
+        results.put((type(error).__name__, str(error)))
+
+
+@pytest.mark.process
+def test_read_only_folder_is_an_error_before_training(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    stop_after(classifier(), 3, folder, X, Y)
+    before = files(folder)
+    for path in (*folder.parents[:3], folder):
+        path.chmod(0o555 if path == folder else 0o755)
+    results = FORK.Queue()
+    process = FORK.Process(target=_fit_without_rights, args=(folder, results))
+    process.start()
+    kind, message = results.get(timeout=60)
+    process.join()
+    folder.chmod(0o755)
+    assert kind == "PermissionError"
+    assert "nothing was trained" in message
+    assert files(folder) == before
+
+
+def test_temporaries_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
+    stop_after(classifier(), 2, tmp_path, X, Y)
+    name = files(tmp_path)[-1]
+    dead = tmp_path / f".{name}.{2**30}-0.tmp"
+    dead.write_bytes(b"half")
+    other = tmp_path / ".else.tmp"
+    other.write_bytes(b"not ours")
+    descriptor, living = container._open_temporary(tmp_path / name)
+    classifier().set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+    assert not dead.exists()
+    assert other.exists()
+    assert living.exists()
+    os.close(descriptor)
+
+
+FORK = multiprocessing.get_context("fork")
+
+
+def _train_to_the_end(folder, settings):
+    classifier(**settings, n_jobs=1).set_callbacks(Checkpoint(folder, epochs=1)).fit(X, Y)
+    os._exit(0)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_at_random_moments(sent, tmp_path, rng):
+    settings = {"max_iter": 60, "averaging": 0.9, "dropout": 0.2, "normalization": "batch", "early_stopping": True}
+    settings["n_iter_no_change"] = np.inf
+    whole = classifier(**settings, n_jobs=1).fit(X, Y)
+    n_kills, seen = 0, set()
+    while True:
+        process = FORK.Process(target=_train_to_the_end, args=(tmp_path, settings))
+        process.start()
+        process.join(timeout=rng.uniform(0.02, 0.15))
+        if process.exitcode is None:
+            os.kill(process.pid, sent)
+            process.join()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -sent
+        n_kills += 1
+        # Whatever is there is whole.
+        for path in tmp_path.glob("*.safetensors"):
+            seen.add(skbackprop.load(path).n_iter_)
+        assert n_kills < 200, "no progress"
+    assert n_kills > 2
+    assert len(seen) > 2
+    resumed = classifier(**settings, n_jobs=1).set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
+    assert_same_training(resumed, whole)
+    assert not list(tmp_path.glob(".*"))

@@ -1,0 +1,509 @@
+"""Models in files: everything comes back, and nothing gets in."""
+
+import json
+import os
+import pickle
+import stat
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skbackprop
+from skbackprop import BackpropClassifier, BackpropEmbedding, BackpropRegressor, load
+from skbackprop import functions as public_functions
+from skbackprop.exceptions import ModelFileError
+from skbackprop.functions.activations import ACTIVATIONS
+from skbackprop.functions.losses import LOSSES
+from skbackprop.functions.optimizers import OPTIMIZERS
+from skbackprop.functions.schedules import SCHEDULES
+from skbackprop.persistence import container
+
+safetensors_numpy = pytest.importorskip("safetensors.numpy")
+pytestmark = [
+    pytest.mark.trains,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::skbackprop.exceptions.TrainingWarning"),
+]
+
+X, Y = load_iris(return_X_y=True)
+X_DIABETES, Y_DIABETES = load_diabetes(return_X_y=True)
+Y_INDICATOR = make_multilabel_classification(150, 4, n_classes=3, random_state=0)[1]
+
+
+def classifier(**settings):
+    return BackpropClassifier(**{"hidden_layer_sizes": (5,), "max_iter": 3, "random_state": 0, **settings})
+
+
+def regressor(**settings):
+    return BackpropRegressor(**{"hidden_layer_sizes": (5,), "max_iter": 3, "random_state": 0, **settings})
+
+
+def assert_same_state(one, other):
+    """The same attributes with the same bits."""
+    assert type(one) is type(other)
+    assert vars(one).keys() == vars(other).keys()
+    assert pickle.dumps(_plain(one)) == pickle.dumps(_plain(other))
+
+
+def _plain(value):
+    """Without what tells objects apart that are the same."""
+    if isinstance(value, np.random.RandomState):
+        value = value.get_state()
+    if hasattr(value, "__dict__") and not isinstance(value, type):
+        names = sorted(set(vars(value)) - {"key"})
+        return type(value).__name__, [(name, _plain(vars(value)[name])) for name in names]
+    if isinstance(value, dict):
+        return [(_plain(key), _plain(item)) for key, item in value.items()]
+    if isinstance(value, list | tuple):
+        return type(value).__name__, [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tolist()
+    return repr(value)
+
+
+def made(name):
+    """An estimator of `MODELS`, and what to fit it with."""
+    make, settings, y = MODELS[name]
+    if settings.get("weight_init") == "fitted":
+        settings = {**settings, "weight_init": FrozenEstimator(classifier().fit(X, Y))}
+    return make(**settings), X_DIABETES if make is regressor else X, y
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+MODELS = {
+    **{f"activation {name}": (classifier, {"activation": name}, Y) for name in ACTIVATIONS},
+    **{f"solver {name}": (classifier, {"solver": name}, Y) for name in (*OPTIMIZERS, "lbfgs")},
+    **{f"object {name}": (classifier, {"solver": kind()}, Y) for name, kind in OPTIMIZERS.items()},
+    **{f"schedule {name}": (classifier, {"learning_rate": kind()}, Y) for name, kind in SCHEDULES.items()},
+    **{f"loss {name}": (classifier, {"loss": kind()}, Y) for name, kind in LOSSES.items() if "binary" in kind.kinds()},
+    **{
+        f"loss {name}": (regressor, {"loss": kind()}, np.abs(Y_DIABETES) + 1)
+        for name, kind in LOSSES.items()
+        if "regression" in kind.kinds()
+    },
+    "batch normalization": (classifier, {"normalization": "batch", "averaging": 0.9, "early_stopping": True}, Y),
+    "layer normalization": (classifier, {"normalization": public_functions.LayerNormalization(0.1)}, Y),
+    "no hidden layer": (classifier, {"hidden_layer_sizes": ()}, Y),
+    "float32": (classifier, {"dtype": "float32", "restore_best_weights": True}, Y),
+    "standardized": (regressor, {"standardize_target": True}, Y_DIABETES),
+    "two targets": (regressor, {"standardize_target": True}, np.column_stack([Y_DIABETES, -Y_DIABETES])),
+    "one class": (classifier, {}, np.zeros(150, dtype=int)),
+    "two classes": (classifier, {}, Y == 1),
+    "text": (classifier, {}, np.array(["one", "zwei", "trois"])[Y]),
+    "objects": (classifier, {}, np.array(["one", "zwei", "trois"], dtype=object)[Y]),
+    "large labels": (classifier, {}, (2**53 + np.arange(3, dtype=np.uint64))[Y]),
+    "big-endian labels": (classifier, {}, Y.astype(">i2")),
+    "floats": (classifier, {}, Y - 0.0),
+    "indicator": (classifier, {}, Y_INDICATOR),
+    "columns": (classifier, {}, np.column_stack([Y, Y % 2 + 3])),
+    "columns of text": (classifier, {}, np.array([["a", "b"], ["c", "b"], ["c", "d"]], dtype=object)[Y]),
+    "class weights": (classifier, {"class_weight": {0: 1, 1: 2.5, np.int64(2): 3}}, Y),
+    "random state": (classifier, {"random_state": np.random.RandomState(3), "dropout": [0.1, np.float32(0.3)]}, Y),
+    "numbers of NumPy": (classifier, {"alpha": np.float64(0.1), "max_iter": np.int32(2)}, Y),
+    "infinite patience": (classifier, {"n_iter_no_change": np.inf}, Y),
+    "activations of layers": (
+        classifier,
+        {"hidden_layer_sizes": [4, 3], "activation": ["tanh", public_functions.ELU(0.5)]},
+        Y,
+    ),
+    "given weights": (classifier, {"weight_init": ([np.ones((4, 3))], [np.zeros(3)]), "hidden_layer_sizes": ()}, Y),
+    "given estimator": (classifier, {"weight_init": "fitted"}, Y),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_everything_comes_back(name, path):
+    model, data, y = made(name)
+    model.fit(data, y).save(path)
+    loaded = load(path)
+    assert_same_state(loaded, model)
+    np.testing.assert_array_equal(loaded.predict(data), model.predict(data))
+    if loaded.solver != "lbfgs" and not (loaded.early_stopping or loaded.restore_best_weights):
+        # The optimizer's state, too: training goes on in the same way.
+        for estimator in (model, loaded):
+            estimator.partial_fit(data, y)
+        assert [coef.tobytes() for coef in loaded.coefs_] == [coef.tobytes() for coef in model.coefs_]
+
+
+def test_weights_that_were_replaced_are_saved(path):
+    model = classifier().fit(X, Y)
+    model.coefs_[0] = np.asfortranarray(model.coefs_[0] * 2)
+    model.save(path)
+    np.testing.assert_array_equal(load(path).predict_proba(X), model.predict_proba(X))
+
+
+def test_names_of_columns(path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    classifier().fit(frame, Y).save(path)
+    loaded = load(path)
+    loaded.predict(frame)
+    with pytest.raises(ValueError, match="feature names"):
+        loaded.predict(frame[list("badc")])
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_embedding(frozen, path):
+    network = classifier()
+    model = BackpropEmbedding(FrozenEstimator(network.fit(X, Y)) if frozen else network).fit(X, Y)
+    model.save(path)
+    loaded = load(path)
+    np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
+    assert list(loaded.get_feature_names_out()) == list(model.get_feature_names_out())
+
+
+def test_warm_start_goes_on_from_a_loaded_model(path):
+    model = classifier(warm_start=True).fit(X, Y)
+    model.save(path)
+    loaded = load(path)
+    assert [coef.tobytes() for coef in loaded.fit(X, Y).coefs_] == [coef.tobytes() for coef in model.fit(X, Y).coefs_]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"scoring": lambda estimator, X, y: 0.0, "early_stopping": True}, "scoring"),
+        ({"activation": type("Mine", (public_functions.Tanh,), {})()}, "activation"),
+    ],
+)
+def test_what_no_file_can_hold_is_named(settings, name, path):
+    with pytest.raises(ValueError, match=f"^{name}=.* cannot be kept in a model file"):
+        classifier(**settings).fit(X, Y).save(path)
+    assert not path.exists()
+
+
+def test_only_a_fitted_model_is_saved(path):
+    with pytest.raises(ValueError, match="not fitted"):
+        classifier().save(path)
+
+
+def test_weights_that_are_not_finite_are_not_saved(path):
+    model = classifier().fit(X, Y)
+    model.coefs_[0][0, 0] = np.nan
+    with pytest.raises(ValueError, match="coefs_ has values that are not finite"):
+        model.save(path)
+
+
+def test_file_that_cannot_be_written(tmp_path, path):
+    model = classifier().fit(X, Y)
+    with pytest.raises(FileNotFoundError, match="could not be written"):
+        model.save(tmp_path / "missing" / "model.safetensors")
+    path.mkdir()
+    with pytest.raises(OSError, match="could not be written"):
+        model.save(path)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_file_has_the_permissions_of_any_new_file(tmp_path, path):
+    classifier().fit(X, Y).save(path)
+    (tmp_path / "other").touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
+
+
+def test_file_is_one_of_safetensors(path):
+    model = classifier().fit(X, Y)
+    model.save(path)
+    arrays = safetensors_numpy.load_file(path)
+    np.testing.assert_array_equal(arrays["model.coefs_.0"], model.coefs_[0])
+
+
+def test_missing_file():
+    with pytest.raises(FileNotFoundError):
+        load("missing.safetensors")
+
+
+# What gets in
+
+
+@pytest.fixture
+def saved(path):
+    classifier(hidden_layer_sizes=(2,), max_iter=1, alpha=0).fit(X, Y == 1).save(path)
+    return path
+
+
+def test_no_truncated_file_is_loaded(saved):
+    data = saved.read_bytes()
+    for length in {*range(0, len(data), 97), 7, 8, 9, len(data) - 1}:
+        saved.write_bytes(data[:length])
+        with pytest.raises(ModelFileError, match=saved.name):
+            load(saved)
+
+
+def test_no_flipped_bit_is_loaded(saved, rng):
+    data = saved.read_bytes()
+    for place in {*rng.integers(0, len(data), 300).tolist(), *range(16)}:
+        changed = bytearray(data)
+        changed[place] ^= 1 << rng.integers(8)
+        saved.write_bytes(changed)
+        with pytest.raises(ModelFileError, match=saved.name):
+            load(saved)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"PK\3\4" + bytes(100), pickle.dumps({"a": 1}), b"\xff" * 64, b"\x93NUMPY" + bytes(80)]
+)
+def test_other_files_are_no_models(data, path):
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match="no file of skbackprop"):
+        load(path)
+
+
+def test_file_of_safetensors_without_a_model(path):
+    safetensors_numpy.save_file({"a": np.ones(3)}, path)
+    with pytest.raises(ModelFileError, match="not one that skbackprop has written"):
+        load(path)
+
+
+def forge(path, change):
+    """Change the header and the arrays, with a checksum that is right: what a hostile author can do."""
+    kind, content, arrays = container.read(path)
+    header = {"format": container.FORMAT, "version": "1", "kind": kind, "content": content}
+    change(header, arrays)
+    text = json.dumps(header)
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    data = safetensors_numpy.save(arrays, {"skbackprop": text, "sha256": container._checksum(text, arrays)})
+    path.write_bytes(data)
+
+
+def attribute(name, tree):
+    def change(header, arrays):
+        header["content"]["model"]["attributes"][name] = tree
+
+    return change
+
+
+def parameter(name, tree):
+    def change(header, arrays):
+        header["content"]["model"]["parameters"][name] = tree
+
+    return change
+
+
+def array(name, value):
+    def change(header, arrays):
+        assert name in arrays
+        arrays[name] = value
+
+    return change
+
+
+def top(**values):
+    return lambda header, arrays: header.update(values)
+
+
+def without(name):
+    return lambda header, arrays: header["content"]["model"]["attributes"].pop(name)
+
+
+def nested(depth):
+    tree = None
+    for _ in range(depth):
+        tree = [tree]
+    return tree
+
+
+HOSTILE = {
+    "later format": (top(format=2), "format 2.*install"),
+    "no number of a format": (top(format="x"), "format 'x'"),
+    "header is a list": (lambda header, arrays: header.pop("kind"), "header"),
+    "other kind": (top(kind="virus"), "virus"),
+    "no content": (top(content=None), "no estimator"),
+    "class of another module": (lambda h, a: h["content"]["model"].update(estimator="os.system"), "no estimator"),
+    "name that is no class": (lambda h, a: h["content"]["model"].update(estimator="load"), "no estimator"),
+    "name that is no text": (lambda h, a: h["content"]["model"].update(estimator=["x"]), "no estimator"),
+    "function of another module": (
+        parameter("solver", {"function": "os.system", "parameters": {"map": {}}}),
+        "no function",
+    ),
+    "private name": (parameter("solver", {"function": "__builtins__", "parameters": {"map": {}}}), "no function"),
+    "unknown kind of value": (parameter("solver", {"python": "print(1)"}), "unknown kind"),
+    "unknown parameter": (parameter("shell", "rm"), "shell"),
+    "value out of range": (parameter("alpha", -1.0), "alpha"),
+    "value of the wrong type": (parameter("max_iter", "many"), "max_iter"),
+    "setting out of range": (
+        parameter("solver", {"function": "Adam", "parameters": {"map": {"beta_1": 7}}}),
+        "beta_1",
+    ),
+    "unknown setting": (parameter("solver", {"function": "Adam", "parameters": {"map": {"x": 7}}}), "x"),
+    "random state of another kind": (
+        parameter("random_state", {"random_state": {"tuple": ["PCG64", 1]}}),
+        "no estimator",
+    ),
+    "unknown attribute": (attribute("__class__", "x"), "__class__"),
+    "method as an attribute": (attribute("predict", None), "predict"),
+    "no classes": (without("classes_"), "classes_"),
+    "no weights": (without("coefs_"), "coefs_"),
+    "no intercepts": (without("intercepts_"), "intercepts_"),
+    "weights are text": (attribute("coefs_", "weights"), "coefs_"),
+    "no array of that name": (attribute("coefs_", [{"array": "x", "dtype": "<f8"}]), "x"),
+    "array of objects": (attribute("coefs_", [{"array": "model.coefs_.0", "dtype": "|O"}]), "type"),
+    "array of records": (attribute("coefs_", [{"array": "model.coefs_.0", "dtype": "V8"}]), "type"),
+    "too few rows": (array("model.coefs_.1", np.ones((1, 1))), "shape"),
+    "too many rows": (array("model.coefs_.0", np.ones((5, 2))), "slots"),
+    "one dimension": (array("model.coefs_.0", np.ones(8)), "matrices"),
+    "no columns": (array("model.coefs_.0", np.ones((4, 0))), "empty"),
+    "integers": (array("model.coefs_.0", np.ones((4, 2), dtype=int)), "type"),
+    "mixed types": (array("model.coefs_.1", np.ones((2, 1), dtype=np.float32)), "coefs_"),
+    "not a number": (array("model.coefs_.0", np.full((4, 2), np.nan)), "not finite"),
+    "infinite intercept": (array("model.intercepts_.1", np.array([np.inf])), "not finite"),
+    "more classes than outputs": (
+        attribute("classes_", {"strings": ["a", "b", "c"], "shape": [3], "dtype": "<U1"}),
+        "outputs",
+    ),
+    "the same class twice": (attribute("classes_", {"strings": ["a", "a"], "shape": [2], "dtype": "<U1"}), "different"),
+    "text of gigabytes": (
+        attribute("classes_", {"strings": ["a", "b"], "shape": [2], "dtype": "<U999999999"}),
+        "no estimator",
+    ),
+    "shape that is too large": (
+        attribute("classes_", {"strings": ["a"], "shape": [2**40], "dtype": "|O"}),
+        "no estimator|not write",
+    ),
+    "unknown targets": (attribute("_target_type", "anything"), "outputs"),
+    "history is a number": (attribute("history_", 3), "history_"),
+    "negative count": (attribute("t_", -3), "t_"),
+    "curve of text": (attribute("loss_curve_", ["a"]), "loss_curve_"),
+    "optimizer's state too small": (array("model._optimizer.slots", np.ones((2, 3))), "slots"),
+    "other optimizer": (
+        lambda h, a: h["content"]["model"]["attributes"]["_optimizer"]["map"].update(optimizer="adam"),
+        "optimizer",
+    ),
+    "optimizer is a number": (attribute("_optimizer", 3), "no estimator"),
+    "layers of other sizes": (parameter("activation", ["relu", "tanh"]), "activation"),
+    "scales without normalization": (attribute("scales_", []), "normalization"),
+    "names for other columns": (
+        attribute("feature_names_in_", {"strings": ["a"], "shape": [1], "dtype": "|O"}),
+        "feature_names_in_",
+    ),
+    "deep": (attribute("classes_", nested(900)), "no estimator|header"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_contradicts_itself_is_refused(name, saved):
+    change, message = HOSTILE[name]
+    forge(saved, change)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match=message):
+            load(saved)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_deeply_nested_header_is_refused(saved):
+    _, _, arrays = container.read(saved)
+    text = "[" * 200_000
+    saved.write_bytes(safetensors_numpy.save(arrays, {"skbackprop": text, "sha256": container._checksum(text, arrays)}))
+    with pytest.raises(ModelFileError, match="header"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": {"dtype": "F64", "shape": [2**40, 2**20], "data_offsets": [0, 2**63]}},
+        {"a": {"dtype": "F64", "shape": [2**62, 8], "data_offsets": [0, 0]}},
+        {"a": {"dtype": "F64", "shape": [1], "data_offsets": [-8, 0]}},
+        {
+            "a": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]},
+            "b": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]},
+        },
+        {"a": {"dtype": "O", "shape": [1], "data_offsets": [0, 8]}},
+    ],
+)
+def test_arrays_outside_the_file_are_refused_without_taking_memory(header, path):
+    text = json.dumps({**header, "__metadata__": {"skbackprop": "{}", "sha256": ""}}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match="no file of skbackprop"):
+            load(path)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_header_that_claims_gigabytes_is_refused(path):
+    path.write_bytes((2**40).to_bytes(8, "little") + b"{" * 100)
+    with pytest.raises(ModelFileError, match="no file of skbackprop"):
+        load(path)
+
+
+@pytest.mark.process
+def test_loading_imports_nothing_that_the_file_names(saved):
+    """A process that only loads has the modules that it would have without the file."""
+    code = (
+        "import sys, skbackprop, safetensors.numpy; before = set(sys.modules); "
+        "skbackprop.load(sys.argv[1]); print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=True)
+    assert all(name.startswith(("skbackprop.", "'skbackprop.")) for name in eval(done.stdout))
+
+
+# Pickles
+
+
+def test_pickle_tells_its_format():
+    assert classifier().__getstate__()["_skbackprop_format"] == container.FORMAT
+    model = pickle.loads(pickle.dumps(classifier().fit(X, Y)))
+    assert not hasattr(model, "_skbackprop_format")
+
+
+def test_pickle_of_a_later_version_is_refused():
+    state = classifier().__getstate__()
+    state["_skbackprop_format"] += 1
+    with pytest.raises(ModelFileError, match="later version of skbackprop"):
+        BackpropClassifier().__setstate__(state)
+
+
+def test_pickle_without_a_format_is_migrated():
+    model = classifier(solver="sgd", momentum=0.5).fit(X, Y)
+    state = pickle.loads(pickle.dumps(model.__getstate__()))
+    # As it was before the state had a format.
+    del state["_skbackprop_format"]
+    state["_optimizer"].key  # noqa: B018
+    del state["_optimizer"].optimizer
+    old = BackpropClassifier()
+    old.__setstate__(state)
+    assert_same_state(old, model)
+    np.testing.assert_array_equal(old.partial_fit(X, Y).coefs_[0], model.partial_fit(X, Y).coefs_[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_skops_needs_to_trust_this_package_only(name):
+    skops = pytest.importorskip("skops.io")
+    network, data, y = made(name)
+    model = make_pipeline(StandardScaler(), network).fit(data, y)
+    dumped = skops.dumps(model)
+    untrusted = skops.get_untrusted_types(data=dumped)
+    assert all(kind.startswith("skbackprop.") for kind in untrusted)
+    loaded = skops.loads(dumped, trusted=untrusted)
+    np.testing.assert_array_equal(loaded.predict(data), model.predict(data))
+
+
+def test_sparse_prediction_of_a_loaded_model(path):
+    model = classifier().fit(sparse.csr_array(X), Y)
+    model.save(path)
+    np.testing.assert_array_equal(load(path).predict_proba(sparse.csr_array(X)), model.predict_proba(X))
+
+
+def test_version_is_told(path, monkeypatch):
+    classifier().fit(X, Y).save(path)
+    with container.require_library().safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["skbackprop"])
+    assert header["version"] in (skbackprop.__version__, "unknown")
