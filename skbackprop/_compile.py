@@ -129,8 +129,17 @@ class Loop:
         function = types.FunctionType(template.__code__, {**template.__globals__, **formulas}, template.__name__)
         function.__module__ = template.__module__
         function.__qualname__ = f"{template.__qualname__}[{names}]" if names else template.__qualname__
+        self._function = function
         self._compiled = kernel(function)
         self._addresses = {}
+
+    def __call__(self, *arguments):
+        """Run it from Python, with arrays in the place of pointers."""
+        return self._compiled(*arguments)
+
+    def formula(self):
+        """The loop as a formula, which other compiled functions call, with arrays in the place of pointers."""
+        return formula(self._function)
 
     def address(self, *signature):
         """Where the machine code for the given Numba types lies; the Python function when Numba does not compile."""
