@@ -34,12 +34,15 @@ import numpy as np
 from numba.core import caching, cgutils, config, serialize
 from numba.extending import intrinsic, overload
 
-__all__ = ["JIT", "Loop", "cache_folder", "formula", "invoke", "kernel", "loop", "native", "specialise"]
+__all__ = ["JIT", "SIMULATED", "Loop", "cache_folder", "formula", "invoke", "kernel", "loop", "native", "specialise"]
 
 logger = logging.getLogger("skbackprop")
 
 #: Whether Numba compiles; False in the lane that measures line coverage.
 JIT = not config.DISABLE_JIT  # type: ignore[attr-defined]
+
+#: Whether CUDA kernels are simulated, in the lane that tests them without a GPU.
+SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 # nsz, arcp and their like are left out on purpose: results must not depend on how a loop
 # was split or vectorised. Where a fused multiply-add is wanted, it is written (functions/elementary.py).

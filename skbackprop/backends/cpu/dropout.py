@@ -13,6 +13,7 @@ from skbackprop.functions.random import draw_units
 
 __all__ = ["drop", "drop_entry"]
 
+
 @formula
 def _threshold(rate):
     """Units with a smaller random number are dropped."""

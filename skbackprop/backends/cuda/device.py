@@ -8,22 +8,20 @@ import threading
 import warnings
 
 import numpy as np
-from numba import config
 from numba import cuda as _numba_cuda
 from numba.core.errors import NumbaPerformanceWarning
 
+from skbackprop._compile import SIMULATED
+
 __all__ = [
-    "SIMULATED",
     "Device",
     "compiled",
     "configure",
     "cuda",
     "device_function",
+    "shared_numbers",
     "unavailable_reason",
 ]
-
-#: Whether kernels are simulated, in the lane that tests them without a GPU.
-SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 
 class _Simulator:
@@ -76,6 +74,27 @@ def device_function(function):
     return function if SIMULATED else cuda.jit(device=True)(function)
 
 
+def shared_numbers(kind):
+    """A function that gives a block's dynamic shared memory, aligned for loads of four numbers at once.
+
+    Parameters
+    ----------
+    kind : Numba type
+        Of the numbers.
+
+    Returns
+    -------
+    take : device function
+    """
+    if SIMULATED:
+        return lambda: cuda.shared.array(0, kind)
+
+    def take():
+        return cuda.shared.array(0, kind, alignment=16)
+
+    return device_function(take)
+
+
 def compiled(function, max_registers=None):
     """A kernel, compiled at its first launch.
 
@@ -89,8 +108,10 @@ def compiled(function, max_registers=None):
     -------
     kernel : dispatcher
     """
-    options = {} if SIMULATED or max_registers is None else {"max_registers": max_registers}
-    return cuda.jit(**options)(function)
+    if SIMULATED:
+        # Each simulated thread reports floating-point errors of its own; devices report none.
+        return cuda.jit(np.errstate(all="ignore")(function))
+    return cuda.jit(**({} if max_registers is None else {"max_registers": max_registers}))(function)
 
 
 _configuring = threading.Lock()
@@ -224,14 +245,14 @@ class Device:
         return self.upload(np.zeros(size, dtype=dtype))
 
     def write(self, source, target):
-        """Copy an array of the host into one of the device."""
+        """Copy a flat array of the host into the beginning of one of the device."""
         if source.size:
-            target.copy_to_device(np.ascontiguousarray(source), stream=self.stream)
+            target[: source.size].copy_to_device(np.ascontiguousarray(source), stream=self.stream)
 
     def read(self, source, target):
-        """Copy an array of the device into a flat one of the host."""
+        """Fill a flat array of the host from the beginning of one of the device."""
         if target.size:
-            source.copy_to_host(target, stream=self.stream)
+            source[: target.size].copy_to_host(target, stream=self.stream)
             self.stream.synchronize()
 
 

@@ -4,6 +4,8 @@ A step is called by all threads of all blocks, each of which does its part; betw
 needs what another has written. All steps take the same arguments, see `steps`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from skbackprop._compile import formula
@@ -28,6 +30,17 @@ from skbackprop.functions.elementary import natural, number, numbers
 from skbackprop.functions.random import draw_units
 
 __all__ = ["activations", "constant_step", "dense_steps", "drop_step", "gather_step", "intercept_step", "loss_step"]
+
+
+class _Product(NamedTuple):
+    """What the beginning and the end of a product's sums need to know: its layer, its row of `Batches.table`, and the arrays."""
+
+    layer: int
+    number: int
+    batches: object
+    plan: object
+    model: object
+    work: object
 
 
 def activations(kinds):
@@ -143,45 +156,39 @@ def dense_steps(store, derive, normalizes, tiles, dtype):
     """
 
     @formula
-    def begin_forward(i, j, context):
-        layer, number_, batches, plan, model, work = context
-        return model.params[natural(plan.layers[layer, INTERCEPTS] + j)]
+    def begin_forward(i, j, of):
+        return of.model.params[natural(of.plan.layers[of.layer, INTERCEPTS] + j)]
 
     @formula
-    def finish_forward(i, j, total, context):
-        layer, number_, batches, plan, model, work = context
-        place = i * plan.layers[layer, FAN_OUT] + j
-        if layer == plan.n_layers - 1 or normalizes:
-            work.units[natural(plan.layers[layer + 1, UNITS] + place)] = total
+    def finish_forward(i, j, total, of):
+        place = i * of.plan.layers[of.layer, FAN_OUT] + j
+        if of.layer == of.plan.n_layers - 1 or normalizes:
+            of.work.units[natural(of.plan.layers[of.layer + 1, UNITS] + place)] = total
         else:
-            store(layer, place, total, plan, work)
+            store(of.layer, place, total, of.plan, of.work)
 
     @formula
-    def begin_backward(i, j, context):
-        layer, number_, batches, plan, model, work = context
-        return number(0.0, model.params)
+    def begin_backward(i, j, of):
+        return number(0.0, of.model.params)
 
     @formula
-    def finish_backward(i, j, total, context):
-        layer, number_, batches, plan, model, work = context
-        place = i * plan.layers[layer, FAN_IN] + j
-        at = natural(plan.layers[layer, DELTAS] + place)
-        a = work.units[natural(plan.layers[layer, UNITS] + place)]
-        c = numbers(plan.settings[layer - 1], a)
-        kept = work.slopes[at] if plan.layers[layer - 1, KEEPS] != 0 else a
-        work.deltas[at] = total * derive(plan.layers[layer - 1, ACTIVATION], a, kept, c)
+    def finish_backward(i, j, total, of):
+        place = i * of.plan.layers[of.layer, FAN_IN] + j
+        at = natural(of.plan.layers[of.layer, DELTAS] + place)
+        a = of.work.units[natural(of.plan.layers[of.layer, UNITS] + place)]
+        c = numbers(of.plan.settings[of.layer - 1], a)
+        kept = of.work.slopes[at] if of.plan.layers[of.layer - 1, KEEPS] != 0 else a
+        of.work.deltas[at] = total * derive(of.plan.layers[of.layer - 1, ACTIVATION], a, kept, c)
 
     @formula
-    def begin_gradient(i, j, context):
-        layer, number_, batches, plan, model, work = context
-        if batches.table[number_, FIRST] != 0:
-            return number(0.0, model.params)
-        return model.grads[natural(plan.layers[layer, WEIGHTS] + i * plan.layers[layer, FAN_OUT] + j)]
+    def begin_gradient(i, j, of):
+        if of.batches.table[of.number, FIRST] != 0:
+            return number(0.0, of.model.params)
+        return of.model.grads[natural(of.plan.layers[of.layer, WEIGHTS] + i * of.plan.layers[of.layer, FAN_OUT] + j)]
 
     @formula
-    def finish_gradient(i, j, total, context):
-        layer, number_, batches, plan, model, work = context
-        model.grads[natural(plan.layers[layer, WEIGHTS] + i * plan.layers[layer, FAN_OUT] + j)] = total
+    def finish_gradient(i, j, total, of):
+        of.model.grads[natural(of.plan.layers[of.layer, WEIGHTS] + i * of.plan.layers[of.layer, FAN_OUT] + j)] = total
 
     def forward_with(multiply):
         @formula
@@ -189,7 +196,7 @@ def dense_steps(store, derive, normalizes, tiles, dtype):
             fan_in, fan_out = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
             a = Factor(work.units, plan.layers[layer, UNITS], fan_in, 1)
             b = Factor(model.params, plan.layers[layer, WEIGHTS], fan_out, 1)
-            context = layer, number_, batches, plan, model, work
+            context = _Product(layer, number_, batches, plan, model, work)
             multiply(part, n_parts, a, b, batches.table[number_, N_ROWS], fan_in, fan_out, context)
 
         return forward
@@ -200,7 +207,7 @@ def dense_steps(store, derive, normalizes, tiles, dtype):
             fan_in, fan_out = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
             a = Factor(work.deltas, plan.layers[layer + 1, DELTAS], fan_out, 1)
             b = Factor(model.params, plan.layers[layer, WEIGHTS], 1, fan_out)
-            context = layer, number_, batches, plan, model, work
+            context = _Product(layer, number_, batches, plan, model, work)
             multiply(part, n_parts, a, b, batches.table[number_, N_ROWS], fan_out, fan_in, context)
 
         return backward
@@ -211,7 +218,7 @@ def dense_steps(store, derive, normalizes, tiles, dtype):
             fan_in, fan_out = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
             a = Factor(work.units, plan.layers[layer, UNITS], 1, fan_in)
             b = Factor(work.deltas, plan.layers[layer + 1, DELTAS], fan_out, 1)
-            context = layer, number_, batches, plan, model, work
+            context = _Product(layer, number_, batches, plan, model, work)
             multiply(part, n_parts, a, b, fan_in, batches.table[number_, N_ROWS], fan_out, context)
 
         return gradient

@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from skbackprop._compile import loop
-from skbackprop.backends.cuda.device import SIMULATED, Device, configure
+from skbackprop._compile import SIMULATED, loop
+from skbackprop.backends.cuda.device import Device, configure
 from skbackprop.backends.cuda.normalization import statistics_size
 from skbackprop.backends.cuda.products import Tiles
 from skbackprop.backends.cuda.state import N_COLUMNS, Batches, Data, Model, Plan, Report, Work
@@ -26,8 +26,7 @@ TIERS = ("resident", "cooperative", "stepwise")
 # Threads of a block. One block has as many as leave each of them the registers that the products of two by two need.
 _RESIDENT_THREADS = 16 if SIMULATED else 512
 _TILES = {
-    np.dtype(np.float32): Tiles(8, 4, 2) if SIMULATED else Tiles(128, 8, 8),
-    # Twice the bytes: a smaller tile, for the same shared memory.
+    np.dtype(np.float32): Tiles(8, 4, 2) if SIMULATED else Tiles(64, 16, 4),
     np.dtype(np.float64): Tiles(8, 4, 2) if SIMULATED else Tiles(64, 8, 4),
 }
 
@@ -35,8 +34,8 @@ _TILES = {
 # Operations of a batch up to which one block is faster than all with their barriers.
 _RESIDENT_FLOPS = 3e6
 # Multiplications of a product, and its smallest extent, from which on it is one of blocks.
-_LARGE_PRODUCT = 16 if SIMULATED else 1 << 22
-_LARGE_EXTENT = 2 if SIMULATED else 32
+_LARGE_PRODUCT = 256 if SIMULATED else 1 << 22
+_LARGE_EXTENT = 6 if SIMULATED else 32
 
 # Units, slopes and gradients of a block of rows take at most this much.
 _WORK_BYTES = 1 << 30
@@ -330,6 +329,7 @@ class Session:
             self._n_lanes,
             self._n_weight_lanes,
         )
+        self._nothing_dropped = device.zeros(len(dropout), np.uint64)
         self._params = device.empty(network.n_params, dtype)
         self._grads = device.empty(network.n_params, dtype)
         self._slots = self._average = device.zeros(0, dtype)
@@ -365,6 +365,9 @@ class Session:
             order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
         device = self._device
         kind, _ = optimizer.key
+        batches = self._batches(order, self._n_trained, self._batch_size, optimizer.n_steps)
+        if not batches.n_updates:
+            return self._no_epochs(batches.n_epochs)
         with device.active(), device.allocating(self.memory_bytes(), "this training"):
             if self._slots.size < optimizer.slots.size:
                 self._slots = device.empty(optimizer.slots.size, self._dtype)
@@ -373,16 +376,13 @@ class Session:
             device.write(optimizer.slots.reshape(-1), self._slots)
             device.write(optimizer.average, self._average)
             running = device.upload(optimizer.running)
-            batches = self._batches(order, self._n_trained, self._batch_size, optimizer.n_steps)
             constants = self._constants(batches, rates, optimizer)
             finishes, clips_norm = self._penalties.finishes, bool(self._penalties.clip_norm)
             epochs = self._run(
                 order, batches, constants, params, running, self._penalties, kind, True, finishes, clips_norm
             )
             device.read(self._params, params)
-            slots = np.empty(self._slots.size, dtype=self._dtype)
-            device.read(self._slots, slots)
-            optimizer.slots.reshape(-1)[:] = slots[: optimizer.slots.size]
+            device.read(self._slots, optimizer.slots.reshape(-1))
             device.read(self._average, optimizer.average)
             device.read(running, optimizer.running)
         optimizer.n_steps += batches.n_updates
@@ -448,16 +448,17 @@ class Session:
         kind, numbers_ = optimizer.key
         settings = np.zeros(N_SETTINGS)
         settings[: len(numbers_)] = numbers_
-        constants = np.zeros((len(batches.weights), N_CONSTANTS + 1))
-        if len(constants):
-            made = np.zeros((len(constants), N_CONSTANTS))
-            steps = optimizer.n_steps + 1 + np.arange(len(made))
-            rates = np.ascontiguousarray(np.asarray(rates, dtype=np.float64)[batches.numbers])
-            _preparation(kind)(rates, steps, settings, made, optimizer.carried.copy())
-            constants[:, :N_CONSTANTS] = made
-            constants[:, N_CONSTANTS] = 1.0 / batches.weights
-            optimizer.carried[:] = made[-1, N_CONSTANTS - 2 :]
-        return constants
+        made = np.zeros((len(batches.weights), N_CONSTANTS))
+        steps = optimizer.n_steps + 1 + np.arange(len(made))
+        rates = np.ascontiguousarray(np.asarray(rates, dtype=np.float64)[batches.numbers])
+        _preparation(kind)(rates, steps, settings, made, optimizer.carried.copy())
+        optimizer.carried[:] = made[-1, N_CONSTANTS - 2 :]
+        return np.column_stack([made, 1.0 / batches.weights])
+
+    def _no_epochs(self, n_epochs):
+        """What is told of epochs without an update."""
+        n_layers = len(self._network.layout)
+        return Epochs(np.zeros(n_epochs), np.zeros((n_epochs, n_layers)), np.zeros((n_epochs, n_layers - 1)))
 
     def _run(
         self, order, batches, constants, params, running, penalties, optimizer, differentiates, finishes, clips_norm
@@ -465,10 +466,7 @@ class Session:
         network, device = self._network, self._device
         n_layers, n_epochs, n_batches = len(network.layout), batches.n_epochs, len(batches.weights)
         n_hidden = sum(network.layer_units[1:-1])
-        norms = np.zeros((n_epochs, n_layers))
-        constant_units = np.zeros((n_epochs, n_layers - 1))
-        if not n_batches:
-            return Epochs(np.zeros(n_epochs), norms, constant_units)
+        _, norms, constant_units = self._no_epochs(n_epochs)
         if self._order.size < len(order):
             self._order = device.empty(len(order), np.int64)
         device.write(order.astype(np.int64, copy=False), self._order)
@@ -496,7 +494,11 @@ class Session:
             calls = training_calls(network, functions, self._rows.is_sparse, penalties)
             most_parts = _most_parts(network, self._block_rows)
             self._launchers[functions] = _Launcher(device, calls, functions, self._tier, most_parts)
-        self._launchers[functions].run(batches.table, data, arrays, self._plan, model, self._work, report)
+        plan = self._plan
+        if not differentiates:
+            # A loss alone is that of the whole network.
+            plan = plan._replace(thresholds=self._nothing_dropped)
+        self._launchers[functions].run(batches.table, data, arrays, plan, model, self._work, report)
         losses = np.zeros(n_batches * self._n_lanes)
         device.read(report.losses.reshape(-1), losses)
         totals = losses.reshape(n_batches, -1).sum(axis=1)

@@ -1,7 +1,18 @@
 """Steps of the first layer on compressed sparse rows, which touch stored entries only."""
 
 from skbackprop._compile import formula
-from skbackprop.backends.cuda.state import DELTAS, FAN_IN, FAN_OUT, FIRST, INTERCEPTS, N_ROWS, START, STEP, UNITS, WEIGHTS
+from skbackprop.backends.cuda.state import (
+    DELTAS,
+    FAN_IN,
+    FAN_OUT,
+    FIRST,
+    INTERCEPTS,
+    N_ROWS,
+    START,
+    STEP,
+    UNITS,
+    WEIGHTS,
+)
 from skbackprop.backends.data import first_at_least
 from skbackprop.functions.elementary import fma, natural, number
 from skbackprop.functions.random import draw_units
