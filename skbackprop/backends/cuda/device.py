@@ -19,18 +19,31 @@ __all__ = [
     "configure",
     "cuda",
     "device_function",
-    "shared_numbers",
     "unavailable_reason",
 ]
+
+
+class _SimulatedShared:
+    """A block's dynamic shared memory; the simulator cannot align it, and need not."""
+
+    @staticmethod
+    def array(shape, kind, alignment):
+        return _simulated("shared").array(shape, kind)
 
 
 class _Simulator:
     """What `numba.cuda` is to the simulated thread that asks; the simulator itself tells only the kernel's own module."""
 
-    def __getattr__(self, name):
-        from numba.cuda.simulator.kernel import _get_kernel_context
+    shared = _SimulatedShared
 
-        return getattr(_get_kernel_context() or _numba_cuda, name)
+    def __getattr__(self, name):
+        return _simulated(name)
+
+
+def _simulated(name):
+    from numba.cuda.simulator.kernel import _get_kernel_context
+
+    return getattr(_get_kernel_context() or _numba_cuda, name)
 
 
 #: `numba.cuda`, under the one name by which this package knows it.
@@ -72,27 +85,6 @@ def unavailable_reason(index=0):
 def device_function(function):
     """A function that kernels call and that uses what only devices have; all others are formulas."""
     return function if SIMULATED else cuda.jit(device=True)(function)
-
-
-def shared_numbers(kind):
-    """A function that gives a block's dynamic shared memory, aligned for loads of four numbers at once.
-
-    Parameters
-    ----------
-    kind : Numba type
-        Of the numbers.
-
-    Returns
-    -------
-    take : device function
-    """
-    if SIMULATED:
-        return lambda: cuda.shared.array(0, kind)
-
-    def take():
-        return cuda.shared.array(0, kind, alignment=16)
-
-    return device_function(take)
 
 
 def compiled(function, max_registers=None):

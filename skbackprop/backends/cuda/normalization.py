@@ -4,6 +4,8 @@ Sums over the rows of a unit, or over the units of a row, are one thread's, in o
 rows are many.
 """
 
+import math
+
 import numpy as np
 
 from skbackprop._compile import formula
@@ -79,7 +81,7 @@ def normalization_steps(store, over_batch, trains):
             # Unbiased, as in the paper's algorithm 2.
             model.running[k] = (1.0 - rate) * model.running[k] + rate * (square / (n_rows - 1))
             work.statistics[means + unit] = mean
-            work.statistics[means + n_units + unit] = 1.0 / np.sqrt(square / n_rows + settings[_EPSILON])
+            work.statistics[means + n_units + unit] = 1.0 / math.sqrt(square / n_rows + settings[_EPSILON])
 
     @formula
     def normalize_units(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
@@ -120,7 +122,7 @@ def normalization_steps(store, over_batch, trains):
             for unit in range(n_units):
                 z = np.float64(work.units[natural(start + unit)] - mean)
                 square += z * z
-            inverse = 1.0 / np.sqrt(square / n_units + plan.settings[plan.n_layers, _EPSILON])
+            inverse = 1.0 / math.sqrt(square / n_units + plan.settings[plan.n_layers, _EPSILON])
             factor = number(inverse, work.units)
             if trains:
                 work.statistics[inverses + row] = inverse

@@ -1,5 +1,7 @@
 """Steps from the gradient to the parameters: penalties, limits, the optimizer's update and the average."""
 
+import math
+
 import numpy as np
 
 from skbackprop._compile import formula
@@ -95,7 +97,7 @@ def factor_step(thread, n_threads, layer, number_, data, batches, plan, model, w
         total = np.float64(0.0)
         for lane in range(plan.n_weight_lanes):
             total += work.squares[lane]
-        norm = number(np.sqrt(total), model.params)
+        norm = number(math.sqrt(total), model.params)
         one, limit = number(1.0, model.params), plan.limits[CLIP_NORM]
         work.squares[plan.n_weight_lanes] = limit / norm if norm > limit else one
 
@@ -206,7 +208,7 @@ def limit_step(thread, n_threads, layer, number_, data, batches, plan, model, wo
             w = np.float64(model.params[natural(plan.layers[layer, WEIGHTS] + k * fan_out + j)])
             total += w * w
         if total > largest * largest:
-            factor = number(largest / np.sqrt(total), model.params)
+            factor = number(largest / math.sqrt(total), model.params)
             for k in range(fan_in):
                 i = natural(plan.layers[layer, WEIGHTS] + k * fan_out + j)
                 model.params[i] = model.params[i] * factor

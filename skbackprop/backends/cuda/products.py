@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from skbackprop._compile import formula
-from skbackprop.backends.cuda.device import cuda, device_function, shared_numbers
+from skbackprop.backends.cuda.device import cuda, device_function
 from skbackprop.functions.elementary import fma, natural
 
 __all__ = ["Factor", "Tiles", "block_product", "thread_product"]
@@ -135,7 +135,6 @@ def block_product(begin, finish, tiles, dtype):
     n_loads = size * depth // n_threads
     kind = numba.float32 if dtype == np.float32 else numba.float64
     pitch = tiles.pitch
-    take_shared = shared_numbers(kind)
     half_size = depth * pitch
     zero = np.dtype(dtype).type(0.0)
     # Beyond the edges: 0 times -0, added to any number, leaves it as it is, also -0.
@@ -143,8 +142,9 @@ def block_product(begin, finish, tiles, dtype):
 
     @device_function
     def multiply(block, n_blocks, a, b, n_rows, n_inner, n_columns, context):
-        # Dynamic, so that the products of a kernel have the same memory: first A's two halves, then B's.
-        shared = take_shared()
+        # Dynamic, so that the products of a kernel have the same memory: first A's two halves, then B's. Aligned for loads of
+        # four numbers at once.
+        shared = cuda.shared.array(0, kind, alignment=16)
         sums = cuda.local.array((micro, micro), kind)
         a_next = cuda.local.array(n_loads, kind)
         b_next = cuda.local.array(n_loads, kind)
