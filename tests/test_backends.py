@@ -117,6 +117,19 @@ def test_blocks_of_rows(backend_tier, rng, monkeypatch):
     assert_same(ours[:-1], expected[:-1], 1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_networks_that_do_not_fit_a_block_s_own_memory(dtype, backend, rng, monkeypatch):
+    if backend.device == "cpu":
+        pytest.skip("of the GPU's memory")
+    problem = make_problem(rng, dtype)
+    staged = train(backend.Session, problem, OPTIMIZERS["adam"](), Penalties(1e-2))
+    monkeypatch.setattr("skbackprop.backends.cuda.session._SHARED_BYTES", 0)
+    for array, other in zip(
+        train(backend.Session, problem, OPTIMIZERS["adam"](), Penalties(1e-2)), staged, strict=True
+    ):
+        np.testing.assert_array_equal(array, other)
+
+
 def test_the_same_bits_on_every_run(backend, rng):
     problem = make_problem(rng, np.float32)
     runs = [train(backend.Session, problem, OPTIMIZERS["adam"](), EVERYTHING) for _ in range(2)]

@@ -174,23 +174,29 @@ def run(network, tier, dtype, penalties, optimizer="adam", is_sparse=False):
 EVERYTHING = Penalties(1e-3, 0.5, (0.1, 0.3, 0.3), clip_norm=0.5, clip_value=0.2, max_norm=1.0, average=0.9)
 
 
-@pytest.mark.parametrize("tier", ["resident", "cooperative"])
-def test_training_kernels_for_all_processors(tier, launches, tmp_path):
-    run(make_network(), tier, np.float32, Penalties(1e-4))
-    built = build(*launches[0])
+@pytest.mark.parametrize("tier", ["resident", "staged", "cooperative"])
+def test_training_kernels_for_all_processors(tier, launches, tmp_path, monkeypatch):
+    if tier == "resident":
+        monkeypatch.setattr("skbackprop.backends.cuda.session._SHARED_BYTES", 0)
+    run(make_network(), tier.replace("staged", "resident"), np.float32, Penalties(1e-4))
+    kernel, arguments = launches[0]
+    assert kernel.py_func.__name__ == tier
+    built = build(kernel, arguments)
     for capability in CAPABILITIES:
         ptx, cubin = code_of(built, capability)
         registers, stack = usage(cubin, tmp_path)
-        threads = 512 if tier == "resident" else 256
+        threads = 256 if tier == "cooperative" else 512
         assert registers * threads <= 65536
         # Waiting for all blocks is a call, with a frame of its own.
-        assert stack <= (0 if tier == "resident" else 16), f"registers are spilled for {capability}"
+        assert stack <= (16 if tier == "cooperative" else 0), f"registers are spilled for {capability}"
         assert ".local" not in ptx
+        assert ("ld.shared" in ptx) == (tier != "resident")
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("is_sparse", [False, True])
-@pytest.mark.parametrize("normalization", [None, *NORMALIZATIONS])
+@pytest.mark.parametrize(
+    ("normalization", "is_sparse", "dtype"),
+    [(None, True, np.float64), ("batch", False, np.float32), ("layer", True, np.float32)],
+)
 def test_all_steps_compile(normalization, is_sparse, dtype, launches):
     """Every kernel of a session of which everything is asked, and of its predictions."""
     run(

@@ -166,8 +166,9 @@ class Device:
         """
         if SIMULATED:
             return 1
-        overload = next(iter(kernel.specialize(*arguments).overloads.values()))
-        return overload.max_cooperative_grid_blocks(n_threads, shared_bytes)
+        # What the launch would compile otherwise.
+        made = kernel.compile(tuple(kernel.typeof_pyval(argument) for argument in arguments))
+        return made.max_cooperative_grid_blocks(n_threads, shared_bytes)
 
     def free_bytes(self):
         """Memory that can be allocated.

@@ -44,6 +44,9 @@ _WORK_BYTES = 1 << 30
 _CALL_FLOPS = 1e9
 _MAX_EPOCHS = 64
 
+# Dynamic shared memory that a block of any device can have without asking for more, which numba-cuda cannot.
+_SHARED_BYTES = 48 << 10
+
 # Sums that are kept apart, see `state.Plan`.
 _MAX_LANES = 4096
 _WEIGHTS_PER_LANE = 64
@@ -122,7 +125,7 @@ def _preparation(kind):
 class _Launcher:
     """The kernels of a program, and how they are launched on a device."""
 
-    def __init__(self, device, calls, functions, tier, most_parts):
+    def __init__(self, device, calls, functions, tier, most_parts, staged_numbers=0):
         self._device = device
         self._calls = calls
         self._tier = tier
@@ -131,10 +134,15 @@ class _Launcher:
         self._rows = program(calls, names)
         dtype = np.dtype(functions.dtype)
         tiles = _TILES[dtype]
-        self._kernel = getattr(make_kernels(names, functions, _RESIDENT_THREADS, tiles.n_threads), tier)
-        self._threads, self._shared_bytes = _RESIDENT_THREADS, 0
+        kernels = make_kernels(names, functions, _RESIDENT_THREADS, tiles.n_threads)
         if tier != "resident":
+            self._kernel = getattr(kernels, tier)
             self._threads, self._shared_bytes = tiles.n_threads, tiles.n_shared * dtype.itemsize
+        else:
+            self._threads, self._shared_bytes = _RESIDENT_THREADS, staged_numbers * dtype.itemsize
+            fits = self._shared_bytes <= _SHARED_BYTES
+            self._kernel = kernels.staged if fits else kernels.resident
+            self._shared_bytes *= fits
         self._on_device = None
         self._launch = None
 
@@ -493,7 +501,8 @@ class Session:
         if functions not in self._launchers:
             calls = training_calls(network, functions, self._rows.is_sparse, penalties)
             most_parts = _most_parts(network, self._block_rows)
-            self._launchers[functions] = _Launcher(device, calls, functions, self._tier, most_parts)
+            staged = 2 * network.n_params + sum(array.size for array in self._work[:3])
+            self._launchers[functions] = _Launcher(device, calls, functions, self._tier, most_parts, staged)
         plan = self._plan
         if not differentiates:
             # A loss alone is that of the whole network.

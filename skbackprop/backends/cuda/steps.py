@@ -9,10 +9,11 @@ tier), and, where a device cannot do that, a launch for each step (the stepwise 
 from functools import lru_cache
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from skbackprop._compile import formula
-from skbackprop.backends.cuda.device import compiled, cuda
+from skbackprop.backends.cuda.device import compiled, cuda, device_function
 from skbackprop.backends.cuda.layers import (
     activations,
     constant_step,
@@ -36,7 +37,7 @@ from skbackprop.backends.cuda.penalties import (
     update_step,
 )
 from skbackprop.backends.cuda.sparse import forward_sparse_step, gradient_sparse_step
-from skbackprop.backends.cuda.state import EPOCH_END, FAN_OUT, FIRST, LARGE, LAST, N_ROWS, UNITS
+from skbackprop.backends.cuda.state import EPOCH_END, FAN_OUT, FIRST, LARGE, LAST, N_ROWS, UNITS, Model, Work
 from skbackprop.functions.losses import loss_loops
 
 __all__ = ["Functions", "make_kernels", "prediction_calls", "program", "training_calls"]
@@ -316,9 +317,14 @@ def _choose(steps):
 
 
 class Kernels(NamedTuple):
-    """The kernels of a program; see this module."""
+    """The kernels of a program; see this module.
+
+    The resident one has a twin for networks that are small enough: it keeps parameters, gradient and units in the block's shared
+    memory from its first step to its last.
+    """
 
     resident: object
+    staged: object
     cooperative: object
     stepwise: object
 
@@ -340,8 +346,10 @@ def make_kernels(names, functions, resident_threads, cooperative_threads):
     kernels : Kernels
     """
     choose = _choose(functions.steps(names))
+    kind = numba.float32 if functions.dtype == "float32" else numba.float64
 
-    def resident(program, n_numbers, data, batches, plan, model, work, report):
+    @device_function
+    def take_all(program, n_numbers, data, batches, plan, model, work, report):
         thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
         for number_ in range(n_numbers):
             for call in range(program.shape[0]):
@@ -352,6 +360,29 @@ def make_kernels(names, functions, resident_threads, cooperative_threads):
                     )  # fmt: skip
                 if program[call, WAITS] != 0:
                     cuda.syncthreads()
+
+    def resident(program, n_numbers, data, batches, plan, model, work, report):
+        take_all(program, n_numbers, data, batches, plan, model, work, report)
+
+    def staged(program, n_numbers, data, batches, plan, model, work, report):
+        thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
+        shared = cuda.shared.array(0, kind, alignment=16)
+        n_params, n_units, n_deltas = model.params.size, work.units.size, work.deltas.size
+        units, deltas = 2 * n_params, 2 * n_params + n_units
+        slopes = deltas + n_deltas
+        own_model = Model(shared[:n_params], shared[n_params:units], model.slots, model.average, model.running)
+        own_work = Work(
+            shared[units:deltas], shared[slopes : slopes + work.slopes.size], shared[deltas:slopes],
+            work.normalized, work.statistics, work.targets, work.losses, work.squares,
+        )  # fmt: skip
+        for i in range(thread, n_params, n_threads):
+            shared[i] = model.params[i]
+        cuda.syncthreads()
+        take_all(program, n_numbers, data, batches, plan, own_model, own_work, report)
+        cuda.syncthreads()
+        for i in range(thread, n_params, n_threads):
+            model.params[i] = shared[i]
+            model.grads[i] = shared[n_params + i]
 
     def cooperative(program, n_numbers, data, batches, plan, model, work, report):
         thread, n_threads = cuda.grid(1), cuda.gridsize(1)
@@ -375,6 +406,7 @@ def make_kernels(names, functions, resident_threads, cooperative_threads):
 
     return Kernels(
         compiled(resident, _registers(resident_threads)),
+        compiled(staged, _registers(resident_threads)),
         compiled(cooperative, _registers(cooperative_threads)),
         compiled(stepwise, _registers(cooperative_threads)),
     )
