@@ -1,6 +1,5 @@
 """A fit and a prediction on a device: what lies where in its memory, and how the kernels are launched."""
 
-import contextlib
 from functools import lru_cache
 
 import numpy as np
@@ -195,7 +194,7 @@ def _most_parts(network, block_rows):
     return max(block_rows * max(network.layer_units), largest) // 4 + 1
 
 
-def _upload_rows(device, rows, n_most=None):
+def _upload_rows(device, rows):
     """The arrays of `Rows` on the device, each of one number at least."""
     return [device.upload(array) for array in (rows.X.reshape(-1), rows.data, rows.indices, rows.indptr)]
 
@@ -293,7 +292,6 @@ class Session:
         return data + model + work + 8 * self._n_given
 
     def __enter__(self):
-        self._stack = contextlib.ExitStack()
         device = self._device = Device(self._index)
         with device.active():
             needed = self.memory_bytes()
