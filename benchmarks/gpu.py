@@ -151,7 +151,7 @@ class OursPredict(Predictor):
         from skbackprop import BackpropClassifier
 
         X, y = np.zeros((10, self.workload.n_features), dtype=np.float32), np.arange(10)
-        model = BackpropClassifier(self.workload.hidden, max_iter=1, tol=np.inf, device=self.device)
+        model = BackpropClassifier(self.workload.hidden, max_iter=1, device=self.device)
         model.fit(X, y)
         model.coefs_, model.intercepts_ = map(list, zip(*self.layers, strict=True))
         self.predict = model.predict_proba

@@ -293,3 +293,13 @@ def test_memory_is_estimated_before_it_is_taken(backend, rng, monkeypatch):
     # The device stays usable.
     with session() as open_session:
         assert np.isfinite(open_session.loss(np.arange(17), params))
+
+
+@pytest.mark.gpu
+def test_digits_on_a_gpu():
+    """What the benchmark asks before it measures: gradients within 1e-5 of float64, losses within 1e-4 of the CPU's."""
+    from skbackprop.backends.cuda import unavailable_reason
+
+    if SIMULATED or (reason := unavailable_reason()) is not None:
+        pytest.skip("the simulator would take hours" if SIMULATED else reason)
+    pytest.importorskip("benchmarks.gpu").check("cuda")
