@@ -16,6 +16,7 @@ _BENCHMARKS = {
     "cold": "imports, and the first fit of a new process",
     "memory": "peak of memory that fit adds to the data",
     "scaling": "time per epoch against rows, features, width, depth, batch size, threads",
+    "gpu": "an NVIDIA GPU beside PyTorch and JAX there, and beside the CPU",
     "threads": "from how much work on another thread pays",
     "options": "a fit of every option, with its score",
 }
@@ -44,6 +45,8 @@ def _parser():
         command.add_argument("--output", metavar="FILE", help="result file (default: in benchmarks/results)")
         if name == "train":
             command.add_argument("--dtype", choices=["float32", "float64"], help="one of the two only")
+        if name == "gpu":
+            command.add_argument("--device", default="cuda", help="'cpu' tries the code where there is no GPU")
         if name == "scaling":
             command.add_argument("--large", action="store_true", help="ten million rows in a file, too")
     for name, summary in (("table", "print a result file as Markdown"), ("plot", "draw the figures of result files")):

@@ -23,7 +23,7 @@ from benchmarks import report
 ROOT = Path(__file__).parent.parent
 OURS = "skbackprop"
 _PACKAGES = (
-    "skbackprop", "numpy", "scipy", "scikit-learn", "numba", "llvmlite", "torch", "jax", "skorch", "onnxruntime", "skl2onnx",
+    "skbackprop", "numpy", "scipy", "scikit-learn", "numba", "numba-cuda", "llvmlite", "torch", "jax", "skorch", "onnxruntime", "skl2onnx",
 )  # fmt: skip
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

@@ -278,7 +278,7 @@ class TorchCompile(Torch):
         params = self._params = [param.detach() for param in self._params]
         _, n_slots = _RULES[self.workload.solver]
         slots = [[torch.zeros_like(param) for param in params] for _ in range(n_slots)]
-        n_steps = torch.zeros((), dtype=X.dtype)
+        n_steps = torch.zeros((), dtype=X.dtype, device=X.device)
 
         def step(rows):
             with torch.no_grad():

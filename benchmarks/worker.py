@@ -90,6 +90,12 @@ class Worker:
 
         return measure(self._n_threads)
 
+    def device_limits(self):
+        """The same of a GPU; see `gpu.measure_device`."""
+        from benchmarks.gpu import measure_device
+
+        return measure_device()
+
 
 def _reset_peak():
     """Memory in use, which becomes the new peak; without /proc, the peak so far."""
@@ -122,6 +128,10 @@ def _factory(benchmark, peer):
         from benchmarks.predict import PEERS
 
         return lambda case, n_threads: PEERS[peer](case["n_rows"], n_threads)
+    if benchmark == "gpu":
+        from benchmarks.gpu import make_peer
+
+        return lambda case, n_threads: make_peer(case, peer, n_threads)
     if benchmark == "search":
         from benchmarks.search import PEERS
 

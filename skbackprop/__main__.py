@@ -364,9 +364,8 @@ def facts():
     result["threading layer"] = "none of Numba's is used: kernels run in plain Python threads and release the GIL"
     result["compiler"] = "on" if JIT else "off (NUMBA_DISABLE_JIT)"
     result["cache folder"], result["cache size"] = cache_facts()
-    numba_cuda = installed("numba-cuda")
     result["GPU"] = (
-        f"not used, this version has no CUDA backend; numba-cuda {numba_cuda or 'not installed'}; "
+        f"numba-cuda {installed('numba-cuda') or 'not installed, without which there is only the CPU'}; "
         f"NVIDIA devices: {', '.join(nvidia_devices()) or 'none found'}"
     )
     return result

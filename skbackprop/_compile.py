@@ -34,12 +34,15 @@ import numpy as np
 from numba.core import caching, cgutils, config, serialize
 from numba.extending import intrinsic, overload
 
-__all__ = ["JIT", "Loop", "cache_folder", "formula", "invoke", "kernel", "loop", "native", "specialise"]
+__all__ = ["JIT", "SIMULATED", "Loop", "cache_folder", "formula", "invoke", "kernel", "loop", "native", "specialise"]
 
 logger = logging.getLogger("skbackprop")
 
 #: Whether Numba compiles; False in the lane that measures line coverage.
 JIT = not config.DISABLE_JIT  # type: ignore[attr-defined]
+
+#: Whether CUDA kernels are simulated, in the lane that tests them without a GPU.
+SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 # nsz, arcp and their like are left out on purpose: results must not depend on how a loop
 # was split or vectorised. Where a fused multiply-add is wanted, it is written (functions/elementary.py).
@@ -129,8 +132,17 @@ class Loop:
         function = types.FunctionType(template.__code__, {**template.__globals__, **formulas}, template.__name__)
         function.__module__ = template.__module__
         function.__qualname__ = f"{template.__qualname__}[{names}]" if names else template.__qualname__
+        self._function = function
         self._compiled = kernel(function)
         self._addresses = {}
+
+    def __call__(self, *arguments):
+        """Run it from Python, with arrays in the place of pointers."""
+        return self._compiled(*arguments)
+
+    def formula(self):
+        """The loop as a formula, which other compiled functions call, with arrays in the place of pointers."""
+        return formula(self._function)
 
     def address(self, *signature):
         """Where the machine code for the given Numba types lies; the Python function when Numba does not compile."""

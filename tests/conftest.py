@@ -5,11 +5,55 @@ import os
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from functools import partial
+from importlib import import_module
+
 import numpy as np
 import pytest
+
+from skbackprop._compile import SIMULATED
+from skbackprop.backends import Backend, get_backend
 
 
 @pytest.fixture
 def rng():
     """A seeded generator."""
     return np.random.default_rng(0)
+
+
+def _make_backend(name):
+    """The CPU's, or one tier of the first GPU's, which may be simulated."""
+    if name == "cpu":
+        return get_backend("cpu")
+    cuda = import_module("skbackprop.backends.cuda")
+    reason = cuda.unavailable_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    session = partial(cuda.Session, tier=name)
+    return Backend(name, session, cuda.predict, get_backend("cpu").input_gradient)
+
+
+def _parameters(*tiers):
+    """The simulator replaces all devices: its lane leaves out what other lanes run on the CPU."""
+    if SIMULATED:
+        return list(tiers)
+    return ["cpu", *(pytest.param(tier, marks=pytest.mark.gpu) for tier in tiers)]
+
+
+@pytest.fixture(params=_parameters("resident"))
+def backend(request):
+    """Each backend, in its simplest tier."""
+    return _make_backend(request.param)
+
+
+@pytest.fixture(params=_parameters("resident", "cooperative", "stepwise"))
+def backend_tier(request):
+    """Each backend in each of its tiers."""
+    return _make_backend(request.param)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that the simulator's lane runs."""
+    for item in items:
+        if {"backend", "backend_tier"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.backend)

@@ -54,7 +54,7 @@ def test_signature_extends_scikit_learns(ours, theirs):
 def test_fitted_attributes_are_scikit_learns(solver, early_stopping):
     settings = {"solver": solver, "early_stopping": early_stopping, "max_iter": 5}
     ours, theirs = classifier(**settings).fit(X_IRIS, Y_IRIS), MLPClassifier(**settings).fit(X_IRIS, Y_IRIS)
-    expected = {name for name in vars(theirs) if name.endswith("_") and not name.startswith("_")}
+    expected = {name for name in vars(theirs) if name.endswith("_") and not name.startswith("_")} | {"device_"}
     if solver != "lbfgs":
         expected |= {"history_", "validation_loss_curve_"}
     assert {name for name in vars(ours) if name.endswith("_") and not name.startswith("_")} == expected
@@ -191,7 +191,7 @@ def test_log_proba():
 @pytest.mark.parametrize(
     ("estimator", "y", "settings", "message"),
     [
-        (classifier, Y_IRIS, {"device": "cuda"}, "device='cuda' is not available"),
+        (classifier, Y_IRIS, {"device": "tpu"}, "device='tpu' is not known"),
         (classifier, Y_IRIS, {"activation": "swish"}, "activation"),
         (classifier, Y_IRIS, {"dtype": "float16"}, "dtype"),
         (classifier, Y_IRIS, {"n_jobs": 0}, "n_jobs"),

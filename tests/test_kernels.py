@@ -1,11 +1,13 @@
 """The CPU backend against naive NumPy, and its promise of equal bits."""
 
+from itertools import product as product_of
+
 import numpy as np
 import pytest
 from scipy import sparse
 
-from skbackprop._compile import JIT, formula, kernel
-from skbackprop.backends import cpu, get_backend
+from skbackprop._compile import JIT, SIMULATED, formula, kernel
+from skbackprop.backends import cpu
 from skbackprop.backends.cpu import gemm
 from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.data import as_rows
@@ -20,6 +22,8 @@ from skbackprop.testing import numerical_gradient, reference_loss, reference_pre
 from skbackprop.training.progress import OptimizerState
 
 DTYPES = [np.float32, np.float64]
+# A simulated launch takes a second: each dtype and each kind of rows, but not all combinations.
+SIMULATED_KINDS = [(np.float32, False), (np.float64, True)]
 
 
 _pack, _pack_transposed, _multiply = (
@@ -99,9 +103,9 @@ def make_problem(loss, activation, hidden, dtype, rng, n_rows=23, n_features=5, 
     return network, params, X.astype(dtype), Y.astype(dtype), data
 
 
-def check_gradient(network, params, X, Y, data, rng, penalties):
+def check_gradient(backend, network, params, X, Y, data, rng, penalties):
     weights = rng.uniform(0.2, 2.0, len(X))
-    with cpu.Session(network, params.dtype, data, Y, weights, len(X), len(X), 1, penalties) as session:
+    with backend.Session(network, params.dtype, data, Y, weights, len(X), len(X), 1, penalties) as session:
         loss_value, gradient = session.loss_gradient(np.arange(len(X)), params)
     expected = numerical_gradient(lambda p: reference_loss(network, p, X, Y, weights, penalties), params)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
@@ -112,26 +116,28 @@ def check_gradient(network, params, X, Y, data, rng, penalties):
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("activation", ACTIVATIONS if JIT else ["relu", "gelu"])  # all of them take minutes interpreted
 @pytest.mark.parametrize("loss", LOSS_KINDS, ids=lambda loss: type(loss).__name__)
-def test_gradients_are_numerical_gradients(loss, activation, is_sparse, rng):
+def test_gradients_are_numerical_gradients(loss, activation, is_sparse, backend, rng):
     problem = make_problem(loss, activation, (7, 6), np.float64, rng, is_sparse=is_sparse)
-    check_gradient(*problem, rng, Penalties(0.1, l1_ratio=0.5 if is_sparse else 0.0))
+    check_gradient(backend, *problem, rng, Penalties(0.1, l1_ratio=0.5 if is_sparse else 0.0))
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("hidden", [(), (4,), (1,)])
 @pytest.mark.parametrize("loss", ["SquaredError", "BinaryLogLoss", "MulticlassLogLoss"])
-def test_gradients_of_networks_of_other_shapes(loss, hidden, is_sparse, rng):
-    check_gradient(*make_problem(loss, "tanh", hidden, np.float64, rng, is_sparse=is_sparse), rng, Penalties(0.1))
+def test_gradients_of_networks_of_other_shapes(loss, hidden, is_sparse, backend_tier, rng):
+    problem = make_problem(loss, "tanh", hidden, np.float64, rng, is_sparse=is_sparse)
+    check_gradient(backend_tier, *problem, rng, Penalties(0.1))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "is_sparse"), SIMULATED_KINDS if SIMULATED else list(product_of(DTYPES, [False, True]))
+)
 @pytest.mark.parametrize("loss", LOSS_KINDS, ids=lambda loss: type(loss).__name__)
-def test_predictions_are_those_of_the_naive_network(loss, is_sparse, dtype, rng):
+def test_predictions_are_those_of_the_naive_network(loss, is_sparse, dtype, backend, rng):
     network, params, X, _, data = make_problem(loss, "tanh", (9, 17), dtype, rng, is_sparse=is_sparse)
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
     for link, reference in ((True, reference_predict), (False, reference_raw_predict)):
-        predictions = cpu.predict(network, params, data, 1, link)
+        predictions = backend.predict(network, params, data, 1, link)
         np.testing.assert_allclose(predictions, reference(network, params, X), rtol=tolerance, atol=tolerance)
         assert predictions.dtype == dtype
 
@@ -203,12 +209,12 @@ def test_same_bits_for_any_block_of_rows(monkeypatch):
         np.testing.assert_array_equal(ours, one)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 23])
-def test_several_epochs_in_one_call(batch_size, rng):
+@pytest.mark.parametrize("batch_size", [7, 23] if SIMULATED else [1, 7, 23])
+def test_several_epochs_in_one_call(batch_size, backend_tier, rng):
     network, start, _, Y, data = make_problem("Poisson", "logistic", (6,), np.float64, rng)
     orders = [rng.permutation(23) for _ in range(3)]
     together, one_by_one = start.copy(), start.copy()
-    with cpu.Session(network, start.dtype, data, Y, None, batch_size, 23, 1, Penalties(0.1)) as session:
+    with backend_tier.Session(network, start.dtype, data, Y, None, batch_size, 23, 1, Penalties(0.1)) as session:
         rates = np.repeat([0.05, 0.02, 0.01], session.n_batches)
         optimizer = start_optimizer("nadam", start)
         epochs = session.run_epochs(np.concatenate(orders), rates, together, optimizer)
@@ -220,40 +226,40 @@ def test_several_epochs_in_one_call(batch_size, rng):
     np.testing.assert_array_equal(together, one_by_one)
 
 
-def one_update(penalties, rng, solver="sgd", dropout_seed=0, activation="tanh", loss="SquaredError"):
+def one_update(backend, penalties, rng, solver="sgd", dropout_seed=0, activation="tanh", loss="SquaredError"):
     """Parameters before and after one full-batch update of rate 0.01 from rest, and what the session tells."""
     network, params, X, Y, data = make_problem(loss, activation, (7, 6), np.float64, rng)
     before = params.copy()
     optimizer = start_optimizer(solver, params, averages=penalties.average is not None)
-    with cpu.Session(network, params.dtype, data, Y, None, 23, 23, 1, penalties, dropout_seed) as session:
+    with backend.Session(network, params.dtype, data, Y, None, 23, 23, 1, penalties, dropout_seed) as session:
         epochs = session.run_epochs(np.arange(23), np.full(1, 0.01), params, optimizer)
     gradient = numerical_gradient(lambda p: reference_loss(network, p, X, Y, None, penalties), before)
     return network, before, params, gradient, optimizer, epochs
 
 
-def test_gradients_are_clipped(rng):
-    _, before, after, gradient, *_ = one_update(Penalties(0.1, clip_value=0.05), rng)
+def test_gradients_are_clipped(backend, rng):
+    _, before, after, gradient, *_ = one_update(backend, Penalties(0.1, clip_value=0.05), rng)
     assert np.abs(gradient).max() > 0.1
     # Nesterov's first step from rest is 1.9 times the gradient's.
     np.testing.assert_allclose(before - after, 0.019 * np.clip(gradient, -0.05, 0.05), atol=1e-8)
-    _, before, after, gradient, *_ = one_update(Penalties(0.1, 0.3, clip_norm=0.1), rng)
+    _, before, after, gradient, *_ = one_update(backend, Penalties(0.1, 0.3, clip_norm=0.1), rng)
     norm = np.linalg.norm(gradient)
     assert norm > 0.2
     np.testing.assert_allclose(before - after, 0.019 * gradient * 0.1 / norm, atol=1e-8)
-    _, before, after, gradient, *_ = one_update(Penalties(0.1, clip_norm=1e6), rng)
+    _, before, after, gradient, *_ = one_update(backend, Penalties(0.1, clip_norm=1e6), rng)
     np.testing.assert_allclose(before - after, 0.019 * gradient, atol=1e-7)
 
 
-def test_weights_into_hidden_units_are_limited(rng):
-    network, _, after, *_ = one_update(Penalties(max_norm=0.5), rng)
+def test_weights_into_hidden_units_are_limited(backend, rng):
+    network, _, after, *_ = one_update(backend, Penalties(max_norm=0.5), rng)
     coefs, _ = network.views(after)
     for coef in coefs[:-1]:
         assert np.linalg.norm(coef, axis=0).max() == pytest.approx(0.5)
     assert np.linalg.norm(coefs[-1], axis=0).max() > 0.5
 
 
-def test_frozen_layers_stay(rng):
-    network, before, after, *_ = one_update(Penalties(frozen=(0, 2)), rng)
+def test_frozen_layers_stay(backend, rng):
+    network, before, after, *_ = one_update(backend, Penalties(frozen=(0, 2)), rng)
     for array in (before, after):
         assert len(network.views(array)[0]) == 3
     for kind in range(2):
@@ -263,18 +269,19 @@ def test_frozen_layers_stay(rng):
         assert (old[1] != new[1]).all()
 
 
-def test_average_follows_the_parameters(rng):
-    _, before, after, _, optimizer, _ = one_update(Penalties(average=0.75), rng)
+def test_average_follows_the_parameters(backend, rng):
+    _, before, after, _, optimizer, _ = one_update(backend, Penalties(average=0.75), rng)
     np.testing.assert_allclose(optimizer.average, 0.75 * before + 0.25 * after, rtol=1e-12)
 
 
-def test_dropout_is_a_gradient_of_the_thinned_network(rng):
+@pytest.mark.skipif(SIMULATED, reason="hundreds of launches; everything at once is compared with the CPU instead")
+def test_dropout_is_a_gradient_of_the_thinned_network(backend, rng):
     """What is dropped depends on the seed only, so that the loss of a seed is a function whose gradient can be checked."""
     network, params, _, Y, data = make_problem("SquaredError", "tanh", (7, 6), np.float64, rng)
     penalties = Penalties(dropout=(0.2, 0.5, 0.3))
 
     def loss_gradient(values, seed):
-        with cpu.Session(network, params.dtype, data, Y, None, 23, 23, 1, penalties, seed) as session:
+        with backend.Session(network, params.dtype, data, Y, None, 23, 23, 1, penalties, seed) as session:
             loss, gradient = session.loss_gradient(np.arange(23), values)
             return loss, gradient.copy()
 
@@ -324,15 +331,15 @@ def test_dropped_share_and_scale(rng):
     assert (outputs == 0).mean() == pytest.approx(0.3, abs=0.01)
 
 
-def test_gradient_norms_and_constant_units(rng):
-    network, _, _, gradient, _, epochs = one_update(Penalties(), rng, activation="relu")
+def test_gradient_norms_and_constant_units(backend, rng):
+    network, _, _, gradient, _, epochs = one_update(backend, Penalties(), rng, activation="relu")
     norms = [np.linalg.norm(coef) for coef in network.views(gradient)[0]]
     np.testing.assert_allclose(epochs.gradient_norms[0], norms, rtol=1e-5)
     assert epochs.constant_units.shape == (1, 2)
     network, params, _, Y, data = make_problem("SquaredError", "relu", (7, 6), np.float64, rng)
     _, intercepts = network.views(params)
     intercepts[0][:3] = -100
-    with cpu.Session(network, params.dtype, data, Y, None, 23, 23, 1, Penalties()) as session:
+    with backend.Session(network, params.dtype, data, Y, None, 23, 23, 1, Penalties()) as session:
         epochs = session.run_epochs(np.arange(23), np.zeros(1), params, start_optimizer("sgd", params))
     assert epochs.constant_units[0, 0] >= 3 / 7
 
@@ -349,12 +356,12 @@ def test_single_rows_agree_with_and_without_panels(monkeypatch, dtype):
         np.testing.assert_allclose(ours, packed, rtol=tolerance, atol=tolerance)
 
 
-def test_batch_without_weight_is_skipped(rng):
+def test_batch_without_weight_is_skipped(backend, rng):
     network, params, _, Y, data = make_problem("SquaredError", "relu", (4,), np.float64, rng, n_rows=20)
     weights = np.ones(20)
     weights[:10] = 0
     optimizer = start_optimizer("sgd", params)
-    with cpu.Session(network, params.dtype, data, Y, weights, 10, 10, 1, Penalties()) as session:
+    with backend.Session(network, params.dtype, data, Y, weights, 10, 10, 1, Penalties()) as session:
         before = params.copy()
         assert run_epochs(session, np.arange(10), 0.01, params, optimizer) == 0.0
         np.testing.assert_array_equal(params, before)
@@ -363,11 +370,14 @@ def test_batch_without_weight_is_skipped(rng):
         assert optimizer.n_steps == 1
 
 
-def test_non_finite_loss_stops_the_epoch(rng):
+def test_non_finite_loss_stops_the_epoch(backend, rng):
     network, params, _, Y, data = make_problem("SquaredError", "identity", (4,), np.float64, rng, n_rows=40)
     params[:] = 1e200
     optimizer = start_optimizer("sgd", params)
-    with cpu.Session(network, params.dtype, data, Y, None, 1, 40, 1, Penalties()) as session, np.errstate(all="ignore"):
+    with (
+        backend.Session(network, params.dtype, data, Y, None, 1, 40, 1, Penalties()) as session,
+        np.errstate(all="ignore"),
+    ):
         assert np.isnan(run_epochs(session, np.arange(40), 0.01, params, optimizer))
 
 
@@ -411,11 +421,3 @@ def test_unsorted_and_corrupt_sparse_rows():
     corrupt.indices[1] = 10**6
     with pytest.raises(ValueError, match="indices"):
         as_rows(corrupt, np.dtype(float))
-
-
-def test_unknown_device_says_what_is_missing():
-    assert get_backend("cpu") is cpu
-    with pytest.raises(ValueError, match=r"device='cuda' is not available.*CUDA kernels are still to come"):
-        get_backend("cuda")
-    with pytest.raises(ValueError, match="device='tpu' is not available"):
-        get_backend("tpu")

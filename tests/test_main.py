@@ -115,7 +115,7 @@ def test_info_tells_versions_threads_cache_and_gpu(capsys):
     assert re.search(r"vectors of (128|256|512) bits", lines["processor"])
     assert lines["cache folder"]
     assert re.fullmatch(r"\d+ files, \d+\.\d\d MiB", lines["cache size"])
-    assert "no CUDA backend" in lines["GPU"]
+    assert "numba-cuda" in lines["GPU"]
 
 
 def test_info_counts_the_files_of_the_cache(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 
 from skbackprop import BackpropClassifier, BackpropRegressor
-from skbackprop._compile import JIT
+from skbackprop._compile import JIT, SIMULATED
 from skbackprop.backends import cpu
 from skbackprop.backends.data import as_rows
 from skbackprop.functions import BatchNormalization, LayerNormalization
@@ -68,14 +68,16 @@ def weighted_inputs(network, params, X):
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])
-@pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "logistic", "softplus"])
+@pytest.mark.parametrize(
+    "activation", ["tanh", "gelu"] if SIMULATED else ["tanh", "relu", "gelu", "logistic", "softplus"]
+)
 @pytest.mark.parametrize("loss", TASKS)
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
-def test_gradients_are_numerical_gradients(normalization, loss, activation, is_sparse, rng):
+def test_gradients_are_numerical_gradients(normalization, loss, activation, is_sparse, backend, rng):
     network, params, X, Y, data = make_problem(normalization, loss, activation, rng, is_sparse=is_sparse)
     weights = rng.uniform(0.2, 2.0, len(X))
     penalties = Penalties(0.1, l1_ratio=0.5 if is_sparse else 0.0)
-    with cpu.Session(network, params.dtype, data, Y, weights, len(X), len(X), 1, penalties) as session:
+    with backend.Session(network, params.dtype, data, Y, weights, len(X), len(X), 1, penalties) as session:
         loss_value, gradient = session.loss_gradient(np.arange(len(X)), params)
     expected = numerical_gradient(lambda p: reference_loss(network, p, X, Y, weights, penalties), params)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
@@ -84,9 +86,9 @@ def test_gradients_are_numerical_gradients(normalization, loss, activation, is_s
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @pytest.mark.parametrize("n_units", [2, 5, 16, 19])
-def test_gradients_for_layers_of_any_width(n_units, normalization, rng):
+def test_gradients_for_layers_of_any_width(n_units, normalization, backend, rng):
     network, params, X, Y, data = make_problem(normalization, "squared_error", "tanh", rng, hidden=(n_units,), n_rows=8)
-    with cpu.Session(network, params.dtype, data, Y, None, 8, 8, 1, Penalties()) as session:
+    with backend.Session(network, params.dtype, data, Y, None, 8, 8, 1, Penalties()) as session:
         gradient = session.loss_gradient(np.arange(8), params)[1]
     expected = numerical_gradient(lambda p: reference_loss(network, p, X, Y), params)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
@@ -123,12 +125,12 @@ def test_layer_normalization_in_blocks(monkeypatch, rng):
         np.testing.assert_allclose(blocks, whole, rtol=1e-10, atol=1e-12)
 
 
-def test_intercepts_before_batch_normalization_stay(rng):
+def test_intercepts_before_batch_normalization_stay(backend, rng):
     """Their gradient is zero, not what rounding leaves of it, from which Adam would make full steps."""
     network, params, _, Y, data = make_problem("batch", "squared_error", "tanh", rng)
     before = [intercept.copy() for intercept in network.views(params)[1]]
     optimizer = start_optimizer(network, params, "adam")
-    with cpu.Session(network, params.dtype, data, Y, None, 8, 23, 1, Penalties()) as session:
+    with backend.Session(network, params.dtype, data, Y, None, 8, 23, 1, Penalties()) as session:
         session.run_epochs(np.arange(23), np.full(3, 0.01), params, optimizer)
     after = network.views(params)[1]
     for old, new in zip(before[:-1], after[:-1], strict=True):
@@ -137,12 +139,12 @@ def test_intercepts_before_batch_normalization_stay(rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_running_means_and_variances(dtype, rng):
+def test_running_means_and_variances(dtype, backend, rng):
     """Plain averages of the first mini-batches, then a moving one; variances unbiased."""
     network, params, X, Y, data = make_problem(BatchNormalization(momentum=0.6), "log_loss", "relu", rng, dtype)
     optimizer = start_optimizer(network, params)
     batches = [np.arange(start, min(start + 6, 23)) for start in range(0, 23, 6)]
-    with cpu.Session(network, params.dtype, data, Y, None, 6, 23, 1, Penalties()) as session:
+    with backend.Session(network, params.dtype, data, Y, None, 6, 23, 1, Penalties()) as session:
         session.run_epochs(np.tile(np.arange(23), 2), np.zeros(8), params, optimizer)
     mean, variance = 0.0, 1.0
     for count, batch in enumerate(batches * 2):
@@ -160,15 +162,15 @@ def test_running_means_and_variances(dtype, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
-def test_predictions_and_losses_are_those_of_the_naive_network(normalization, is_sparse, dtype, rng):
+def test_predictions_and_losses_are_those_of_the_naive_network(normalization, is_sparse, dtype, backend, rng):
     network, params, X, Y, data = make_problem(normalization, "poisson", "silu", rng, dtype, is_sparse=is_sparse)
     running = rng.uniform(0.5, 2.0, network.n_running)
     expected = reference_predict(network, params, X, running)
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
     for rows, part in ((data, slice(None)), (as_rows(X[:1], np.dtype(dtype)), slice(1))):
-        predictions = cpu.predict(network, params, rows, 1, running=running)
+        predictions = backend.predict(network, params, rows, 1, running=running)
         np.testing.assert_allclose(predictions, expected[part], rtol=tolerance)
-    with cpu.Session(network, params.dtype, data, Y, None, 23, 23, 1, Penalties(), trains=False) as session:
+    with backend.Session(network, params.dtype, data, Y, None, 23, 23, 1, Penalties(), trains=False) as session:
         loss = session.loss(np.arange(23), params, running)
     terms = expected - Y * np.log(expected)
     known = np.where(Y > 0, Y * np.log(np.maximum(Y, 1)) - Y, 0.0)
@@ -211,11 +213,11 @@ def test_same_bits_for_any_number_of_threads(normalization, options, dtype, monk
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
-def test_several_epochs_in_one_call(normalization, rng):
+def test_several_epochs_in_one_call(normalization, backend, rng):
     network, start, _, Y, data = make_problem(normalization, "poisson", "gelu", rng)
     orders = [rng.permutation(23) for _ in range(3)]
     together, one_by_one = start.copy(), start.copy()
-    with cpu.Session(network, start.dtype, data, Y, None, 11, 23, 1, Penalties(0.1)) as session:
+    with backend.Session(network, start.dtype, data, Y, None, 11, 23, 1, Penalties(0.1)) as session:
         optimizer = start_optimizer(network, start)
         first = session.run_epochs(np.concatenate(orders), np.full(3 * session.n_batches, 0.01), together, optimizer)
         running = optimizer.running
@@ -229,15 +231,15 @@ def test_several_epochs_in_one_call(normalization, rng):
     np.testing.assert_array_equal(first.losses, losses)
 
 
-def test_last_batch_of_one_row_is_left_out(rng):
+def test_last_batch_of_one_row_is_left_out(backend, rng):
     network, params, _, Y, data = make_problem("batch", "log_loss", "relu", rng, n_rows=21)
     shorter = params.copy()
     order = rng.permutation(21)
-    with cpu.Session(network, params.dtype, data, Y, None, 10, 21, 1, Penalties()) as session:
+    with backend.Session(network, params.dtype, data, Y, None, 10, 21, 1, Penalties()) as session:
         assert session.n_batches == 2
         optimizer = start_optimizer(network, params)
         loss = session.run_epochs(np.tile(order, 2), np.full(4, 0.1), params, optimizer).losses
-    with cpu.Session(network, params.dtype, data, Y, None, 10, 20, 1, Penalties()) as session:
+    with backend.Session(network, params.dtype, data, Y, None, 10, 20, 1, Penalties()) as session:
         expected = session.run_epochs(
             np.tile(order[:20], 2), np.full(4, 0.1), shorter, start_optimizer(network, params)
         ).losses

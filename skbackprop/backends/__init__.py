@@ -1,56 +1,149 @@
 """Loops and memory: where the arithmetic of training and prediction runs.
 
-A backend is a module that offers
+A `Backend` offers
 
 - ``Session(network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed, trains)``: a context
   manager for one fit over data that it holds, with ``max_epochs``, ``n_batches``, ``run_epochs``, ``loss_gradient`` and ``loss``;
 - ``predict(network, params, rows, n_jobs, link, running)``: predictions of any number of rows;
-- ``input_gradient(network, params, rows, outputs, running)``: gradients of outputs with respect to the rows.
+- ``input_gradient(network, params, rows, outputs, running)``: gradients of outputs with respect to the rows, always on the CPU.
 
 Backends know no labels and nothing of scikit-learn.
 """
 
 import math
 import os
+import re
+from collections.abc import Callable
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-__all__ = ["DEVICES", "get_backend", "memory_limit"]
+__all__ = ["Backend", "get_backend", "get_prediction_backend", "memory_limit"]
 
-#: Backends by the estimators' `device`, imported when asked for.
-DEVICES = {"cpu": "skbackprop.backends.cpu"}
+# Operations of an epoch, or of a prediction, from which on "auto" chooses a GPU. Not measured yet: an estimate from the time
+# that the data take to get there.
+_AUTO_FLOPS = 1e9
+
+_INSTALL = 'pip install "skbackprop[cuda]"'
 
 
-def get_backend(device):
-    """The backend of a device.
+class Backend(NamedTuple):
+    """A device's functions; see this module.
 
     Parameters
     ----------
     device : str
-        A key of `DEVICES`.
+        "cpu", or "cuda:0" and so on.
+    Session, predict, input_gradient : callable
+    """
+
+    device: str
+    Session: Callable
+    predict: Callable
+    input_gradient: Callable
+
+
+@lru_cache
+def _load(device):
+    cpu = import_module("skbackprop.backends.cpu")
+    if device == "cpu":
+        return Backend(device, cpu.Session, cpu.predict, cpu.input_gradient)
+    cuda = import_module("skbackprop.backends.cuda")
+    index = _index(device)
+    return Backend(
+        f"cuda:{index}", partial(cuda.Session, index=index), partial(cuda.predict, index=index), cpu.input_gradient
+    )
+
+
+def _index(device):
+    return int(device.partition(":")[2] or 0)
+
+
+def _reason(device):
+    """Why a device cannot be used; None if it can."""
+    if device == "cpu":
+        return None
+    try:
+        cuda = import_module("skbackprop.backends.cuda")
+    except ImportError as error:
+        return f"numba-cuda is not installed ({error}): {_INSTALL}"
+    return cuda.unavailable_reason(_index(device))
+
+
+def _check_name(device):
+    if not re.fullmatch(r"cpu|auto|cuda(:\d+)?", device):
+        raise ValueError(
+            f"device={device!r} is not known; choose 'cpu', 'cuda', 'cuda:N' for the GPU of number N, or 'auto'"
+        )
+
+
+def _usable(device, flops):
+    """A device that is not "auto", for work of that size."""
+    if device != "auto":
+        return device
+    return "cuda" if flops >= _AUTO_FLOPS and _reason("cuda") is None else "cpu"
+
+
+def get_backend(device, flops=0.0):
+    """The backend to train with.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda", "cuda:N", "auto"}
+        "auto" chooses "cuda" where it can be used and there is enough work.
+    flops : float, default=0.0
+        Operations of an epoch.
 
     Returns
     -------
-    backend : module
+    backend : Backend
 
     Raises
     ------
     ValueError
-        If there is no such backend.
+        If there is no such device.
+    RuntimeError
+        If it cannot be used; with what is missing.
     """
-    if device not in DEVICES:
-        known = ", ".join(map(repr, DEVICES))
-        raise ValueError(
-            f"device={device!r} is not available: this version of skbackprop has kernels for {known} only"
-            + (", its CUDA kernels are still to come" if str(device).startswith(("cuda", "gpu")) else "")
-            + "; use device='cpu'"
-        )
-    return import_module(DEVICES[device])
+    _check_name(device)
+    device = _usable(device, flops)
+    reason = _reason(device)
+    if reason is not None:
+        raise RuntimeError(f"device={device!r} cannot be used: {reason}; or choose device='cpu', or 'auto'")
+    return _load(device)
+
+
+def get_prediction_backend(device, flops=0.0):
+    """The backend to predict with: the CPU where the device of the training cannot be used.
+
+    So a model can be trained where there is a GPU, and used where there is none.
+
+    Parameters
+    ----------
+    device, flops
+        As for `get_backend`; the operations of the prediction.
+
+    Returns
+    -------
+    backend : Backend
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    # Asked for each prediction.
+    if device == "cpu":
+        return _load(device)
+    _check_name(device)
+    device = _usable(device, flops)
+    return _load(device if _reason(device) is None else "cpu")
 
 
 def memory_limit():

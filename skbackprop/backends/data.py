@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Epochs", "Rows", "as_rows"]
+from skbackprop._compile import formula
+
+__all__ = ["Epochs", "Rows", "as_rows", "first_at_least"]
 
 
 class Epochs(NamedTuple):
@@ -70,6 +72,15 @@ class Rows:
     def index_dtype(self):
         """The dtype of the indices of sparse rows; None for dense ones."""
         return self.indices.dtype if self.is_sparse else None
+
+    def part(self, start, stop):
+        """The rows from `start` to `stop`; nothing is copied but where they begin, if they are sparse."""
+        shape = stop - start, self.shape[1]
+        if not self.is_sparse:
+            return Rows(self.X[start:stop], self.data, self.indices, self.indptr, shape)
+        low, high = self.indptr[start], self.indptr[stop]
+        indptr = frozen(self.indptr[start : stop + 1] - low)
+        return Rows(self.X, self.data[low:high], self.indices[low:high], indptr, shape)
 
     @property
     def density(self):
@@ -166,3 +177,15 @@ def as_rows(X, dtype):
         frozen(X.indptr.astype(np.int64, copy=False)),
         X.shape,
     )
+
+
+@formula
+def first_at_least(indices, start, stop, column):
+    """The first of the entries from `start` to `stop` of a sparse row whose column is not below a given one; `stop` if none is."""
+    while start < stop:
+        middle = (start + stop) // 2
+        if indices[middle] < column:
+            start = middle + 1
+        else:
+            stop = middle
+    return start

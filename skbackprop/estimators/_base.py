@@ -20,7 +20,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 
-from skbackprop.backends import get_backend, memory_limit
+from skbackprop.backends import get_backend, get_prediction_backend, memory_limit
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import weigh_rows
 from skbackprop.estimators._model_file import SavesToFile
@@ -243,7 +243,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups, incremental=False)
 
     def _fit(self, X, y, sample_weight, validation_data=(None, None, None), groups=None, *, incremental):
-        backend = get_backend(self.device)
+        get_backend(self.device)  # an unusable device is an error before anything is done
         hidden = self._hidden_units()
         for name in ("early_stopping", "restore_best_weights"):
             if incremental and getattr(self, name):
@@ -304,6 +304,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         if first_pass and self.output_bias == "prior":
             seen_weight = None if loss_weight is None else loss_weight[train_rows]
             self.intercepts_[-1][:] = self._prior_outputs(targets[train_rows].astype(np.float64), seen_weight)
+        backend = get_backend(self.device, 6.0 * len(train_rows) * network.n_weights)
+        self.device_ = backend.device
         problem = Problem(backend, network, params, running, rows, targets, loss_weight, train_rows, held_out)
         if callbacks is not None:
             callbacks.watch(problem)
@@ -755,7 +757,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
     def _predict_raw(self, X, link=True):
         """Predictions, after the link or before, of shape (n_samples, n_outputs), in the model's dtype."""
         network, params, running, rows = self._for_backend(X)
-        return get_backend(self.device).predict(network, params, rows, self.n_jobs, link, running)
+        backend = get_prediction_backend(self.device, 2.0 * rows.shape[0] * network.n_weights)
+        return backend.predict(network, params, rows, self.n_jobs, link, running)
 
     def _hidden_units_of(self, X, layer):
         """Outputs of a hidden layer, of shape (n_samples, n_units), in the model's dtype.
@@ -774,7 +777,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
             (*units, units[-1]), whole.activations[:n_layers], LOSSES.get_key("squared_error"), whole.normalization
         )
         params, running = flat_state(SimpleNamespace(**hidden), network, dtype)
-        return get_backend(self.device).predict(network, params, rows, self.n_jobs, running=running)
+        backend = get_prediction_backend(self.device, 2.0 * rows.shape[0] * network.n_weights)
+        return backend.predict(network, params, rows, self.n_jobs, running=running)
 
     def _for_backend(self, X):
         """The fitted network, its parameters and running statistics, and data after validation, as a backend takes them."""

@@ -26,6 +26,7 @@ _NETWORK = (
     *STATE_ATTRIBUTES,
     "classes_",
     "_target_type",
+    "device_",
     "feature_names_in_",
     "target_mean_",
     "target_scale_",
@@ -299,6 +300,7 @@ def _check_network(estimator):
     for array, like, name in zip(best, (params, running), ("_best_params", "_best_running"), strict=True):
         if array is not None:
             _check_array(array, like.shape, like.dtype, name)
+    _require(isinstance(getattr(estimator, "device_", "cpu"), str), "device_ has to be a name")
     for name in ("n_iter_", "t_", "_no_improvement_count"):
         value = getattr(estimator, name, 0)
         _require(isinstance(value, Integral) and value >= 0, f"{name}={value!r} has to be a count")

@@ -1,10 +1,10 @@
 """What a fit works on, once its arguments are validated."""
 
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 
+from skbackprop.backends import Backend
 from skbackprop.backends.data import Rows
 from skbackprop.estimators._validation import HeldOut
 from skbackprop.functions.penalties import Penalties
@@ -19,7 +19,7 @@ class Problem:
 
     Parameters
     ----------
-    backend : module
+    backend : Backend
         Where it is computed.
     network : Network
     params : ndarray of shape (n_params,)
@@ -37,7 +37,7 @@ class Problem:
         Those to validate on.
     """
 
-    backend: ModuleType
+    backend: Backend
     network: Network
     params: np.ndarray
     running: np.ndarray

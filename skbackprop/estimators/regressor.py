@@ -271,8 +271,10 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         ``OMP_NUM_THREADS``. The result does not depend on it. In a search that itself runs in parallel there is
         nothing to set.
 
-    device : {'cpu'}, default='cpu'
-        Where the arithmetic runs. This version has kernels for the CPU only; any other value is an error.
+    device : {'cpu', 'cuda', 'cuda:N', 'auto'}, default='cpu'
+        Where the arithmetic runs: on the CPU, on an NVIDIA GPU ('cuda' is 'cuda:0'), which takes ``pip install
+        "skbackprop[cuda]"``, or, for 'auto', on the GPU if there is one and enough work for it. A GPU that cannot be used is
+        an error of `fit`. Predictions of a model that was trained on one run on the CPU where there is none.
 
     Attributes
     ----------
@@ -322,6 +324,9 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         'constant_units_0' and so on for each hidden layer: the share of units whose output is the same for all rows, dead
         or saturated ones. Goes on with `warm_start` and `partial_fit`.
         ``pandas.DataFrame(model.history_)`` makes a table. For stochastic solvers only.
+
+    device_ : str
+        Where the last call of `fit` or `partial_fit` ran: 'cpu', or 'cuda:0' and so on.
 
     n_iter_ : int
         Epochs, or iterations of 'lbfgs', in the last call of `fit`; 1 after `partial_fit`.

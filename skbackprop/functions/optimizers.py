@@ -15,7 +15,7 @@ from skbackprop.functions._function import N_SETTINGS, Function
 from skbackprop.functions._registry import Registry
 from skbackprop.functions.elementary import natural, number, numbers
 
-__all__ = ["N_CONSTANTS", "N_SETTINGS", "OPTIMIZERS", "Optimizer", "optimizer_loops"]
+__all__ = ["N_CONSTANTS", "N_SETTINGS", "OPTIMIZERS", "Optimizer", "mean_gradient", "optimizer_loops"]
 
 #: Numbers that `prepare` leaves for the update of all parameters. The last two also persist from update to update.
 N_CONSTANTS = 8
@@ -677,8 +677,8 @@ def _constants(constants, like):
 
 
 @formula
-def _mean_gradient(total, weight, penalty, share):
-    """Gradient of the penalised mean over the rows, from the sum over them."""
+def mean_gradient(total, weight, penalty, share):
+    """Gradient of the penalised mean over the rows, from the sum over them; `penalty` is the strength of the squares."""
     return (total + penalty * weight) * share
 
 
@@ -697,7 +697,7 @@ def _step_0(constants, share, l2, decays, params, grads, slots, stride, n):
     for position in range(n):
         i = natural(position)
         w = params[i]
-        (params[i],) = update(w, _mean_gradient(grads[i], w, l2, share), decays, (), c)
+        (params[i],) = update(w, mean_gradient(grads[i], w, l2, share), decays, (), c)
 
 
 def _step_1(constants, share, l2, decays, params, grads, slots, stride, n):
@@ -706,7 +706,7 @@ def _step_1(constants, share, l2, decays, params, grads, slots, stride, n):
     for position in range(n):
         i = natural(position)
         w = params[i]
-        params[i], slots[i] = update(w, _mean_gradient(grads[i], w, l2, share), decays, (slots[i],), c)
+        params[i], slots[i] = update(w, mean_gradient(grads[i], w, l2, share), decays, (slots[i],), c)
 
 
 def _step_2(constants, share, l2, decays, params, grads, slots, stride, n):
@@ -716,7 +716,7 @@ def _step_2(constants, share, l2, decays, params, grads, slots, stride, n):
         i = natural(position)
         second = stride + i
         w = params[i]
-        g = _mean_gradient(grads[i], w, l2, share)
+        g = mean_gradient(grads[i], w, l2, share)
         params[i], slots[i], slots[second] = update(w, g, decays, (slots[i], slots[second]), c)
 
 
@@ -728,7 +728,7 @@ def _step_3(constants, share, l2, decays, params, grads, slots, stride, n):
         second = stride + i
         third = stride + second
         w = params[i]
-        g = _mean_gradient(grads[i], w, l2, share)
+        g = mean_gradient(grads[i], w, l2, share)
         state = slots[i], slots[second], slots[third]
         params[i], slots[i], slots[second], slots[third] = update(w, g, decays, state, c)
 

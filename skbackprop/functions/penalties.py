@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Penalties"]
+from skbackprop._compile import formula
+from skbackprop.functions.elementary import number
+
+__all__ = ["Penalties", "clipped", "penalised_mean", "penalty"]
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,25 @@ class Penalties:
                 self.average or 0.0,
             ]
         )
+
+
+@formula
+def penalty(w, squares, absolutes):
+    """What a weight adds to the penalty; `squares` and `absolutes` are the factors of its square and of its absolute value."""
+    return squares * w * w + absolutes * abs(w)
+
+
+@formula
+def penalised_mean(g, w, squares, absolutes, ratio):
+    """Gradient of the penalised mean over the rows, from the sum over them; that of an absolute value at zero is zero."""
+    zero = number(0.0, w)
+    side = absolutes if w > zero else -absolutes
+    side = zero if w == zero else side
+    return (g + squares * w + side) * ratio
+
+
+@formula
+def clipped(g, bound):
+    """A component of the gradient within a bound; a NaN stays one."""
+    g = bound if g > bound else g
+    return -bound if g < -bound else g

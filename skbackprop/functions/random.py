@@ -8,7 +8,7 @@ import numpy as np
 
 from skbackprop._compile import formula
 
-__all__ = ["philox"]
+__all__ = ["draw_units", "philox"]
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -40,3 +40,22 @@ def philox(c0, c1, c2, c3, k0, k1):
         k0 = (k0 + _W0) & _LOW
         k1 = (k1 + _W1) & _LOW
     return c0, c1, c2, c3
+
+
+@formula
+def draw_units(seed, step, layer, row, quad):
+    """Random numbers for the dropout of four neighbouring units of a row.
+
+    Parameters
+    ----------
+    seed, step, layer, row, quad : int
+        What they depend on: the seed, the update, the layer, the row of the data, and which four of the units.
+
+    Returns
+    -------
+    r0, r1, r2, r3 : uint64
+        Uniform below 2**32; a unit is dropped if its number is below the share of the dropped ones times 2**32.
+    """
+    return philox(
+        np.uint64(quad), np.uint64(row) & _LOW, np.uint64(layer), np.uint64(step) & _LOW, np.uint64(seed), np.uint64(0)
+    )

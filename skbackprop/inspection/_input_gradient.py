@@ -8,7 +8,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import _check_feature_names_in, check_array
 
-from skbackprop.backends import get_backend
+from skbackprop.backends import get_prediction_backend
 from skbackprop.inspection._estimator import check_network
 
 __all__ = ["InputGradientDisplay", "input_gradient"]
@@ -93,7 +93,7 @@ def input_gradient(estimator, X, *, target=None):
         )
     check_network(estimator)
     network, params, running, rows = estimator._for_backend(X)
-    backend = get_backend(estimator.device)
+    backend = get_prediction_backend(estimator.device)
     n_rows = rows.shape[0]
     columns, factors = _choose_outputs(estimator, X, target, n_rows)
     gradients = np.empty((n_rows, columns[0].size, rows.shape[1]), dtype=params.dtype)

@@ -110,9 +110,16 @@ def decode(tree, arrays, other):
                 return _number_type(tree["dtype"]).type(tree["number"])
             case "strings":
                 dtype = np.dtype(tree["dtype"])
-                if dtype.kind not in "UO" or not all(type(item) is str for item in tree["strings"]):
+                strings = tree["strings"]
+                # Strings of a fixed size take it each, however short they are.
+                longest = max(map(len, strings), default=0) if all(type(item) is str for item in strings) else -1
+                if (
+                    dtype.kind not in "UO"
+                    or longest < 0
+                    or (dtype.kind == "U" and dtype.itemsize > 4 * max(longest, 1))
+                ):
                     raise ModelFileError(f"the header has strings of type {tree['dtype']!r}")
-                return np.array(tree["strings"], dtype=object).astype(dtype).reshape(tree["shape"])
+                return np.array(strings, dtype=object).astype(dtype).reshape(tree["shape"])
             case "array":
                 array, dtype = arrays[tree["array"]], _number_type(tree["dtype"])
                 if array.dtype != dtype.newbyteorder("="):

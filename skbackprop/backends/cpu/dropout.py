@@ -9,20 +9,9 @@ import numpy as np
 
 from skbackprop._compile import formula
 from skbackprop.functions.elementary import natural, number
-from skbackprop.functions.random import philox
+from skbackprop.functions.random import draw_units
 
 __all__ = ["drop", "drop_entry"]
-
-_LOW = np.uint64(0xFFFFFFFF)
-_NONE = np.uint64(0)
-
-
-@formula
-def _draw(seed, step, layer, member, quad):
-    """Random numbers below 2**32 for the four units ``4 * quad`` to ``4 * quad + 3`` of a row."""
-    return philox(
-        np.uint64(quad), np.uint64(member) & _LOW, np.uint64(layer), np.uint64(step) & _LOW, np.uint64(seed), _NONE
-    )
 
 
 @formula
@@ -55,7 +44,7 @@ def drop(rate, seed, step, layer, members, first, last, n_units, units, slopes, 
     for position in range(first, last):
         start = (position - first) * n_units
         for quad in range((n_units + 3) // 4):
-            drawn = _draw(seed, step, layer, members[position], quad)
+            drawn = draw_units(seed, step, layer, members[position], quad)
             for lane in range(min(4, n_units - 4 * quad)):
                 i = natural(start + 4 * quad + lane)
                 factor = scale if drawn[lane] >= threshold else zero
@@ -84,6 +73,6 @@ def drop_entry(rate, seed, step, member, column, x):
     """
     if rate == 0.0:
         return x
-    drawn = _draw(seed, step, 0, member, column // 4)
+    drawn = draw_units(seed, step, 0, member, column // 4)
     kept = drawn[column % 4] >= _threshold(rate)
     return x * number(1.0 / (1.0 - rate) if kept else 0.0, x)

@@ -9,6 +9,7 @@ from skbackprop._compile import formula
 from skbackprop.backends.cpu.layers import granule, share
 from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
+from skbackprop.functions.penalties import clipped, penalised_mean
 from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
 
 __all__ = ["finish_gradient", "follow_average", "limit_norms", "sum_squares", "total_norm", "write_norms"]
@@ -26,12 +27,9 @@ def _own_part(layout, layer, part, thread, n_threads):
 
 
 def finish_gradient(layout, params, grads, l2, l1, factor, clip_value, thread, n_threads):
-    """Turn a thread's part of the sum of the rows' gradients into that of the penalised mean, limited by `clip_value`.
-
-    The gradient of a weight's absolute value at zero is taken as zero.
-    """
+    """Turn a thread's part of the sum of the rows' gradients into that of the penalised mean, limited by `clip_value`."""
     kind = params.dtype.type
-    ratio, bound, zero = kind(factor), kind(clip_value), kind(0.0)
+    ratio, bound = kind(factor), kind(clip_value)
     for layer in range(layout.shape[0]):
         for part in range(2):
             squares = kind(l2 * (1 - part))
@@ -39,17 +37,11 @@ def finish_gradient(layout, params, grads, l2, l1, factor, clip_value, thread, n
             low, high = _own_part(layout, layer, part, thread, n_threads)
             for position in range(low, high):
                 i = natural(position)
-                w = params[i]
-                side = absolutes if w > zero else -absolutes
-                side = zero if w == zero else side
-                grads[i] = (grads[i] + squares * w + side) * ratio
+                grads[i] = penalised_mean(grads[i], params[i], squares, absolutes, ratio)
             if clip_value != 0.0:
                 for position in range(low, high):
                     i = natural(position)
-                    g = grads[i]
-                    # A NaN stays one.
-                    g = bound if g > bound else g
-                    grads[i] = -bound if g < -bound else g
+                    grads[i] = clipped(grads[i], bound)
 
 
 @formula

@@ -3,8 +3,8 @@
 Column indices within a row are sorted, so that a thread finds its range of features by bisection.
 """
 
-from skbackprop._compile import formula
 from skbackprop.backends.cpu.dropout import drop_entry
+from skbackprop.backends.data import first_at_least
 from skbackprop.functions.elementary import fma, natural
 
 __all__ = ["add_gradient_rows", "forward_rows"]
@@ -43,17 +43,6 @@ def forward_rows(data, indices, indptr, rows, first, last, params, weights, unit
                 units[unit] = fma(x, params[natural(source + j)], units[unit])
 
 
-@formula
-def _first_at_least(indices, start, stop, feature):
-    while start < stop:
-        middle = (start + stop) // 2
-        if indices[middle] < feature:
-            start = middle + 1
-        else:
-            stop = middle
-    return start
-
-
 def add_gradient_rows(
     data, indices, indptr, rows, delta, d_start, first, last, grads, weights, n_units, rate, seed, step
 ):
@@ -79,7 +68,7 @@ def add_gradient_rows(
     for position in range(rows.size):
         row = rows[position]
         stop = indptr[row + 1]
-        entry = _first_at_least(indices, indptr[row], stop, first)
+        entry = first_at_least(indices, indptr[row], stop, first)
         source = d_start + position * n_units
         while entry < stop and indices[entry] < last:
             x = drop_entry(rate, seed, step, row, indices[entry], data[entry])

@@ -1,0 +1,260 @@
+"""CUDA devices: which there are, what is missing where there is none, memory, and how kernels are compiled and launched.
+
+The only module of the package that imports `numba.cuda`.
+"""
+
+import contextlib
+import threading
+import warnings
+
+import numpy as np
+from numba import cuda as _numba_cuda
+from numba.core.errors import NumbaPerformanceWarning
+
+from skbackprop._compile import SIMULATED
+
+__all__ = [
+    "Device",
+    "compiled",
+    "configure",
+    "cuda",
+    "device_function",
+    "unavailable_reason",
+]
+
+
+class _SimulatedShared:
+    """A block's dynamic shared memory; the simulator cannot align it, and need not."""
+
+    @staticmethod
+    def array(shape, kind, alignment):
+        return _simulated("shared").array(shape, kind)
+
+
+class _Simulator:
+    """What `numba.cuda` is to the simulated thread that asks; the simulator itself tells only the kernel's own module."""
+
+    shared = _SimulatedShared
+
+    def __getattr__(self, name):
+        return _simulated(name)
+
+
+def _simulated(name):
+    from numba.cuda.simulator.kernel import _get_kernel_context
+
+    return getattr(_get_kernel_context() or _numba_cuda, name)
+
+
+#: `numba.cuda`, under the one name by which this package knows it.
+cuda = _Simulator() if SIMULATED else _numba_cuda
+
+_INSTALL = 'pip install "skbackprop[cuda]"'
+
+#: Memory of the device that is left to others, and to the driver's own needs.
+_SPARE_BYTES = 64 << 20
+
+
+def unavailable_reason(index=0):
+    """Why a device cannot be used.
+
+    Parameters
+    ----------
+    index : int, default=0
+        Its number.
+
+    Returns
+    -------
+    reason : str or None
+        With what to do about it; None if the device can be used.
+    """
+    if SIMULATED:
+        return None if index == 0 else "the simulator has one device"
+    if getattr(cuda, "implementation", None) != "NVIDIA":
+        return f"numba-cuda is not installed: {_INSTALL}"
+    if not cuda.is_available():
+        found = str(cuda.cuda_error() or "no device was found").strip().split("\n")
+        reason = " ".join(line.strip() for line in found if line.strip())
+        return f"no usable NVIDIA GPU and driver ({reason}); kernels need numba-cuda, {_INSTALL}, and an NVIDIA driver"
+    n_devices = len(cuda.gpus)
+    if index >= n_devices:
+        return f"there {'is 1 GPU' if n_devices == 1 else f'are {n_devices} GPUs'}, numbered from 0"
+    return None
+
+
+def device_function(function):
+    """A function that kernels call and that uses what only devices have; all others are formulas."""
+    return function if SIMULATED else cuda.jit(device=True)(function)
+
+
+def compiled(function, max_registers=None):
+    """A kernel, compiled at its first launch.
+
+    Parameters
+    ----------
+    function : callable
+    max_registers : int or None
+        So that blocks of as many threads as are wanted can be launched.
+
+    Returns
+    -------
+    kernel : dispatcher
+    """
+    if SIMULATED:
+        # Each simulated thread reports floating-point errors of its own; devices report none.
+        return cuda.jit(np.errstate(all="ignore")(function))
+    return cuda.jit(**({} if max_registers is None else {"max_registers": max_registers}))(function)
+
+
+_configuring = threading.Lock()
+
+
+def configure(kernel, n_blocks, n_threads, stream, shared_bytes=0):
+    """A kernel that is ready to be called with its arguments.
+
+    Parameters
+    ----------
+    kernel : dispatcher
+    n_blocks, n_threads : int
+        Blocks, and threads of each.
+    stream : stream
+    shared_bytes : int, default=0
+        Dynamic shared memory.
+
+    Returns
+    -------
+    launch : callable
+    """
+    # One block is what a small network takes: no mistake to warn of.
+    with _configuring, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumbaPerformanceWarning)
+        return kernel[int(n_blocks), int(n_threads), stream, int(shared_bytes)]
+
+
+class Device:
+    """A device with a stream of its own, and what is allocated on it.
+
+    Parameters
+    ----------
+    index : int
+    """
+
+    def __init__(self, index):
+        self.index = index
+        with self.active():
+            self.stream = cuda.stream()
+            #: Multiprocessors.
+            self.n_processors = 1 if SIMULATED else cuda.get_current_device().MULTIPROCESSOR_COUNT
+
+    def active(self):
+        """A context manager in which the device is the current one of this thread."""
+        return contextlib.nullcontext() if SIMULATED else cuda.gpus[self.index]
+
+    def cooperative_blocks(self, kernel, arguments, n_threads, shared_bytes):
+        """How many blocks of a kernel can run at the same time, which they have to where they wait for each other.
+
+        Parameters
+        ----------
+        kernel : dispatcher
+        arguments : tuple
+            Those that it will be launched with.
+        n_threads, shared_bytes : int
+
+        Returns
+        -------
+        n_blocks : int
+        """
+        if SIMULATED:
+            return 1
+        # What the launch would compile otherwise.
+        made = kernel.compile(tuple(kernel.typeof_pyval(argument) for argument in arguments))
+        return made.max_cooperative_grid_blocks(n_threads, shared_bytes)
+
+    def free_bytes(self):
+        """Memory that can be allocated.
+
+        Returns
+        -------
+        n_bytes : float
+        """
+        return float(cuda.current_context().get_memory_info()[0]) - _SPARE_BYTES
+
+    def require(self, n_bytes, what):
+        """Refuse what does not fit, before anything is allocated.
+
+        Parameters
+        ----------
+        n_bytes : int
+        what : str
+            What needs it, for the message.
+
+        Raises
+        ------
+        MemoryError
+        """
+        free = self.free_bytes()
+        if n_bytes > free:
+            raise MemoryError(_too_large(what, n_bytes, free))
+
+    @contextlib.contextmanager
+    def allocating(self, n_bytes, what):
+        """Turn the driver's error into a MemoryError that says what to do; the device stays usable.
+
+        Parameters
+        ----------
+        n_bytes : int
+        what : str
+            As for `require`.
+        """
+        try:
+            yield
+        except Exception as error:
+            if "OUT_OF_MEMORY" not in str(error):
+                raise
+            raise MemoryError(_too_large(what, n_bytes, self.free_bytes())) from error
+
+    def upload(self, array):
+        """A copy of an array on the device.
+
+        Parameters
+        ----------
+        array : ndarray
+            An empty one becomes one of a single zero: devices have no empty arrays.
+
+        Returns
+        -------
+        array : device array
+        """
+        array = np.ascontiguousarray(array) if array.size else np.zeros(1, dtype=array.dtype)
+        return cuda.to_device(array, stream=self.stream)
+
+    def empty(self, shape, dtype):
+        """An array on the device, not initialised, of one number at least."""
+        size = max(1, int(np.prod(shape)))
+        return cuda.device_array(size, dtype=dtype, stream=self.stream)
+
+    def zeros(self, size, dtype):
+        """The same, filled with zeros."""
+        return self.upload(np.zeros(size, dtype=dtype))
+
+    def write(self, source, target):
+        """Copy a flat array of the host into the beginning of one of the device."""
+        if source.size:
+            target[: source.size].copy_to_device(np.ascontiguousarray(source), stream=self.stream)
+
+    def read(self, source, target):
+        """Fill a flat array of the host from the beginning of one of the device."""
+        if target.size:
+            source[: target.size].copy_to_host(target, stream=self.stream)
+            self.stream.synchronize()
+
+
+def _too_large(what, n_bytes, free):
+    return (
+        f"{what} needs {_gigabytes(n_bytes)} of memory on the GPU, of which {_gigabytes(max(free, 0.0))} is free: use "
+        "dtype='float32', a smaller batch_size or network, fewer rows at a time with partial_fit, or device='cpu'"
+    )
+
+
+def _gigabytes(n_bytes):
+    return f"{n_bytes / 2**30:.2f} GiB"

@@ -1,0 +1,367 @@
+"""Steps of the forward and the backward pass.
+
+A step is called by all threads of all blocks, each of which does its part; between steps the threads wait for each other where one
+needs what another has written. All steps take the same arguments, see `steps`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skbackprop._compile import formula
+from skbackprop.backends.cuda.products import Factor, block_product, thread_product
+from skbackprop.backends.cuda.state import (
+    ACTIVATION,
+    BATCH,
+    DELTAS,
+    EPOCH_END,
+    FAN_IN,
+    FAN_OUT,
+    FIRST,
+    INTERCEPTS,
+    KEEPS,
+    N_ROWS,
+    START,
+    STEP,
+    UNITS,
+    WEIGHTS,
+)
+from skbackprop.functions.elementary import natural, number, numbers
+from skbackprop.functions.random import draw_units
+
+__all__ = ["activations", "constant_step", "dense_steps", "drop_step", "gather_step", "intercept_step", "loss_step"]
+
+
+class _Product(NamedTuple):
+    """What the beginning and the end of a product's sums need to know: its layer, its row of `Batches.table`, and the arrays."""
+
+    layer: int
+    number: int
+    batches: object
+    plan: object
+    model: object
+    work: object
+
+
+def activations(kinds):
+    """The activations of a network, chosen by their codes.
+
+    Parameters
+    ----------
+    kinds : tuple of (type, bool)
+        Classes, and whether slopes are kept from the forward to the backward pass; their places are their codes.
+
+    Returns
+    -------
+    activate : formula
+        ``activate(code, z, c)``: the output of a unit, and the slope if it is kept.
+    derive : formula
+        ``derive(code, a, kept, c)``: the slope, from the output or the one that was kept.
+    """
+    (kind, keeps), *rest = kinds
+    value, slope, of_input = kind.value, kind.slope, kind.slope_of_input
+
+    if keeps:
+
+        @formula
+        def first(z, c):
+            a = value(z, c)
+            return a, slope(z if of_input else a, c)
+
+        @formula
+        def first_slope(a, kept, c):
+            return kept
+
+    else:
+
+        @formula
+        def first(z, c):
+            a = value(z, c)
+            return a, a
+
+        @formula
+        def first_slope(a, kept, c):
+            return slope(a, c)
+
+    others = activations(tuple(rest)) if rest else (None, None)
+    next_activate, next_derive = others
+    if not rest:
+
+        @formula
+        def activate(code, z, c):
+            return first(z, c)
+
+        @formula
+        def derive(code, a, kept, c):
+            return first_slope(a, kept, c)
+
+    else:
+
+        @formula
+        def activate(code, z, c):
+            if code == 0:
+                return first(z, c)
+            return next_activate(code - 1, z, c)
+
+        @formula
+        def derive(code, a, kept, c):
+            if code == 0:
+                return first_slope(a, kept, c)
+            return next_derive(code - 1, a, kept, c)
+
+    return activate, derive
+
+
+def make_store(activate):
+    """How a unit's weighted input becomes its output.
+
+    Parameters
+    ----------
+    activate : formula
+        See `activations`.
+
+    Returns
+    -------
+    store : formula
+        ``store(layer, i, z, plan, work)``: for unit `i` of the layer's outputs, all rows counted through.
+    """
+
+    @formula
+    def store(layer, i, z, plan, work):
+        a, slope = activate(plan.layers[layer, ACTIVATION], z, numbers(plan.settings[layer], z))
+        work.units[natural(plan.layers[layer + 1, UNITS] + i)] = a
+        if plan.layers[layer, KEEPS] != 0:
+            work.slopes[natural(plan.layers[layer + 1, DELTAS] + i)] = slope
+
+    return store
+
+
+def dense_steps(store, derive, normalizes, tiles, dtype):
+    """The three products of a layer.
+
+    Parameters
+    ----------
+    store, derive : formula
+        See `make_store` and `activations`.
+    normalizes : bool
+        Whether hidden layers' weighted inputs are normalized, and the activation left to that.
+    tiles : Tiles or None
+        Of the products of large layers; None where one block trains.
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    forward, backward, gradient : tuple of (formula, device function or None)
+        Each by threads and by blocks, which take the number of the thread or of the block and their count first.
+    """
+
+    @formula
+    def begin_forward(i, j, of):
+        return of.model.params[natural(of.plan.layers[of.layer, INTERCEPTS] + j)]
+
+    @formula
+    def finish_forward(i, j, total, of):
+        place = i * of.plan.layers[of.layer, FAN_OUT] + j
+        if of.layer == of.plan.n_layers - 1 or normalizes:
+            of.work.units[natural(of.plan.layers[of.layer + 1, UNITS] + place)] = total
+        else:
+            store(of.layer, place, total, of.plan, of.work)
+
+    @formula
+    def begin_backward(i, j, of):
+        return number(0.0, of.model.params)
+
+    @formula
+    def finish_backward(i, j, total, of):
+        place = i * of.plan.layers[of.layer, FAN_IN] + j
+        at = natural(of.plan.layers[of.layer, DELTAS] + place)
+        a = of.work.units[natural(of.plan.layers[of.layer, UNITS] + place)]
+        c = numbers(of.plan.settings[of.layer - 1], a)
+        kept = of.work.slopes[at] if of.plan.layers[of.layer - 1, KEEPS] != 0 else a
+        of.work.deltas[at] = total * derive(of.plan.layers[of.layer - 1, ACTIVATION], a, kept, c)
+
+    @formula
+    def begin_gradient(i, j, of):
+        if of.batches.table[of.number, FIRST] != 0:
+            return number(0.0, of.model.params)
+        return of.model.grads[natural(of.plan.layers[of.layer, WEIGHTS] + i * of.plan.layers[of.layer, FAN_OUT] + j)]
+
+    @formula
+    def finish_gradient(i, j, total, of):
+        of.model.grads[natural(of.plan.layers[of.layer, WEIGHTS] + i * of.plan.layers[of.layer, FAN_OUT] + j)] = total
+
+    def forward_with(multiply):
+        @formula
+        def forward(part, n_parts, layer, number_, data, batches, plan, model, work, report):
+            fan_in, fan_out = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
+            a = Factor(work.units, plan.layers[layer, UNITS], fan_in, 1)
+            b = Factor(model.params, plan.layers[layer, WEIGHTS], fan_out, 1)
+            context = _Product(layer, number_, batches, plan, model, work)
+            multiply(part, n_parts, a, b, batches.table[number_, N_ROWS], fan_in, fan_out, context)
+
+        return forward
+
+    def backward_with(multiply):
+        @formula
+        def backward(part, n_parts, layer, number_, data, batches, plan, model, work, report):
+            fan_in, fan_out = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
+            a = Factor(work.deltas, plan.layers[layer + 1, DELTAS], fan_out, 1)
+            b = Factor(model.params, plan.layers[layer, WEIGHTS], 1, fan_out)
+            context = _Product(layer, number_, batches, plan, model, work)
+            multiply(part, n_parts, a, b, batches.table[number_, N_ROWS], fan_out, fan_in, context)
+
+        return backward
+
+    def gradient_with(multiply):
+        @formula
+        def gradient(part, n_parts, layer, number_, data, batches, plan, model, work, report):
+            fan_in, fan_out = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
+            a = Factor(work.units, plan.layers[layer, UNITS], 1, fan_in)
+            b = Factor(work.deltas, plan.layers[layer + 1, DELTAS], fan_out, 1)
+            context = _Product(layer, number_, batches, plan, model, work)
+            multiply(part, n_parts, a, b, fan_in, batches.table[number_, N_ROWS], fan_out, context)
+
+        return gradient
+
+    made = []
+    for step_with, begin, finish in (
+        (forward_with, begin_forward, finish_forward),
+        (backward_with, begin_backward, finish_backward),
+        (gradient_with, begin_gradient, finish_gradient),
+    ):
+        by_threads = step_with(thread_product(begin, finish))
+        by_blocks = None if tiles is None else step_with(block_product(begin, finish, tiles, dtype))
+        made.append((by_threads, by_blocks))
+    return made
+
+
+@formula
+def gather_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """Copy the rows of a block, each from its place."""
+    start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
+    n_features = plan.layers[0, FAN_IN]
+    for i in range(thread, n_rows * n_features, n_threads):
+        row = i // n_features
+        work.units[natural(i)] = data.X[natural(data.order[start + row] * n_features + i - row * n_features)]
+
+
+@formula
+def target_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """The same for targets."""
+    start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
+    for i in range(thread, n_rows * plan.n_targets, n_threads):
+        row = i // plan.n_targets
+        work.targets[natural(i)] = data.Y[natural(data.order[start + row] * plan.n_targets + i - row * plan.n_targets)]
+
+
+@formula
+def drop_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """Dropout of the inputs of a layer of weights; the slopes of a hidden layer, which are kept then, share its factors."""
+    start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
+    n_units = plan.layers[layer, FAN_IN]
+    n_quads = (n_units + 3) // 4
+    zero, scale = number(0.0, work.units), plan.scales[layer]
+    for item in range(thread, n_rows * n_quads, n_threads):
+        row, quad = item // n_quads, item % n_quads
+        drawn = draw_units(plan.seed, batches.table[number_, STEP], layer, data.order[start + row], quad)
+        for lane in range(min(4, n_units - 4 * quad)):
+            factor = scale if drawn[lane] >= plan.thresholds[layer] else zero
+            place = row * n_units + 4 * quad + lane
+            i = natural(plan.layers[layer, UNITS] + place)
+            work.units[i] = work.units[i] * factor
+            if layer > 0:
+                i = natural(plan.layers[layer, DELTAS] + place)
+                work.slopes[i] = work.slopes[i] * factor
+
+
+def loss_step(evaluate):
+    """The step that evaluates the loss.
+
+    Parameters
+    ----------
+    evaluate : formula
+        A loss's loop, see `functions.losses.loss_loops`.
+
+    Returns
+    -------
+    step : formula
+    """
+
+    @formula
+    def step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+        start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
+        last = plan.n_layers - 1
+        n_outputs, n_targets = plan.layers[last, FAN_OUT], plan.n_targets
+        units, deltas = plan.layers[last + 1, UNITS], plan.layers[last + 1, DELTAS]
+        one = np.int64(1)  # of the type that variables have: a literal would compile a callee again
+        for lane in range(thread, plan.n_lanes, n_threads):
+            total = np.float64(0.0)
+            for row in range(lane, n_rows, plan.n_lanes):
+                delta = work.deltas[deltas + row * n_outputs : deltas + (row + 1) * n_outputs]
+                evaluate(
+                    work.units[units + row * n_outputs : units + (row + 1) * n_outputs],
+                    work.targets[row * n_targets : (row + 1) * n_targets],
+                    one, n_outputs, n_targets, delta, work.losses[row : row + 1], plan.settings[last],
+                )  # fmt: skip
+                loss = work.losses[row]
+                if plan.has_weights != 0:
+                    weight = data.weights[data.order[start + row]]
+                    loss *= weight
+                    for k in range(n_outputs):
+                        delta[k] = delta[k] * weight
+                total += loss
+            if batches.table[number_, FIRST] == 0:
+                total += report.losses[batches.table[number_, BATCH], lane]
+            report.losses[batches.table[number_, BATCH], lane] = total
+
+    return step
+
+
+def intercept_step(is_centred):
+    """The step for the gradient of a layer's intercepts.
+
+    Parameters
+    ----------
+    is_centred : bool
+        Whether those of hidden layers have no effect, because a mean over the batch is subtracted. What would be left by
+        rounding, Adam would take for a gradient.
+
+    Returns
+    -------
+    step : formula
+    """
+
+    @formula
+    def step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+        fan_out = plan.layers[layer, FAN_OUT]
+        n_rows = batches.table[number_, N_ROWS]
+        if is_centred and layer < plan.n_layers - 1:
+            n_rows = 0
+        source, target = plan.layers[layer + 1, DELTAS], plan.layers[layer, INTERCEPTS]
+        for j in range(thread, fan_out, n_threads):
+            total = number(0.0, model.params) if batches.table[number_, FIRST] != 0 else model.grads[target + j]
+            for row in range(n_rows):
+                total += work.deltas[natural(source + row * fan_out + j)]
+            model.grads[target + j] = total
+
+    return step
+
+
+@formula
+def constant_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """Which of a hidden layer's outputs are the same for all rows of the block."""
+    fan_out, n_rows = plan.layers[layer, FAN_OUT], batches.table[number_, N_ROWS]
+    source = plan.layers[layer + 1, UNITS]
+    # The places of the hidden units in the report follow each other.
+    target = 0
+    n_hidden = 0
+    for other in range(plan.n_layers - 1):
+        if other < layer:
+            target += plan.layers[other, FAN_OUT]
+        n_hidden += plan.layers[other, FAN_OUT]
+    target += (batches.table[number_, EPOCH_END] - 1) * n_hidden
+    for j in range(thread, fan_out, n_threads):
+        row = 1
+        while row < n_rows and work.units[natural(source + row * fan_out + j)] == work.units[natural(source + j)]:
+            row += 1
+        report.constant[target + j] = row == n_rows

@@ -1,0 +1,223 @@
+"""Steps from the gradient to the parameters: penalties, limits, the optimizer's update and the average."""
+
+import math
+
+import numpy as np
+
+from skbackprop._compile import formula
+from skbackprop.backends.cuda.state import (
+    AVERAGE,
+    BATCH,
+    CLIP_NORM,
+    CLIP_VALUE,
+    EPOCH_END,
+    FAN_IN,
+    FAN_OUT,
+    INTERCEPTS,
+    L1,
+    L2,
+    MAX_NORM,
+    REST,
+    SHARE,
+    TRAINED,
+    UNPENALISED,
+    WEIGHTS,
+)
+from skbackprop.functions.elementary import natural, number
+from skbackprop.functions.optimizers import mean_gradient
+from skbackprop.functions.penalties import clipped, penalised_mean, penalty
+
+__all__ = [
+    "factor_step",
+    "finish_step",
+    "follow_step",
+    "limit_step",
+    "norm_step",
+    "penalty_step",
+    "square_step",
+    "update_step",
+]
+
+
+@formula
+def penalty_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """The penalty on all weights, before they are updated."""
+    squares, absolutes = number(0.5, model.params) * plan.limits[L2], plan.limits[L1]
+    for lane in range(thread, plan.n_weight_lanes, n_threads):
+        total = number(0.0, model.params)
+        for one in range(plan.n_layers):
+            n_weights = plan.layers[one, FAN_IN] * plan.layers[one, FAN_OUT]
+            for i in range(lane, n_weights, plan.n_weight_lanes):
+                total += penalty(model.params[natural(plan.layers[one, WEIGHTS] + i)], squares, absolutes)
+        report.penalties[batches.table[number_, BATCH], lane] = total
+
+
+@formula
+def norm_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """Squares of the gradient of a layer's weights, without penalty, at the end of an epoch."""
+    n_weights = plan.layers[layer, FAN_IN] * plan.layers[layer, FAN_OUT]
+    for lane in range(thread, plan.n_weight_lanes, n_threads):
+        total = number(0.0, model.params)
+        for i in range(lane, n_weights, plan.n_weight_lanes):
+            g = model.grads[natural(plan.layers[layer, WEIGHTS] + i)]
+            total += g * g
+        report.squares[batches.table[number_, EPOCH_END] - 1, layer, lane] = total
+
+
+@formula
+def finish_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """Turn the sum of the rows' gradients into that of the penalised mean, limited component by component."""
+    ratio, bound = batches.constants[batches.table[number_, BATCH], SHARE], plan.limits[CLIP_VALUE]
+    zero = number(0.0, model.params)
+    start = plan.layers[layer, WEIGHTS]
+    n_weights = plan.layers[layer, INTERCEPTS] - start
+    for i in range(thread, n_weights + plan.layers[layer, UNPENALISED], n_threads):
+        at = natural(start + i)
+        squares = plan.limits[L2] if i < n_weights else zero
+        absolutes = plan.limits[L1] if i < n_weights else zero
+        g = penalised_mean(model.grads[at], model.params[at], squares, absolutes, ratio)
+        model.grads[at] = clipped(g, bound) if bound > zero else g
+
+
+@formula
+def square_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """Squares of the whole gradient."""
+    for lane in range(thread, plan.n_weight_lanes, n_threads):
+        total = number(0.0, model.params)
+        for i in range(lane, model.params.size, plan.n_weight_lanes):
+            g = model.grads[natural(i)]
+            total += g * g
+        work.squares[lane] = total
+
+
+@formula
+def factor_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """The factor that brings the gradient's norm to its limit, which is written after the squares."""
+    if thread == 0:
+        total = np.float64(0.0)
+        for lane in range(plan.n_weight_lanes):
+            total += work.squares[lane]
+        norm = number(math.sqrt(total), model.params)
+        one, limit = number(1.0, model.params), plan.limits[CLIP_NORM]
+        work.squares[plan.n_weight_lanes] = limit / norm if norm > limit else one
+
+
+def _states(n_slots):
+    """How an optimizer's state of a parameter is read and written."""
+    if n_slots == 0:
+
+        @formula
+        def load(slots, i, stride):
+            return ()
+
+        @formula
+        def store(slots, i, stride, made):
+            pass
+
+    elif n_slots == 1:
+
+        @formula
+        def load(slots, i, stride):
+            return (slots[i],)
+
+        @formula
+        def store(slots, i, stride, made):
+            slots[i] = made[1]
+
+    elif n_slots == 2:
+
+        @formula
+        def load(slots, i, stride):
+            return slots[i], slots[i + stride]
+
+        @formula
+        def store(slots, i, stride, made):
+            slots[i] = made[1]
+            slots[i + stride] = made[2]
+
+    else:
+
+        @formula
+        def load(slots, i, stride):
+            return slots[i], slots[i + stride], slots[i + 2 * stride]
+
+        @formula
+        def store(slots, i, stride, made):
+            slots[i] = made[1]
+            slots[i + stride] = made[2]
+            slots[i + 2 * stride] = made[3]
+
+    return load, store
+
+
+def update_step(kind, finishes, clips_norm):
+    """The step that updates a layer's parameters.
+
+    Parameters
+    ----------
+    kind : type
+        From `Optimizer.kernel_kind`.
+    finishes : bool
+        Whether `finish_step` has been taken.
+    clips_norm : bool
+        Whether `factor_step` has.
+
+    Returns
+    -------
+    step : formula
+    """
+    load, store = _states(kind.n_slots)
+    update = kind.update
+
+    @formula
+    def step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+        if plan.layers[layer, TRAINED] == 0:
+            return
+        c = _constants(batches.constants[batches.table[number_, BATCH]])
+        zero, one = number(0.0, model.params), number(1.0, model.params)
+        share = one if finishes else batches.constants[batches.table[number_, BATCH], SHARE]
+        if clips_norm:
+            share = work.squares[plan.n_weight_lanes]
+        start, stride = plan.layers[layer, WEIGHTS], model.params.size
+        n_weights = plan.layers[layer, INTERCEPTS] - start
+        for part in range(thread, n_weights + plan.layers[layer, UNPENALISED], n_threads):
+            i = natural(start + part)
+            w = model.params[i]
+            decays = one if part < n_weights else zero
+            l2 = zero if finishes or part >= n_weights else plan.limits[L2]
+            made = update(w, mean_gradient(model.grads[i], w, l2, share), decays, load(model.slots, i, stride), c)
+            model.params[i] = made[0]
+            store(model.slots, i, stride, made)
+
+    return step
+
+
+@formula
+def _constants(row):
+    return row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7]
+
+
+@formula
+def limit_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """Scale down the weights into a hidden unit whose norm is too large."""
+    fan_in, fan_out = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
+    largest = np.float64(plan.limits[MAX_NORM])
+    for j in range(thread, fan_out, n_threads):
+        total = np.float64(0.0)
+        for k in range(fan_in):
+            w = np.float64(model.params[natural(plan.layers[layer, WEIGHTS] + k * fan_out + j)])
+            total += w * w
+        if total > largest * largest:
+            factor = number(largest / math.sqrt(total), model.params)
+            for k in range(fan_in):
+                i = natural(plan.layers[layer, WEIGHTS] + k * fan_out + j)
+                model.params[i] = model.params[i] * factor
+
+
+@formula
+def follow_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """Move the running average of the parameters towards them."""
+    kept, rest = plan.limits[AVERAGE], plan.limits[REST]
+    for i in range(thread, model.params.size, n_threads):
+        at = natural(i)
+        model.average[at] = kept * model.average[at] + rest * model.params[at]

@@ -1,0 +1,204 @@
+"""Matrix products, summed over the inner index in order with fused multiply-adds.
+
+Every element of a product is ``fma(a_k, b_k, ... fma(a_1, b_1, fma(a_0, b_0, start)))``, computed by one thread, as on the CPU:
+its bits depend neither on the number of threads and blocks nor on the tiles. What a sum starts from and what is done with it is
+given by two formulas, so that intercepts, activations and derivatives cost no pass over memory of their own.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from skbackprop._compile import formula
+from skbackprop.backends.cuda.device import cuda, device_function
+from skbackprop.functions.elementary import fma, natural
+
+__all__ = ["Factor", "Tiles", "block_product", "thread_product"]
+
+
+class Factor(NamedTuple):
+    """A matrix in a flat array: row i, column j at ``numbers[start + i * row + j * column]``."""
+
+    numbers: object
+    start: int
+    row: int
+    column: int
+
+
+class Tiles(NamedTuple):
+    """Extents of a block's tile of a product.
+
+    Parameters
+    ----------
+    size : int
+        Rows and columns of the tile.
+    depth : int
+        Inner indices that are in shared memory at a time; there are two such pieces.
+    micro : int
+        Rows and columns of a thread's part.
+    """
+
+    size: int
+    depth: int
+    micro: int
+
+    @property
+    def n_threads(self):
+        """Threads of a block."""
+        return (self.size // self.micro) ** 2
+
+    @property
+    def pitch(self):
+        """Numbers between two rows in shared memory: threads that store a column would else meet in one bank of it."""
+        return self.size + 4
+
+    @property
+    def n_shared(self):
+        """Numbers in shared memory: two pieces of both factors."""
+        return 4 * self.depth * self.pitch
+
+
+@formula
+def entry(factor, i, j):
+    """An entry of a `Factor`."""
+    return factor.numbers[natural(factor.start + i * factor.row + j * factor.column)]
+
+
+def thread_product(begin, finish):
+    """A product in tiles of two by two, each of which is a thread's: for factors that are small, or of few rows.
+
+    Parameters
+    ----------
+    begin : formula
+        ``begin(i, j, context)``: what the sum of row i, column j starts from.
+    finish : formula
+        ``finish(i, j, total, context)``: takes the sum.
+
+    Returns
+    -------
+    multiply : formula
+        Called with the number of the thread among all and their count; with the factors; with the product's rows, inner
+        extent and columns; and with the context.
+    """
+
+    @formula
+    def multiply(thread, n_threads, a, b, n_rows, n_inner, n_columns, context):
+        across = (n_columns + 1) // 2
+        for tile in range(thread, (n_rows + 1) // 2 * across, n_threads):
+            i0, j0 = 2 * (tile // across), 2 * (tile % across)
+            # At an edge the second row or column is the first once more, and not stored.
+            i1, j1 = min(i0 + 1, n_rows - 1), min(j0 + 1, n_columns - 1)
+            s00, s01 = begin(i0, j0, context), begin(i0, j1, context)
+            s10, s11 = begin(i1, j0, context), begin(i1, j1, context)
+            for k in range(n_inner):
+                a0, a1 = entry(a, i0, k), entry(a, i1, k)
+                b0, b1 = entry(b, k, j0), entry(b, k, j1)
+                s00, s01 = fma(a0, b0, s00), fma(a0, b1, s01)
+                s10, s11 = fma(a1, b0, s10), fma(a1, b1, s11)
+            finish(i0, j0, s00, context)
+            if j1 > j0:
+                finish(i0, j1, s01, context)
+            if i1 > i0:
+                finish(i1, j0, s10, context)
+                if j1 > j0:
+                    finish(i1, j1, s11, context)
+
+    return multiply
+
+
+def block_product(begin, finish, tiles, dtype):
+    """A product in tiles of `tiles`, each of which is a block's: for large factors.
+
+    While a block computes with one piece of the factors in shared memory, the next is on its way into registers, and from there
+    into the other half of the shared memory.
+
+    Parameters
+    ----------
+    begin, finish : formula
+        As for `thread_product`.
+    tiles : Tiles
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    multiply : device function
+        As for `thread_product`, but called by all threads of a block, with the number of the block among all and their count.
+    """
+    # Plain numbers, so that the compiler sees constants: array shapes have to be.
+    size, depth, micro = tiles.size, tiles.depth, tiles.micro
+    across = size // micro
+    n_threads = across * across
+    # A thread's rows lie in groups of up to four neighbours, which one instruction loads.
+    width = min(4, micro)
+    stride = across * width
+    n_loads = size * depth // n_threads
+    kind = numba.float32 if dtype == np.float32 else numba.float64
+    pitch = tiles.pitch
+    half_size = depth * pitch
+    zero = np.dtype(dtype).type(0.0)
+    # Beyond the edges: 0 times -0, added to any number, leaves it as it is, also -0.
+    nothing = np.dtype(dtype).type(-0.0)
+
+    @device_function
+    def multiply(block, n_blocks, a, b, n_rows, n_inner, n_columns, context):
+        # Dynamic, so that the products of a kernel have the same memory: first A's two halves, then B's. Aligned for loads of
+        # four numbers at once.
+        shared = cuda.shared.array(0, kind, alignment=16)
+        sums = cuda.local.array((micro, micro), kind)
+        a_next = cuda.local.array(n_loads, kind)
+        b_next = cuda.local.array(n_loads, kind)
+        a_part = cuda.local.array(micro, kind)
+        b_part = cuda.local.array(micro, kind)
+        thread = cuda.threadIdx.x
+        row, column = thread // across, thread % across
+        tiles_across = (n_columns + size - 1) // size
+        n_pieces = (n_inner + depth - 1) // depth
+        # Neighbouring threads read neighbouring numbers, whichever index of the factor is the inner one in memory.
+        a_along_rows, b_along_columns = a.row == 1, b.column == 1
+        for tile in range(block, (n_rows + size - 1) // size * tiles_across, n_blocks):
+            top, left = tile // tiles_across * size, tile % tiles_across * size
+            for u in range(micro):
+                for v in range(micro):
+                    i = top + u // width * stride + row * width + u % width
+                    j = left + v // width * stride + column * width + v % width
+                    sums[u, v] = begin(i, j, context) if i < n_rows and j < n_columns else zero
+            for piece in range(n_pieces + 1):
+                if piece < n_pieces:
+                    for load in range(n_loads):
+                        at = thread + load * n_threads
+                        k, i = (at // size, at % size) if a_along_rows else (at % depth, at // depth)
+                        k, i = piece * depth + k, top + i
+                        a_next[load] = entry(a, i, k) if i < n_rows and k < n_inner else nothing
+                        k, j = (at // size, at % size) if b_along_columns else (at % depth, at // depth)
+                        k, j = piece * depth + k, left + j
+                        b_next[load] = entry(b, k, j) if k < n_inner and j < n_columns else zero
+                if piece > 0:
+                    a_half = (piece - 1) % 2 * half_size
+                    b_half = a_half + 2 * half_size
+                    for k in range(depth):
+                        for u in range(micro):
+                            shift = u // width * stride + u % width
+                            a_part[u] = shared[natural(a_half + k * pitch + shift + row * width)]
+                            b_part[u] = shared[natural(b_half + k * pitch + shift + column * width)]
+                        for u in range(micro):
+                            for v in range(micro):
+                                sums[u, v] = fma(a_part[u], b_part[v], sums[u, v])
+                if piece < n_pieces:
+                    a_half = piece % 2 * half_size
+                    b_half = a_half + 2 * half_size
+                    for load in range(n_loads):
+                        at = thread + load * n_threads
+                        k, i = (at // size, at % size) if a_along_rows else (at % depth, at // depth)
+                        shared[natural(a_half + k * pitch + i)] = a_next[load]
+                        k, j = (at // size, at % size) if b_along_columns else (at % depth, at // depth)
+                        shared[natural(b_half + k * pitch + j)] = b_next[load]
+                cuda.syncthreads()
+            for u in range(micro):
+                for v in range(micro):
+                    i = top + u // width * stride + row * width + u % width
+                    j = left + v // width * stride + column * width + v % width
+                    if i < n_rows and j < n_columns:
+                        finish(i, j, sums[u, v], context)
+
+    return multiply

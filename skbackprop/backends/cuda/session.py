@@ -1,0 +1,629 @@
+"""A fit and a prediction on a device: what lies where in its memory, and how the kernels are launched."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from skbackprop._compile import SIMULATED, loop
+from skbackprop.backends.cuda.device import Device, configure
+from skbackprop.backends.cuda.normalization import statistics_size
+from skbackprop.backends.cuda.products import Tiles
+from skbackprop.backends.cuda.state import N_COLUMNS, Batches, Data, Model, Plan, Report, Work
+from skbackprop.backends.cuda.steps import Functions, make_kernels, prediction_calls, program, training_calls
+from skbackprop.backends.data import Epochs
+from skbackprop.functions._function import N_SETTINGS
+from skbackprop.functions.activations import Identity
+from skbackprop.functions.elementary import numbers
+from skbackprop.functions.optimizers import N_CONSTANTS
+from skbackprop.functions.penalties import Penalties
+
+__all__ = ["TIERS", "Session", "predict"]
+
+#: How the steps of a batch are kept in order: see `steps`.
+TIERS = ("resident", "cooperative", "stepwise")
+
+# Threads of a block. One block has as many as leave each of them the registers that the products of two by two need.
+_RESIDENT_THREADS = 16 if SIMULATED else 512
+_TILES = {
+    np.dtype(np.float32): Tiles(8, 4, 2) if SIMULATED else Tiles(64, 16, 4),
+    np.dtype(np.float64): Tiles(8, 4, 2) if SIMULATED else Tiles(64, 8, 4),
+}
+
+# Crossovers, not measured yet; estimates from what a barrier of all blocks and the arithmetic of one of them take.
+# Operations of a batch up to which one block is faster than all with their barriers.
+_RESIDENT_FLOPS = 3e6
+# Multiplications of a product, and its smallest extent, from which on it is one of blocks.
+_LARGE_PRODUCT = 256 if SIMULATED else 1 << 22
+_LARGE_EXTENT = 6 if SIMULATED else 32
+
+# Units, slopes and gradients of a block of rows take at most this much.
+_WORK_BYTES = 1 << 30
+
+# A call of several short epochs lasts some milliseconds.
+_CALL_FLOPS = 1e9
+_MAX_EPOCHS = 64
+
+# Dynamic shared memory that a block of any device can have without asking for more, which numba-cuda cannot.
+_SHARED_BYTES = 48 << 10
+
+# Sums that are kept apart, see `state.Plan`.
+_MAX_LANES = 4096
+_WEIGHTS_PER_LANE = 64
+
+
+def _power_of_two(n):
+    """The smallest one that is not below `n`."""
+    return 1 << max(int(n) - 1, 0).bit_length()
+
+
+def _row_numbers(network):
+    """Numbers in the workspace for each row: units, slopes, gradients, normalized units."""
+    return 4 * sum(network.layer_units)
+
+
+def _block_rows(network, itemsize, n_rows):
+    most = max(1, _WORK_BYTES // (_row_numbers(network) * itemsize))
+    n_blocks = -(-n_rows // most)
+    return -(-n_rows // max(n_blocks, 1))
+
+
+class _Layout:
+    """Where a network's units lie, and what the kernels are told of its layers."""
+
+    def __init__(self, network, keeps, trained, is_sparse, block_rows, has_blocks, trains):
+        n_layers = len(network.layout)
+        kinds = [(kind, keep) for (kind, _), keep in zip(network.activations, keeps, strict=True)]
+        #: Each activation once, with whether its slopes are kept; see `layers.activations`.
+        self.kinds = tuple(dict.fromkeys(kinds)) or ((Identity, False),)
+        self.layers = np.zeros((n_layers + 1, N_COLUMNS), dtype=np.int64)
+        self.layers[:-1, :6] = network.layout
+        self.n_units = self.n_deltas = self.n_statistics = 0
+        for layer, n_units in enumerate(network.layer_units):
+            self.layers[layer, 6:8] = self.n_units, self.n_deltas
+            if not (is_sparse and layer == 0):
+                self.n_units += n_units * block_rows
+            # Nothing asks for the gradient of the inputs.
+            self.n_deltas += n_units * block_rows if layer > 0 else 0
+        for layer, kind in enumerate(kinds):
+            self.layers[layer, 8] = self.kinds.index(kind)
+            self.layers[layer, 9] = keeps[layer]
+            if network.normalization is not None and trains:
+                self.layers[layer, 10] = self.n_statistics
+                self.n_statistics += statistics_size(network.over_batch, network.layer_units[layer + 1], block_rows)
+        self.layers[:-1, 11] = trained
+        for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
+            is_large = (
+                fan_in * fan_out * block_rows >= _LARGE_PRODUCT and min(fan_in, fan_out, block_rows) >= _LARGE_EXTENT
+            )
+            self.layers[layer, 12] = has_blocks and is_large and not (is_sparse and layer == 0)
+
+
+def prepare(rate, step, s, kept):
+    """Name under which the template calls the formula."""
+    raise NotImplementedError
+
+
+def _prepare_updates(rates, steps, settings, constants, carried):
+    for batch in range(rates.size):
+        kept = (constants[batch - 1, N_CONSTANTS - 2], constants[batch - 1, N_CONSTANTS - 1])
+        if batch == 0:
+            kept = (carried[0], carried[1])
+        made = prepare(rates[batch], steps[batch], numbers(settings, constants), kept)
+        for position in range(N_CONSTANTS - 2, N_CONSTANTS):
+            constants[batch, position] = kept[position - N_CONSTANTS + 2]
+        for position in range(len(made)):
+            constants[batch, position] = made[position]
+
+
+@lru_cache(maxsize=64)
+def _preparation(kind):
+    """What computes an optimizer's constants for many updates, on the CPU, which has the powers that devices lack."""
+    return loop(_prepare_updates, prepare=kind.prepare)
+
+
+class _Launcher:
+    """The kernels of a program, and how they are launched on a device."""
+
+    def __init__(self, device, calls, functions, tier, most_parts, staged_numbers=0):
+        self._device = device
+        self._calls = calls
+        self._tier = tier
+        self._most_parts = most_parts
+        names = tuple(dict.fromkeys(call.step for call in calls))
+        self._rows = program(calls, names)
+        dtype = np.dtype(functions.dtype)
+        tiles = _TILES[dtype]
+        kernels = make_kernels(names, functions, _RESIDENT_THREADS, tiles.n_threads)
+        if tier != "resident":
+            self._kernel = getattr(kernels, tier)
+            self._threads, self._shared_bytes = tiles.n_threads, tiles.n_shared * dtype.itemsize
+        else:
+            self._threads, self._shared_bytes = _RESIDENT_THREADS, staged_numbers * dtype.itemsize
+            fits = self._shared_bytes <= _SHARED_BYTES
+            self._kernel = kernels.staged if fits else kernels.resident
+            self._shared_bytes *= fits
+        self._on_device = None
+        self._launch = None
+
+    def run(self, table, *arrays):
+        """Take the program's steps for each row of a table, see `state.Batches`."""
+        if self._on_device is None:
+            self._on_device = self._device.upload(self._rows)
+        if self._tier == "stepwise":
+            self._run_steps(table, arrays)
+            return
+        arguments = (self._on_device, len(table), *arrays)
+        if self._launch is None:
+            n_blocks = 1
+            if self._tier == "cooperative":
+                n_blocks = self._device.cooperative_blocks(self._kernel, arguments, self._threads, self._shared_bytes)
+                n_blocks = max(1, min(n_blocks, -(-self._most_parts // self._threads)))
+            self._launch = configure(self._kernel, n_blocks, self._threads, self._device.stream, self._shared_bytes)
+        self._launch(*arguments)
+
+    def _run_steps(self, table, arrays):
+        if self._launch is None:
+            n_blocks = 2 if SIMULATED else 2 * self._device.n_processors
+            self._launch = configure(self._kernel, n_blocks, self._threads, self._device.stream, self._shared_bytes)
+        # As in `step_applies`: always, at a batch's first and last block, at an epoch's end.
+        when = np.column_stack([np.ones(len(table)), table[:, 2], table[:, 3], table[:, 6]]) > 0
+        for number, applies in enumerate(when):
+            for code, layer, kind, _ in self._rows:
+                if applies[kind]:
+                    self._launch(int(code), int(layer), number, *arrays)
+
+
+def _settings(network, dtype):
+    return network.settings.astype(dtype)
+
+
+def _choose_tier(network, batch_rows, density=1.0):
+    """The tier for mini-batches of a network."""
+    flops = 6.0 * batch_rows * _flops_of_row(network, density) / 2.0
+    return "resident" if flops <= _RESIDENT_FLOPS else "cooperative"
+
+
+def _flops_of_row(network, density):
+    first = network.layer_units[0] * network.layer_units[1]
+    return 2.0 * (network.n_weights - first * (1.0 - density))
+
+
+def _most_parts(network, block_rows):
+    """Parts that the step with the most of them can be cut into, a tile of two by two each."""
+    largest = max(fan_in * fan_out for fan_in, fan_out in network.layout[:, :2])
+    return max(block_rows * max(network.layer_units), largest) // 4 + 1
+
+
+def _upload_rows(device, rows):
+    """The arrays of `Rows` on the device, each of one number at least."""
+    return [device.upload(array) for array in (rows.X.reshape(-1), rows.data, rows.indices, rows.indptr)]
+
+
+class Session:
+    """One fit: the data and the workspace on a device; a context manager.
+
+    Parameters
+    ----------
+    network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed, trains
+        As for the CPU's; `n_jobs` is not looked at.
+    index : int, default=0
+        The device's number.
+    tier : {"resident", "cooperative", "stepwise"} or None, default=None
+        None chooses by the work.
+
+    Raises
+    ------
+    ValueError
+        If a mini-batch of one row would be normalized. A last mini-batch of one row is left out instead.
+    MemoryError
+        If the device has not enough memory.
+    """
+
+    def __init__(
+        self,
+        network,
+        dtype,
+        rows,
+        targets,
+        sample_weight,
+        batch_size,
+        n_trained,
+        n_jobs,
+        penalties,
+        seed=0,
+        trains=True,
+        *,
+        index=0,
+        tier=None,
+    ):
+        self._network = network
+        self._dtype = np.dtype(dtype)
+        self._penalties = penalties
+        self._seed = seed
+        self._batch_size = int(batch_size)
+        self._n_given = self._n_trained = n_trained
+        self._index = index
+        normalizes_batches = network.over_batch and trains
+        if normalizes_batches:
+            if min(batch_size, n_trained) < 2:
+                raise ValueError(
+                    "normalization='batch' takes means over mini-batches of at least 2 rows, but here they have 1 sample: "
+                    "set a larger batch_size, or give more rows"
+                )
+            self._n_trained = n_trained - (n_trained % batch_size == 1)
+        self._rows = rows
+        self._targets = np.ascontiguousarray(targets, dtype=dtype)
+        self._weights = None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype=dtype)
+        itemsize = self._dtype.itemsize
+        self._block_rows = self._batch_size if normalizes_batches else _block_rows(network, itemsize, self._batch_size)
+        self._tier = tier or _choose_tier(network, self._batch_size, rows.density)
+        dropout = penalties.dropout or (0.0,) * len(network.layout)
+        # Where units are dropped, what was kept of them is kept with the slopes.
+        keeps = tuple(
+            kind.slope_of_input or rate > 0 for (kind, _), rate in zip(network.activations, dropout[1:], strict=True)
+        )
+        trained = [layer not in penalties.frozen for layer in range(len(network.layout))]
+        has_blocks = self._tier != "resident"
+        self._layout = _Layout(network, keeps, trained, rows.is_sparse, self._block_rows, has_blocks, trains)
+        self._trains = trains
+        #: Batches of an epoch.
+        self.n_batches = -(-self._n_trained // self._batch_size)
+        epoch_flops = (
+            3.0 * self._n_trained * _flops_of_row(network, rows.density) + 10.0 * network.n_params * self.n_batches
+        )
+        #: Epochs that one call should run at most: all of them together are short.
+        self.max_epochs = int(max(1, min(_MAX_EPOCHS, _CALL_FLOPS // epoch_flops)))
+        self._n_lanes = min(_power_of_two(min(self._block_rows, self._n_given)), _MAX_LANES)
+        self._n_weight_lanes = min(_power_of_two(network.n_weights // _WEIGHTS_PER_LANE), _MAX_LANES)
+
+    def memory_bytes(self):
+        """What the session takes of the device's memory, apart from what a call takes for its batches.
+
+        Returns
+        -------
+        n_bytes : int
+        """
+        rows, layout, itemsize = self._rows, self._layout, self._dtype.itemsize
+        data = sum(array.nbytes for array in (rows.X, rows.data, rows.indices, rows.indptr, self._targets))
+        data += 0 if self._weights is None else self._weights.nbytes
+        # Parameters, gradient, three numbers of an optimizer's state at most, average.
+        model = 6 * self._network.n_params * itemsize
+        work = (layout.n_units + 3 * layout.n_deltas) * itemsize + 8 * layout.n_statistics
+        return data + model + work + 8 * self._n_given
+
+    def __enter__(self):
+        device = self._device = Device(self._index)
+        with device.active():
+            needed = self.memory_bytes()
+            device.require(needed, "this training")
+            with device.allocating(needed, "this training"):
+                self._allocate(device)
+        self._launchers = {}
+        return self
+
+    def _allocate(self, device):
+        network, dtype, layout, rows = self._network, self._dtype, self._layout, self._block_rows
+        self._arrays = _upload_rows(device, self._rows)
+        self._Y = device.upload(self._targets.reshape(-1))
+        self._row_weights = device.upload(np.zeros(0, dtype) if self._weights is None else self._weights)
+        self._order = device.empty(self._n_given, np.int64)
+        has_slopes = layout.layers[:, 9].any()
+        normalizes = network.normalization is not None
+        n_outputs = self._targets.shape[1]
+        self._work = Work(
+            device.zeros(layout.n_units, dtype),
+            device.zeros(layout.n_deltas if has_slopes else 0, dtype),
+            device.zeros(layout.n_deltas, dtype),
+            device.zeros(layout.n_deltas if normalizes and self._trains else 0, dtype),
+            device.zeros(layout.n_statistics, np.float64),
+            device.zeros(rows * n_outputs, dtype),
+            device.zeros(rows, np.float64),
+            device.zeros(self._n_weight_lanes + 1, dtype),
+        )
+        dropout = np.array(self._penalties.dropout or (0.0,) * len(network.layout))
+        limits = self._penalties.numbers()
+        self._plan = Plan(
+            device.upload(layout.layers),
+            device.upload(_settings(network, dtype)),
+            device.upload(np.array([*limits, 1.0 - limits[-1]], dtype=dtype)),
+            device.upload((dropout * 4294967296.0).astype(np.uint64)),
+            device.upload((1.0 / (1.0 - dropout)).astype(dtype)),
+            len(network.layout),
+            n_outputs,
+            int(self._weights is not None),
+            int(self._seed),
+            self._n_lanes,
+            self._n_weight_lanes,
+        )
+        self._nothing_dropped = device.zeros(len(dropout), np.uint64)
+        self._params = device.empty(network.n_params, dtype)
+        self._grads = device.empty(network.n_params, dtype)
+        self._slots = self._average = device.zeros(0, dtype)
+        self._gradient = np.zeros(network.n_params, dtype=dtype)
+
+    def __exit__(self, *exception):
+        with self._device.active():
+            self._device.stream.synchronize()
+            self._launchers.clear()
+            self._arrays = self._Y = self._row_weights = self._order = self._work = self._plan = None
+            self._params = self._grads = self._slots = self._average = None
+
+    def run_epochs(self, order, rates, params, optimizer):
+        """Train on all batches of one or several epochs; as the CPU's.
+
+        Parameters
+        ----------
+        order : ndarray of shape (n_epochs * n_trained,), int64
+            Rows in the order of training.
+        rates : ndarray of shape (n_epochs * n_batches,)
+            Learning rate of each batch.
+        params : ndarray of shape (n_params,)
+            Updated in place.
+        optimizer : OptimizerState
+            Updated in place, running means and variances included.
+
+        Returns
+        -------
+        epochs : Epochs
+            The last loss is NaN if that of a batch is not finite.
+        """
+        if self._n_trained < self._n_given:
+            order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
+        device = self._device
+        kind, _ = optimizer.key
+        batches = self._batches(order, self._n_trained, self._batch_size, optimizer.n_steps)
+        if not batches.n_updates:
+            return self._no_epochs(batches.n_epochs)
+        with device.active(), device.allocating(self.memory_bytes(), "this training"):
+            if self._slots.size < optimizer.slots.size:
+                self._slots = device.empty(optimizer.slots.size, self._dtype)
+            if self._average.size < optimizer.average.size:
+                self._average = device.empty(optimizer.average.size, self._dtype)
+            device.write(optimizer.slots.reshape(-1), self._slots)
+            device.write(optimizer.average, self._average)
+            running = device.upload(optimizer.running)
+            constants = self._constants(batches, rates, optimizer)
+            finishes, clips_norm = self._penalties.finishes, bool(self._penalties.clip_norm)
+            epochs = self._run(
+                order, batches, constants, params, running, self._penalties, kind, True, finishes, clips_norm
+            )
+            device.read(self._params, params)
+            device.read(self._slots, optimizer.slots.reshape(-1))
+            device.read(self._average, optimizer.average)
+            device.read(running, optimizer.running)
+        optimizer.n_steps += batches.n_updates
+        return epochs
+
+    def loss_gradient(self, order, params):
+        """Loss and gradient of all rows together; as the CPU's.
+
+        Parameters
+        ----------
+        order : ndarray of int64
+            The rows.
+        params : ndarray of shape (n_params,)
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray of shape (n_params,)
+            The session's own array, overwritten by the next call.
+        """
+        if self._network.over_batch and len(order) > self._block_rows:
+            raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._block_rows}")
+        # Of a mini-batch's means and variances nothing is kept.
+        loss = self._evaluate(order, params, np.zeros(self._network.n_running), self._penalties, True)
+        with self._device.active():
+            self._device.read(self._grads, self._gradient)
+        return loss, self._gradient
+
+    def loss(self, order, params, running=None):
+        """Loss of all rows together, without penalty and without dropout; as the CPU's.
+
+        Parameters
+        ----------
+        order : ndarray of int64
+            The rows.
+        params : ndarray of shape (n_params,)
+        running : ndarray of shape (n_running,), float64
+            Running means and variances; only for batch normalization.
+
+        Returns
+        -------
+        loss : float
+        """
+        return self._evaluate(order, params, self._network.fold(params, running), Penalties(), False)
+
+    def _evaluate(self, order, params, running, penalties, differentiates):
+        device = self._device
+        with device.active(), device.allocating(self.memory_bytes(), "this training"):
+            batches = self._batches(order, len(order), len(order), 0)
+            constants = np.zeros((1, N_CONSTANTS + 1))
+            constants[:, N_CONSTANTS] = 1.0 / batches.weights
+            epochs = self._run(
+                order, batches, constants, params, device.upload(running), penalties, None, differentiates, differentiates,
+                False,
+            )  # fmt: skip
+        return float(epochs.losses[0])
+
+    def _batches(self, order, n_trained, batch_size, n_steps):
+        return _Blocks(order, n_trained, batch_size, self._block_rows, self._weights, n_steps)
+
+    def _constants(self, batches, rates, optimizer):
+        """The optimizer's constants and the share of a row in the mean, for each batch that has a weight."""
+        kind, numbers_ = optimizer.key
+        settings = np.zeros(N_SETTINGS)
+        settings[: len(numbers_)] = numbers_
+        made = np.zeros((len(batches.weights), N_CONSTANTS))
+        steps = optimizer.n_steps + 1 + np.arange(len(made))
+        rates = np.ascontiguousarray(np.asarray(rates, dtype=np.float64)[batches.numbers])
+        _preparation(kind)(rates, steps, settings, made, optimizer.carried.copy())
+        optimizer.carried[:] = made[-1, N_CONSTANTS - 2 :]
+        return np.column_stack([made, 1.0 / batches.weights])
+
+    def _no_epochs(self, n_epochs):
+        """What is told of epochs without an update."""
+        n_layers = len(self._network.layout)
+        return Epochs(np.zeros(n_epochs), np.zeros((n_epochs, n_layers)), np.zeros((n_epochs, n_layers - 1)))
+
+    def _run(
+        self, order, batches, constants, params, running, penalties, optimizer, differentiates, finishes, clips_norm
+    ):
+        network, device = self._network, self._device
+        n_layers, n_epochs, n_batches = len(network.layout), batches.n_epochs, len(batches.weights)
+        n_hidden = sum(network.layer_units[1:-1])
+        _, norms, constant_units = self._no_epochs(n_epochs)
+        if self._order.size < len(order):
+            self._order = device.empty(len(order), np.int64)
+        device.write(order.astype(np.int64, copy=False), self._order)
+        device.write(params, self._params)
+        dtype = self._dtype
+        trains = optimizer is not None
+        n_squares = n_epochs * n_layers * self._n_weight_lanes if trains else 0
+        report = Report(
+            device.zeros(n_batches * self._n_lanes, np.float64).reshape(n_batches, self._n_lanes),
+            device.zeros(n_batches * self._n_weight_lanes, dtype).reshape(n_batches, self._n_weight_lanes),
+            device.zeros(max(n_squares, 1), dtype).reshape(
+                *((n_epochs, n_layers, self._n_weight_lanes) if trains else (1, 1, 1))
+            ),
+            device.zeros(n_epochs * n_hidden, np.int64),
+        )
+        data = Data(*self._arrays, self._Y, self._row_weights, self._order)
+        model = Model(self._params, self._grads, self._slots, self._average, running)
+        arrays = Batches(device.upload(batches.table), device.upload(constants.astype(dtype)))
+        over_batch = None if network.normalization is None else network.over_batch
+        functions = Functions(
+            self._layout.kinds, network.loss[0], over_batch, differentiates, optimizer, finishes, clips_norm,
+            _TILES[dtype] if self._tier != "resident" else None, dtype.name,
+        )  # fmt: skip
+        if functions not in self._launchers:
+            calls = training_calls(network, functions, self._rows.is_sparse, penalties)
+            most_parts = _most_parts(network, self._block_rows)
+            staged = 2 * network.n_params + sum(array.size for array in self._work[:3])
+            self._launchers[functions] = _Launcher(device, calls, functions, self._tier, most_parts, staged)
+        plan = self._plan
+        if not differentiates:
+            # A loss alone is that of the whole network.
+            plan = plan._replace(thresholds=self._nothing_dropped)
+        self._launchers[functions].run(batches.table, data, arrays, plan, model, self._work, report)
+        losses = np.zeros(n_batches * self._n_lanes)
+        device.read(report.losses.reshape(-1), losses)
+        totals = losses.reshape(n_batches, -1).sum(axis=1)
+        if penalties.alpha and differentiates:
+            terms = np.zeros(n_batches * self._n_weight_lanes, dtype=dtype)
+            device.read(report.penalties.reshape(-1), terms)
+            totals += terms.reshape(n_batches, -1).sum(axis=1, dtype=np.float64)
+        if trains:
+            squares = np.zeros(n_squares, dtype=dtype)
+            device.read(report.squares.reshape(-1), squares)
+            sums = squares.reshape(n_epochs, n_layers, -1).sum(axis=2, dtype=np.float64)
+            norms = np.sqrt(sums) / batches.last_weights[:, None]
+            constant = np.zeros(n_epochs * n_hidden, dtype=np.int64)
+            if n_hidden:
+                device.read(report.constant, constant)
+            parts = np.split(constant.reshape(n_epochs, n_hidden), np.cumsum(network.layer_units[1:-1])[:-1], axis=1)
+            if n_layers > 1:
+                constant_units = np.column_stack([part.mean(axis=1) for part in parts])
+        return Epochs(batches.epoch_losses(totals), norms, constant_units)
+
+
+class _Blocks:
+    """The batches of a call, cut into blocks of rows that the workspace holds; those without weight are left out."""
+
+    def __init__(self, order, n_trained, batch_size, block_rows, sample_weight, n_steps):
+        self.n_epochs = len(order) // n_trained
+        self._n_trained = n_trained
+        starts = np.arange(0, n_trained, batch_size)
+        stops = np.minimum(starts + batch_size, n_trained)
+        firsts = (np.arange(self.n_epochs)[:, None] * n_trained + starts).reshape(-1)
+        sizes = np.tile(stops - starts, self.n_epochs)
+        epochs = np.repeat(np.arange(self.n_epochs), len(starts))
+        weights = sizes.astype(np.float64)
+        if sample_weight is not None:
+            weights = np.add.reduceat(sample_weight[order].astype(np.float64), firsts)
+        ends = np.tile(np.arange(len(starts)) == len(starts) - 1, self.n_epochs)
+        kept = np.flatnonzero(weights != 0.0)
+        #: Which batches they are, the total weight of each, and that of the last one of each epoch.
+        self.numbers = kept
+        self.weights = weights[kept]
+        self.last_weights = np.where(
+            weights.reshape(self.n_epochs, -1)[:, -1] != 0, weights.reshape(self.n_epochs, -1)[:, -1], 1.0
+        )
+        self.n_updates = len(kept)
+        self._sizes, self._epochs = sizes[kept], epochs[kept]
+        rows = []
+        for batch, number in enumerate(kept.tolist()):
+            size = int(sizes[number])
+            for shift in range(0, size, block_rows):
+                is_last = shift + block_rows >= size
+                rows.append(
+                    (
+                        int(firsts[number]) + shift, min(block_rows, size - shift), int(shift == 0), int(is_last), batch,
+                        n_steps + batch, int(epochs[number]) + 1 if is_last and ends[number] else 0,
+                    )
+                )  # fmt: skip
+        #: See `state.Batches`.
+        self.table = np.array(rows, dtype=np.int64).reshape(-1, 7)
+
+    def epoch_losses(self, totals):
+        """Mean losses of the epochs from the sums of the batches; the last is NaN if one is not finite."""
+        means = totals / self.weights
+        losses = np.bincount(self._epochs, weights=means * self._sizes, minlength=self.n_epochs) / self._n_trained
+        if not np.isfinite(means).all():
+            losses[-1] = np.nan
+        return losses
+
+
+def predict(network, params, rows, n_jobs=None, link=True, running=None, *, index=0):
+    """Predict rows; as the CPU's.
+
+    Parameters
+    ----------
+    network, params, rows, n_jobs, link, running
+        As for the CPU's; `n_jobs` is not looked at.
+    index : int, default=0
+        The device's number.
+
+    Returns
+    -------
+    predictions : ndarray of shape (n_rows, n_outputs)
+    """
+    dtype, n_rows, n_outputs = params.dtype, rows.shape[0], network.layer_units[-1]
+    out = np.empty((n_rows, n_outputs), dtype=dtype)
+    block_rows = max(1, min(_block_rows(network, dtype.itemsize, n_rows), n_rows))
+    n_layers, n_hidden = len(network.layout), len(network.activations)
+    layout = _Layout(network, (False,) * n_hidden, [True] * n_layers, rows.is_sparse, block_rows, True, False)
+    over_batch = None if network.normalization is None else network.over_batch
+    functions = Functions(layout.kinds, network.loss[0], over_batch, tiles=_TILES[dtype], dtype=dtype.name)
+    device = Device(index)
+    needed = (layout.n_units + network.n_params) * dtype.itemsize
+    with device.active():
+        device.require(needed, "this prediction")
+        with device.allocating(needed, "this prediction"):
+            nothing, none = device.zeros(0, dtype), device.zeros(0, np.float64)
+            units = device.empty(layout.n_units, dtype)
+            work = Work(units, nothing, nothing, nothing, none, nothing, none, nothing)
+            plan = Plan(
+                device.upload(layout.layers), device.upload(_settings(network, dtype)), nothing, device.zeros(0, np.uint64),
+                nothing, n_layers, 1, 0, 0, 1, 1,
+            )  # fmt: skip
+            model = Model(
+                device.upload(params), nothing, nothing, nothing, device.upload(network.fold(params, running))
+            )
+            report = Report(
+                none.reshape(1, 1), nothing.reshape(1, 1), nothing.reshape(1, 1, 1), device.zeros(0, np.int64)
+            )
+            order = device.upload(np.arange(block_rows))
+            calls = prediction_calls(network, functions, rows.is_sparse, link)
+            launcher = _Launcher(device, calls, functions, "stepwise", 0)
+            start_of_outputs = layout.layers[n_layers, 6]
+            for start in range(0, n_rows, block_rows):
+                stop = min(start + block_rows, n_rows)
+                table = np.array([(0, stop - start, 1, 1, 0, 0, 0)], dtype=np.int64)
+                arrays = _upload_rows(device, rows.part(start, stop))
+                data = Data(*arrays, nothing, nothing, order)
+                batches = Batches(device.upload(table), nothing.reshape(1, 1))
+                launcher.run(table, data, batches, plan, model, work, report)
+                part = out[start:stop].reshape(-1)
+                device.read(units[start_of_outputs : start_of_outputs + part.size], part)
+    return out

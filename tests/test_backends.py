@@ -1,0 +1,305 @@
+"""Devices: which there are, what is said where one is missing, and the same trainings on all of them."""
+
+import pickle
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.datasets import load_iris
+
+from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop._compile import JIT, SIMULATED
+from skbackprop.backends import cpu, get_backend, get_prediction_backend
+from skbackprop.backends.data import as_rows
+from skbackprop.functions.activations import ACTIVATIONS
+from skbackprop.functions.losses import LOSSES
+from skbackprop.functions.normalizations import NORMALIZATIONS
+from skbackprop.functions.optimizers import OPTIMIZERS, RMSprop
+from skbackprop.functions.penalties import Penalties
+from skbackprop.functions.schedules import SCHEDULES
+from skbackprop.network import Network
+from skbackprop.training.progress import OptimizerState
+
+EVERYTHING = Penalties(
+    1e-3, 0.5, (0.1, 0.3, 0.3), clip_norm=0.5, clip_value=0.2, max_norm=1.0, average=0.9, frozen=(1,)
+)
+
+
+def make_problem(rng, dtype=np.float64, is_sparse=False, normalization=None, activations=("tanh", "gelu")):
+    """A classifier's network with an activation whose slope comes from the output and one whose slope does not."""
+    X = (rng.standard_normal((17, 6)) * (rng.random((17, 6)) < 0.7)).astype(dtype)
+    Y = rng.integers(0, 3, (17, 1)).astype(dtype)
+    kinds = tuple(ACTIVATIONS.get_key(name) for name in activations)
+    normalizing = None if normalization is None else NORMALIZATIONS.get_key(normalization)
+    network = Network((6, 8, 7, 3), kinds, LOSSES["log_loss"]().for_task("multiclass").key(), normalizing)
+    params = (rng.standard_normal(network.n_params) * 0.4).astype(dtype)
+    for scale in network.normalizer_views(params)[0]:
+        scale[:] = rng.uniform(0.5, 1.5, scale.size)
+    return network, params, as_rows(sparse.csr_array(X) if is_sparse else X, np.dtype(dtype)), Y
+
+
+def train(session_of, problem, optimizer, penalties, rng_seed=3, n_epochs=2, batch_size=9):
+    """Everything that two epochs leave behind."""
+    network, start, data, Y = problem
+    params = start.copy()
+    rng = np.random.default_rng(rng_seed)
+    weights = rng.uniform(0.2, 2.0, len(Y))
+    state = OptimizerState.start(
+        optimizer, SCHEDULES["constant"](), 0.01, 0.5, 1, params, averages=penalties.average is not None
+    )
+    state.running = np.zeros(network.n_running)
+    order = np.concatenate([rng.permutation(len(Y)) for _ in range(n_epochs)])
+    with session_of(network, params.dtype, data, Y, weights, batch_size, len(Y), 1, penalties, 7) as session:
+        rates = np.full(n_epochs * session.n_batches, 0.01)
+        epochs = session.run_epochs(order, rates, params, state)
+        loss = session.loss(np.arange(len(Y)), params, state.running)
+    return params, state.slots, state.average, state.carried, state.running, np.array([loss, state.n_steps]), *epochs
+
+
+def assert_same(ours, expected, tolerance):
+    for array, other in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(array, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "is_sparse"), [(np.float32, False), (np.float64, True)])
+def test_everything_at_once_is_as_on_the_cpu(dtype, is_sparse, backend_tier, rng):
+    problem = make_problem(rng, dtype, is_sparse)
+    optimizer = OPTIMIZERS["nadam"]()
+    expected = train(cpu.Session, problem, optimizer, EVERYTHING)
+    # Adam divides by roots of squares: what rounding makes of a tiny gradient shows in full.
+    tolerance = 1e-4 if dtype == np.float32 else 1e-9
+    assert_same(train(backend_tier.Session, problem, optimizer, EVERYTHING), expected, tolerance)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_normalized_trainings_are_as_on_the_cpu(normalization, backend_tier, rng):
+    problem = make_problem(rng, normalization=normalization)
+    penalties = Penalties(1e-2, dropout=(0.0, 0.2, 0.2))
+    expected = train(cpu.Session, problem, OPTIMIZERS["sgd"](), penalties)
+    assert_same(train(backend_tier.Session, problem, OPTIMIZERS["sgd"](), penalties), expected, 1e-9)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        *(kind() for kind in OPTIMIZERS.values()),
+        OPTIMIZERS["sgd"](nesterov=False),
+        RMSprop(centered=True, momentum=0.5),
+    ],
+    ids=repr,
+)
+def test_every_optimizer_is_as_on_the_cpu(optimizer, backend, rng):
+    problem = make_problem(rng)
+    penalties = Penalties(1e-2)
+    expected = train(cpu.Session, problem, optimizer, penalties)
+    assert_same(train(backend.Session, problem, optimizer, penalties), expected, 1e-9)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_is_as_on_the_cpu(activation, backend, rng):
+    problem = make_problem(rng, activations=(activation, "relu"))
+    expected = train(cpu.Session, problem, OPTIMIZERS["sgd"](), Penalties(), n_epochs=1, batch_size=17)
+    ours = train(backend.Session, problem, OPTIMIZERS["sgd"](), Penalties(), n_epochs=1, batch_size=17)
+    assert_same(ours, expected, 1e-9)
+
+
+def test_blocks_of_rows(backend_tier, rng, monkeypatch):
+    """A batch that does not fit the workspace is the same batch."""
+    problem = make_problem(rng, normalization="layer")
+    expected = train(cpu.Session, problem, OPTIMIZERS["sgd"](), Penalties(1e-2))
+    if backend_tier.device != "cpu":
+        monkeypatch.setattr("skbackprop.backends.cuda.session._block_rows", lambda network, itemsize, n_rows: 4)
+    ours = train(backend_tier.Session, problem, OPTIMIZERS["sgd"](), Penalties(1e-2))
+    # Units are constant over the rows of a block.
+    assert_same(ours[:-1], expected[:-1], 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_networks_that_do_not_fit_a_block_s_own_memory(dtype, backend, rng, monkeypatch):
+    if backend.device == "cpu":
+        pytest.skip("of the GPU's memory")
+    problem = make_problem(rng, dtype)
+    staged = train(backend.Session, problem, OPTIMIZERS["adam"](), Penalties(1e-2))
+    monkeypatch.setattr("skbackprop.backends.cuda.session._SHARED_BYTES", 0)
+    for array, other in zip(
+        train(backend.Session, problem, OPTIMIZERS["adam"](), Penalties(1e-2)), staged, strict=True
+    ):
+        np.testing.assert_array_equal(array, other)
+
+
+def test_the_same_bits_on_every_run(backend, rng):
+    problem = make_problem(rng, np.float32)
+    runs = [train(backend.Session, problem, OPTIMIZERS["adam"](), EVERYTHING) for _ in range(2)]
+    for array, other in zip(*runs, strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+def test_predictions_in_parts(backend, rng, monkeypatch):
+    for is_sparse in (False, True):
+        network, params, data, _ = make_problem(rng, is_sparse=is_sparse)
+        expected = cpu.predict(network, params, data, 1)
+        if backend.device != "cpu":
+            monkeypatch.setattr("skbackprop.backends.cuda.session._block_rows", lambda network, itemsize, n_rows: 7)
+        np.testing.assert_allclose(backend.predict(network, params, data, 1), expected, rtol=1e-12)
+
+
+@pytest.fixture
+def _everywhere_the_device(backend, monkeypatch):
+    """Estimators with ``device="cuda"`` get the backend under test."""
+    monkeypatch.setattr(
+        "skbackprop.estimators._base.get_backend",
+        lambda device, flops=0.0: get_backend("cpu") if device == "cpu" else backend,
+    )
+    monkeypatch.setattr(
+        "skbackprop.estimators._base.get_prediction_backend",
+        lambda device, flops=0.0: get_backend("cpu") if device == "cpu" else backend,
+    )
+
+
+OPTIONS = {
+    "plain": {"alpha": 0.01, "dropout": 0.2},
+    "early stopping": {"early_stopping": True, "n_iter_no_change": 1, "validation_fraction": 0.3},
+    "lbfgs": {"solver": "lbfgs", "max_iter": 4},
+    "averaging": {"averaging": 0.9, "restore_best_weights": True, "early_stopping": True, "normalization": "batch"},
+    "schedule": {
+        "solver": "sgd",
+        "learning_rate": "adaptive",
+        "learning_rate_init": 0.1,
+        "tol": 1.0,
+        "n_iter_no_change": 1,
+    },
+}
+
+
+@pytest.mark.usefixtures("_everywhere_the_device")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:lbfgs failed")
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_estimators_are_as_on_the_cpu(options):
+    X, y = load_iris(return_X_y=True)
+    X, y = X[::5], y[::5]
+    settings = {"hidden_layer_sizes": (6,), "max_iter": 3, "batch_size": 15, "random_state": 0, **options}
+    expected = BackpropClassifier(**settings).fit(X, y)
+    ours = BackpropClassifier(**settings, device="cuda").fit(X, y)
+    assert ours.n_iter_ == expected.n_iter_
+    np.testing.assert_allclose(ours.loss_, expected.loss_, rtol=1e-7)
+    np.testing.assert_allclose(ours.predict_proba(X), expected.predict_proba(X), rtol=1e-6, atol=1e-9)
+    assert all(type(coef) is np.ndarray for coef in ours.coefs_)
+
+
+@pytest.mark.usefixtures("_everywhere_the_device")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_trainings_that_go_on_are_as_on_the_cpu():
+    X, y = load_iris(return_X_y=True)
+    X, y = X[::5].astype(np.float32), X[::5, 0]
+    models = []
+    for device in ("cpu", "cuda"):
+        model = BackpropRegressor(hidden_layer_sizes=(5,), max_iter=2, random_state=0, warm_start=True, device=device)
+        models.append(model.fit(X, y).fit(X, y).partial_fit(X, y).partial_fit(X, y))
+    np.testing.assert_allclose(models[1].loss_curve_, models[0].loss_curve_, rtol=1e-4)
+    np.testing.assert_allclose(models[1].predict(X), models[0].predict(X), rtol=1e-4, atol=1e-5)
+
+
+def test_device_of_a_fit(rng):
+    X, y = rng.standard_normal((30, 4)), rng.integers(0, 2, 30)
+    model = BackpropClassifier((3,), max_iter=300, solver="lbfgs").fit(X, y)
+    assert model.device_ == "cpu"
+    # There is too little work to go anywhere else.
+    assert BackpropClassifier((3,), max_iter=300, solver="lbfgs", device="auto").fit(X, y).device_ == "cpu"
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:-1", "gpu", ""])
+def test_unknown_devices(device, rng):
+    for get in (get_backend, get_prediction_backend):
+        with pytest.raises(ValueError, match=f"device='{device}' is not known; choose 'cpu', 'cuda'"):
+            get(device)
+    with pytest.raises(ValueError, match="is not known"):
+        BackpropClassifier(device=device).fit(rng.standard_normal((9, 2)), np.arange(9) % 2)
+
+
+@pytest.fixture
+def _no_gpu(monkeypatch):
+    monkeypatch.setattr(
+        "skbackprop.backends._reason", lambda device: None if device == "cpu" else "no GPU: pip install it"
+    )
+
+
+@pytest.mark.usefixtures("_no_gpu")
+def test_a_missing_gpu_is_an_error_of_training_only(rng):
+    X, y = rng.standard_normal((30, 4)), rng.integers(0, 2, 30)
+    model = BackpropClassifier((3,), solver="lbfgs", max_iter=300).fit(X, y)
+    trained_there = pickle.loads(pickle.dumps(model.set_params(device="cuda:0")))
+    np.testing.assert_array_equal(trained_there.predict_proba(X), model.set_params(device="cpu").predict_proba(X))
+    with pytest.raises(
+        RuntimeError, match="device='cuda:0' cannot be used: no GPU: pip install it; or choose device='cpu'"
+    ):
+        trained_there.fit(X, y)
+    # What it was before the failure.
+    assert hasattr(trained_there, "coefs_")
+    assert get_backend("auto", 1e15).device == "cpu"
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator is a device")
+def test_what_is_missing_is_said():
+    """In words of what to install, whichever of the three it is."""
+    from skbackprop.backends.cuda import unavailable_reason
+
+    reason = unavailable_reason()
+    if reason is None:
+        assert "numbered from 0" in unavailable_reason(10**6)
+    else:
+        assert 'pip install "skbackprop[cuda]"' in reason
+        with pytest.raises(RuntimeError, match=r"device='cuda' cannot be used: .*skbackprop\[cuda\]"):
+            get_backend("cuda")
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not JIT, reason="the package itself is what is asked about")
+def test_the_cpu_imports_no_cuda():
+    code = (
+        "import sys, numpy as np; from skbackprop import BackpropClassifier; "
+        "BackpropClassifier((3,), solver='lbfgs', max_iter=300).fit(np.eye(6), [0, 1] * 3).predict(np.eye(6)); "
+        "assert not any(name.startswith(('numba.cuda', 'numba_cuda')) for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_memory_is_estimated_before_it_is_taken(backend, rng, monkeypatch):
+    if backend.device == "cpu":
+        pytest.skip("of the GPU's memory")
+    from skbackprop.backends.cuda.device import Device
+
+    network, params, data, Y = make_problem(rng)
+    session = partial(backend.Session, network, params.dtype, data, Y, None, 17, 17, 1, Penalties())
+    monkeypatch.setattr(Device, "free_bytes", lambda self: 1000.0)
+    with pytest.raises(
+        MemoryError, match=r"this training needs 0\.00 GiB of memory on the GPU, of which 0\.00 GiB is free"
+    ):
+        session().__enter__()
+    with pytest.raises(MemoryError, match="this prediction needs"):
+        backend.predict(network, params, data)
+    monkeypatch.undo()
+
+    def full(*_):
+        raise RuntimeError("[CUresult.CUDA_ERROR_OUT_OF_MEMORY] Call to cuMemAlloc results in an error")
+
+    monkeypatch.setattr(Device, "zeros", full)
+    with pytest.raises(MemoryError, match="this training needs"):
+        session().__enter__()
+    monkeypatch.undo()
+    # The device stays usable.
+    with session() as open_session:
+        assert np.isfinite(open_session.loss(np.arange(17), params))
+
+
+@pytest.mark.gpu
+def test_digits_on_a_gpu():
+    """What the benchmark asks before it measures: gradients within 1e-5 of float64, losses within 1e-4 of the CPU's."""
+    from skbackprop.backends.cuda import unavailable_reason
+
+    if SIMULATED or (reason := unavailable_reason()) is not None:
+        pytest.skip("the simulator would take hours" if SIMULATED else reason)
+    pytest.importorskip("benchmarks.gpu").check("cuda")
