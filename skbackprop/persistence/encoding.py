@@ -14,6 +14,9 @@ __all__ = ["decode", "encode"]
 
 _NUMBERS = "biuf"
 
+# What an array of strings may take beyond the characters that it holds.
+_SLACK_BYTES = 1 << 24
+
 
 def encode(value, path, arrays, other):
     """A value as JSON.
@@ -111,13 +114,10 @@ def decode(tree, arrays, other):
             case "strings":
                 dtype = np.dtype(tree["dtype"])
                 strings = tree["strings"]
-                # Strings of a fixed size take it each, however short they are.
-                longest = max(map(len, strings), default=0) if all(type(item) is str for item in strings) else -1
-                if (
-                    dtype.kind not in "UO"
-                    or longest < 0
-                    or (dtype.kind == "U" and dtype.itemsize > 4 * max(longest, 1))
-                ):
+                are_strings = all(type(item) is str for item in strings)
+                # Of a fixed size they take it each, however short they are.
+                n_bytes = dtype.itemsize * len(strings) if dtype.kind == "U" else 0
+                if dtype.kind not in "UO" or not are_strings or n_bytes > 4 * sum(map(len, strings)) + _SLACK_BYTES:
                     raise ModelFileError(f"the header has strings of type {tree['dtype']!r}")
                 return np.array(strings, dtype=object).astype(dtype).reshape(tree["shape"])
             case "array":
