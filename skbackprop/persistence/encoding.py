@@ -117,7 +117,9 @@ def decode(tree, arrays, other):
                 are_strings = all(type(item) is str for item in strings)
                 # Of a fixed size they take it each, however short they are.
                 n_bytes = dtype.itemsize * len(strings) if dtype.kind == "U" else 0
-                if dtype.kind not in "UO" or not are_strings or n_bytes > 4 * sum(map(len, strings)) + _SLACK_BYTES:
+                # Below zero in versions of NumPy in which it overflows.
+                is_small = are_strings and 0 <= n_bytes <= 4 * sum(map(len, strings)) + _SLACK_BYTES
+                if dtype.kind not in "UO" or not is_small:
                     raise ModelFileError(f"the header has strings of type {tree['dtype']!r}")
                 return np.array(strings, dtype=object).astype(dtype).reshape(tree["shape"])
             case "array":
