@@ -88,11 +88,10 @@ def _itemsize(typing_context, pointer):
     return types.intp(pointer), build
 
 
-def _tile_twin():
+def _tile_twin(tile_rows, n_vectors):
     def tile(a, a_row, a_inner, b, b_inner, n_inner, start, s_row, c, c_row, n_rows, n_columns):
-        width = panel_width(b.itemsize)
-        columns = min(n_columns, width)
-        for row in range(min(n_rows, TILE_ROWS)):
+        columns = min(n_columns, n_vectors * (VECTOR_BYTES // b.itemsize))
+        for row in range(min(n_rows, tile_rows)):
             out = c[row * c_row :][:columns]
             out[:] = start[row * s_row :][:columns]
             for k in range(n_inner):
@@ -155,7 +154,7 @@ def _make_tile(tile_rows, n_vectors, masked):
     is computed again in the place of those missing, and only the first `n_columns` columns are read and written.
     """
 
-    @native(_tile_twin())
+    @native(_tile_twin(tile_rows, n_vectors))
     def tile(typing_context, a, a_row, a_inner, b, b_inner, n_inner, start, s_row, c, c_row, n_rows, n_columns):
         def build(context, builder, signature, args):
             itemsize = signature.args[0].dtype.bitwidth // 8
