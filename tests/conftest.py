@@ -1,6 +1,7 @@
 """Shared fixtures. Threads are pinned before Numba is imported: an oversubscribed run is many times slower."""
 
 import os
+import signal
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -13,6 +14,9 @@ import pytest
 
 from skbackprop._compile import SIMULATED
 from skbackprop.backends import Backend, get_backend
+
+# Where a shell starts the tests in the background, they may be made to ignore Ctrl-C, and some send it to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
