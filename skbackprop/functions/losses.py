@@ -107,34 +107,54 @@ def _link(z, n_rows, n_outputs, settings):
         z[i] = inverse_link(z[i], c)
 
 
+# Numbers of a group of rows: several passes over them stay in the first-level cache.
+_GROUP_SIZE = 2048
+
+
 @formula
-def _exponentials(z, start, stop):
-    """Replace ``z[start:stop]`` by exponentials of what they are above their maximum, which is returned."""
+def _group(n_outputs):
+    """Rows that are taken together: a loop over all their numbers is worth vector instructions, one over a short row's is not."""
+    return max(1, _GROUP_SIZE // n_outputs)
+
+
+@formula
+def _subtract_top(z, start, stop):
+    """Subtract their maximum, which is returned, from ``z[start:stop]``: exp overflows float32 beyond 88."""
     top = z[natural(start)]
     for k in range(start + 1, stop):
         value = z[natural(k)]
         # `not <=` lets a NaN through.
         top = value if not value <= top else top
-    # Maximum subtracted first: exp overflows float32 beyond 88.
     for k in range(start, stop):
-        z[natural(k)] = exp(z[natural(k)] - top)
+        z[natural(k)] -= top
     return top
 
 
 @formula
-def _softmax(z, start, stop):
-    """Softmax of ``z[start:stop]``, in place."""
-    _exponentials(z, start, stop)
-    total = z[natural(start)]
-    for k in range(start + 1, stop):
-        total += z[natural(k)]
+def _exponentiate(z, start, stop):
+    """Replace ``z[start:stop]`` by exponentials."""
     for k in range(start, stop):
-        z[natural(k)] = z[natural(k)] / total
+        z[natural(k)] = exp(z[natural(k)])
+
+
+@formula
+def _softmax(z, start, stop, n_outputs):
+    """Softmax of each of the rows of `n_outputs` numbers in ``z[start:stop]``, in place."""
+    for row in range(start, stop, n_outputs):
+        _subtract_top(z, row, row + n_outputs)
+    _exponentiate(z, start, stop)
+    for row in range(start, stop, n_outputs):
+        total = z[natural(row)]
+        for k in range(row + 1, row + n_outputs):
+            total += z[natural(k)]
+        for k in range(row, row + n_outputs):
+            z[natural(k)] = z[natural(k)] / total
 
 
 def _link_softmax(z, n_rows, n_outputs, settings):
-    for row in range(n_rows):
-        _softmax(z, row * n_outputs, (row + 1) * n_outputs)
+    group = _group(n_outputs)
+    for first in range(0, n_rows, group):
+        _softmax(z, first * n_outputs, min(first + group, n_rows) * n_outputs, n_outputs)
 
 
 # --- What all losses have
@@ -388,24 +408,29 @@ def _evaluate_log_loss(z, y, n_rows, n_outputs, n_targets, delta, losses, settin
     high = one - low
     smoothing = number(settings[0], z)
     share = smoothing / number(n_outputs, z)
-    for row in range(n_rows):
-        start = row * n_outputs
-        _softmax(z, start, start + n_outputs)
-        label = natural(start + int(y[natural(row)]))
-        total = 0.0
-        for k in range(start, start + n_outputs):
+    group = _group(n_outputs)
+    for first in range(0, n_rows, group):
+        last = min(first + group, n_rows)
+        _softmax(z, first * n_outputs, last * n_outputs, n_outputs)
+        for k in range(first * n_outputs, last * n_outputs):
             delta[natural(k)] = z[natural(k)] - share
-        p = z[label]
-        delta[label] = p - (one - smoothing + share)
+        for row in range(first, last):
+            label = natural(row * n_outputs + int(y[natural(row)]))
+            p = z[label]
+            delta[label] = p - (one - smoothing + share)
+            p = low if p < low else p
+            losses[natural(row)] = high if p > high else p
+        for row in range(first, last):
+            losses[natural(row)] = -(one - smoothing) * log(number(losses[natural(row)], z))
         if smoothing > number(0.0, z):
-            for k in range(start, start + n_outputs):
-                q = z[natural(k)]
-                q = low if q < low else q
-                q = high if q > high else q
-                total -= share * log(q)
-        p = low if p < low else p
-        p = high if p > high else p
-        losses[natural(row)] = total - (one - smoothing) * log(p)
+            for row in range(first, last):
+                total = 0.0
+                for k in range(row * n_outputs, (row + 1) * n_outputs):
+                    q = z[natural(k)]
+                    q = low if q < low else q
+                    q = high if q > high else q
+                    total += share * log(q)
+                losses[natural(row)] -= total
 
 
 class MulticlassLogLoss(_Softmax, LogLoss):
@@ -430,7 +455,7 @@ def _evaluate_multioutput(z, y, n_rows, n_outputs, n_targets, delta, losses, set
         for target in range(n_targets):
             count = int(settings[1 + target])
             stop = start + count
-            _softmax(z, start, stop)
+            _softmax(z, start, stop, count)
             share = smoothing / number(count, z)
             label = start + int(y[natural(row * n_targets + target)])
             for k in range(start, stop):
@@ -451,9 +476,9 @@ def _link_multioutput(z, n_rows, n_outputs, settings):
         target = 0
         while start < (row + 1) * n_outputs:
             target += 1
-            stop = start + int(settings[target])
-            _softmax(z, start, stop)
-            start = stop
+            count = int(settings[target])
+            _softmax(z, start, start + count, count)
+            start += count
 
 
 class MultioutputLogLoss(LogLoss):
@@ -566,7 +591,8 @@ def _evaluate_focal(z, y, n_rows, n_outputs, n_targets, delta, losses, settings)
         stop = start + n_outputs
         label = natural(start + int(y[natural(row)]))
         raw = z[label]
-        top = _exponentials(z, start, stop)
+        top = _subtract_top(z, start, stop)
+        _exponentiate(z, start, stop)
         # Summed without the label's, so that 1 - p does not cancel.
         others = zero
         for k in range(start, stop):

@@ -43,9 +43,11 @@ _MAX_EPOCHS = 64
 # Workspaces begin, and each layer's part of them, where a cache line does: a vector that crosses two costs as much as two.
 _LINE_BYTES = 64
 
-# Deltas that are used for at most this many tiles of rows, and whose rows are not far apart, are not worth packing.
+# A right factor that is used for at most this many tiles of rows, and whose rows are not far apart, is not worth packing.
 _UNPACKED_TILES = 6
 _UNPACKED_BYTES = 1 << 10
+# Nor is one that leaves half of the first-level cache free.
+_CACHED_BYTES = 1 << 14
 
 # Workspaces of predictions up to this size are kept.
 _KEPT_BYTES = 1 << 20
@@ -74,6 +76,13 @@ def _block_rows(network, itemsize, n_rows):
     return min(-(-rows // TILE_ROWS) * TILE_ROWS, n_rows)
 
 
+def _packs(n_rows, n_inner, n_columns, itemsize):
+    """Whether the right factor of a product is worth packing into panels."""
+    near = n_columns * itemsize <= _UNPACKED_BYTES
+    few = n_rows <= _UNPACKED_TILES * TILE_ROWS
+    return n_inner * n_columns * itemsize > _CACHED_BYTES and not (near and few)
+
+
 class _Plan:
     """Offsets of what a network needs for a block of rows; see `epoch` for the columns."""
 
@@ -96,11 +105,11 @@ class _Plan:
             if block_rows == 1 or fan_out == 1:
                 continue
             if not (is_sparse and layer == 0):
-                self.offsets[layer, 1] = self.n_forward
-                self.n_forward += packed_size(fan_in, fan_out, itemsize)
-                if fan_in <= _UNPACKED_TILES * TILE_ROWS and fan_out * itemsize <= _UNPACKED_BYTES:
-                    self.offsets[layer, 3] = AS_IS
-                elif training:
+                self.offsets[layer, 1] = self.offsets[layer, 3] = AS_IS
+                if _packs(block_rows, fan_in, fan_out, itemsize):
+                    self.offsets[layer, 1] = self.n_forward
+                    self.n_forward += packed_size(fan_in, fan_out, itemsize)
+                if training and _packs(fan_in, block_rows, fan_out, itemsize):
                     self.offsets[layer, 3] = self.n_deltas
                     self.n_deltas += packed_size(block_rows, fan_out, itemsize)
             if training and layer > 0:

@@ -271,10 +271,13 @@ def train_batches(
                 fan_in = layout[layer, FAN_IN]
                 fan_out = layout[layer, FAN_OUT]
                 low = plan[layer + 1, UNITS] + first * fan_out
-                if plan[layer, FORWARD] >= 0:
+                if plan[layer, FORWARD] >= 0 or plan[layer, FORWARD] == AS_IS:
+                    right, r_row = at(params, layout[layer, WEIGHTS]), fan_out
+                    if plan[layer, FORWARD] >= 0:
+                        right, r_row = at(forward_panels, plan[layer, FORWARD]), zero
                     invoke(pieces[MULTIPLY], (
-                        at(units, plan[layer, UNITS] + first * fan_in), fan_in, one, at(forward_panels, plan[layer, FORWARD]),
-                        zero, last - first, fan_in, fan_out,
+                        at(units, plan[layer, UNITS] + first * fan_in), fan_in, one, right, r_row,
+                        last - first, fan_in, fan_out,
                         at(params, layout[layer, INTERCEPTS]), zero, at(units, low), fan_out, scratch,
                     ))  # fmt: skip
                 elif plan[layer, FORWARD] == UNPACKED:
@@ -616,10 +619,12 @@ def predict_rows(
             fan_in = layout[layer, FAN_IN]
             fan_out = layout[layer, FAN_OUT]
             low = plan[layer + 1, UNITS]
-            if plan[layer, FORWARD] >= 0:
+            if plan[layer, FORWARD] >= 0 or plan[layer, FORWARD] == AS_IS:
+                right, r_row = at(params, layout[layer, WEIGHTS]), fan_out
+                if plan[layer, FORWARD] >= 0:
+                    right, r_row = at(forward_panels, plan[layer, FORWARD]), zero
                 invoke(pieces[MULTIPLY], (
-                    at(own, plan[layer, UNITS]), fan_in, one, at(forward_panels, plan[layer, FORWARD]),
-                    zero, n_rows, fan_in, fan_out,
+                    at(own, plan[layer, UNITS]), fan_in, one, right, r_row, n_rows, fan_in, fan_out,
                     at(params, layout[layer, INTERCEPTS]), zero, at(own, low), fan_out, scratch,
                 ))  # fmt: skip
             elif plan[layer, FORWARD] == UNPACKED:

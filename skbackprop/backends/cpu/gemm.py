@@ -88,21 +88,23 @@ def _itemsize(typing_context, pointer):
     return types.intp(pointer), build
 
 
-def _tile_twin(tile_rows, n_vectors):
-    def tile(a, a_row, a_inner, b, b_inner, n_inner, start, s_row, c, c_row, n_rows, n_columns):
-        columns = min(n_columns, n_vectors * (VECTOR_BYTES // b.itemsize))
-        for row in range(min(n_rows, tile_rows)):
-            out = c[row * c_row :][:columns]
-            out[:] = start[row * s_row :][:columns]
-            for k in range(n_inner):
-                out += a[row * a_row + k * a_inner] * b[k * b_inner :][:columns]
+def _tile_twin(tile_rows, n_vectors, masked):
+    def tile(a, a_row, a_inner, b, b_inner, b_panel, n_inner, start, s_row, c, c_row, n_rows, n_columns):
+        width = n_vectors * (VECTOR_BYTES // b.itemsize)
+        columns = min(n_columns, width)
+        for panel in range(1 if masked else n_columns // width):
+            for row in range(min(n_rows, tile_rows)):
+                out = c[row * c_row + panel * width :][:columns]
+                out[:] = start[row * s_row + panel * width :][:columns]
+                for k in range(n_inner):
+                    out += a[row * a_row + k * a_inner] * b[panel * b_panel + k * b_inner :][:columns]
 
     return tile
 
 
 def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
     """The body of a micro-kernel, see `_make_tile`."""
-    a, a_row, a_inner, b, b_inner, inner, start, s_row, c, c_row, rows, columns = builder.function.args
+    a, a_row, a_inner, b, b_inner, b_panel, inner, start, s_row, c, c_row, rows, columns = builder.function.args
     lanes = VECTOR_BYTES // itemsize
     vector = ir.VectorType(kind, lanes)
     integer = inner.type
@@ -121,41 +123,49 @@ def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
     parts = [part * lanes for part in range(n_vectors)]
     masks = [mask_below(builder, columns, lanes, first) if masked else None for first in parts]
     a_rows, starts, outs = rows_of(a, a_row), rows_of(start, s_row), rows_of(c, c_row)
-    sums = {}
-    for r in range(tile_rows):
-        for part, first in enumerate(parts):
-            # A stack slot here, a register after LLVM's promotion of memory.
-            sums[r, part] = cgutils.alloca_once(builder, vector)
-            value = load(builder, builder.gep(starts[r], [constant(first)]), vector, masks[part])
-            builder.store(value, sums[r, part])
-    with cgutils.for_range(builder, inner, intp=integer) as loop:
-        b_start = builder.gep(b, [builder.mul(loop.index, b_inner)])
-        b_vectors = [
-            load(builder, builder.gep(b_start, [constant(first)]), vector, mask)
-            for first, mask in zip(parts, masks, strict=True)
-        ]
-        a_offset = builder.mul(loop.index, a_inner)
-        for r in range(tile_rows):
-            factor = splat(builder, builder.load(builder.gep(a_rows[r], [a_offset])), vector)
-            for part in range(n_vectors):
-                slot = sums[r, part]
-                builder.store(fused(builder, factor, b_vectors[part], builder.load(slot)), slot)
-    for r in range(tile_rows):
-        for part, first in enumerate(parts):
-            store(builder, builder.load(sums[r, part]), builder.gep(outs[r], [constant(first)]), masks[part])
+    # Stack slots here, registers after LLVM's promotion of memory.
+    sums = {(r, part): cgutils.alloca_once(builder, vector) for r in range(tile_rows) for part in range(n_vectors)}
+    width = constant(n_vectors * lanes)
+    panels = constant(1) if masked else builder.udiv(columns, width)
+    with cgutils.for_range(builder, panels, intp=integer) as panel:
+        offset = builder.mul(panel.index, width)
+        b_start = builder.gep(b, [builder.mul(panel.index, b_panel)])
+
+        def part_of(row, part):
+            return builder.gep(builder.gep(row, [offset]), [constant(parts[part])])
+
+        for (r, part), slot in sums.items():
+            builder.store(load(builder, part_of(starts[r], part), vector, masks[part]), slot)
+        with cgutils.for_range(builder, inner, intp=integer) as loop:
+            b_row = builder.gep(b_start, [builder.mul(loop.index, b_inner)])
+            b_vectors = [
+                load(builder, builder.gep(b_row, [constant(first)]), vector, mask)
+                for first, mask in zip(parts, masks, strict=True)
+            ]
+            a_offset = builder.mul(loop.index, a_inner)
+            for r in range(tile_rows):
+                factor = splat(builder, builder.load(builder.gep(a_rows[r], [a_offset])), vector)
+                for part in range(n_vectors):
+                    slot = sums[r, part]
+                    builder.store(fused(builder, factor, b_vectors[part], builder.load(slot)), slot)
+        for (r, part), slot in sums.items():
+            store(builder, builder.load(slot), part_of(outs[r], part), masks[part])
     builder.ret_void()
 
 
 def _make_tile(tile_rows, n_vectors, masked):
     """A micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for a tile.
 
-    Matrices are given by pointers; A has two strides, B one between its rows, packed or not; `start` and C have unit column
-    stride. A tile has `tile_rows` rows and `n_vectors` vectors. With `masked`, there may be fewer rows, the last of which
-    is computed again in the place of those missing, and only the first `n_columns` columns are read and written.
+    Matrices are given by pointers; A has two strides, B one between its rows, packed or not, and one between its panels;
+    `start` and C have unit column stride. A tile has `tile_rows` rows and `n_vectors` vectors. One call computes the tiles of
+    as many whole panels as `n_columns` columns hold. With `masked` it is a single tile, in which there may be fewer rows, the
+    last of which is computed again in the place of those missing, and fewer columns.
     """
 
-    @native(_tile_twin(tile_rows, n_vectors))
-    def tile(typing_context, a, a_row, a_inner, b, b_inner, n_inner, start, s_row, c, c_row, n_rows, n_columns):
+    @native(_tile_twin(tile_rows, n_vectors, masked))
+    def tile(
+        typing_context, a, a_row, a_inner, b, b_inner, b_panel, n_inner, start, s_row, c, c_row, n_rows, n_columns
+    ):
         def build(context, builder, signature, args):
             itemsize = signature.args[0].dtype.bitwidth // 8
             name = f"skbackprop.tile.{tile_rows}.{n_vectors}.{masked}.{itemsize}"
@@ -173,7 +183,7 @@ def _make_tile(tile_rows, n_vectors, masked):
             return context.get_dummy_value()
 
         index = types.intp
-        return types.void(a, index, index, b, index, index, start, index, c, index, index, index), build
+        return types.void(a, index, index, b, index, index, index, start, index, c, index, index, index), build
 
     return tile
 
@@ -250,11 +260,11 @@ def _single_row(a, a_inner, b, b_inner, n_inner, start, c, n_columns):
     """The micro-kernel for one row and at most one panel."""
     width = _width(_itemsize(c))
     if n_columns >= width:
-        _row_tile(a, 0, a_inner, b, b_inner, n_inner, start, 0, c, 0, 1, n_columns)
+        _row_tile(a, 0, a_inner, b, b_inner, 0, n_inner, start, 0, c, 0, 1, width)
     elif n_columns > width // 2:
-        _row_edge(a, 0, a_inner, b, b_inner, n_inner, start, 0, c, 0, 1, n_columns)
+        _row_edge(a, 0, a_inner, b, b_inner, 0, n_inner, start, 0, c, 0, 1, n_columns)
     else:
-        _row_half(a, 0, a_inner, b, b_inner, n_inner, start, 0, c, 0, 1, n_columns)
+        _row_half(a, 0, a_inner, b, b_inner, 0, n_inner, start, 0, c, 0, 1, n_columns)
 
 
 @formula
@@ -280,10 +290,10 @@ def multiply_row(a, b, b_row, n_inner, n_columns, start, c):
         left = n_columns - column
         right, sums, out = at(b, column), at(start, column), at(c, column)
         if left >= 4 * width:
-            _row_wide(a, 0, one, right, b_row, n_inner, sums, 0, out, 0, 1, left)
-            column += 4 * width
+            _row_wide(a, 0, one, right, b_row, 4 * width, n_inner, sums, 0, out, 0, 1, left)
+            column += left // (4 * width) * (4 * width)
         elif left >= 2 * width:
-            _row_double(a, 0, one, right, b_row, n_inner, sums, 0, out, 0, 1, left)
+            _row_double(a, 0, one, right, b_row, 2 * width, n_inner, sums, 0, out, 0, 1, left)
             column += 2 * width
         else:
             _single_row(a, one, right, b_row, n_inner, sums, out, left)
@@ -333,18 +343,24 @@ def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_r
                     for i in range(n_k):
                         copy(at(source, i * a_inner), at(scratch, i * TILE_ROWS), TILE_ROWS)
                     source, step_inner = scratch, TILE_ROWS
-                for column in range(block, block_stop, width):
+                first = block
+                if left >= TILE_ROWS:
+                    whole = (block_stop - block) // width * width
+                    _tile(
+                        source, step_row, step_inner, at(b, block * b_column + k * b_inner), b_inner, width * b_column, n_k,
+                        at(start, row * s_row + block), s_row, at(c, row * c_row + block), c_row, left, whole,
+                    )  # fmt: skip
+                    first += whole
+                for column in range(first, block_stop, width):
                     panel = at(b, column * b_column + k * b_inner)
                     sums = at(start, row * s_row + column)
                     out = at(c, row * c_row + column)
                     n_c = n_columns - column
                     if left == 1:
                         _single_row(source, step_inner, panel, b_inner, n_k, sums, out, n_c)
-                    elif left >= TILE_ROWS and n_c >= width:
-                        _tile(source, step_row, step_inner, panel, b_inner, n_k, sums, s_row, out, c_row, left, n_c)
                     elif n_c <= width // 2:
-                        _half(source, step_row, step_inner, panel, b_inner, n_k, sums, s_row, out, c_row, left, n_c)
+                        _half(source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c)
                     elif left <= _FEW_ROWS:
-                        _few(source, step_row, step_inner, panel, b_inner, n_k, sums, s_row, out, c_row, left, n_c)
+                        _few(source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c)
                     else:
-                        _edge(source, step_row, step_inner, panel, b_inner, n_k, sums, s_row, out, c_row, left, n_c)
+                        _edge(source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c)
