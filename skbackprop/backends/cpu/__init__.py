@@ -18,7 +18,7 @@ from skbackprop.backends.cpu.epoch import (
     predict_rows,
     train_batches,
 )
-from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, packed_size
+from skbackprop.backends.cpu.gemm import CACHED_BYTES, SCRATCH_SIZE, TILE_ROWS, packed_size
 from skbackprop.backends.cpu.inputs import input_gradient
 from skbackprop.backends.cpu.layers import granule_rows
 from skbackprop.backends.cpu.normalization import statistics_size
@@ -46,8 +46,6 @@ _LINE_BYTES = 64
 # A right factor that is used for at most this many tiles of rows, and whose rows are not far apart, is not worth packing.
 _UNPACKED_TILES = 6
 _UNPACKED_BYTES = 1 << 10
-# Nor is one that leaves half of the first-level cache free.
-_CACHED_BYTES = 1 << 14
 
 # Workspaces of predictions up to this size are kept.
 _KEPT_BYTES = 1 << 20
@@ -80,7 +78,7 @@ def _packs(n_rows, n_inner, n_columns, itemsize):
     """Whether the right factor of a product is worth packing into panels."""
     near = n_columns * itemsize <= _UNPACKED_BYTES
     few = n_rows <= _UNPACKED_TILES * TILE_ROWS
-    return n_inner * n_columns * itemsize > _CACHED_BYTES and not (near and few)
+    return n_inner * n_columns * itemsize > CACHED_BYTES and not (near and few)
 
 
 class _Plan:

@@ -21,6 +21,7 @@ from skbackprop.backends.cpu.vectors import fused, load, mask_below, splat, stor
 from skbackprop.functions.elementary import natural
 
 __all__ = [
+    "CACHED_BYTES",
     "SCRATCH_SIZE",
     "TILE_ROWS",
     "VECTOR_BYTES",
@@ -53,7 +54,10 @@ TILE_ROWS = 6
 _BLOCK_INNER = 256
 _BLOCK_BYTES = 1 << 17
 
-# A tile of the left factor that is used for more panels than this is worth packing.
+#: A factor of at most this size leaves half of the first-level cache free, wherever its numbers lie, and is not worth packing.
+CACHED_BYTES = 1 << 14
+
+# A tile of a larger left factor that is used for more panels than this is worth packing.
 _PANELS_UNPACKED = 2
 
 #: Numbers of each thread's scratch memory: a packed tile of the left factor.
@@ -327,7 +331,7 @@ def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_r
     itemsize = _itemsize(c)
     width = _width(itemsize)
     block_columns = max(1, _BLOCK_BYTES // (_BLOCK_INNER * width * itemsize)) * width
-    packs = a_row == 1 and n_columns > _PANELS_UNPACKED * width
+    packs = a_row == 1 and n_columns > _PANELS_UNPACKED * width and n_inner * a_inner * itemsize > CACHED_BYTES
     b_column, b_inner = (n_inner, width) if b_row == 0 else (1, b_row)
     for k in range(0, n_inner, _BLOCK_INNER):
         n_k = min(_BLOCK_INNER, n_inner - k)
