@@ -76,6 +76,22 @@ def test_fitted_estimator_is_a_copy_that_predicts():
     np.testing.assert_array_equal(recorder.fitted.coefs_[0], before)
 
 
+@pytest.mark.parametrize("averaging", [None, 0.9])
+def test_fitted_estimator_goes_on_from_its_own_epoch(averaging):
+    class Keeper(Recorder):
+        kept = None
+
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+            if context.parent is not None and self.kept is None:
+                self.kept = fitted_estimator
+
+    keeper = Keeper()
+    model(averaging=averaging).set_callbacks(keeper).fit(X, Y)
+    stopped = model(averaging=averaging, max_iter=1).fit(X, Y)
+    again = [one.partial_fit(X, Y).coefs_[0] for one in (keeper.kept.set_callbacks(), stopped)]
+    np.testing.assert_array_equal(*again)
+
+
 def test_fitted_estimator_is_not_built_unless_asked_for(monkeypatch):
     class Idle:
         def setup(self, estimator, context): ...

@@ -914,7 +914,9 @@ class _Callbacks:
 
         def reconstruct():
             arrays = state_attributes(self._network, self.params.copy(), self._running.copy())
-            copies = {key: list(value) if isinstance(value, list) else value for key, value in attributes.items()}
+            # Training goes on in the lists and the optimizer's arrays that there are.
+            live = list, OptimizerState
+            copies = {key: value.copy() if isinstance(value, live) else value for key, value in attributes.items()}
             return {**arrays, **copies}
 
         return self._task.call_on_fit_task_end(**self._arguments, reconstruction_attributes=reconstruct)

@@ -133,7 +133,8 @@ class OptimizerState:
     def copy(self):
         """A copy that shares no array with it."""
         arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
-        return replace(self, **arrays)
+        raw_params = None if self.raw_params is None else self.raw_params.copy()
+        return replace(self, raw_params=raw_params, **arrays)
 
     def restore(self, other):
         """Take on another's state, in the arrays that there are."""
