@@ -56,6 +56,19 @@ def backend_tier(request):
     return _make_backend(request.param)
 
 
+@pytest.fixture
+def _everywhere_the_device(backend, monkeypatch):
+    """Estimators with ``device="cuda"`` get the backend under test."""
+    monkeypatch.setattr(
+        "skbackprop.estimators._base.get_backend",
+        lambda device, flops=0.0: get_backend("cpu") if device == "cpu" else backend,
+    )
+    monkeypatch.setattr(
+        "skbackprop.estimators._base.get_prediction_backend",
+        lambda device, flops=0.0: get_backend("cpu") if device == "cpu" else backend,
+    )
+
+
 def pytest_collection_modifyitems(items):
     """Mark the tests that the simulator's lane runs."""
     for item in items:

@@ -146,19 +146,6 @@ def test_predictions_in_parts(backend, rng, monkeypatch):
         np.testing.assert_allclose(backend.predict(network, params, data, 1), expected, rtol=1e-12)
 
 
-@pytest.fixture
-def _everywhere_the_device(backend, monkeypatch):
-    """Estimators with ``device="cuda"`` get the backend under test."""
-    monkeypatch.setattr(
-        "skbackprop.estimators._base.get_backend",
-        lambda device, flops=0.0: get_backend("cpu") if device == "cpu" else backend,
-    )
-    monkeypatch.setattr(
-        "skbackprop.estimators._base.get_prediction_backend",
-        lambda device, flops=0.0: get_backend("cpu") if device == "cpu" else backend,
-    )
-
-
 OPTIONS = {
     "plain": {"alpha": 0.01, "dropout": 0.2},
     "early stopping": {"early_stopping": True, "n_iter_no_change": 1, "validation_fraction": 0.3},

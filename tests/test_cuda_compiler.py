@@ -276,3 +276,13 @@ def test_every_optimizer_compiles(optimizer, launches):
     functions = steps.Functions(((ReLU, False),), make_network().loss[0], None, True, kind, dtype="float32")
     ptx, _ = code_of(build(steps.make_kernels(("update",), functions, 512, 256).stepwise, arguments), CAPABILITIES[-1])
     assert ".f64" not in ptx
+
+
+def test_rows_of_other_libraries_compile(launches):
+    """What brings rows of another type or layout, of which the lines are not next to each other, into the kernels' form."""
+    from skbackprop.backends.cuda.device import _copy_kernel
+
+    source = np.zeros((8, 6))[:, ::2]
+    kernel = _copy_kernel()
+    ptx, _ = code_of(build(kernel, (source, np.zeros(24, dtype=np.float32))), CAPABILITIES[0])
+    assert "cvt.rn.f32.f64" in ptx

@@ -4,7 +4,7 @@ A `Backend` offers
 
 - ``Session(network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed, trains)``: a context
   manager for one fit over data that it holds, with ``max_epochs``, ``n_batches``, ``run_epochs``, ``loss_gradient`` and ``loss``;
-- ``predict(network, params, rows, n_jobs, link, running)``: predictions of any number of rows;
+- ``predict(network, params, rows, n_jobs, link, running, out)``: predictions of any number of rows;
 - ``input_gradient(network, params, rows, outputs, running)``: gradients of outputs with respect to the rows, always on the CPU.
 
 Backends know no labels and nothing of scikit-learn.
@@ -19,16 +19,29 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-__all__ = ["Backend", "get_backend", "get_prediction_backend", "memory_limit"]
+__all__ = [
+    "Backend",
+    "get_backend",
+    "get_prediction_backend",
+    "gpu_of",
+    "memory_limit",
+    "prediction_device",
+    "training_device",
+]
 
 # Operations of an epoch, or of a prediction, from which on "auto" chooses a GPU. Not measured yet: an estimate from the time
 # that the data take to get there.
 _AUTO_FLOPS = 1e9
+
+# DLPack's numbers of the kinds of memory that kernels on a GPU can read: its own, and managed memory.
+_GPU_MEMORY = (2, 13)
 
 _INSTALL = 'pip install "skbackprop[cuda]"'
 
@@ -144,6 +157,70 @@ def get_prediction_backend(device, flops=0.0):
     _check_name(device)
     device = _usable(device, flops)
     return _load(device if _reason(device) is None else "cpu")
+
+
+def gpu_of(array):
+    """The GPU on which an array lies, as the libraries tell each other by DLPack.
+
+    Parameters
+    ----------
+    array : object
+
+    Returns
+    -------
+    index : int or None
+        Its number; None for what lies elsewhere.
+    """
+    if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack_device__"):
+        return None
+    memory, index = array.__dlpack_device__()
+    return int(index) if memory in _GPU_MEMORY else None
+
+
+def training_device(device, X):
+    """The device to train on with data that may lie on a GPU.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda", "cuda:N", "auto"}
+        "auto" stays where the data are, if that GPU can be used.
+    X : object
+        Data as users give them.
+
+    Returns
+    -------
+    device : str
+
+    Raises
+    ------
+    ValueError
+        If the data lie on another GPU.
+    """
+    gpu = gpu_of(X)
+    if gpu is None or device == "cpu":
+        return device
+    if device == "auto":
+        return f"cuda:{gpu}" if _reason(f"cuda:{gpu}") is None else "cpu"
+    if gpu != _index(device):
+        raise ValueError(f"X lies on GPU {gpu}, but device={device!r}: set device='cuda:{gpu}', or copy X")
+    return device
+
+
+def prediction_device(device, X):
+    """The device to predict on: a GPU on which the data lie already in the place of another one.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda", "cuda:N", "auto"}
+    X : object
+        Data as users give them.
+
+    Returns
+    -------
+    device : str
+    """
+    gpu = gpu_of(X)
+    return device if gpu is None or device == "cpu" else f"cuda:{gpu}"
 
 
 def memory_limit():

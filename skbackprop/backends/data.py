@@ -38,7 +38,8 @@ class Rows:
     Parameters
     ----------
     X : ndarray of shape (n_rows, n_features)
-        Dense data; of shape (0, 0) if sparse.
+        Dense data; of shape (0, 0) if sparse. For a GPU's backend also an array of another library on that GPU, of any
+        layout and type of numbers.
     data : ndarray of shape (n_stored,)
         Stored entries; empty if dense.
     indices : ndarray of shape (n_stored,)
@@ -66,7 +67,12 @@ class Rows:
     @property
     def n_stored(self):
         """Rows that are stored."""
-        return len(self.indptr) - 1 if self.is_sparse else len(self.X)
+        return len(self.indptr) - 1 if self.is_sparse else self.X.shape[0]
+
+    @property
+    def is_on_gpu(self):
+        """Whether the rows are an array of another library on a GPU."""
+        return not isinstance(self.X, np.ndarray)
 
     @property
     def index_dtype(self):
@@ -77,7 +83,7 @@ class Rows:
         """The rows from `start` to `stop`; nothing is copied but where they begin, if they are sparse."""
         shape = stop - start, self.shape[1]
         if not self.is_sparse:
-            return Rows(self.X[start:stop], self.data, self.indices, self.indptr, shape)
+            return Rows(self.X[start:stop, :], self.data, self.indices, self.indptr, shape)
         low, high = self.indptr[start], self.indptr[stop]
         indptr = frozen(self.indptr[start : stop + 1] - low)
         return Rows(self.X, self.data[low:high], self.indices[low:high], indptr, shape)
@@ -140,7 +146,7 @@ def as_rows(X, dtype):
 
     Parameters
     ----------
-    X : ndarray or scipy sparse matrix or array of shape (n_rows, n_features)
+    X : ndarray, scipy sparse matrix or array, or array on a GPU, of shape (n_rows, n_features)
         Validated data.
     dtype : numpy.dtype
         float32 or float64.
@@ -158,6 +164,8 @@ def as_rows(X, dtype):
     if hasattr(X, "as_rows"):
         # Data that several fits share.
         return X.as_rows(dtype)
+    if not sparse.issparse(X) and not isinstance(X, np.ndarray):
+        return Rows(X, *_no_entries(dtype), X.shape)
     if not sparse.issparse(X):
         if X.dtype != dtype or not X.flags.carray:
             X = np.require(X, dtype=dtype, requirements=["C", "ALIGNED"])

@@ -17,11 +17,20 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils._array_api import _matching_numpy_dtype
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 
-from skbackprop.backends import get_backend, get_prediction_backend, memory_limit
+from skbackprop.backends import (
+    get_backend,
+    get_prediction_backend,
+    gpu_of,
+    memory_limit,
+    prediction_device,
+    training_device,
+)
 from skbackprop.backends.data import as_rows
+from skbackprop.estimators._arrays import as_numpy, library_of, refuse_undispatched
 from skbackprop.estimators._class_weight import weigh_rows
 from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators._problem import Problem
@@ -72,7 +81,8 @@ def _named_loss_key(loss, task):
 
 
 def refuse_misread(**arrays):
-    """Raise TypeError for what scikit-learn's validation would take for plain numbers: masked arrays and dates."""
+    """Raise TypeError for what scikit-learn's validation would take for plain numbers, masked arrays and dates, or cannot take."""
+    refuse_undispatched(**arrays)
     for name, array in arrays.items():
         if _has_dates(array):
             raise TypeError(
@@ -111,6 +121,27 @@ def _as_given(given, validated):
 
 def _one_column(y):
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def _brought(X, device):
+    """Data where kernels can read them: arrays on the GPU that computes as they are, those of other libraries as NumPy's."""
+    return X if device != "cpu" and gpu_of(X) is not None else as_numpy(X)
+
+
+def _dtype(X):
+    """NumPy's type for the numbers of validated data."""
+    return X.dtype if isinstance(X.dtype, np.dtype) else _matching_numpy_dtype(X)
+
+
+def _rows_of(X, rows):
+    """Some rows of validated data."""
+    return X[rows] if library_of(X) is None else _safe_indexing(X, rows)
+
+
+def _labels_like(X, y):
+    """Targets in the library of validated data, if it has such a type."""
+    library = library_of(X)
+    return y if library is None or y.dtype.kind not in "biuf" else library.take(y)
 
 
 class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
@@ -211,7 +242,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Training data. float32 stays float32; other types become float64, unless `dtype` says otherwise. It is not
-            copied if it is C-contiguous and of the right dtype already; CSC is converted to CSR.
+            copied if it is C-contiguous and of the right dtype already; CSC is converted to CSR. With scikit-learn's
+            ``array_api_dispatch``, arrays of other libraries are taken as they are: those on the GPU that `device` names
+            stay there.
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, a binary indicator matrix for several labels a sample, or numbers.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -255,14 +288,14 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         scorer = None if self.scoring in (None, "loss") else check_scoring(self, scoring=self.scoring)
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         given = X, y
+        device = training_device(self.device, X)
+        X, y, groups = _brought(X, device), as_numpy(y), as_numpy(groups)
         X, y = self._validate(X, y, reset=first_pass)
         if groups is not None:
-            check_consistent_length(X, groups)
+            check_consistent_length(y, groups)
         targets = self._encode_targets(y, keep_classes=not first_pass)
-        dtype = X.dtype if first_pass else self.coefs_[0].dtype
-        if sample_weight is not None:
-            refuse_misread(sample_weight=sample_weight)
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
+        dtype = _dtype(X) if first_pass else self.coefs_[0].dtype
+        sample_weight = self._check_weight("sample_weight", sample_weight, targets, dtype)
         factors = self._class_factors(targets, sample_weight)
         loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
         if not (incremental or loss_weight is None or loss_weight.any()):
@@ -270,7 +303,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         _check_range(targets, dtype, "y")
         held_out = None
         if has_validation_data:
-            held_out = self._validate_held_out(*validation_data, targets.shape[1], factors, dtype)
+            held_out = self._validate_held_out(*validation_data, targets.shape[1], factors, dtype, device)
         callbacks = None
         if not incremental:
             names = ("sample_weight", "X_val", "y_val", "sample_weight_val", "groups")
@@ -304,7 +337,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         if first_pass and self.output_bias == "prior":
             seen_weight = None if loss_weight is None else loss_weight[train_rows]
             self.intercepts_[-1][:] = self._prior_outputs(targets[train_rows].astype(np.float64), seen_weight)
-        backend = get_backend(self.device, 6.0 * len(train_rows) * network.n_weights)
+        backend = get_backend(device, 6.0 * len(train_rows) * network.n_weights)
         self.device_ = backend.device
         problem = Problem(backend, network, params, running, rows, targets, loss_weight, train_rows, held_out)
         if callbacks is not None:
@@ -413,6 +446,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         refuse_misread(**{f"X{suffix}": X})
         self._refuse_targets(y, f"y{suffix}")
         dtype = (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
+        library = library_of(X)
+        if library is not None:
+            dtype = library.float_types(self.dtype)
         y_checks = {"multi_output": True, "y_numeric": self._numeric_targets}
         # What overflows in float32, and what is infinite, is refused: that says it all.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -455,19 +491,25 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
                 "for groups such as GroupShuffleSplit, and leave out X_val"
             )
 
-    def _validate_held_out(self, X_val, y_val, sample_weight, n_targets, factors, dtype):
+    def _check_weight(self, name, weight, targets, dtype):
+        """Validated weights of the rows whose targets are given; None for none."""
+        if weight is None:
+            return None
+        refuse_misread(**{name: weight})
+        return _check_sample_weight(as_numpy(weight), targets, dtype=dtype, ensure_non_negative=True)
+
+    def _validate_held_out(self, X_val, y_val, sample_weight, n_targets, factors, dtype, device):
         """The validation data that the user gave."""
+        brought = _brought(X_val, device)
         try:
-            X, y = self._validate(X_val, y_val, reset=False, suffix="_val")
+            X, y = self._validate(brought, as_numpy(y_val), reset=False, suffix="_val")
         except ValueError as error:
             raise ValueError(f"In the validation data, X_val and y_val: {error}") from error
         targets = self._encode_validation_targets(y, n_targets)
-        if sample_weight is not None:
-            refuse_misread(sample_weight_val=sample_weight)
-            try:
-                sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
-            except ValueError as error:
-                raise ValueError(f"In the validation data, sample_weight_val: {error}") from error
+        try:
+            sample_weight = self._check_weight("sample_weight_val", sample_weight, targets, dtype)
+        except ValueError as error:
+            raise ValueError(f"In the validation data, sample_weight_val: {error}") from error
         _check_range(targets, dtype, "y_val")
         loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
         if loss_weight is not None and not loss_weight.any():
@@ -480,7 +522,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
             sample_weight,
             loss_weight,
             _as_given(X_val, X),
-            _one_column(y),
+            _labels_like(X, _one_column(y)),
         )
 
     def _split_off(self, given, X, y, targets, sample_weight, loss_weight, groups, random_state):
@@ -499,12 +541,12 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
             None if weights is None else weights[validation_rows] for weights in (sample_weight, loss_weight)
         )
         held_out = HeldOut(
-            as_rows(X[validation_rows], self.coefs_[0].dtype),
+            as_rows(_rows_of(X, validation_rows), self.coefs_[0].dtype),
             targets[validation_rows],
             sample_weight,
             loss_weight,
             _safe_indexing(_as_given(given, X), validation_rows),
-            _one_column(y[validation_rows]),
+            _labels_like(X, _one_column(y[validation_rows])),
             validation_rows,
         )
         return train_rows, held_out
@@ -659,6 +701,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
                 batch_rows=(n_train - 1) % batch_rows + 1,
                 frozen=penalties.frozen,
                 estimator=self,
+                read=(lambda rows: as_numpy(_safe_indexing(problem.rows.X, rows))) if problem.rows.is_on_gpu else None,
             )
             if findings:
                 warnings.warn(" ".join(findings), TrainingWarning, stacklevel=2)
@@ -755,10 +798,19 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
             )
 
     def _predict_raw(self, X, link=True):
-        """Predictions, after the link or before, of shape (n_samples, n_outputs), in the model's dtype."""
+        """Predictions, after the link or before, of shape (n_samples, n_outputs), in the model's dtype and the library of `X`."""
         network, params, running, rows = self._for_backend(X)
-        backend = get_prediction_backend(self.device, 2.0 * rows.shape[0] * network.n_weights)
-        return backend.predict(network, params, rows, self.n_jobs, link, running)
+        return self._predict_rows(X, network, params, rows, link, running)
+
+    def _predict_rows(self, X, network, params, rows, link, running):
+        """The same, of data that are validated, and a network."""
+        backend = get_prediction_backend(prediction_device(self.device, X), 2.0 * rows.shape[0] * network.n_weights)
+        library = library_of(X)
+        if rows.is_on_gpu:
+            out = library.empty((rows.shape[0], network.layer_units[-1]), params.dtype)
+            return backend.predict(network, params, rows, self.n_jobs, link, running, out)
+        predictions = backend.predict(network, params, rows, self.n_jobs, link, running)
+        return predictions if library is None else library.take(predictions)
 
     def _hidden_units_of(self, X, layer):
         """Outputs of a hidden layer, of shape (n_samples, n_units), in the model's dtype.
@@ -777,8 +829,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
             (*units, units[-1]), whole.activations[:n_layers], LOSSES.get_key("squared_error"), whole.normalization
         )
         params, running = flat_state(SimpleNamespace(**hidden), network, dtype)
-        backend = get_prediction_backend(self.device, 2.0 * rows.shape[0] * network.n_weights)
-        return backend.predict(network, params, rows, self.n_jobs, running=running)
+        return self._predict_rows(X, network, params, rows, True, running)
 
     def _for_backend(self, X):
         """The fitted network, its parameters and running statistics, and data after validation, as a backend takes them."""
@@ -789,8 +840,11 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
             X = X.validate(self, dtype, reset=False)
         elif not self._is_valid(X, dtype):
             refuse_misread(X=X)
+            X = _brought(X, get_prediction_backend(prediction_device(self.device, X)).device)
+            library = library_of(X)
+            checked = dtype if library is None else library.float_types(dtype.name)
             with np.errstate(over="ignore", invalid="ignore"):
-                X = validate_data(self, X, accept_sparse="csr", dtype=dtype, reset=False)
+                X = validate_data(self, X, accept_sparse="csr", dtype=checked, reset=False)
         network = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
         if network.normalization is not None or hasattr(self, "scales_"):
             check_same_normalization(self, network)
@@ -812,6 +866,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.array_api_support = True
         return tags
 
 

@@ -15,6 +15,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import check_array
 
+from skbackprop.estimators._arrays import as_numpy
 from skbackprop.estimators._base import BaseBackprop
 from skbackprop.estimators._model_file import describe, describe_parameters, restore
 from skbackprop.exceptions import ModelFileError
@@ -335,7 +336,7 @@ def _plain(data):
     if data is None:
         return None
     data = check_array(
-        data,
+        as_numpy(data),
         accept_sparse="csr",
         dtype=None,
         ensure_2d=False,

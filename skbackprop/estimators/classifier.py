@@ -1,14 +1,18 @@
 """The classifier."""
 
+from itertools import pairwise
+
 import numpy as np
 from scipy import sparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
+from sklearn.utils._array_api import _modify_in_place_if_numpy, get_namespace, indexing_dtype
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
+from skbackprop.estimators._arrays import as_numpy, library_of
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
 from skbackprop.estimators._class_weight import class_factors
 from skbackprop.functions.losses import LOSSES, LogLoss, Loss
@@ -58,6 +62,25 @@ def refuse_mixed(**labels):
                 f"{name} has labels of mixed types ({names}), which have no common order: make them all text, for example with "
                 f"numpy.asarray({name}, dtype=object).astype(str), or all numbers"
             )
+
+
+def _named(classes, positions):
+    """Classes of columns by their positions: in the library of these if all of them are numbers, otherwise in NumPy's.
+
+    Parameters
+    ----------
+    classes : list of ndarray of shape (n_classes,)
+    positions : list of array of shape (n_rows,)
+
+    Returns
+    -------
+    labels : array of shape (n_rows, n_columns)
+    """
+    library = library_of(positions[0])
+    if library is None or any(own.dtype.kind not in "biuf" for own in classes):
+        return np.column_stack([own[as_numpy(at)] for own, at in zip(classes, positions, strict=True)])
+    xp = library.xp
+    return xp.stack([xp.take(library.take(own), at) for own, at in zip(classes, positions, strict=True)], axis=1)
 
 
 class BackpropClassifier(ClassifierMixin, BaseBackprop):
@@ -629,7 +652,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     def _columns(self, outputs):
         """The outputs of each column of classes."""
-        return np.split(outputs, np.cumsum([len(classes) for classes in self.classes_])[:-1], axis=1)
+        stops = np.cumsum([len(classes) for classes in self.classes_]).tolist()
+        return [outputs[:, start:stop] for start, stop in pairwise([0, *stops])]
 
     def _encode_targets(self, y, keep_classes):
         if y.ndim == 2 and y.shape[1] == 1:
@@ -801,6 +825,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
                 "of the full training set target to properly estimate the class frequency distributions. Pass the "
                 "resulting weights as the class_weight parameter, in a dict with the classes as keys."
             )
+        y, classes = as_numpy(y), as_numpy(classes)
         refuse_mixed(classes=classes)
         if isinstance(classes, list | tuple) and len(classes) and np.ndim(classes[0]) == 1:
             # As MultiOutputClassifier takes them.
@@ -827,15 +852,18 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             multilabel problems, a dense indicator array of integers, with 1 for each label whose probability exceeds one half.
         """
         predictions = self._predict_raw(X)
+        xp, _ = get_namespace(predictions)
         if self._has_columns:
-            parts = zip(self.classes_, self._columns(predictions), strict=True)
-            return np.column_stack([classes[part.argmax(axis=1)] for classes, part in parts])
+            positions = [xp.argmax(part, axis=1) for part in self._columns(predictions)]
+            return _named(self.classes_, positions)
         if self._target_type == "multiclass":
-            return self.classes_[predictions.argmax(axis=1)]
-        positive = (predictions > self._loss_key()[0].threshold).astype(np.intp)
+            return _named([self.classes_], [xp.argmax(predictions, axis=1)])[:, 0]
+        positive = xp.astype(predictions > self._loss_key()[0].threshold, indexing_dtype(xp))
         if self._target_type == "multilabel-indicator":
             return positive
-        return self.classes_[np.minimum(positive[:, 0], len(self.classes_) - 1)]
+        # There may be a single class.
+        labels = self.classes_[[0, -1]]
+        return _named([labels], [positive[:, 0]])[:, 0]
 
     def decision_function(self, X):
         """Raw outputs of the network, before they become probabilities.
@@ -878,9 +906,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             return self._columns(probabilities)
         if self._target_type != "binary":
             return probabilities
+        xp, _ = get_namespace(probabilities)
         if len(self.classes_) == 1:
-            return np.ones_like(probabilities)
-        return np.hstack([1 - probabilities, probabilities])
+            return xp.ones_like(probabilities)
+        return xp.concat([1 - probabilities, probabilities], axis=1)
 
     @available_if(_has_proba)
     def predict_log_proba(self, X):
@@ -898,10 +927,11 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             zero.
         """
         probabilities = self.predict_proba(X)
+        parts = probabilities if self._has_columns else [probabilities]
+        xp, _ = get_namespace(parts[0])
         with np.errstate(divide="ignore"):
-            if self._has_columns:
-                return [np.log(part) for part in probabilities]
-            return np.log(probabilities, out=probabilities)
+            logarithms = [_modify_in_place_if_numpy(xp, xp.log, part, out=part) for part in parts]
+        return logarithms if self._has_columns else logarithms[0]
 
     def score(self, X, y, sample_weight=None):
         """Accuracy: the share of rows whose labels, all of them, are predicted.
@@ -920,7 +950,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         score : float
         """
         if hasattr(self, "classes_") and self._has_columns:
-            return np.average((self.predict(X) == np.asarray(y)).all(axis=1), weights=sample_weight)
+            hits = (as_numpy(self.predict(X)) == np.asarray(as_numpy(y))).all(axis=1)
+            return np.average(hits, weights=as_numpy(sample_weight))
         return super().score(X, y, sample_weight)
 
     def __sklearn_tags__(self):

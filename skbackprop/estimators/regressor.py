@@ -4,10 +4,12 @@ import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils._array_api import _ravel
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
 
+from skbackprop.estimators._arrays import library_of
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
 from skbackprop.functions.losses import LOSSES, Loss, Quantile
 
@@ -736,12 +738,15 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
             return predictions
         loss = self._loss()
         n = loss.outputs_per_target()
-        means = np.repeat(self.target_mean_, n)
+        scales, means = np.repeat(self.target_scale_, n), np.repeat(self.target_mean_, n)
         if loss.has_std:
             # A standard deviation has a scale and no place.
             means[1::2] = 0.0
-        return (predictions * np.repeat(self.target_scale_, n) + means).astype(predictions.dtype)
+        library = library_of(predictions)
+        if library is None:
+            return (predictions * scales + means).astype(predictions.dtype)
+        return library.xp.astype(predictions * library.take(scales) + library.take(means), predictions.dtype)
 
 
 def _squeezed(columns):
-    return np.ravel(columns) if columns.shape[1] == 1 else columns
+    return _ravel(columns) if columns.shape[1] == 1 else columns

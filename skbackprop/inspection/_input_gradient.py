@@ -9,6 +9,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import _check_feature_names_in, check_array
 
 from skbackprop.backends import get_prediction_backend
+from skbackprop.estimators._arrays import as_numpy, library_of
 from skbackprop.inspection._estimator import check_network
 
 __all__ = ["InputGradientDisplay", "input_gradient"]
@@ -37,7 +38,7 @@ def input_gradient(estimator, X, *, target=None):
     Returns
     -------
     gradients : ndarray of shape (n_samples, n_features) or (n_samples, n_outputs, n_features)
-        In the model's dtype; dense also for sparse `X`. With `n_outputs` for several columns of classes, and where `target`
+        In the model's dtype and the library of `X`; dense also for sparse `X`. With `n_outputs` for several columns of classes, and where `target`
         is None, for several labels and for regressors with several outputs.
 
     Raises
@@ -92,10 +93,11 @@ def input_gradient(estimator, X, *, target=None):
             "step and transformed X, input_gradient(pipeline[-1], pipeline[:-1].transform(X))"
         )
     check_network(estimator)
+    library, X = library_of(X), as_numpy(X)
     network, params, running, rows = estimator._for_backend(X)
     backend = get_prediction_backend(estimator.device)
     n_rows = rows.shape[0]
-    columns, factors = _choose_outputs(estimator, X, target, n_rows)
+    columns, factors = _choose_outputs(estimator, X, as_numpy(target), n_rows)
     gradients = np.empty((n_rows, columns[0].size, rows.shape[1]), dtype=params.dtype)
     for index, column in enumerate(columns.reshape(n_rows, -1).T):
         gradients[:, index] = backend.input_gradient(network, params, rows, column, running)
@@ -103,7 +105,7 @@ def input_gradient(estimator, X, *, target=None):
         gradients = gradients[:, 0]
     if factors is not None:
         gradients *= factors[..., np.newaxis]
-    return gradients
+    return gradients if library is None else library.take(gradients)
 
 
 def _choose_outputs(estimator, X, target, n_rows):
@@ -262,6 +264,7 @@ class InputGradientDisplay:
         display : InputGradientDisplay
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        X = as_numpy(X)
         gradients = input_gradient(estimator, X, target=target)
         if gradients.ndim > 2:
             raise ValueError(

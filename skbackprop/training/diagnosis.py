@@ -35,7 +35,7 @@ _SAMPLE_ROWS = 200
 _SAMPLE_SIZE = 200_000
 
 
-def diagnose(history, rows, train_rows, *, batch_rows, frozen, estimator):
+def diagnose(history, rows, train_rows, *, batch_rows, frozen, estimator, read=None):
     """Findings about a training, in words.
 
     Parameters
@@ -52,6 +52,8 @@ def diagnose(history, rows, train_rows, *, batch_rows, frozen, estimator):
         Layers that were not trained.
     estimator : object
         For the values of its parameters.
+    read : callable or None, default=None
+        From the numbers of some rows to an ndarray of them, where the data are not in the host's memory.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def diagnose(history, rows, train_rows, *, batch_rows, frozen, estimator):
         dead = _dead_units(history, batch_rows, estimator)
         # Nothing passes through dead units: their layers tell it all.
         findings = [dead or _vanishing(history, frozen, estimator), _exploding(history, estimator)]
-    findings.append(_badly_scaled(rows, train_rows, getattr(estimator, "feature_names_in_", None)))
+    findings.append(_badly_scaled(rows, train_rows, getattr(estimator, "feature_names_in_", None), read))
     return [finding for finding in findings if finding]
 
 
@@ -116,8 +118,8 @@ def _exploding(history, estimator):
     )
 
 
-def _badly_scaled(rows, train_rows, names):
-    columns, sizes = _column_sizes(rows, train_rows)
+def _badly_scaled(rows, train_rows, names, read):
+    columns, sizes = _column_sizes(rows, train_rows, read)
     if not sizes.size:
         return None
     largest = sizes.argmax()
@@ -134,7 +136,7 @@ def _badly_scaled(rows, train_rows, names):
     )
 
 
-def _column_sizes(rows, train_rows):
+def _column_sizes(rows, train_rows, read):
     """Columns that are not zero in a sample of rows, and their root mean squares."""
     n_sampled = min(len(train_rows), max(10, min(_SAMPLE_ROWS, _SAMPLE_SIZE // max(rows.shape[1], 1))))
     sample = rows.places(train_rows[np.arange(n_sampled) * len(train_rows) // n_sampled])
@@ -147,7 +149,8 @@ def _column_sizes(rows, train_rows):
     else:
         # A column whose squares overflow is as badly scaled as can be.
         with np.errstate(over="ignore"):
-            squares = np.square(rows.X[sample], dtype=np.float64).sum(axis=0)
+            entries = rows.X[sample] if read is None else read(sample)
+            squares = np.square(entries, dtype=np.float64).sum(axis=0)
         columns = np.arange(len(squares))
     present = squares > 0
     return columns[present], np.sqrt(squares[present] / n_sampled)

@@ -388,7 +388,7 @@ class Session:
         return Epochs(losses, norms, constant_units)
 
 
-def predict(network, params, rows, n_jobs, link=True, running=None):
+def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
     """Predict rows.
 
     Parameters
@@ -404,6 +404,8 @@ def predict(network, params, rows, n_jobs, link=True, running=None):
         Whether the inverse link is applied.
     running : ndarray of shape (n_running,), float64
         Running means and variances; only for batch normalization.
+    out : ndarray of shape (n_rows, n_outputs) or None, default=None
+        Where predictions go, C-contiguous; None for a new array.
 
     Returns
     -------
@@ -411,7 +413,7 @@ def predict(network, params, rows, n_jobs, link=True, running=None):
         Means or probabilities, after the link; raw predictions without.
     """
     n_rows = rows.shape[0]
-    out = np.empty((n_rows, network.layer_units[-1]), dtype=params.dtype)
+    out = np.empty((n_rows, network.layer_units[-1]), dtype=params.dtype) if out is None else out
     block_rows = max(1, min(_block_rows(network, params.itemsize, n_rows), _BLOCK_MIN_ROWS))
     plan = _plan(network, params.dtype, block_rows, rows.is_sparse, training=False)
     flops = _row_flops(network, rows.density) * n_rows

@@ -6,6 +6,8 @@ The only module of the package that imports `numba.cuda`.
 import contextlib
 import threading
 import warnings
+from functools import lru_cache
+from types import SimpleNamespace
 
 import numpy as np
 from numba import cuda as _numba_cuda
@@ -35,6 +37,14 @@ class _Simulator:
     """What `numba.cuda` is to the simulated thread that asks; the simulator itself tells only the kernel's own module."""
 
     shared = _SimulatedShared
+
+    @staticmethod
+    def as_cuda_array(array, sync):
+        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+        # The two interfaces tell the same by the same names.
+        memory = SimpleNamespace(__array_interface__=array.__cuda_array_interface__)
+        return FakeCUDAArray(np.asarray(memory))
 
     def __getattr__(self, name):
         return _simulated(name)
@@ -129,6 +139,17 @@ def configure(kernel, n_blocks, n_threads, stream, shared_bytes=0):
     with _configuring, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaPerformanceWarning)
         return kernel[int(n_blocks), int(n_threads), stream, int(shared_bytes)]
+
+
+def _copy_elements(source, target):
+    n_columns = source.shape[1]
+    for i in range(cuda.grid(1), target.size, cuda.gridsize(1)):
+        target[i] = source[i // n_columns, i % n_columns]
+
+
+@lru_cache
+def _copy_kernel():
+    return compiled(_copy_elements)
 
 
 class Device:
@@ -227,6 +248,41 @@ class Device:
         """
         array = np.ascontiguousarray(array) if array.size else np.zeros(1, dtype=array.dtype)
         return cuda.to_device(array, stream=self.stream)
+
+    def adopt(self, array):
+        """Numba's view of another library's array on this device; nothing is copied.
+
+        Parameters
+        ----------
+        array : array with ``__cuda_array_interface__``
+
+        Returns
+        -------
+        array : device array
+        """
+        # Libraries queue work on streams of their own, of which not all tell.
+        cuda.synchronize()
+        return cuda.as_cuda_array(array, sync=False)
+
+    def flat(self, array, dtype):
+        """The numbers of another library's array of two dimensions, row by row; copied only for another type or layout.
+
+        Parameters
+        ----------
+        array : array with ``__cuda_array_interface__``
+        dtype : numpy.dtype
+
+        Returns
+        -------
+        flat : device array
+        """
+        source = self.adopt(array)
+        if source.dtype == dtype and source.flags["C_CONTIGUOUS"]:
+            return source.reshape(-1)
+        target = self.empty(source.shape, dtype)
+        n_blocks, n_threads = (2, 2) if SIMULATED else (4 * self.n_processors, 256)
+        configure(_copy_kernel(), n_blocks, n_threads, self.stream)(source, target)
+        return target
 
     def empty(self, shape, dtype):
         """An array on the device, not initialised, of one number at least."""

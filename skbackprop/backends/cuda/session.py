@@ -196,7 +196,8 @@ def _most_parts(network, block_rows):
 
 def _upload_rows(device, rows):
     """The arrays of `Rows` on the device, each of one number at least."""
-    return [device.upload(array) for array in (rows.X.reshape(-1), rows.data, rows.indices, rows.indptr)]
+    X = device.flat(rows.X, rows.data.dtype) if rows.is_on_gpu else device.upload(rows.X.reshape(-1))
+    return [X, *(device.upload(array) for array in (rows.data, rows.indices, rows.indptr))]
 
 
 class Session:
@@ -284,7 +285,9 @@ class Session:
         n_bytes : int
         """
         rows, layout, itemsize = self._rows, self._layout, self._dtype.itemsize
-        data = sum(array.nbytes for array in (rows.X, rows.data, rows.indices, rows.indptr, self._targets))
+        # Rows that lie there already take nothing more.
+        X = () if rows.is_on_gpu else (rows.X,)
+        data = sum(array.nbytes for array in (*X, rows.data, rows.indices, rows.indptr, self._targets))
         data += 0 if self._weights is None else self._weights.nbytes
         # Parameters, gradient, three numbers of an optimizer's state at most, average.
         model = 6 * self._network.n_params * itemsize
@@ -574,22 +577,23 @@ class _Blocks:
         return losses
 
 
-def predict(network, params, rows, n_jobs=None, link=True, running=None, *, index=0):
+def predict(network, params, rows, n_jobs=None, link=True, running=None, out=None, *, index=0):
     """Predict rows; as the CPU's.
 
     Parameters
     ----------
-    network, params, rows, n_jobs, link, running
-        As for the CPU's; `n_jobs` is not looked at.
+    network, params, rows, n_jobs, link, running, out
+        As for the CPU's; `n_jobs` is not looked at, and `out` may be another library's array on the device.
     index : int, default=0
         The device's number.
 
     Returns
     -------
     predictions : ndarray of shape (n_rows, n_outputs)
+        Or `out`.
     """
     dtype, n_rows, n_outputs = params.dtype, rows.shape[0], network.layer_units[-1]
-    out = np.empty((n_rows, n_outputs), dtype=dtype)
+    out = np.empty((n_rows, n_outputs), dtype=dtype) if out is None else out
     block_rows = max(1, min(_block_rows(network, dtype.itemsize, n_rows), n_rows))
     n_layers, n_hidden = len(network.layout), len(network.activations)
     layout = _Layout(network, (False,) * n_hidden, [True] * n_layers, rows.is_sparse, block_rows, True, False)
@@ -617,6 +621,8 @@ def predict(network, params, rows, n_jobs=None, link=True, running=None, *, inde
             calls = prediction_calls(network, functions, rows.is_sparse, link)
             launcher = _Launcher(device, calls, functions, "stepwise", 0)
             start_of_outputs = layout.layers[n_layers, 6]
+            stays = not isinstance(out, np.ndarray)
+            flat = device.adopt(out).reshape(-1) if stays else out.reshape(-1)
             for start in range(0, n_rows, block_rows):
                 stop = min(start + block_rows, n_rows)
                 table = np.array([(0, stop - start, 1, 1, 0, 0, 0)], dtype=np.int64)
@@ -624,6 +630,11 @@ def predict(network, params, rows, n_jobs=None, link=True, running=None, *, inde
                 data = Data(*arrays, nothing, nothing, order)
                 batches = Batches(device.upload(table), nothing.reshape(1, 1))
                 launcher.run(table, data, batches, plan, model, work, report)
-                part = out[start:stop].reshape(-1)
-                device.read(units[start_of_outputs : start_of_outputs + part.size], part)
+                part = flat[start * n_outputs : stop * n_outputs]
+                made = units[start_of_outputs : start_of_outputs + part.size]
+                if stays:
+                    part.copy_to_device(made, stream=device.stream)
+                else:
+                    device.read(made, part)
+            device.stream.synchronize()
     return out

@@ -1,0 +1,78 @@
+"""Arrays of other libraries, such as PyTorch and CuPy: in, and the same kind out.
+
+scikit-learn's convention holds: they are taken as what they are where ``array_api_dispatch`` is set, otherwise as NumPy arrays.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn import get_config
+from sklearn.utils._array_api import _is_numpy_namespace, get_namespace_and_device, move_to
+
+from skbackprop.backends import gpu_of
+from skbackprop.estimators._shared import SharedRows
+
+__all__ = ["Library", "as_numpy", "library_of", "refuse_undispatched"]
+
+
+class Library(NamedTuple):
+    """Where an array comes from.
+
+    Parameters
+    ----------
+    xp : module
+        The library, with the names of the array API.
+    device : object
+        One of its devices.
+    """
+
+    xp: Any
+    device: Any
+
+    def take(self, array):
+        """An array of NumPy's, or of this library, as one of this library on this device; without a copy where there is a way."""
+        return move_to(array, xp=self.xp, device=self.device)
+
+    def float_types(self, dtype):
+        """The library's types for a name, or for None the two that networks have."""
+        return (self.xp.float64, self.xp.float32) if dtype is None else getattr(self.xp, dtype)
+
+    def empty(self, shape, dtype):
+        """A new array of a NumPy dtype, not initialised."""
+        return self.xp.empty(shape, dtype=getattr(self.xp, np.dtype(dtype).name), device=self.device)
+
+
+def library_of(array):
+    """Where an array comes from.
+
+    Parameters
+    ----------
+    array : object
+        Data as users give them.
+
+    Returns
+    -------
+    library : Library or None
+        None for what NumPy takes: its own arrays, lists, sparse matrices, data frames; and for everything without dispatch.
+    """
+    # Asked for each prediction.
+    if isinstance(array, np.ndarray | SharedRows) or not get_config()["array_api_dispatch"]:
+        return None
+    xp, _, device = get_namespace_and_device(array)
+    return None if _is_numpy_namespace(xp) else Library(xp, device)
+
+
+def as_numpy(array):
+    """An array of another library as one of NumPy's, without a copy where both can share memory; all else as it is."""
+    return array if library_of(array) is None else move_to(array, xp=np, device="cpu")
+
+
+def refuse_undispatched(**arrays):
+    """Raise TypeError for arrays on a GPU where nothing says that they are to be taken as they are."""
+    for name, array in arrays.items():
+        if not get_config()["array_api_dispatch"] and gpu_of(array) is not None:
+            raise TypeError(
+                f"{name} is an array on a GPU, and NumPy arrays are expected: to give the arrays of other libraries, and to "
+                "get the same kind back, set the environment variable SCIPY_ARRAY_API=1 before scipy is imported, and call "
+                f"sklearn.set_config(array_api_dispatch=True); or copy {name} to the host"
+            )
