@@ -61,11 +61,11 @@ def _everywhere_the_device(backend, monkeypatch):
     """Estimators with ``device="cuda"`` get the backend under test."""
     monkeypatch.setattr(
         "skbackprop.estimators._base.get_backend",
-        lambda device, flops=0.0: get_backend("cpu") if device == "cpu" else backend,
+        lambda device, flops=0.0, precision="full": get_backend("cpu") if device == "cpu" else backend,
     )
     monkeypatch.setattr(
         "skbackprop.estimators._base.get_prediction_backend",
-        lambda device, flops=0.0: get_backend("cpu") if device == "cpu" else backend,
+        lambda device, flops=0.0, precision="full": get_backend("cpu") if device == "cpu" else backend,
     )
 
 

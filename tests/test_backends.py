@@ -137,6 +137,66 @@ def test_the_same_bits_on_every_run(backend, rng):
         np.testing.assert_array_equal(array, other)
 
 
+@pytest.mark.parametrize("tier", ["cooperative", "stepwise"])
+def test_products_on_tensor_cores(tier, backend, rng):
+    """Forward, backward and gradient of layers that are large for the simulator; edges of tiles lie within all of them."""
+    if backend.device == "cpu":
+        pytest.skip("of the GPU's products")
+    rows, hidden = (9, 17) if SIMULATED else (300, 170)
+    X, Y = rng.standard_normal((2, rows, 7 if SIMULATED else 130)).astype(np.float32)
+    loss = LOSSES["squared_error"]().for_task("regression").key()
+    network = Network((X.shape[1], hidden, Y.shape[1]), (ACTIVATIONS.get_key("tanh"),), loss, None)
+    params = (rng.standard_normal(network.n_params) * 0.3).astype(np.float32)
+    problem = network, params, as_rows(X, np.dtype(np.float32)), Y
+    training = {"optimizer": OPTIMIZERS["sgd"](), "penalties": Penalties(), "n_epochs": 1, "batch_size": rows}
+    session = partial(backend.Session.func, tier=tier)
+    expected = train(cpu.Session, problem, **training)
+    ours = train(partial(session, precision="tf32"), problem, **training)
+    # Of ten bits of fraction.
+    assert_same(ours, expected, 1e-3)
+    assert np.abs(ours[0] - expected[0]).max() > 1e-7
+    again = train(partial(session, precision="tf32"), problem, **training)
+    for array, other in zip(again if tier == "stepwise" else ours, ours, strict=True):
+        np.testing.assert_array_equal(array, other)
+    predictions = backend.predict(network, params, problem[2], precision="tf32")
+    full = cpu.predict(network, params, problem[2], 1)
+    np.testing.assert_allclose(predictions, full, rtol=2e-3, atol=2e-3)
+    assert np.abs(predictions - full).max() > 1e-6
+
+
+def test_rounding_to_tf32(backend):
+    if not SIMULATED:
+        pytest.skip("of the simulator's twin")
+    from skbackprop.backends.cuda.tensor_cores import to_tf32
+
+    given = [0.0, -0.0, 1.0, 1 + 2**-10, 1 + 2**-11, -1 - 2**-11, 1 + 2**-12, np.pi, np.inf, -np.inf]
+    expected = [0.0, -0.0, 1.0, 1 + 2**-10, 1 + 2**-10, -1 - 2**-10, 1.0, 3.140625, np.inf, -np.inf]
+    ours = np.array([to_tf32(np.float32(x)) for x in given])
+    np.testing.assert_array_equal(ours, expected)
+    assert np.isnan(to_tf32(np.float32(np.nan)))
+    assert list(np.signbit(ours[:2])) == [False, True]
+
+
+def test_tensor_cores_that_are_not_there(monkeypatch, rng):
+    X, y = rng.standard_normal((30, 4)), rng.integers(0, 2, 30)
+    with pytest.raises(ValueError, match="precision='tf32' is for GPUs, but device='cpu': set precision='full'"):
+        BackpropClassifier(precision="tf32").fit(X, y)
+    with pytest.raises(ValueError, match="precision='tf32' is for weights of float32, and these are float64"):
+        BackpropClassifier(precision="tf32", device="auto").fit(X, y)
+    # There is too little work to go to a GPU.
+    model = BackpropClassifier((3,), precision="tf32", device="auto", solver="lbfgs").fit(X.astype(np.float32), y)
+    assert model.device_ == "cpu"
+    assert model.predict(X.astype(np.float32)).shape == (30,)
+    monkeypatch.setattr("skbackprop.backends._reason", lambda device: None)
+    monkeypatch.setattr("skbackprop.backends._capability", lambda device: (7, 5))
+    message = r"precision='tf32' needs a GPU of compute capability 8\.0 or later, and device='cuda' has 7\.5"
+    with pytest.raises(RuntimeError, match=message):
+        get_backend("cuda", precision="tf32")
+    if SIMULATED:
+        # Models of other GPUs predict there nevertheless.
+        assert get_prediction_backend("cuda", precision="tf32").predict.keywords["precision"] == "full"
+
+
 def test_predictions_in_parts(backend, rng, monkeypatch):
     for is_sparse in (False, True):
         network, params, data, _ = make_problem(rng, is_sparse=is_sparse)

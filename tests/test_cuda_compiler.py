@@ -131,17 +131,24 @@ def code_of(built, capability):
     return library.get_asm_str(cc=target), bytes(getattr(library.get_cubin(cc=target), "code", b""))
 
 
-def usage(cubin, tmp_path):
-    """Registers, and bytes of the stack, of a kernel's machine code."""
+def dump(cubin, tmp_path, option):
+    """What cuobjdump tells of machine code."""
     tool = shutil.which("cuobjdump")
     for folder in map(Path, sys.path):
         tool = tool or next(map(str, folder.glob("nvidia/cu*/bin/cuobjdump*")), None)
     if tool is None:
         pytest.skip("cuobjdump is not installed: pip install nvidia-cuda-cuobjdump")
+    if option == "-sass" and not (shutil.which("nvdisasm") or [*Path(tool).parent.glob("nvdisasm*")]):
+        pytest.skip("nvdisasm is not installed: pip install nvidia-cuda-nvdisasm")
     file = tmp_path / "kernel.cubin"
     file.write_bytes(cubin)
-    shown = subprocess.run([tool, "-res-usage", str(file)], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([tool, option, str(file)], capture_output=True, text=True, check=True).stdout
+
+
+def usage(cubin, tmp_path):
+    """Registers, and bytes of the stack, of a kernel's machine code."""
     # The kernel comes after what it is linked with.
+    shown = dump(cubin, tmp_path, "-res-usage")
     registers, stack = re.findall(r"Function (?:\S*cuda\S*):\s*REG:(\d+) STACK:(\d+)", shown)[-1]
     return int(registers), int(stack)
 
@@ -286,3 +293,22 @@ def test_rows_of_other_libraries_compile(launches):
     kernel = _copy_kernel()
     ptx, _ = code_of(build(kernel, (source, np.zeros(24, dtype=np.float32))), CAPABILITIES[0])
     assert "cvt.rn.f32.f64" in ptx
+
+
+@pytest.mark.parametrize("name", ["forward", "backward", "gradient"])
+def test_large_products_on_tensor_cores(name, launches, tmp_path):
+    from skbackprop.backends.cuda import steps
+
+    session = importlib.import_module("skbackprop.backends.cuda.session")
+    run(make_network(), "stepwise", np.float32, Penalties())
+    _, (_, *arguments) = launches[0]
+    loss = LOSSES["log_loss"]().for_task("multiclass").key()[0]
+    functions = steps.Functions(((ReLU, True),), loss, None, True, tiles=session._TENSOR_TILES, dtype="float32")
+    kernel = steps.make_kernels((name,), functions, 512, 256).stepwise
+    ptx, cubin = code_of(build(kernel, (0, *arguments)), CAPABILITIES[1])
+    assert ".f64" not in ptx
+    assert "cvt.rna.tf32.f32" in ptx
+    registers, stack = usage(cubin, tmp_path)
+    assert (stack, registers * 256 <= 65536) == (0, True)
+    # Two by two parts of a warp, each for two pieces of eight.
+    assert len(re.findall(r"HMMA\.1688\.F32\.TF32", dump(cubin, tmp_path, "-sass"))) == 8

@@ -40,6 +40,9 @@ __all__ = [
 # that the data take to get there.
 _AUTO_FLOPS = 1e9
 
+# Of the first GPUs whose tensor cores multiply numbers of TF32.
+_TF32_CAPABILITY = (8, 0)
+
 # DLPack's numbers of the kinds of memory that kernels on a GPU can read: its own, and managed memory.
 _GPU_MEMORY = (2, 13)
 
@@ -63,14 +66,15 @@ class Backend(NamedTuple):
 
 
 @lru_cache
-def _load(device):
+def _load(device, precision="full"):
     cpu = import_module("skbackprop.backends.cpu")
     if device == "cpu":
         return Backend(device, cpu.Session, cpu.predict, cpu.input_gradient)
     cuda = import_module("skbackprop.backends.cuda")
     index = _index(device)
+    chosen = {"index": index, "precision": precision}
     return Backend(
-        f"cuda:{index}", partial(cuda.Session, index=index), partial(cuda.predict, index=index), cpu.input_gradient
+        f"cuda:{index}", partial(cuda.Session, **chosen), partial(cuda.predict, **chosen), cpu.input_gradient
     )
 
 
@@ -89,6 +93,11 @@ def _reason(device):
     return cuda.unavailable_reason(_index(device))
 
 
+def _capability(device):
+    """Compute capability of a GPU that can be used."""
+    return import_module("skbackprop.backends.cuda").compute_capability(_index(device))
+
+
 def _check_name(device):
     if not re.fullmatch(r"cpu|auto|cuda(:\d+)?", device):
         raise ValueError(
@@ -103,7 +112,7 @@ def _usable(device, flops):
     return "cuda" if flops >= _AUTO_FLOPS and _reason("cuda") is None else "cpu"
 
 
-def get_backend(device, flops=0.0):
+def get_backend(device, flops=0.0, precision="full"):
     """The backend to train with.
 
     Parameters
@@ -112,6 +121,8 @@ def get_backend(device, flops=0.0):
         "auto" chooses "cuda" where it can be used and there is enough work.
     flops : float, default=0.0
         Operations of an epoch.
+    precision : {"full", "tf32"}, default="full"
+        "tf32" is for GPUs; the CPU, if "auto" chooses it, computes in full.
 
     Returns
     -------
@@ -120,26 +131,34 @@ def get_backend(device, flops=0.0):
     Raises
     ------
     ValueError
-        If there is no such device.
+        If there is no such device, or none for this precision.
     RuntimeError
         If it cannot be used; with what is missing.
     """
     _check_name(device)
+    if precision == "tf32" and device == "cpu":
+        raise ValueError("precision='tf32' is for GPUs, but device='cpu': set precision='full', or device='cuda'")
     device = _usable(device, flops)
     reason = _reason(device)
     if reason is not None:
         raise RuntimeError(f"device={device!r} cannot be used: {reason}; or choose device='cpu', or 'auto'")
-    return _load(device)
+    if precision == "tf32" and device != "cpu" and _capability(device) < _TF32_CAPABILITY:
+        found, least = (".".join(map(str, pair)) for pair in (_capability(device), _TF32_CAPABILITY))
+        raise RuntimeError(
+            f"precision='tf32' needs a GPU of compute capability {least} or later, and device={device!r} has {found}: "
+            "set precision='full'"
+        )
+    return _load(device, precision)
 
 
-def get_prediction_backend(device, flops=0.0):
-    """The backend to predict with: the CPU where the device of the training cannot be used.
+def get_prediction_backend(device, flops=0.0, precision="full"):
+    """The backend to predict with: the CPU where the device of the training cannot be used, in full precision where it has no other.
 
     So a model can be trained where there is a GPU, and used where there is none.
 
     Parameters
     ----------
-    device, flops
+    device, flops, precision
         As for `get_backend`; the operations of the prediction.
 
     Returns
@@ -156,7 +175,10 @@ def get_prediction_backend(device, flops=0.0):
         return _load(device)
     _check_name(device)
     device = _usable(device, flops)
-    return _load(device if _reason(device) is None else "cpu")
+    if device == "cpu" or _reason(device) is not None:
+        return _load("cpu")
+    can_round = precision == "tf32" and _capability(device) >= _TF32_CAPABILITY
+    return _load(device, precision if can_round else "full")
 
 
 def gpu_of(array):

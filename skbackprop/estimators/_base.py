@@ -190,6 +190,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         "scoring": [str, callable, None],
         "restore_best_weights": ["boolean"],
         "dtype": [StrOptions({"float32", "float64"}), None],
+        "precision": [StrOptions({"full", "tf32"})],
         "n_jobs": [Interval(Integral, 1, None, closed="left"), Interval(Integral, None, -1, closed="right"), None],
         "device": [str],
     }
@@ -276,7 +277,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups, incremental=False)
 
     def _fit(self, X, y, sample_weight, validation_data=(None, None, None), groups=None, *, incremental):
-        get_backend(self.device)  # an unusable device is an error before anything is done
+        # An unusable device is an error before anything is done.
+        get_backend(self.device, precision=self.precision)
         hidden = self._hidden_units()
         for name in ("early_stopping", "restore_best_weights"):
             if incremental and getattr(self, name):
@@ -295,6 +297,10 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
             check_consistent_length(y, groups)
         targets = self._encode_targets(y, keep_classes=not first_pass)
         dtype = _dtype(X) if first_pass else self.coefs_[0].dtype
+        if self.precision == "tf32" and dtype != np.float32:
+            raise ValueError(
+                f"precision='tf32' is for weights of float32, and these are {dtype}: set dtype='float32', or precision='full'"
+            )
         sample_weight = self._check_weight("sample_weight", sample_weight, targets, dtype)
         factors = self._class_factors(targets, sample_weight)
         loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
@@ -337,7 +343,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         if first_pass and self.output_bias == "prior":
             seen_weight = None if loss_weight is None else loss_weight[train_rows]
             self.intercepts_[-1][:] = self._prior_outputs(targets[train_rows].astype(np.float64), seen_weight)
-        backend = get_backend(device, 6.0 * len(train_rows) * network.n_weights)
+        backend = get_backend(device, 6.0 * len(train_rows) * network.n_weights, self.precision)
         self.device_ = backend.device
         problem = Problem(backend, network, params, running, rows, targets, loss_weight, train_rows, held_out)
         if callbacks is not None:
@@ -804,7 +810,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
 
     def _predict_rows(self, X, network, params, rows, link, running):
         """The same, of data that are validated, and a network."""
-        backend = get_prediction_backend(prediction_device(self.device, X), 2.0 * rows.shape[0] * network.n_weights)
+        flops = 2.0 * rows.shape[0] * network.n_weights
+        backend = get_prediction_backend(prediction_device(self.device, X), flops, self.precision)
         library = library_of(X)
         if rows.is_on_gpu:
             out = library.empty((rows.shape[0], network.layer_units[-1]), params.dtype)

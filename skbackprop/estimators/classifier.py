@@ -333,6 +333,12 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         and takes float64 for everything else. 'float32' converts `X`: half the memory, twice as many numbers in each
         vector instruction, about seven digits.
 
+    precision : {'full', 'tf32'}, default='full'
+        How the products of large layers are computed on a GPU. 'full': in the type of the weights. 'tf32': on tensor cores,
+        which are several times as fast; factors are rounded to 10 bits of fraction, so that about three digits of each
+        product are right, and sums are in float32. Needs float32 weights and a GPU of compute capability 8.0 or later;
+        small layers, and predictions on the CPU, are always 'full'.
+
     n_jobs : int or None, default=None
         Threads for training and prediction; not 0. None takes as many as a mini-batch's work can keep busy, which is
         one for small networks; 1 is serial; -1 means all cores, -2 all but one. Never more are used than the process
@@ -587,6 +593,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         restore_best_weights=False,
         class_weight=None,
         dtype=None,
+        precision="full",
         n_jobs=None,
         device="cpu",
     ):
@@ -628,6 +635,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         self.restore_best_weights = restore_best_weights
         self.class_weight = class_weight
         self.dtype = dtype
+        self.precision = precision
         self.n_jobs = n_jobs
         self.device = device
 

@@ -136,7 +136,7 @@ def _badly_scaled(rows, train_rows, names, read):
     )
 
 
-def _column_sizes(rows, train_rows, read):
+def _column_sizes(rows, train_rows, read=None):
     """Columns that are not zero in a sample of rows, and their root mean squares."""
     n_sampled = min(len(train_rows), max(10, min(_SAMPLE_ROWS, _SAMPLE_SIZE // max(rows.shape[1], 1))))
     sample = rows.places(train_rows[np.arange(n_sampled) * len(train_rows) // n_sampled])

@@ -4,7 +4,7 @@ As on the CPU, every sum has a fixed order, which depends neither on the device 
 bits on every run.
 """
 
-from skbackprop.backends.cuda.device import unavailable_reason
+from skbackprop.backends.cuda.device import compute_capability, unavailable_reason
 from skbackprop.backends.cuda.session import Session, predict
 
-__all__ = ["Session", "predict", "unavailable_reason"]
+__all__ = ["Session", "compute_capability", "predict", "unavailable_reason"]

@@ -18,6 +18,7 @@ from skbackprop._compile import SIMULATED
 __all__ = [
     "Device",
     "compiled",
+    "compute_capability",
     "configure",
     "cuda",
     "device_function",
@@ -90,6 +91,21 @@ def unavailable_reason(index=0):
     if index >= n_devices:
         return f"there {'is 1 GPU' if n_devices == 1 else f'are {n_devices} GPUs'}, numbered from 0"
     return None
+
+
+def compute_capability(index=0):
+    """What the kernels of a device that can be used may contain, as NVIDIA counts it.
+
+    Parameters
+    ----------
+    index : int, default=0
+        Its number.
+
+    Returns
+    -------
+    capability : tuple of int
+    """
+    return (9, 0) if SIMULATED else tuple(cuda.gpus[index].compute_capability)
 
 
 def device_function(function):

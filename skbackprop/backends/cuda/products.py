@@ -1,7 +1,8 @@
-"""Matrix products, summed over the inner index in order with fused multiply-adds.
+"""Matrix products, summed over the inner index in order with fused multiply-adds, or on tensor cores.
 
 Every element of a product is ``fma(a_k, b_k, ... fma(a_1, b_1, fma(a_0, b_0, start)))``, computed by one thread, as on the CPU:
-its bits depend neither on the number of threads and blocks nor on the tiles. What a sum starts from and what is done with it is
+its bits depend neither on the number of threads and blocks nor on the tiles. Tensor cores, which large products are left to if it
+is asked for, add eight products at a time, in an order and with a rounding of their own. What a sum starts from and what is done with it is
 given by two formulas, so that intercepts, activations and derivatives cost no pass over memory of their own.
 """
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from skbackprop._compile import formula
 from skbackprop.backends.cuda.device import cuda, device_function
+from skbackprop.backends.cuda.tensor_cores import MMA_COLUMNS, MMA_DEPTH, MMA_ROWS, WARP, multiply_add, to_tf32
 from skbackprop.functions.elementary import fma, natural
 
 __all__ = ["Factor", "Tiles", "block_product", "thread_product"]
@@ -37,11 +39,14 @@ class Tiles(NamedTuple):
         Inner indices that are in shared memory at a time; there are two such pieces.
     micro : int
         Rows and columns of a thread's part.
+    on_tensor_cores : bool
+        Whether these multiply, numbers of TF32. A warp's part is then ``8 * micro`` rows and ``4 * micro`` columns.
     """
 
     size: int
     depth: int
     micro: int
+    on_tensor_cores: bool = False
 
     @property
     def n_threads(self):
@@ -50,8 +55,11 @@ class Tiles(NamedTuple):
 
     @property
     def pitch(self):
-        """Numbers between two rows in shared memory: threads that store a column would else meet in one bank of it."""
-        return self.size + 4
+        """Numbers between two rows in shared memory: threads would else meet in one bank of it.
+
+        In a warp, those that store a column, or, on tensor cores, those that load from four rows next to each other.
+        """
+        return self.size + (8 if self.on_tensor_cores else 4)
 
     @property
     def n_shared(self):
@@ -107,6 +115,99 @@ def thread_product(begin, finish):
     return multiply
 
 
+def _thread_parts(tiles, dtype):
+    """How threads share a tile, each with sums of its own, in groups of up to four neighbours, which one instruction loads.
+
+    Parameters
+    ----------
+    tiles : Tiles
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    row, column : formula
+        ``row(thread, u)``, ``column(thread, v)``: where the sums of a thread lie in the tile.
+    convert : formula
+        What a number becomes on its way into shared memory.
+    add : device function
+        ``add(sums, shared, a_half, b_half, thread)``: adds the product of two pieces in shared memory to a thread's sums.
+    """
+    depth, micro, pitch = tiles.depth, tiles.micro, tiles.pitch
+    across = tiles.size // micro
+    width = min(4, micro)
+    stride = across * width
+    kind = numba.from_dtype(np.dtype(dtype))
+
+    @formula
+    def row(thread, u):
+        return u // width * stride + u % width + thread // across * width
+
+    @formula
+    def column(thread, v):
+        return v // width * stride + v % width + thread % across * width
+
+    @formula
+    def convert(x):
+        return x
+
+    @device_function
+    def add(sums, shared, a_half, b_half, thread):
+        a_part = cuda.local.array(micro, kind)
+        b_part = cuda.local.array(micro, kind)
+        for k in range(depth):
+            for u in range(micro):
+                a_part[u] = shared[natural(a_half + k * pitch + row(thread, u))]
+                b_part[u] = shared[natural(b_half + k * pitch + column(thread, u))]
+            for u in range(micro):
+                for v in range(micro):
+                    sums[u, v] = fma(a_part[u], b_part[v], sums[u, v])
+
+    return row, column, convert, add
+
+
+def _warp_parts(tiles):
+    """The same on tensor cores: how warps share a tile, and their threads the warps' parts; see `tensor_cores`."""
+    depth, micro, pitch = tiles.depth, tiles.micro, tiles.pitch
+    n_down, n_across = micro // 2, micro // 2
+    across = tiles.size // (n_across * MMA_COLUMNS)
+
+    @formula
+    def first_row(thread):
+        return thread // WARP // across * (n_down * MMA_ROWS) + thread % WARP // 4
+
+    @formula
+    def first_column(thread):
+        return thread // WARP % across * (n_across * MMA_COLUMNS)
+
+    @formula
+    def row(thread, u):
+        return first_row(thread) + u // 2 * MMA_ROWS + u % 2 * 8
+
+    @formula
+    def column(thread, v):
+        return first_column(thread) + v // 2 * MMA_COLUMNS + 2 * (thread % 4) + v % 2
+
+    @device_function
+    def add(sums, shared, a_half, b_half, thread):
+        a_start = a_half + thread % 4 * pitch + first_row(thread)
+        b_start = b_half + thread % 4 * pitch + first_column(thread) + thread % WARP // 4
+        for k in range(0, depth, MMA_DEPTH):
+            for u in range(0, micro, 2):
+                a = a_start + k * pitch + u // 2 * MMA_ROWS
+                a0, a1 = shared[natural(a)], shared[natural(a + 8)]
+                a2, a3 = shared[natural(a + 4 * pitch)], shared[natural(a + 4 * pitch + 8)]
+                for v in range(0, micro, 2):
+                    b = b_start + k * pitch + v // 2 * MMA_COLUMNS
+                    b0, b1 = shared[natural(b)], shared[natural(b + 4 * pitch)]
+                    s00, s01, s10, s11 = multiply_add(
+                        a0, a1, a2, a3, b0, b1, sums[u, v], sums[u, v + 1], sums[u + 1, v], sums[u + 1, v + 1]
+                    )
+                    sums[u, v], sums[u, v + 1] = s00, s01
+                    sums[u + 1, v], sums[u + 1, v + 1] = s10, s11
+
+    return row, column, to_tf32, add
+
+
 def block_product(begin, finish, tiles, dtype):
     """A product in tiles of `tiles`, each of which is a block's: for large factors.
 
@@ -126,14 +227,10 @@ def block_product(begin, finish, tiles, dtype):
         As for `thread_product`, but called by all threads of a block, with the number of the block among all and their count.
     """
     # Plain numbers, so that the compiler sees constants: array shapes have to be.
-    size, depth, micro = tiles.size, tiles.depth, tiles.micro
-    across = size // micro
-    n_threads = across * across
-    # A thread's rows lie in groups of up to four neighbours, which one instruction loads.
-    width = min(4, micro)
-    stride = across * width
+    size, depth, micro, n_threads = tiles.size, tiles.depth, tiles.micro, tiles.n_threads
+    row, column, convert, add = _warp_parts(tiles) if tiles.on_tensor_cores else _thread_parts(tiles, dtype)
     n_loads = size * depth // n_threads
-    kind = numba.float32 if dtype == np.float32 else numba.float64
+    kind = numba.from_dtype(np.dtype(dtype))
     pitch = tiles.pitch
     half_size = depth * pitch
     zero = np.dtype(dtype).type(0.0)
@@ -148,10 +245,7 @@ def block_product(begin, finish, tiles, dtype):
         sums = cuda.local.array((micro, micro), kind)
         a_next = cuda.local.array(n_loads, kind)
         b_next = cuda.local.array(n_loads, kind)
-        a_part = cuda.local.array(micro, kind)
-        b_part = cuda.local.array(micro, kind)
         thread = cuda.threadIdx.x
-        row, column = thread // across, thread % across
         tiles_across = (n_columns + size - 1) // size
         n_pieces = (n_inner + depth - 1) // depth
         # Neighbouring threads read neighbouring numbers, whichever index of the factor is the inner one in memory.
@@ -160,8 +254,7 @@ def block_product(begin, finish, tiles, dtype):
             top, left = tile // tiles_across * size, tile % tiles_across * size
             for u in range(micro):
                 for v in range(micro):
-                    i = top + u // width * stride + row * width + u % width
-                    j = left + v // width * stride + column * width + v % width
+                    i, j = top + row(thread, u), left + column(thread, v)
                     sums[u, v] = begin(i, j, context) if i < n_rows and j < n_columns else zero
             for piece in range(n_pieces + 1):
                 if piece < n_pieces:
@@ -175,29 +268,20 @@ def block_product(begin, finish, tiles, dtype):
                         b_next[load] = entry(b, k, j) if k < n_inner and j < n_columns else zero
                 if piece > 0:
                     a_half = (piece - 1) % 2 * half_size
-                    b_half = a_half + 2 * half_size
-                    for k in range(depth):
-                        for u in range(micro):
-                            shift = u // width * stride + u % width
-                            a_part[u] = shared[natural(a_half + k * pitch + shift + row * width)]
-                            b_part[u] = shared[natural(b_half + k * pitch + shift + column * width)]
-                        for u in range(micro):
-                            for v in range(micro):
-                                sums[u, v] = fma(a_part[u], b_part[v], sums[u, v])
+                    add(sums, shared, a_half, a_half + 2 * half_size, thread)
                 if piece < n_pieces:
                     a_half = piece % 2 * half_size
                     b_half = a_half + 2 * half_size
                     for load in range(n_loads):
                         at = thread + load * n_threads
                         k, i = (at // size, at % size) if a_along_rows else (at % depth, at // depth)
-                        shared[natural(a_half + k * pitch + i)] = a_next[load]
+                        shared[natural(a_half + k * pitch + i)] = convert(a_next[load])
                         k, j = (at // size, at % size) if b_along_columns else (at % depth, at // depth)
-                        shared[natural(b_half + k * pitch + j)] = b_next[load]
+                        shared[natural(b_half + k * pitch + j)] = convert(b_next[load])
                 cuda.syncthreads()
             for u in range(micro):
                 for v in range(micro):
-                    i = top + u // width * stride + row * width + u % width
-                    j = left + v // width * stride + column * width + v % width
+                    i, j = top + row(thread, u), left + column(thread, v)
                     if i < n_rows and j < n_columns:
                         finish(i, j, sums[u, v], context)
 

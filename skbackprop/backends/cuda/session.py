@@ -28,6 +28,8 @@ _TILES = {
     np.dtype(np.float32): Tiles(8, 4, 2) if SIMULATED else Tiles(64, 16, 4),
     np.dtype(np.float64): Tiles(8, 4, 2) if SIMULATED else Tiles(64, 8, 4),
 }
+# For products on tensor cores, whose factors are numbers of TF32.
+_TENSOR_TILES = Tiles(16, 8, 2, True) if SIMULATED else Tiles(64, 16, 4, True)
 
 # Crossovers, not measured yet; estimates from what a barrier of all blocks and the arithmetic of one of them take.
 # Operations of a batch up to which one block is faster than all with their barriers.
@@ -132,7 +134,7 @@ class _Launcher:
         names = tuple(dict.fromkeys(call.step for call in calls))
         self._rows = program(calls, names)
         dtype = np.dtype(functions.dtype)
-        tiles = _TILES[dtype]
+        tiles = functions.tiles or _TILES[dtype]
         kernels = make_kernels(names, functions, _RESIDENT_THREADS, tiles.n_threads)
         if tier != "resident":
             self._kernel = getattr(kernels, tier)
@@ -173,6 +175,10 @@ class _Launcher:
                     self._launch(int(code), int(layer), number, *arrays)
 
 
+def _tiles(dtype, precision):
+    return _TENSOR_TILES if precision == "tf32" else _TILES[dtype]
+
+
 def _settings(network, dtype):
     return network.settings.astype(dtype)
 
@@ -209,6 +215,8 @@ class Session:
         As for the CPU's; `n_jobs` is not looked at.
     index : int, default=0
         The device's number.
+    precision : {"full", "tf32"}, default="full"
+        "tf32" leaves the products of large layers to tensor cores, for dtype float32.
     tier : {"resident", "cooperative", "stepwise"} or None, default=None
         None chooses by the work.
 
@@ -235,6 +243,7 @@ class Session:
         trains=True,
         *,
         index=0,
+        precision="full",
         tier=None,
     ):
         self._network = network
@@ -244,6 +253,7 @@ class Session:
         self._batch_size = int(batch_size)
         self._n_given = self._n_trained = n_trained
         self._index = index
+        self._tiles = _tiles(self._dtype, precision)
         normalizes_batches = network.over_batch and trains
         if normalizes_batches:
             if min(batch_size, n_trained) < 2:
@@ -497,7 +507,7 @@ class Session:
         over_batch = None if network.normalization is None else network.over_batch
         functions = Functions(
             self._layout.kinds, network.loss[0], over_batch, differentiates, optimizer, finishes, clips_norm,
-            _TILES[dtype] if self._tier != "resident" else None, dtype.name,
+            self._tiles if self._tier != "resident" else None, dtype.name,
         )  # fmt: skip
         if functions not in self._launchers:
             calls = training_calls(network, functions, self._rows.is_sparse, penalties)
@@ -577,7 +587,7 @@ class _Blocks:
         return losses
 
 
-def predict(network, params, rows, n_jobs=None, link=True, running=None, out=None, *, index=0):
+def predict(network, params, rows, n_jobs=None, link=True, running=None, out=None, *, index=0, precision="full"):
     """Predict rows; as the CPU's.
 
     Parameters
@@ -586,6 +596,8 @@ def predict(network, params, rows, n_jobs=None, link=True, running=None, out=Non
         As for the CPU's; `n_jobs` is not looked at, and `out` may be another library's array on the device.
     index : int, default=0
         The device's number.
+    precision : {"full", "tf32"}, default="full"
+        As for `Session`.
 
     Returns
     -------
@@ -598,7 +610,7 @@ def predict(network, params, rows, n_jobs=None, link=True, running=None, out=Non
     n_layers, n_hidden = len(network.layout), len(network.activations)
     layout = _Layout(network, (False,) * n_hidden, [True] * n_layers, rows.is_sparse, block_rows, True, False)
     over_batch = None if network.normalization is None else network.over_batch
-    functions = Functions(layout.kinds, network.loss[0], over_batch, tiles=_TILES[dtype], dtype=dtype.name)
+    functions = Functions(layout.kinds, network.loss[0], over_batch, tiles=_tiles(dtype, precision), dtype=dtype.name)
     device = Device(index)
     needed = (layout.n_units + network.n_params) * dtype.itemsize
     with device.active():
