@@ -145,6 +145,16 @@ def test_data_on_the_device_stay_there(backend, device_library, monkeypatch):
     assert [shape for to_host, shape in moved if to_host] == [(30,), (21, 4)]
 
 
+@pytest.mark.usefixtures("_everywhere_the_device")
+def test_arrays_that_only_speak_dlpack(backend, device_library, monkeypatch):
+    if backend.device == "cpu" or not SIMULATED:
+        pytest.skip("of a device whose arrays can be changed")
+    _, _, given, labels = make_data(device_library)
+    monkeypatch.delattr(type(given), "__cuda_array_interface__")
+    with pytest.raises(TypeError, match=r"without __cuda_array_interface__: give cupy\.from_dlpack\(X\)"):
+        BackpropClassifier(**SETTINGS, device="cuda").fit(given, labels)
+
+
 @pytest.mark.parametrize(
     "options", [{"early_stopping": True, "validation_fraction": 0.3, "scoring": "accuracy"}, {"solver": "lbfgs"}]
 )

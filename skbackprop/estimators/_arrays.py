@@ -70,7 +70,7 @@ def as_numpy(array):
 def refuse_undispatched(**arrays):
     """Raise TypeError for arrays on a GPU where nothing says that they are to be taken as they are."""
     for name, array in arrays.items():
-        if not get_config()["array_api_dispatch"] and gpu_of(array) is not None:
+        if gpu_of(array) is not None and not get_config()["array_api_dispatch"]:
             raise TypeError(
                 f"{name} is an array on a GPU, and NumPy arrays are expected: to give the arrays of other libraries, and to "
                 "get the same kind back, set the environment variable SCIPY_ARRAY_API=1 before scipy is imported, and call "

@@ -275,7 +275,17 @@ class Device:
         Returns
         -------
         array : device array
+
+        Raises
+        ------
+        TypeError
+            If the array has no such interface.
         """
+        if not hasattr(array, "__cuda_array_interface__"):
+            raise TypeError(
+                f"X is a {type(array).__module__}.{type(array).__qualname__} on a GPU without __cuda_array_interface__: give "
+                "cupy.from_dlpack(X) or torch.from_dlpack(X), which copy nothing"
+            )
         # Libraries queue work on streams of their own, of which not all tell.
         cuda.synchronize()
         return cuda.as_cuda_array(array, sync=False)
