@@ -249,7 +249,6 @@ def test_no_memory_in_the_middle_of_a_fit(place, solver, monkeypatch):
     """The error arrives, threads are given back, and the next fit has the result of a first one."""
     expected = classifier(solver=solver, n_jobs=2).fit(X, Y).coefs_[0].copy()
     model = classifier(solver=solver, n_jobs=2)
-    before = cpu.threads._in_use
     with monkeypatch.context() as patch:
 
         def fail(*arguments, **settings):
@@ -258,7 +257,7 @@ def test_no_memory_in_the_middle_of_a_fit(place, solver, monkeypatch):
         patch.setattr(cpu.Session, "_allocate" if place == "workspace" else "_run", fail)
         with pytest.raises(MemoryError, match="Unable to allocate"):
             model.fit(X, Y)
-    assert cpu.threads._in_use == before
+    assert cpu.threads.cores_in_use() == 0
     np.testing.assert_array_equal(model.fit(X, Y).coefs_[0], expected)
 
 

@@ -1,5 +1,6 @@
 """Threads, processes, interrupts."""
 
+import dis
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,8 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import joblib
@@ -103,7 +106,7 @@ def test_error_in_a_thread_reaches_the_caller():
 
     with threads.Team(1, 0.0, 1e12) as team, pytest.raises(MemoryError, match="no room"):
         team.run(failing)
-    assert threads._in_use == 0
+    assert threads.cores_in_use() == 0
 
 
 @compiled_only
@@ -208,7 +211,7 @@ def test_interrupt_keeps_the_weights(monkeypatch):
         model.fit(X[:50], X[:50, 0])
     assert model.n_iter_ == 2
     assert len(model.loss_curve_) == 2
-    assert threads._in_use == 0
+    assert threads.cores_in_use() == 0
     calls.clear()
     interrupt_at = 6
     with pytest.warns(UserWarning, match="interrupted by user in iteration"):
@@ -235,6 +238,58 @@ def test_abort_ends_a_barrier():
     control[sync.ABORT] = 1
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize("call_flops", [0.0, 1e12], ids=["caller takes part", "caller waits"])
+def test_interrupt_at_any_step_ends_the_call_and_gives_the_cores_back(call_flops):
+    """KeyboardInterrupt may come wherever the calling thread looks for signals; here it comes at each of these places in turn."""
+    ran = []
+
+    @lru_cache
+    def places(code):
+        """After a call, at the beginning of a function, and where a loop goes back."""
+        instructions = list(dis.get_instructions(code))
+        after = [two.offset for one, two in pairwise(instructions) if one.opname.startswith(("CALL", "RESUME"))]
+        return {*after, *(one.argval for one in instructions if one.opname.startswith("JUMP_BACKWARD"))}
+
+    def work(thread, n_threads, control):
+        ran.append(thread)
+
+    def call():
+        with threads.Team(3, 0.0, call_flops) as team:
+            team.run(work)
+            team.run(work)
+
+    def interrupt_before(step):
+        def trace(frame, event, argument):
+            nonlocal step
+            if frame.f_code.co_filename != threads.__file__:
+                return None
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            step -= event == "opcode" and frame.f_lasti in places(frame.f_code)
+            if step < 0:
+                raise KeyboardInterrupt
+            return trace
+
+        return trace
+
+    step, interrupted, before = 0, True, sys.gettrace()
+    while interrupted:
+        interrupted = False
+        sys.settrace(interrupt_before(step))
+        try:
+            call()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.settrace(before)
+        assert threads.cores_in_use() == 0, step
+        ran.clear()
+        call()
+        assert sorted(ran) == [0, 0, 1, 1, 2, 2], step
+        step += 1
+    assert step > 50
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ The kernels need no thread pool of Numba's (nor its threading layers with their 
 which releases the GIL. They belong to one fit or one prediction at a time and wait some seconds for the next: to start a thread
 takes longer than to predict a thousand rows. A forked child has none of them and starts its own. Between two calls of a fit they
 look out for the next one for a moment before they sleep: to wake a thread takes longer than a short epoch.
+
+Ctrl-C may raise KeyboardInterrupt between any two steps of the calling thread. So what a call waits for is a number that each
+helper writes, and never a message, which would be lost with the step that takes it; messages wake threads, and are sent again.
 """
 
 import _thread
@@ -11,6 +14,7 @@ import multiprocessing
 import os
 import queue
 import threading
+import weakref
 from functools import lru_cache
 
 import joblib
@@ -18,7 +22,7 @@ import numpy as np
 
 from skbackprop.backends.cpu.sync import ABORT, N_CONTROL, await_change
 
-__all__ = ["Team", "available_threads"]
+__all__ = ["Team", "available_threads", "cores_in_use"]
 
 # Work below which one more thread costs more than it brings: two barriers and the caches' traffic between cores take a
 # few microseconds, in which a core does about this much arithmetic. Measured by `python -m benchmarks threads`.
@@ -27,26 +31,39 @@ _FLOPS_PER_THREAD = 1_000_000
 _FLOPS_PER_START = 20_000_000
 # A call shorter than this need not be interruptible: it returns in well under 0.1 s, also on one slow core.
 _FLOPS_INLINE = 500_000_000
-# Entries of an int64 array, each on a cache line: calls posted by the caller, and calls done by each helper.
+# Entries of an int64 array, each on a cache line: the last call posted by the caller, and the last one done by each helper.
 _POSTED, _DONE = 0, 8
-# How often the waiting thread looks for signals.
+# How often the waiting thread looks for signals, and wakes those that it waits for.
 _WAIT_SECONDS = 0.1
 
 # How long a thread waits for a team.
 _KEPT_SECONDS = 5.0
 
 _budget = threading.Lock()
-_in_use = 0
+#: Weak references to the teams that use cores: those of a team that is lost come back.
+_in_use: set[weakref.ref] = set()
 #: Where threads without a team take their next job from.
 _idle: list[queue.SimpleQueue] = []
 _own = threading.local()
 
 
 def _reset():
-    global _budget, _in_use
+    global _budget
     _budget = threading.Lock()
-    _in_use = 0
+    _in_use.clear()
     _idle.clear()
+
+
+def cores_in_use():
+    """Cores that teams hold now.
+
+    Returns
+    -------
+    n_cores : int
+    """
+    teams = {place: place() for place in list(_in_use)}
+    _in_use.difference_update([place for place, team in teams.items() if team is None])
+    return sum(team.n_threads for team in teams.values() if team is not None)
 
 
 if hasattr(os, "register_at_fork"):
@@ -60,9 +77,11 @@ def _start(job, *arguments):
         jobs = _idle.pop()
     except IndexError:
         jobs = queue.SimpleQueue()
+        jobs.put((job, arguments))
         # Unlike `threading.Thread.start`, this does not wait for the thread to run.
         _thread.start_new_thread(_serve, (jobs,))
-    jobs.put((job, arguments))
+    else:
+        jobs.put((job, arguments))
 
 
 def _serve(jobs):  # pragma: no cover (not traced in a thread of this kind)
@@ -217,66 +236,31 @@ class Team:
         self.control = np.zeros(N_CONTROL, dtype=np.int64)
 
     def __enter__(self):
-        global _in_use
-        self._helpers = []
-        self._n_running = 0
+        self._helpers = None
         if self._wanted == 1 and self._inline:
             # Over before anybody could miss the core.
             self.n_threads = 1
             return self
         limit = available_threads() if self._wanted > 1 else 1
+        self._place = weakref.ref(self)
         with _budget:
-            self.n_threads = max(1, min(self._wanted, limit - _in_use))
-            _in_use += self.n_threads
-        self._done = queue.SimpleQueue()
-        n_helpers = self.n_threads - self._inline
-        self._signals = np.zeros(_DONE + 8 * n_helpers, dtype=np.int64)
+            self.n_threads = max(1, min(self._wanted, limit - cores_in_use()))
+            _in_use.add(self._place)
+        self._helpers = _Helpers(self._place, self.n_threads, self.n_threads - self._inline, self.control)
         try:
-            for index in range(n_helpers):
-                tasks = queue.SimpleQueue()
-                _start(self._work, index, tasks)
-                self._helpers.append(tasks)
+            self._helpers.start()
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *exception):
-        global _in_use
         if self._wanted == 1 and self._inline:
             return
-        if self._n_running > 0:
-            self.control[ABORT] = 1
-        while self._n_running > 0:
-            self._done.get()
-            self._n_running -= 1
-        self._post(None)
-        with _budget:
-            _in_use -= self.n_threads
-
-    def _post(self, task):
-        for tasks in self._helpers:
-            tasks.put(task)
-        self._signals[_POSTED] += 1
-
-    def _work(self, index, tasks):  # pragma: no cover (not traced in a thread of this kind)
-        own = _DONE + 8 * index
-        n_done = 0
-        while True:
-            await_change(self._signals, _POSTED, n_done)
-            task = tasks.get()
-            if task is None:
-                return
-            kernel, arguments = task
-            error = None
-            try:
-                kernel(index + self._inline, self.n_threads, self.control, *arguments)
-            except BaseException as caught:
-                self.control[ABORT] = 1
-                error = caught
-            self._done.put(error)
-            n_done += 1
-            self._signals[own] = n_done
+        if self._helpers is not None:
+            self._helpers.finish()
+            self._helpers.end()
+        _in_use.discard(self._place)
 
     def run(self, kernel, *arguments):
         """Run a kernel on every thread and wait for all.
@@ -304,34 +288,123 @@ class Team:
             share.check()
 
     def _run(self, kernel, arguments):
-        if not self._helpers:
+        helpers = self._helpers
+        if not helpers:
             kernel(0, 1, self.control, *arguments)
             return
         try:
-            self._n_running = len(self._helpers)
-            self._post((kernel, arguments))
+            helpers.post(kernel, arguments)
             if self._inline:
                 kernel(0, self.n_threads, self.control, *arguments)
+            helpers.wait(looks=self._inline)
         except BaseException:
-            self.control[ABORT] = 1
+            helpers.finish()
             raise
-        interrupt = None
-        errors = []
-        while self._n_running > 0:
-            try:
-                if self._inline:
-                    own = _DONE + 8 * len(errors)
-                    await_change(self._signals, own, self._signals[_POSTED] - 1)
-                # Not without end: a signal that comes just before the wait begins is seen only after it.
-                errors.append(self._done.get(timeout=_WAIT_SECONDS))
-                self._n_running -= 1
-            except queue.Empty:
-                pass
-            except KeyboardInterrupt as caught:
-                interrupt = caught
-                self.control[ABORT] = 1
-        if interrupt is not None:
-            raise interrupt
-        for error in errors:
+        for error in helpers.errors:
             if error is not None:
                 raise error
+
+
+class _Helpers:
+    """The threads of a team beside the caller's, and what they share with it.
+
+    Parameters
+    ----------
+    place : weakref.ref
+        The team.
+    n_threads, n_helpers : int
+    control : ndarray of int64
+    """
+
+    def __init__(self, place, n_threads, n_helpers, control):
+        self._place = place
+        self._n_threads = n_threads
+        self._control = control
+        self._signals = np.zeros(_DONE + 8 * n_helpers, dtype=np.int64)
+        self._done = self._signals[_DONE::8]
+        #: The number of the call, counted from 1, the kernel and its arguments; None at the end.
+        self._call = (0, None, ())
+        self._alarms = [queue.SimpleQueue() for _ in range(n_helpers)]
+        self._alarm = queue.SimpleQueue()
+        self.errors = [None] * n_helpers
+
+    def __len__(self):
+        return len(self._alarms)
+
+    def start(self):
+        for index in range(len(self)):
+            _start(self._work, index)
+
+    def post(self, kernel, arguments):
+        """Let all of them call a kernel."""
+        _silence(self._alarm)
+        self.errors = [None] * len(self)
+        self._call = (self._call[0] + 1, kernel, arguments)
+        self._wake()
+
+    def _wake(self):
+        self._signals[_POSTED] = -1 if self._call is None else self._call[0]
+        for alarm in self._alarms:
+            alarm.put(None)
+
+    def wait(self, looks=False):
+        """Wait until all of them have made the call; they may be looked at for a moment, before this sleeps."""
+        number = self._call[0]
+        for index in range(len(self)):
+            if looks:
+                await_change(self._signals, _DONE + 8 * index, number - 1)
+            while self._done[index] != number:
+                try:
+                    # Not without end: a signal that comes just before the wait begins is seen only after it.
+                    self._alarm.get(timeout=_WAIT_SECONDS)
+                except queue.Empty:
+                    self._wake()
+
+    def finish(self):
+        """Stop the call that they may be at, and wait for its end, whatever comes."""
+        number = self._call[0]
+        while (self._done != number).any():
+            self._control[ABORT] = 1
+            try:
+                self.wait()
+            except KeyboardInterrupt:
+                # One is on its way already.
+                continue
+
+    def end(self):
+        """Let them go."""
+        self._call = None
+        self._wake()
+
+    def _work(self, index):  # pragma: no cover (not traced in a thread of this kind)
+        thread = index + self._n_threads - len(self)
+        alarm = self._alarms[index]
+        n_done = 0
+        while True:
+            await_change(self._signals, _POSTED, n_done)
+            call = self._call
+            if call is None:
+                return
+            number, kernel, arguments = call
+            if number == n_done:
+                try:
+                    alarm.get(timeout=_KEPT_SECONDS)
+                except queue.Empty:
+                    if self._place() is None:
+                        return
+                continue
+            _silence(alarm)
+            try:
+                kernel(thread, self._n_threads, self._control, *arguments)
+            except BaseException as caught:
+                self._control[ABORT] = 1
+                self.errors[index] = caught
+            n_done = number
+            self._done[index] = number
+            self._alarm.put(None)
+
+
+def _silence(alarm):
+    """Take what has been put into a queue that only this thread takes from."""
+    for _ in range(alarm.qsize()):
+        alarm.get()
