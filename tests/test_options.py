@@ -148,8 +148,18 @@ def test_fine_tuning():
     np.testing.assert_array_equal(given.predict_proba(X_DIGITS), source.predict_proba(X_DIGITS))
     with pytest.raises(ValueError, match=r"coefs_\[0\] has shape \(64, 20\); this network needs \(64, 7\)"):
         classifier(hidden_layer_sizes=(7, 10), weight_init=FrozenEstimator(source)).fit(X_DIGITS, Y_DIGITS)
-    with pytest.raises(ValueError, match=r"frozen_layers=\[5\] must be numbers of layers of weights, from 0 to 1"):
-        classifier(frozen_layers=[5]).fit(X_DIGITS, Y_DIGITS)
+
+
+@pytest.mark.parametrize("layers", [[5], [-3], [0.5], ["first"], [None], [True, False]])
+def test_frozen_layers_that_are_no_numbers_of_layers_are_refused(layers):
+    with pytest.raises(ValueError, match=r"frozen_layers=\[.*\] must be numbers of layers of weights, from 0 to 1"):
+        classifier(frozen_layers=layers).fit(X_DIGITS, Y_DIGITS)
+
+
+@pytest.mark.parametrize("rates", [["a", "b"], [None, 0.5], [0.1, 1.0], [0.1]])
+def test_dropout_that_is_no_rate_for_each_layer_is_refused(rates):
+    with pytest.raises(ValueError, match=r"dropout=\[.*\] must be a number from 0 to below 1"):
+        classifier(dropout=rates).fit(X_DIGITS, Y_DIGITS)
 
 
 def test_prior_outputs():

@@ -407,16 +407,18 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         rates = self.dropout
         if isinstance(rates, Real):
             rates = (0.0, *(float(rates),) * (n_layers - 1))
-        rates = tuple(float(rate) for rate in rates)
-        if len(rates) != n_layers or not all(0 <= rate < 1 for rate in rates):
+        if len(rates) != n_layers or not all(isinstance(rate, Real) and 0 <= rate < 1 for rate in rates):
             raise ValueError(
                 f"dropout={self.dropout!r} must be a number from 0 to below 1 for all hidden layers, or a sequence of {n_layers} "
                 "of them, for the inputs and for each hidden layer"
             )
-        frozen = tuple(
-            range(n_layers)[layer] if -n_layers <= layer < n_layers else None for layer in self.frozen_layers
+        rates = tuple(float(rate) for rate in rates)
+        # True and False, as of a mask, would be taken for the layers 1 and 0.
+        are_layers = (
+            isinstance(layer, Integral) and not isinstance(layer, bool) and -n_layers <= layer < n_layers
+            for layer in self.frozen_layers
         )
-        if None in frozen:
+        if not all(are_layers):
             raise ValueError(
                 f"frozen_layers={self.frozen_layers!r} must be numbers of layers of weights, from 0 to {n_layers - 1} here"
             )
@@ -428,7 +430,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
             clip_value=self.clip_value,
             max_norm=self.max_norm,
             average=self.averaging,
-            frozen=frozen,
+            frozen=tuple(range(n_layers)[layer] for layer in self.frozen_layers),
         )
 
     def _start_optimizer(self, params):
