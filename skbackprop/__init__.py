@@ -2,6 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from skbackprop import estimators
 from skbackprop.estimators import BackpropClassifier, BackpropEmbedding, BackpropRegressor, Checkpoint, load, to_onnx
 from skbackprop.warmup import warmup
 
@@ -25,9 +26,6 @@ __all__ = [
 
 
 def __getattr__(name):
-    # scikit-learn's ensembles take longer to import than all of this package.
     if name.startswith("BackpropEnsemble") and name in __all__:
-        from skbackprop.estimators import ensemble
-
-        return getattr(ensemble, name)
+        return getattr(estimators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,11 +2,12 @@
 
 import weakref
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
+from skbackprop._lazy import lazy
 from skbackprop.functions._function import N_SETTINGS
 
 __all__ = ["Network"]
@@ -47,7 +48,7 @@ class Network:
         """Whether hidden units are normalized over mini-batches, which takes running means and variances."""
         return self.normalization is not None and self.normalization[0].over_batch
 
-    @cached_property
+    @lazy
     def layout(self):
         """Sizes and offsets for the kernels.
 
@@ -67,11 +68,11 @@ class Network:
                 running += 2 * fan_out + 1
         return np.array(rows, dtype=np.int64)
 
-    @cached_property
+    @lazy
     def _layout_rows(self):
         return self.layout.tolist()
 
-    @cached_property
+    @lazy
     def settings(self):
         """Settings of the activations, then those of the loss, then those of the normalization if there is one.
 
@@ -85,18 +86,18 @@ class Network:
             row[: len(numbers)] = numbers
         return rows
 
-    @cached_property
+    @lazy
     def n_params(self):
         """Number of weights, intercepts, scales and offsets."""
         _, _, _, intercepts, n_unpenalised, _ = self._layout_rows[-1]
         return intercepts + n_unpenalised
 
-    @cached_property
+    @lazy
     def n_running(self):
         """How many numbers `running_views` divides."""
         return sum(2 * n_units + 1 for n_units in self.layer_units[1:-1]) if self.over_batch else 0
 
-    @cached_property
+    @lazy
     def n_weights(self):
         """Number of weights, intercepts not counted."""
         return sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.layer_units))
@@ -271,7 +272,7 @@ class Network:
                     return False
         return True
 
-    @cached_property
+    @lazy
     def _places(self):
         """Offsets and shapes of the weights, the intercepts, the scales and the offsets."""
         coefs, intercepts, scales, offsets = [], [], [], []

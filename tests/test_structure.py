@@ -11,6 +11,7 @@ PACKAGE = Path(skbackprop.__file__).parent
 #: From the mathematics up to the promises to users; a module may import its own layer and those before it.
 LAYERS = [
     "exceptions",
+    "_lazy",
     "_compile",
     "functions",
     "network",

@@ -21,6 +21,7 @@ import pytest
 import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop._compile import JIT
+from skbackprop._lazy import lazy
 from skbackprop.backends.cpu import sync, threads
 
 ROOT = Path(skbackprop.__file__).parent.parent
@@ -290,6 +291,35 @@ def test_interrupt_at_any_step_ends_the_call_and_gives_the_cores_back(call_flops
         assert sorted(ran) == [0, 0, 1, 1, 2, 2], step
         step += 1
     assert step > 50
+
+
+def test_attributes_computed_once_hold_no_lock():
+    """A lock that one thread holds would stay locked in a process that is forked at that moment."""
+    entered, leave = threading.Event(), threading.Event()
+
+    class Holder:
+        def __init__(self, waits):
+            self.waits = waits
+
+        @lazy
+        def value(self):
+            if self.waits:
+                entered.set()
+                assert leave.wait(60)
+            return object()
+
+    thread = threading.Thread(target=lambda: Holder(True).value)
+    thread.start()
+    assert entered.wait(60)
+    results = []
+    other = threading.Thread(target=lambda: results.append(Holder(False).value), daemon=True)
+    other.start()
+    other.join(60)
+    leave.set()
+    thread.join()
+    assert len(results) == 1
+    holder = Holder(False)
+    assert holder.value is holder.value
 
 
 @pytest.fixture

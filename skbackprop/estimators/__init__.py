@@ -7,4 +7,22 @@ from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.embedding import BackpropEmbedding
 from skbackprop.estimators.regressor import BackpropRegressor
 
-__all__ = ["BackpropClassifier", "BackpropEmbedding", "BackpropRegressor", "Checkpoint", "load", "to_onnx"]
+__all__ = [
+    "BackpropClassifier",
+    "BackpropEmbedding",
+    "BackpropEnsembleClassifier",
+    "BackpropEnsembleRegressor",
+    "BackpropRegressor",
+    "Checkpoint",
+    "load",
+    "to_onnx",
+]
+
+
+def __getattr__(name):
+    # scikit-learn's ensembles take longer to import than all of this package.
+    if name.startswith("BackpropEnsemble") and name in __all__:
+        from skbackprop.estimators import ensemble
+
+        return getattr(ensemble, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

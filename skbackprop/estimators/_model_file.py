@@ -45,6 +45,28 @@ _NETWORK = (
     "_optimizer",
 )
 _EMBEDDING = ("estimator_", "feature_names_in_")
+_ENSEMBLE = (
+    "estimators_",
+    "estimators_features_",
+    "classes_",
+    "n_features_in_",
+    "feature_names_in_",
+    "oob_score_",
+    "oob_decision_function_",
+    "oob_prediction_",
+    # What the samples of each network are drawn from again.
+    "_seeds",
+    "_n_samples",
+    "_max_samples",
+    "_max_features",
+    "_sample_weight",
+)
+
+
+def _attributes_of(estimator):
+    if hasattr(estimator, "_hidden_units"):
+        return _NETWORK
+    return _ENSEMBLE if hasattr(estimator, "n_estimators") else _EMBEDDING
 
 
 class SavesToFile:
@@ -112,7 +134,7 @@ def load(path):
 
     Returns
     -------
-    estimator : BackpropClassifier, BackpropRegressor or BackpropEmbedding
+    estimator : BackpropClassifier, BackpropRegressor, BackpropEmbedding, or an ensemble
         As it was saved: the same parameters, and the same predictions to the last bit.
 
     Raises
@@ -167,7 +189,7 @@ def describe(estimator, arrays, path="model", strict=True):
     -------
     tree : dict
     """
-    names = _EMBEDDING if hasattr(estimator, "estimator_") else _NETWORK
+    names = _attributes_of(estimator)
     if names is _NETWORK and hasattr(estimator, "coefs_"):
         _check_network(estimator)
     attributes = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
@@ -248,19 +270,24 @@ def restore(estimator, attributes, arrays, other=None):
     ModelFileError
         If they do not go together.
     """
-    is_network = hasattr(estimator, "_hidden_units")
-    unknown = set(attributes) - set(_NETWORK if is_network else _EMBEDDING)
+    known = _attributes_of(estimator)
+    unknown = set(attributes) - set(known)
     if unknown:
         raise ModelFileError(f"the header has attributes that no estimator has: {sorted(unknown)}")
     for name, tree in attributes.items():
         setattr(estimator, name, decode(tree, arrays, other))
-    if is_network and attributes:
+    if known is _NETWORK and attributes:
         network = _check_network(estimator)
         params, running = flat_state(estimator, network, estimator.coefs_[0].dtype)
         vars(estimator).update(state_attributes(network, params, running))
         estimator.n_features_in_, estimator.n_outputs_ = network.layer_units[0], network.layer_units[-1]
         estimator.n_layers_ = len(network.layer_units)
         estimator.out_activation_ = network.loss[0].out_activation
+    elif known is _ENSEMBLE and attributes:
+        _check_ensemble(estimator)
+        estimator.estimator_ = estimator._get_estimator()
+        if hasattr(estimator, "classes_"):
+            estimator.n_classes_ = len(estimator.classes_)
     elif attributes:
         fitted = getattr(estimator.estimator_, "estimator", estimator.estimator_)
         _require(hasattr(fitted, "coefs_"), "estimator_ has to be a fitted network")
@@ -318,6 +345,47 @@ def _check_network(estimator):
     return network
 
 
+def _check_ensemble(estimator):
+    """Raise ModelFileError if an ensemble's networks do not go together with its other attributes."""
+    networks, features = estimator.estimators_, estimator.estimators_features_
+    kind = estimator._default_estimator
+    _require(isinstance(networks, list) and networks, "estimators_ has to be a list of networks")
+    _require(
+        all(type(network) is kind and hasattr(network, "coefs_") for network in networks),
+        f"estimators_ has to hold fitted networks, each a {kind.__name__}",
+    )
+    for name in ("n_features_in_", "_n_samples", "_max_samples", "_max_features"):
+        value = getattr(estimator, name)
+        _require(isinstance(value, Integral) and value >= 1, f"{name}={value!r} has to be a count")
+    _require(len(features) == len(networks), "estimators_features_ has to hold the columns of each network")
+    for network, columns in zip(networks, features, strict=True):
+        _check_places(columns, (network.n_features_in_,), estimator.n_features_in_, "estimators_features_")
+    _check_places(estimator._seeds, (len(networks),), np.iinfo(np.int32).max, "_seeds")
+    if estimator._sample_weight is not None:
+        _check_array(estimator._sample_weight, (estimator._n_samples,), np.float64, "_sample_weight")
+    _require(isinstance(getattr(estimator, "oob_score_", 0.0), Real), "oob_score_ has to be a number")
+    if not hasattr(estimator, "classes_"):
+        _require(kind._numeric_targets, "classes_ is missing")
+        _require(all(network.n_outputs_ == 1 for network in networks), "networks have to have one output")
+        return
+    _require(not kind._numeric_targets, "a regressor has no classes_")
+    _check_classes(estimator.classes_)
+    for network in networks:
+        # Their classes are numbers of the ensemble's.
+        _require(isinstance(network.classes_, np.ndarray), "networks have to have one column of classes")
+        _check_places(network.classes_, network.classes_.shape, len(estimator.classes_), "classes_ of a network")
+
+
+def _check_places(array, shape, stop, name):
+    is_one = isinstance(array, np.ndarray) and array.dtype.kind in "iu" and array.shape == shape
+    _require(is_one and (array >= 0).all() and (array < stop).all(), f"{name} has to hold numbers below {stop}")
+
+
+def _check_classes(classes):
+    _require(isinstance(classes, np.ndarray) and classes.ndim == 1 and classes.size, "classes_ has to be an array")
+    _require(np.array_equal(np.unique(classes), classes), "classes_ have to be different and in order")
+
+
 def _check_array(array, shape, dtype, name):
     _require(
         isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape,
@@ -335,10 +403,7 @@ def _check_outputs(estimator):
         labels = estimator.classes_ if several else [estimator.classes_]
         _require(isinstance(labels, list), "classes_ has to be a list of arrays")
         for classes in labels:
-            _require(
-                isinstance(classes, np.ndarray) and classes.ndim == 1 and classes.size, "classes_ has to be an array"
-            )
-            _require(np.array_equal(np.unique(classes), classes), "classes_ have to be different and in order")
+            _check_classes(classes)
         counts = {
             "binary": 1 if len(labels[0]) <= 2 else 0,
             "multiclass": len(labels[0]),

@@ -5,6 +5,7 @@ import numpy as np
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
 from skbackprop.training.population import population
@@ -12,7 +13,7 @@ from skbackprop.training.population import population
 __all__ = ["BackpropEnsembleClassifier", "BackpropEnsembleRegressor"]
 
 
-class _Ensemble:
+class _Ensemble(SavesToFile):
     """What the ensembles do otherwise than scikit-learn's bagging."""
 
     def __init__(
@@ -65,6 +66,9 @@ class _Ensemble:
         """
         with population():
             return super().fit(X, y, sample_weight, **fit_params)
+
+    def _get_estimator(self):
+        return self._default_estimator() if self.estimator is None else self.estimator
 
     def predict_spread(self, X):
         """How far the networks disagree: the standard deviation of their predictions.
@@ -199,8 +203,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
         """Not available: a mean of raw outputs need not agree with the mean of probabilities."""
         raise AttributeError("the networks' probabilities are averaged, and not their raw outputs: use predict_proba")
 
-    def _get_estimator(self):
-        return BackpropClassifier() if self.estimator is None else self.estimator
+    _default_estimator = BackpropClassifier
 
     def _predict_member(self, network, X):
         probabilities = np.zeros((X.shape[0], self.n_classes_))
@@ -271,8 +274,7 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
     (2,)
     """
 
-    def _get_estimator(self):
-        return BackpropRegressor() if self.estimator is None else self.estimator
+    _default_estimator = BackpropRegressor
 
     def _predict_member(self, network, X):
         return network.predict(X)

@@ -1,11 +1,11 @@
 """What a training has come to, and when it has come far enough."""
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 from sklearn.base import clone
 
+from skbackprop._lazy import lazy
 from skbackprop.functions.optimizers import Optimizer
 from skbackprop.functions.schedules import Clock, Schedule
 
@@ -58,7 +58,7 @@ class OptimizerState:
     raw_params: np.ndarray | None = None
     running: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
-    @cached_property
+    @lazy
     def key(self):
         """`Function.key` of the optimizer."""
         return self.optimizer.key()

@@ -144,7 +144,8 @@ def threads(layer, rng, state):
     workers = [threading.Thread(target=checked, args=(state["tasks"][index],)) for index in order]
     # Numba's own pool can be entered by one thread at a time, the others' by several.
     users = [
-        threading.Thread(target=checked, args=(partial(of_the_user, index),)) for index in range(1 + (layer != "workqueue"))
+        threading.Thread(target=checked, args=(partial(of_the_user, index),))
+        for index in range(1 + (layer != "workqueue"))
     ]
     for thread in (*workers, *users):
         thread.start()
