@@ -17,7 +17,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skbackprop
-from skbackprop import BackpropClassifier, BackpropEmbedding, BackpropRegressor, load
+from skbackprop import (
+    BackpropClassifier,
+    BackpropEmbedding,
+    BackpropEnsembleClassifier,
+    BackpropEnsembleRegressor,
+    BackpropRegressor,
+    load,
+)
 from skbackprop import functions as public_functions
 from skbackprop.exceptions import ModelFileError
 from skbackprop.functions.activations import ACTIVATIONS
@@ -162,6 +169,105 @@ def test_embedding(frozen, path):
     loaded = load(path)
     np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
     assert list(loaded.get_feature_names_out()) == list(model.get_feature_names_out())
+
+
+ENSEMBLES = {
+    "classes": (BackpropEnsembleClassifier, {"oob_score": True}, X, np.array(["a", "b", "c"])[Y]),
+    "some columns": (BackpropEnsembleClassifier, {"max_features": 2, "max_samples": 5}, X, Y + 7),
+    "default network": (BackpropEnsembleClassifier, {"estimator": None, "n_estimators": 1}, X[::10], Y[::10]),
+    "numbers": (BackpropEnsembleRegressor, {"oob_score": True, "bootstrap_features": True}, X_DIABETES, Y_DIABETES),
+}
+
+
+def ensemble(name):
+    kind, settings, data, y = ENSEMBLES[name]
+    network = classifier() if kind is BackpropEnsembleClassifier else regressor(standardize_target=True)
+    return kind(**{"estimator": network, "n_estimators": 4, "random_state": 0, **settings}), data, y
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores", "ignore:invalid value encountered")
+@pytest.mark.filterwarnings("ignore:Got `batch_size`")
+def test_ensembles_come_back(name, weighted, path):
+    model, data, y = ensemble(name)
+    model.fit(data, y, np.linspace(1, 2, len(y)) if weighted else None).save(path)
+    loaded = load(path)
+    assert_same_state(loaded, model)
+    np.testing.assert_array_equal(loaded.predict(data), model.predict(data))
+    np.testing.assert_array_equal(loaded.predict_spread(data), model.predict_spread(data))
+    for one, other in zip(loaded.estimators_samples_, model.estimators_samples_, strict=True):
+        np.testing.assert_array_equal(one, other)
+    # It goes on, too.
+    for estimator in (model, loaded):
+        estimator.set_params(warm_start=True, oob_score=False, n_estimators=6).fit(data, y)
+    np.testing.assert_array_equal(loaded.predict(data), model.predict(data))
+
+
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores", "ignore:invalid value encountered")
+def test_ensembles_in_skops_and_in_pickles():
+    skops = pytest.importorskip("skops.io")
+    model, data, y = ensemble("classes")
+    model.fit(data, y)
+    dumped = skops.dumps(model)
+    untrusted = skops.get_untrusted_types(data=dumped)
+    assert all(kind.startswith("skbackprop.") for kind in untrusted)
+    for loaded in (skops.loads(dumped, trusted=untrusted), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(loaded.predict_proba(data), model.predict_proba(data))
+    assert model.__getstate__()["_skbackprop_format"] == container.FORMAT
+
+
+def test_ensemble_of_pipelines_is_not_saved(path):
+    model = BackpropEnsembleClassifier(make_pipeline(StandardScaler(), classifier()), 2).fit(X, Y)
+    with pytest.raises(ValueError, match=r"(?s)^estimator=Pipeline.* cannot be kept in a model file"):
+        model.save(path)
+
+
+HOSTILE_ENSEMBLES = {
+    "no networks": (lambda model: model["attributes"].update(estimators_=[]), "estimators_"),
+    "networks are numbers": (lambda model: model["attributes"].update(estimators_=[1, 2, 3, 4]), "estimators_"),
+    "a network that is not fitted": (
+        lambda model: model["attributes"]["estimators_"][1].update(attributes={}),
+        "fitted networks",
+    ),
+    "a network of another kind": (
+        lambda model: model["attributes"]["estimators_"].__setitem__(
+            0, model["attributes"]["estimators_"][0]["parameters"]
+        ),
+        "no estimator",
+    ),
+    "one network less": (lambda model: model["attributes"]["estimators_"].pop(), "columns of each network"),
+    "columns that are not there": (
+        lambda model: model["attributes"].update(n_features_in_=1),
+        "estimators_features_ has to hold numbers below 1",
+    ),
+    "columns are text": (lambda model: model["attributes"].update(estimators_features_="abcd"), "estimators_features_"),
+    "classes that are not there": (
+        lambda model: model["attributes"].update(classes_={"strings": ["a"], "shape": [1], "dtype": "<U1"}),
+        "classes_ of a network",
+    ),
+    "no classes": (lambda model: model["attributes"].pop("classes_"), "classes_ is missing"),
+    "no seeds": (lambda model: model["attributes"].pop("_seeds"), "_seeds"),
+    "seeds are text": (lambda model: model["attributes"].update(_seeds="abcd"), "_seeds"),
+    "negative count": (lambda model: model["attributes"].update(_n_samples=-1), "_n_samples"),
+    "score is text": (lambda model: model["attributes"].update(oob_score_="good"), "oob_score_"),
+    "an attribute of a network": (lambda model: model["attributes"].update(coefs_=[]), "coefs_"),
+    "itself as a network": (
+        lambda model: model["parameters"].update(estimator={"estimator": "os.system"}),
+        "no estimator",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_ENSEMBLES)
+@pytest.mark.filterwarnings("ignore:Some inputs do not have OOB scores", "ignore:invalid value encountered")
+def test_ensemble_that_contradicts_itself_is_refused(name, path):
+    change, message = HOSTILE_ENSEMBLES[name]
+    model, data, y = ensemble("classes")
+    model.fit(data, y).save(path)
+    forge(path, lambda header, arrays: change(header["content"]["model"]))
+    with pytest.raises(ModelFileError, match=message):
+        load(path)
 
 
 def test_warm_start_goes_on_from_a_loaded_model(path):

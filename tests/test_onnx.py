@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification
 from sklearn.ensemble import VotingClassifier
@@ -13,7 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skbackprop import BackpropClassifier, BackpropEmbedding, BackpropRegressor, to_onnx
+from skbackprop import (
+    BackpropClassifier,
+    BackpropEmbedding,
+    BackpropEnsembleClassifier,
+    BackpropEnsembleRegressor,
+    BackpropRegressor,
+    to_onnx,
+)
 from skbackprop.functions import ELU, GELU, LeakyReLU, Quantile, Tanh
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.losses import LOSSES
@@ -256,3 +264,50 @@ def test_import_loads_no_optional_library():
     code = "import sys, skbackprop; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"onnx", "skl2onnx", "safetensors", "skops"} & set(modules)
+
+
+ENSEMBLES = {
+    "classes": (BackpropEnsembleClassifier, classifier(), {}, Y),
+    "two classes of text": (BackpropEnsembleClassifier, classifier(), {}, np.array(["a", "b"])[Y % 2]),
+    "one class": (BackpropEnsembleClassifier, classifier(), {}, np.full(150, 3)),
+    "large labels": (BackpropEnsembleClassifier, classifier(), {}, Y + 2**53 + 1),
+    "some columns": (BackpropEnsembleClassifier, classifier(), {"max_features": 0.5}, Y),
+    "some classes": (BackpropEnsembleClassifier, classifier(), {}, Y),
+    "votes": (BackpropEnsembleClassifier, classifier(loss="hinge"), {"n_estimators": 5}, Y),
+    "numbers": (BackpropEnsembleRegressor, regressor(standardize_target=True), {}, Y_DIABETES),
+    "numbers and their spread": (BackpropEnsembleRegressor, regressor(loss="gaussian_nll"), {}, Y_DIABETES),
+    "numbers of some columns": (BackpropEnsembleRegressor, regressor(), {"max_features": 0.5}, Y_DIABETES),
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_ensembles(name, dtype):
+    kind, network, settings, y = ENSEMBLES[name]
+    data = (X if kind is BackpropEnsembleClassifier else X_DIABETES).astype(dtype)
+    network = clone(network).set_params(dtype=dtype)
+    model = kind(network, **{"n_estimators": 3, "random_state": 0, **settings}).fit(data, y)
+    if name == "some classes":
+        # As networks have them that were given drawn rows, and not all with weights.
+        model.estimators_[1].fit(data[Y != 1], Y[Y != 1])
+    outputs = run(to_onnx(model), data)
+    if "label" in outputs:
+        assert list(outputs["label"]) == list(model.predict(data))
+        np.testing.assert_allclose(outputs["probabilities"], model.predict_proba(data), rtol=0, atol=TOLERANCE[dtype])
+    else:
+        np.testing.assert_allclose(
+            outputs["variable"][:, 0], model.predict(data), rtol=10 * TOLERANCE[dtype], atol=10 * TOLERANCE[dtype]
+        )
+
+
+def test_ensemble_in_a_pipeline():
+    raw = load_iris().data
+    assert_same_classes(
+        make_pipeline(StandardScaler(), BackpropEnsembleClassifier(classifier(), 3, random_state=0)).fit(raw, Y), raw
+    )
+
+
+def test_ensemble_of_other_models_is_refused():
+    model = BackpropEnsembleClassifier(make_pipeline(StandardScaler(), classifier()), 2).fit(X, Y)
+    with pytest.raises(ValueError, match=r"Pipeline .*only one of BackpropClassifier"):
+        to_onnx(model)

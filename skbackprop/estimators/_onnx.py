@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from skbackprop import estimators
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.embedding import BackpropEmbedding
 from skbackprop.estimators.regressor import BackpropRegressor
@@ -30,7 +31,8 @@ def to_onnx(model, X=None, **settings):
       columns of classes a sequence of them; where the loss has no probabilities, ``decision_function`` takes their place;
     - of a regressor: ``variable``, of shape (n_samples, n_outputs) also for a single output, and ``std`` with
       ``loss='gaussian_nll'``;
-    - of a :class:`~skbackprop.BackpropEmbedding`: ``variable``, the units.
+    - of a :class:`~skbackprop.BackpropEmbedding`: ``variable``, the units;
+    - of an ensemble: those of its kind, in float64, as the networks' predictions are averaged.
 
     Parameters
     ----------
@@ -91,6 +93,8 @@ def _register():
         raise ImportError('to_onnx needs skl2onnx: pip install "skbackprop[onnx]", or pip install skl2onnx') from None
     for kind in (BackpropClassifier, BackpropRegressor, BackpropEmbedding):
         update_registered_converter(kind, f"Skbackprop{kind.__name__}", _set_types, _convert, parser=_parse)
+    for kind in (estimators.BackpropEnsembleClassifier, estimators.BackpropEnsembleRegressor):
+        update_registered_converter(kind, f"Skbackprop{kind.__name__}", _set_types, _convert_ensemble, parser=_parse)
 
 
 def _parse(scope, model, inputs, custom_parsers=None):
@@ -107,15 +111,26 @@ def _set_types(operator):
 
 
 def _network_of(model):
-    """The network itself: an embedding's may be wrapped twice."""
+    """The network itself: an embedding's may be wrapped twice, and those of an ensemble are of one type."""
+    if _is_ensemble(model):
+        return model.estimators_[0]
     network = getattr(model, "estimator_", model)
     return getattr(network, "estimator", network)
+
+
+def _is_ensemble(model):
+    return isinstance(model, estimators.BackpropEnsembleClassifier | estimators.BackpropEnsembleRegressor)
 
 
 def _outputs(model):
     """Types of the outputs by name."""
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, SequenceType
 
+    if _is_ensemble(model):
+        if not hasattr(model, "classes_"):
+            return {"variable": DoubleTensorType([None, 1])}
+        _, labels = _labels([model.classes_])
+        return {"label": labels([None]), "probabilities": DoubleTensorType([None, model.n_classes_])}
     single = _network_of(model).coefs_[0].dtype == np.float32
     numbers = FloatTensorType if single else DoubleTensorType
     if isinstance(model, BackpropEmbedding):
@@ -124,7 +139,7 @@ def _outputs(model):
     if isinstance(model, BackpropRegressor):
         names = ["variable", "std"] if model._loss().has_std else ["variable"]
         return {name: numbers([None, n_outputs // len(names)]) for name in names}
-    _, labels = _labels(model)
+    _, labels = _labels(_classes_of_columns(model))
     binary = model._target_type == "binary"
     if model._has_columns:
         return {"label": labels([None, len(model.classes_)]), "probabilities": SequenceType(numbers([None, None]))}
@@ -134,13 +149,19 @@ def _outputs(model):
     return {"label": label, "probabilities": numbers([None, len(model.classes_) if binary else n_outputs])}
 
 
-def _labels(model):
-    """The classes as ONNX holds them, and their type; None instead of the classes where labels are 0 and 1 in columns."""
+def _classes_of_columns(model):
+    """The classes of each column of labels; None where they are 0 and 1 in columns."""
+    if model._target_type == "multilabel-indicator":
+        return None
+    return model.classes_ if model._has_columns else [model.classes_]
+
+
+def _labels(columns):
+    """The classes of columns as ONNX holds them, and their type."""
     from skl2onnx.common import data_types
 
-    if model._target_type == "multilabel-indicator":
+    if columns is None:
         return None, data_types.Int64TensorType
-    columns = model.classes_ if model._has_columns else [model.classes_]
     # As `predict` puts columns side by side: in the type that holds all of them.
     together = np.concatenate(columns)
     columns = [classes.astype(together.dtype) for classes in columns]
@@ -326,17 +347,62 @@ def _normalized_over_units(g, z, model, layer):
 def _convert(scope, operator, container):
     """What skl2onnx calls to add a network to a graph."""
     model = operator.raw_operator
-    embeds = isinstance(model, BackpropEmbedding)
     network = _network_of(model)
     g = _Graph(scope, container, network.coefs_[0].dtype)
-    parts = [g.number(variable.full_name) for variable in operator.inputs]
-    x = parts[0] if len(parts) == 1 else g("Concat", *parts, axis=1)
-    outputs = operator.output_full_names
-    n_hidden = len(network.coefs_) - 1
-    if embeds:
-        units = _hidden_layers(g, x, network, range(n_hidden)[model.layer] + 1)
-        g("Identity", units, output=outputs[0])
+    x = _inputs(g, operator)
+    if isinstance(model, BackpropEmbedding):
+        units = _hidden_layers(g, x, network, range(len(network.coefs_) - 1)[model.layer] + 1)
+        g("Identity", units, output=operator.output_full_names[0])
         return
+    _convert_network(g, model, x, operator.output_full_names)
+
+
+def _inputs(g, operator):
+    """All columns in one matrix."""
+    parts = [g.number(variable.full_name) for variable in operator.inputs]
+    return parts[0] if len(parts) == 1 else g("Concat", *parts, axis=1)
+
+
+def _convert_ensemble(scope, operator, container):
+    """The same for an ensemble: the mean of its networks' predictions, in float64, as scikit-learn computes it."""
+    model = operator.raw_operator
+    g = _Graph(scope, container, np.float64)
+    x = _inputs(g, operator)
+    predictions = []
+    for network, features in zip(model.estimators_, model.estimators_features_, strict=True):
+        if not isinstance(network, model._default_estimator):
+            raise ValueError(
+                f"an ensemble of {type(network).__name__} has no form in ONNX, only one of {model._default_estimator.__name__}"
+            )
+        own = _Graph(scope, container, network.coefs_[0].dtype)
+        columns = own.number(g("Gather", x, g.constant(np.asarray(features, dtype=np.int64)), axis=1))
+        names = [scope.get_unique_variable_name(name) for name in _outputs(network)]
+        _convert_network(own, network, columns, names)
+        if hasattr(model, "classes_"):
+            predictions.append(_spread_over_classes(g, network, names, model.n_classes_))
+        else:
+            predictions.append(g.number(names[0]))
+    outputs = operator.output_full_names
+    mean = g("Div", _sum(g, *predictions), float(len(predictions)), output=outputs[-1])
+    if hasattr(model, "classes_"):
+        classes, _ = _labels([model.classes_])
+        g("Identity", _best(g, mean, classes[0], keepdims=0), output=outputs[0])
+
+
+def _spread_over_classes(g, network, names, n_classes):
+    """Probabilities of all of an ensemble's classes, of which a network may have seen some only, or its vote."""
+    label, probabilities = names
+    if hasattr(network, "predict_proba"):
+        places = np.zeros((len(network.classes_), n_classes))
+        places[np.arange(len(network.classes_)), network.classes_] = 1.0
+        return g("MatMul", g.number(probabilities), g.constant(places))
+    votes = g("Equal", g("Reshape", label, g.constant(np.array([-1, 1]))), g.constant(np.arange(n_classes)[None]))
+    return g.number(votes)
+
+
+def _convert_network(g, model, x, outputs):
+    """Outputs of a network by name."""
+    n_hidden = len(model.coefs_) - 1
     raw = _weighted(g, _hidden_layers(g, x, model, n_hidden), model, n_hidden)
     (_convert_classifier if isinstance(model, BackpropClassifier) else _convert_regressor)(g, model, raw, outputs)
 
@@ -368,7 +434,7 @@ def _convert_regressor(g, model, raw, outputs):
 
 def _convert_classifier(g, model, raw, outputs):
     kind = model._loss_key()[0]
-    classes, _ = _labels(model)
+    classes, _ = _labels(_classes_of_columns(model))
     label, scores = outputs
     has_proba = hasattr(model, "predict_proba")
     if model._has_columns:
