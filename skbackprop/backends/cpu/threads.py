@@ -31,8 +31,9 @@ _FLOPS_PER_THREAD = 1_000_000
 _FLOPS_PER_START = 20_000_000
 # A call shorter than this need not be interruptible: it returns in well under 0.1 s, also on one slow core.
 _FLOPS_INLINE = 500_000_000
-# Entries of an int64 array, each on a cache line: the last call posted by the caller, and the last one done by each helper.
-_POSTED, _DONE = 0, 8
+# Entries of an int64 array, on a cache line for each thread: the last call posted by the caller, and the last one done by each
+# helper. It says so again after its message, for a caller that looks out for it: whoever wakes then need not wait for the GIL.
+_POSTED, _DONE, _SAID = 0, 8, 9
 # How often the waiting thread looks for signals, and wakes those that it waits for.
 _WAIT_SECONDS = 0.1
 
@@ -343,16 +344,16 @@ class _Helpers:
         self._wake()
 
     def _wake(self):
-        self._signals[_POSTED] = -1 if self._call is None else self._call[0]
         for alarm in self._alarms:
             alarm.put(None)
+        self._signals[_POSTED] = -1 if self._call is None else self._call[0]
 
     def wait(self, looks=False):
         """Wait until all of them have made the call; they may be looked at for a moment, before this sleeps."""
         number = self._call[0]
         for index in range(len(self)):
             if looks:
-                await_change(self._signals, _DONE + 8 * index, number - 1)
+                await_change(self._signals, _SAID + 8 * index, number - 1)
             while self._done[index] != number:
                 try:
                     # Not without end: a signal that comes just before the wait begins is seen only after it.
@@ -363,7 +364,7 @@ class _Helpers:
     def finish(self):
         """Stop the call that they may be at, and wait for its end, whatever comes."""
         number = self._call[0]
-        while (self._done != number).any():
+        while any(done != number for done in self._done.tolist()):
             self._control[ABORT] = 1
             try:
                 self.wait()
@@ -402,6 +403,7 @@ class _Helpers:
             n_done = number
             self._done[index] = number
             self._alarm.put(None)
+            self._signals[_SAID + 8 * index] = number
 
 
 def _silence(alarm):
