@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from skbackprop import estimators
+import skbackprop.estimators as estimators
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.embedding import BackpropEmbedding
 from skbackprop.estimators.regressor import BackpropRegressor

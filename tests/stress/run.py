@@ -279,9 +279,9 @@ def _told_to_end(what, handled, ready, state):
         ready.set()
         _at_work(what, model)
     except Signalled:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _check_usable(model, state)
-        os._exit(0)
+        pass
+    _check_usable(model, state)
+    os._exit(0)
 
 
 def sigterm(rng, state):

@@ -224,11 +224,11 @@ class Session:
 
     def __enter__(self):
         plan, dtype, rows = self._plan, self._dtype, self._block_rows
-        self._team.__enter__()
         try:
+            self._team.__enter__()
             self._allocate(plan, dtype, rows)
         except BaseException:
-            # Without memory there is no session: the threads are for others.
+            # Without memory, or after Ctrl-C, there is no session: the threads are for others.
             self._team.__exit__(None, None, None)
             raise
         return self

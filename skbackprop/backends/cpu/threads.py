@@ -235,20 +235,20 @@ class Team:
         self._wanted = wanted_threads(n_jobs, flops, total_flops)
         self._inline = call_flops < _FLOPS_INLINE
         self.control = np.zeros(N_CONTROL, dtype=np.int64)
+        self._helpers = None
+        self._place = weakref.ref(self)
 
     def __enter__(self):
-        self._helpers = None
         if self._wanted == 1 and self._inline:
             # Over before anybody could miss the core.
             self.n_threads = 1
             return self
         limit = available_threads() if self._wanted > 1 else 1
-        self._place = weakref.ref(self)
-        with _budget:
-            self.n_threads = max(1, min(self._wanted, limit - cores_in_use()))
-            _in_use.add(self._place)
-        self._helpers = _Helpers(self._place, self.n_threads, self.n_threads - self._inline, self.control)
         try:
+            with _budget:
+                self.n_threads = max(1, min(self._wanted, limit - cores_in_use()))
+                _in_use.add(self._place)
+            self._helpers = _Helpers(self._place, self.n_threads, self.n_threads - self._inline, self.control)
             self._helpers.start()
         except BaseException:
             self.__exit__()
@@ -256,8 +256,6 @@ class Team:
         return self
 
     def __exit__(self, *exception):
-        if self._wanted == 1 and self._inline:
-            return
         if self._helpers is not None:
             self._helpers.finish()
             self._helpers.end()
