@@ -121,6 +121,30 @@ def test_many_python_threads_at_once():
 
 
 @compiled_only
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_threads_that_fit_the_same_estimator_take_turns(warm_start):
+    settings = {"hidden_layer_sizes": (40,), "max_iter": 3, "random_state": 0, "warm_start": warm_start}
+    model = BackpropClassifier(**settings).fit(X, Y)
+    expected = BackpropClassifier(**settings)
+    for _ in range(9 if warm_start else 1):
+        expected.fit(X, Y)
+    finite = []
+
+    def predict(_):
+        for _ in range(20):
+            finite.append(np.isfinite(model.predict_proba(X)).all())
+
+    with ThreadPoolExecutor(6) as pool:
+        fits = [pool.submit(model.fit, X, Y) for _ in range(8)]
+        list(pool.map(predict, range(2)))
+        for fitted in fits:
+            assert fitted.result() is model
+    assert all(finite)
+    np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+    assert model.loss_curve_ == expected.loss_curve_
+
+
+@compiled_only
 @pytest.mark.process
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
 def test_joblib_backends_and_nesting(backend):

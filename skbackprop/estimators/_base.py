@@ -43,6 +43,7 @@ from skbackprop.estimators._state import (
     initial_running,
     state_attributes,
 )
+from skbackprop.estimators._turns import one_at_a_time
 from skbackprop.estimators._validation import HeldOut, Validation, first_split
 from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions.activations import ACTIVATIONS, Activation
@@ -276,6 +277,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups, incremental=False)
 
+    @one_at_a_time
     def _fit(self, X, y, sample_weight, validation_data=(None, None, None), groups=None, *, incremental):
         # An unusable device is an error before anything is done.
         get_backend(self.device, precision=self.precision)
@@ -560,17 +562,17 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
         return train_rows, held_out
 
     def _initialize(self, network, random_state, dtype):
+        params, running = np.empty(network.n_params, dtype=dtype), initial_running(network)
+        self._initialize_weights(network, random_state, params, running)
+        attributes = state_attributes(network, params, running)
+        # In one step: other threads may predict.
+        vars(self).update(attributes)
         self.n_layers_ = len(network.layer_units)
         self.n_outputs_ = network.layer_units[-1]
         self.out_activation_ = network.loss[0].out_activation
-        for attribute in STATE_ATTRIBUTES:
-            self.__dict__.pop(attribute, None)
-        params, running = np.empty(network.n_params, dtype=dtype), initial_running(network)
-        vars(self).update(state_attributes(network, params, running))
-        self._initialize_weights(network, random_state, params, running)
         self.n_iter_ = 0
         self.t_ = 0
-        for attribute in ("_optimizer", "loss_", *_STOCHASTIC_ATTRIBUTES):
+        for attribute in ({*STATE_ATTRIBUTES} - attributes.keys()) | {"_optimizer", "loss_", *_STOCHASTIC_ATTRIBUTES}:
             self.__dict__.pop(attribute, None)
 
     def _initialize_weights(self, network, random_state, params, running):
@@ -585,7 +587,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
             scale[...], offset[...] = 1, 0
         # scikit-learn knows one activation; the output layer goes with the last hidden one.
         factors = [kind.init_factor for kind, _ in network.activations] or [6.0]
-        for coef, intercept, factor in zip(self.coefs_, self.intercepts_, [*factors, factors[-1]], strict=False):
+        for coef, intercept, factor in zip(*network.views(params), [*factors, factors[-1]], strict=False):
             coef[...], intercept[...] = draw_layer(given, random_state, *coef.shape, factor)
 
     def _check_same_network(self, network):
