@@ -14,6 +14,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from benchmarks import search
 from benchmarks.limits import time_limit
 from benchmarks.measure import OURS, Pool, Process, Results, choose_peers, measure_limits
 from benchmarks.peers import Jax, Skbackprop, Torch, TorchCompile
@@ -304,6 +305,26 @@ def _fastest(torch, do):
     return min(seconds)
 
 
+def measure_search(options, results):
+    """A search of 264 small networks, with their steps a second: all at once on the GPU, by JAX there, and on the CPU.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    results : Results
+    """
+    case = {"search": search.ON_GPU, "n_jobs": options.threads, "quick": options.quick, "device": options.device}
+    n_steps = search.Ours(**case).n_steps
+    peers = [name for name, peer in search.GPU_PEERS.items() if peer.available()]
+    with Pool("search", peers, options.threads, chooses_threads=False) as pool:
+        measured = pool.measure(case, options.rounds, min_seconds=0)
+    for result in measured.values():
+        if "times" in result:
+            result["model_steps_per_second"] = n_steps / float(np.median(result["times"]))
+            print(f"{result['model_steps_per_second']:.3g} steps of a network a second", flush=True)
+    results.add(search.ON_GPU, measured, unit="s", n_model_steps=n_steps)
+
+
 def run(options):
     """Run the benchmark with the command line's options."""
     facts = check(options.device)
@@ -336,4 +357,6 @@ def run(options):
             wanted = [name for name in PREDICTORS if name in peers]
             case = {"predicts": True, "n_rows": n_rows, "device": options.device}
             results.add(f"predict {n_rows} x 50", pool.measure(case, options.rounds, options.min_seconds, wanted))
+    if not options.only or search.ON_GPU in options.only:
+        measure_search(options, results)
     results.finish()

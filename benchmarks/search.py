@@ -1,7 +1,7 @@
 """Seconds of two grid searches, and the memory that they add: many small networks, trained at once or one by one.
 
 "digits" has 18 candidates, 5 folds, one hidden layer of 64 units and 50 epochs; "table" 100 candidates, 5 folds, 10,000 rows of 20
-features, one hidden layer of 32 units and 10 epochs. All of a search is timed, but for imports, compilation and the start of processes.
+features, one hidden layer of 32 units and 10 epochs. "264 models" is for `benchmarks.gpu`. All of a search is timed, but for imports, compilation and the start of processes.
 """
 
 import importlib.util
@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmarks.measure import OURS, Pool, Results, choose_peers
 
-_N_SPLITS = 5
+#: The search that `python -m benchmarks gpu` measures: 66 candidates and 4 folds of a network 32-64-10.
+ON_GPU = "264 models"
 _SEARCHES = {
     "digits": (
         64,
@@ -32,6 +33,15 @@ _SEARCHES = {
             "batch_size": [32],
         },
     ),
+    ON_GPU: (
+        64,
+        5,
+        {
+            "alpha": np.logspace(-5, 0, 11).tolist(),
+            "learning_rate_init": np.logspace(-4, -2, 6).tolist(),
+            "batch_size": [32],
+        },
+    ),
 }
 
 
@@ -43,7 +53,10 @@ def _load(name):
         return (X / 16).astype(np.float32), y
     from sklearn.datasets import make_classification
 
-    X, y = make_classification(10_000, 20, n_informative=10, random_state=0)
+    if name == ON_GPU:
+        X, y = make_classification(85_400, 32, n_informative=16, n_classes=10, random_state=0)
+    else:
+        X, y = make_classification(10_000, 20, n_informative=10, random_state=0)
     return X.astype(np.float32), y
 
 
@@ -53,17 +66,26 @@ class Search(ABC):
     Parameters
     ----------
     search : str
-        "digits" or "table".
+        "digits", "table" or "264 models".
     n_jobs : int
         Fits at the same time.
     quick : bool
         Whether to search two candidates over a few epochs only.
+    device : str, default="cpu"
+        Where peers compute that can choose.
+
+    Attributes
+    ----------
+    n_steps : int
+        Mini-batches of all networks together.
     """
 
     name = package = None
 
-    def __init__(self, search, n_jobs, quick):
+    def __init__(self, search, n_jobs, quick, device="cpu"):
         self._n_jobs = n_jobs
+        self._device = device
+        self._n_splits = 4 if search == ON_GPU else 5
         self._n_hidden, self._n_epochs, self._grid = _SEARCHES[search]
         if quick:
             self._n_epochs, self._grid = (
@@ -71,6 +93,12 @@ class Search(ABC):
                 {key: values[:1] for key, values in self._grid.items()} | {"alpha": [1e-4, 1.0]},
             )
         self._X, self._y = _load(search)
+        if quick:
+            self._X, self._y = self._X[:1000], self._y[:1000]
+        n_train = len(self._y) - len(self._y) // self._n_splits
+        n_candidates = len(self._grid["alpha"]) * len(self._grid["learning_rate_init"])
+        n_batches = sum(-(-n_train // size) for size in self._grid["batch_size"])
+        self.n_steps = n_candidates * self._n_splits * self._n_epochs * n_batches
 
     @classmethod
     def available(cls):
@@ -115,7 +143,7 @@ class ScikitLearn(Search):
             hidden_layer_sizes=(self._n_hidden,), max_iter=n_epochs, tol=0, n_iter_no_change=np.inf, random_state=0
         )
         grid = self._grid if n_epochs == self._n_epochs else {key: values[:2] for key, values in self._grid.items()}
-        search = self._kind()(estimator, grid, cv=_N_SPLITS, n_jobs=self._n_jobs, refit=False)
+        search = self._kind()(estimator, grid, cv=self._n_splits, n_jobs=self._n_jobs, refit=False)
         return search.fit(self._X, self._y)
 
     def _kind(self):
@@ -149,6 +177,19 @@ class Ours(OneByOne):
         from skbackprop.model_selection import GridSearchCV
 
         return GridSearchCV
+
+
+class OursOnGpu(Ours):
+    """Our grid search on a device, as many networks at a time as it takes."""
+
+    name = f"{OURS} on the GPU"
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self._n_jobs = None
+
+    def _estimator(self, **settings):
+        return super()._estimator(**settings).set_params(device=self._device)
 
 
 class Skorch(ScikitLearn):
@@ -203,7 +244,7 @@ class JaxVmap(Search):
         jnp = jax.numpy
         n_classes = len(np.unique(self._y))
         self._device_X, self._device_y = jax.device_put(self._X), jax.device_put(self._y.astype(np.int32))
-        self._folds = list(StratifiedKFold(_N_SPLITS).split(self._X, self._y))
+        self._folds = list(StratifiedKFold(self._n_splits).split(self._X, self._y))
         self._n_train = min(len(train) for train, _ in self._folds)
         self._n_test = min(len(test) for _, test in self._folds)
         rng = np.random.default_rng(0)
@@ -307,6 +348,8 @@ class JaxLoop(JaxVmap):
 
 
 PEERS = {peer.name: peer for peer in (Ours, OneByOne, ScikitLearn, Skorch, JaxVmap, JaxLoop)}
+#: Those of the search on a device.
+GPU_PEERS = {peer.name: peer for peer in (OursOnGpu, Ours, JaxVmap)}
 
 
 def added_memory(function):
@@ -349,7 +392,7 @@ def run(options):
     """Run the benchmark with the command line's options."""
     results = Results(options)
     with Pool("search", choose_peers(PEERS, options.peers), options.threads, chooses_threads=False) as pool:
-        for name in options.only or _SEARCHES:
+        for name in options.only or ("digits", "table"):
             case = {"search": name, "n_jobs": options.threads, "quick": options.quick}
             measured = pool.measure(case, options.rounds, min_seconds=0)
             results.add(name, measured, unit="s")

@@ -133,9 +133,9 @@ def _factory(benchmark, peer):
 
         return lambda case, n_threads: make_peer(case, peer, n_threads)
     if benchmark == "search":
-        from benchmarks.search import PEERS
+        from benchmarks.search import GPU_PEERS, PEERS
 
-        return lambda case, n_threads: PEERS[peer](**case)
+        return lambda case, n_threads: {**PEERS, **GPU_PEERS}[peer](**case)
     from benchmarks.peers import PEERS
     from benchmarks.workloads import Workload
 

@@ -335,7 +335,7 @@ def test_memory_is_estimated_before_it_is_taken(backend, rng, monkeypatch):
     def full(*_):
         raise RuntimeError("[CUresult.CUDA_ERROR_OUT_OF_MEMORY] Call to cuMemAlloc results in an error")
 
-    monkeypatch.setattr(Device, "zeros", full)
+    monkeypatch.setattr(Device, "upload", full)
     with pytest.raises(MemoryError, match="this training needs"):
         session().__enter__()
     monkeypatch.undo()

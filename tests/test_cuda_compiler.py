@@ -64,7 +64,7 @@ def launches(monkeypatch):
     from numba.cuda import compiler, dispatcher
     from numba.cuda.cudadrv import devices
 
-    from skbackprop.backends.cuda import session
+    from skbackprop.backends.cuda import population, session
 
     class Context:
         device = Processor()
@@ -89,6 +89,9 @@ def launches(monkeypatch):
         def free_bytes(self):
             return np.inf
 
+        def address(self, array):
+            return array.__array_interface__["data"][0]
+
         def cooperative_blocks(self, kernel, arguments, n_threads, shared_bytes):
             return self.n_processors
 
@@ -112,8 +115,9 @@ def launches(monkeypatch):
             pass
 
     Device.stream = Stream()
-    monkeypatch.setattr(session, "Device", Device)
-    monkeypatch.setattr(session, "configure", configure)
+    for module in (population, session):
+        monkeypatch.setattr(module, "Device", Device)
+        monkeypatch.setattr(module, "configure", configure)
     return recorded
 
 
@@ -224,7 +228,7 @@ def test_all_steps_compile(normalization, is_sparse, dtype, launches):
 
 
 # The losses' sums, the means of normalizations, and norms of a whole gradient are sums of many numbers.
-_SUMS = {"loss", "factor", "limit"}
+_SUMS = {"loss", "total", "factor", "limit"}
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])

@@ -15,8 +15,10 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skbackprop import BackpropClassifier, BackpropEnsembleClassifier, BackpropEnsembleRegressor, BackpropRegressor
 from skbackprop import model_selection as ours
-from skbackprop.backends.cpu.threads import Interrupted, Share, Team, available_threads
+from skbackprop.backends import together
+from skbackprop.backends.cpu.threads import Team, available_threads
 from skbackprop.backends.data import as_rows
+from skbackprop.backends.together import Gathering, Interrupted, Share
 from skbackprop.estimators._shared import SharedRows
 from skbackprop.training.population import PopulationBackend, population
 
@@ -182,3 +184,99 @@ def test_progress(data, capsys):
     pytest.importorskip("rich")
     ours.GridSearchCV(NETWORK, {"alpha": [1.0]}, cv=2).set_callbacks(ProgressBar()).fit(*data)
     assert "GridSearchCV" in capsys.readouterr().out
+
+
+def ask_at_once(gathering, n_threads, answer, end=lambda: None):
+    """What each of some threads is told: the number of requests that were answered with its own, or its error."""
+    told = []
+
+    def work():
+        request = []
+        try:
+            gathering.ask(request, answer)
+            told.append(request[0])
+        except BaseException as error:
+            told.append(type(error))
+        end()
+
+    workers = [threading.Thread(target=work) for _ in range(n_threads)]
+    for _ in workers:
+        gathering.begin()
+    for worker in workers:
+        worker.start()
+    return workers, told
+
+
+def count_requests(requests):
+    for request in requests:
+        request.append(len(requests))
+
+
+def test_requests_are_answered_together(monkeypatch):
+    monkeypatch.setattr(together, "_PATIENCE_SECONDS", 60.0)
+    gathering = Gathering(n_members=3)
+    gathering.hold()
+    workers, told = ask_at_once(gathering, 3, count_requests)
+    gathering.begin()  # one for which there is no thread
+    gathering.release()
+    for worker in workers:
+        worker.join()
+    assert told == [3, 3, 3]
+    for _ in range(2):
+        gathering.end()
+    # Two are left, of which one fails before it asks.
+    workers, told = ask_at_once(gathering, 1, count_requests)
+    gathering.end()
+    gathering.end()
+    workers[0].join()
+    assert told == [1]
+    gathering.stop()
+    with pytest.raises(Interrupted):
+        gathering.ask([], count_requests)
+
+
+def test_nobody_waits_for_a_thread_that_waits_for_it():
+    """Nor for one that takes long."""
+    gathering = Gathering(n_members=2)
+    lock = threading.Lock()
+    lock.acquire()
+    workers, told = ask_at_once(gathering, 1, count_requests, lock.release)
+    gathering.begin()
+    with lock:
+        assert told == [1]
+    workers[0].join()
+    gathering.stop()
+
+
+def test_errors_of_an_answer_and_the_end_of_waiting(monkeypatch):
+    monkeypatch.setattr(together, "_PATIENCE_SECONDS", 60.0)
+
+    def fails(requests):
+        raise MemoryError("no room")
+
+    gathering = Gathering(n_members=3)
+    workers, told = ask_at_once(gathering, 2, fails)
+    for worker in workers:
+        worker.join()
+    assert told == [MemoryError, MemoryError]
+    gathering.begin()
+    workers, told = ask_at_once(gathering, 1, count_requests)
+    while not gathering._waiting:
+        pass
+    gathering.stop()
+    workers[0].join()
+    assert told == [Interrupted]
+
+
+def test_cores_are_for_those_who_compute():
+    share = Share(1, n_members=3, n_cores=1)
+    with share.core():
+        waits = threading.Thread(target=lambda: share.core().__enter__())
+        waits.start()
+        waits.join(0.05)
+        assert waits.is_alive()
+        share.leave_core()
+        waits.join()
+    share.stop()
+    with pytest.raises(Interrupted):
+        share.check()

@@ -60,7 +60,11 @@ def test_imports_go_one_way(name):
     # Devices know nothing of each other.
     if name.startswith("skbackprop.backends."):
         device = name.split(".")[2]
-        assert all(module.split(".")[2:3] in ([], [device], ["data"]) for module in own if part(module) == "backends")
+        assert all(
+            module.split(".")[2:3] in ([], [device], ["data"], ["together"])
+            for module in own
+            if part(module) == "backends"
+        )
 
 
 @pytest.mark.parametrize("name", MODULES)

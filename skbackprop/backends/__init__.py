@@ -31,6 +31,7 @@ __all__ = [
     "get_backend",
     "get_prediction_backend",
     "gpu_of",
+    "is_usable",
     "memory_limit",
     "prediction_device",
     "training_device",
@@ -45,6 +46,8 @@ _TF32_CAPABILITY = (8, 0)
 
 # DLPack's numbers of the kinds of memory that kernels on a GPU can read: its own, and managed memory.
 _GPU_MEMORY = (2, 13)
+
+_DEVICES = r"cpu|auto|cuda(:\d+)?"
 
 _INSTALL = 'pip install "skbackprop[cuda]"'
 
@@ -99,7 +102,7 @@ def _capability(device):
 
 
 def _check_name(device):
-    if not re.fullmatch(r"cpu|auto|cuda(:\d+)?", device):
+    if not re.fullmatch(_DEVICES, device):
         raise ValueError(
             f"device={device!r} is not known; choose 'cpu', 'cuda', 'cuda:N' for the GPU of number N, or 'auto'"
         )
@@ -110,6 +113,23 @@ def _usable(device, flops):
     if device != "auto":
         return device
     return "cuda" if flops >= _AUTO_FLOPS and _reason("cuda") is None else "cpu"
+
+
+def is_usable(device):
+    """Whether some work can be done on a device.
+
+    Parameters
+    ----------
+    device : str
+        "auto" stands for the first GPU.
+
+    Returns
+    -------
+    usable : bool
+        False for what is not known, too.
+    """
+    device = "cuda" if device == "auto" else device
+    return isinstance(device, str) and bool(re.fullmatch(_DEVICES, device)) and _reason(device) is None
 
 
 def get_backend(device, flops=0.0, precision="full"):

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
-from skbackprop.training.population import population
+from skbackprop.training.population import models_at_a_time, population
 
 __all__ = ["BackpropEnsembleClassifier", "BackpropEnsembleRegressor"]
 
@@ -64,7 +64,8 @@ class _Ensemble(SavesToFile):
         self : object
             The fitted ensemble.
         """
-        with population():
+        estimator = self._get_estimator()
+        with population(models_at_a_time(getattr(estimator, "device", "cpu"), 0)):
             return super().fit(X, y, sample_weight, **fit_params)
 
     def _get_estimator(self):

@@ -33,15 +33,31 @@ def fma(typing_context, a, b, c):
     return a(a, a, a), build
 
 
-@formula
-def natural(i):
+def _natural_twin(i):
+    return i & _ADDRESSES
+
+
+# What no address exceeds.
+_ADDRESSES = 0xFFFFFFFFFFFF
+
+
+@native(_natural_twin)
+def natural(typing_context, i):
     """`i`, an index or a count, with the promise that it is not negative.
 
     Numba lets negative indices count from the end, and LLVM vectorises a loop only once it can tell that they do not
     occur. Clearing the sign and the bits beyond any address tells it; it has to be done where an array is indexed, not
-    to the ends of a loop's range.
+    to the ends of a loop's range. On a GPU, where nothing is vectorised, the bits are left alone: indices that differ by a constant
+    are then known to, and share a register.
     """
-    return i & 0xFFFFFFFFFFFF
+    on_gpu = ".cuda" in type(typing_context).__module__
+    made = types.uint64 if on_gpu else types.int64
+
+    def build(context, builder, signature, args):
+        value = context.cast(builder, args[0], signature.args[0], made)
+        return value if on_gpu else builder.and_(value, value.type(_ADDRESSES))
+
+    return made(i), build
 
 
 _PAIRS = {types.float32: types.int32, types.float64: types.int64}

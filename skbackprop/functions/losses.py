@@ -112,9 +112,10 @@ _GROUP_SIZE = 2048
 
 
 @formula
-def _group(n_outputs):
+def _group(n_rows, n_outputs):
     """Rows that are taken together: a loop over all their numbers is worth vector instructions, one over a short row's is not."""
-    return max(1, _GROUP_SIZE // n_outputs)
+    # A thread of a GPU takes one row; a division would take many of its registers.
+    return 1 if n_rows == 1 else max(1, _GROUP_SIZE // n_outputs)
 
 
 @formula
@@ -138,23 +139,24 @@ def _exponentiate(z, start, stop):
 
 
 @formula
-def _softmax(z, start, stop, n_outputs):
-    """Softmax of each of the rows of `n_outputs` numbers in ``z[start:stop]``, in place."""
-    for row in range(start, stop, n_outputs):
-        _subtract_top(z, row, row + n_outputs)
-    _exponentiate(z, start, stop)
-    for row in range(start, stop, n_outputs):
-        total = z[natural(row)]
-        for k in range(row + 1, row + n_outputs):
+def _softmax(z, start, n_rows, n_outputs):
+    """Softmax of each of the rows of `n_outputs` numbers that begin with ``z[start]``, in place."""
+    for row in range(n_rows):
+        _subtract_top(z, start + row * n_outputs, start + (row + 1) * n_outputs)
+    _exponentiate(z, start, start + n_rows * n_outputs)
+    for row in range(n_rows):
+        first, last = start + row * n_outputs, start + (row + 1) * n_outputs
+        total = z[natural(first)]
+        for k in range(first + 1, last):
             total += z[natural(k)]
-        for k in range(row, row + n_outputs):
+        for k in range(first, last):
             z[natural(k)] = z[natural(k)] / total
 
 
 def _link_softmax(z, n_rows, n_outputs, settings):
-    group = _group(n_outputs)
+    group = _group(n_rows, n_outputs)
     for first in range(0, n_rows, group):
-        _softmax(z, first * n_outputs, min(first + group, n_rows) * n_outputs, n_outputs)
+        _softmax(z, first * n_outputs, min(group, n_rows - first), n_outputs)
 
 
 # --- What all losses have
@@ -408,10 +410,10 @@ def _evaluate_log_loss(z, y, n_rows, n_outputs, n_targets, delta, losses, settin
     high = one - low
     smoothing = number(settings[0], z)
     share = smoothing / number(n_outputs, z)
-    group = _group(n_outputs)
+    group = _group(n_rows, n_outputs)
     for first in range(0, n_rows, group):
         last = min(first + group, n_rows)
-        _softmax(z, first * n_outputs, last * n_outputs, n_outputs)
+        _softmax(z, first * n_outputs, last - first, n_outputs)
         for k in range(first * n_outputs, last * n_outputs):
             delta[natural(k)] = z[natural(k)] - share
         for row in range(first, last):
@@ -455,7 +457,7 @@ def _evaluate_multioutput(z, y, n_rows, n_outputs, n_targets, delta, losses, set
         for target in range(n_targets):
             count = int(settings[1 + target])
             stop = start + count
-            _softmax(z, start, stop, count)
+            _softmax(z, start, 1, count)
             share = smoothing / number(count, z)
             label = start + int(y[natural(row * n_targets + target)])
             for k in range(start, stop):
@@ -477,7 +479,7 @@ def _link_multioutput(z, n_rows, n_outputs, settings):
         while start < (row + 1) * n_outputs:
             target += 1
             count = int(settings[target])
-            _softmax(z, start, start + count, count)
+            _softmax(z, start, 1, count)
             start += count
 
 

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.estimators._shared import SharedRows
 from skbackprop.model_selection._memory import FittedSteps, Folds
-from skbackprop.training.population import population
+from skbackprop.training.population import models_at_a_time, population
 
 __all__ = ["trained_together"]
 
@@ -50,18 +50,24 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, callba
     if not (own or pipeline):
         yield estimator, X
         return
-    with population() as in_threads:
-        # Functions and callbacks of the user's get data of the type that the user gave.
-        hidden = in_threads and _is_table(X) and _is_known_splitter(cv) and _is_known_scoring(scoring)
-        own_callbacks = getattr(estimator, "_skl_callbacks", ())
-        hidden = hidden and all(type(callback) is ProgressBar for callback in (*callbacks, *own_callbacks))
-        if own and hidden and _shares(estimator, searched):
+    network = estimator if own else estimator.steps[-1][1]
+    # Functions and callbacks of the user's get data of the type that the user gave.
+    own_callbacks = getattr(estimator, "_skl_callbacks", ())
+    known = all(type(callback) is ProgressBar for callback in (*callbacks, *own_callbacks))
+    hidden = _is_table(X) and _is_known_splitter(cv) and _is_known_scoring(scoring) and known
+    shares = own and hidden and _shares(estimator, searched)
+    is_searched = any(name.rpartition("__")[2] == "device" for name in searched)
+    # Of a pipeline's fit, the rows before and after each step.
+    n_bytes = 0 if shares else _n_bytes(X) * (1 if own else len(estimator.steps))
+    n_models = models_at_a_time("auto" if is_searched else network.device, n_bytes)
+    with population(n_models) as in_threads:
+        if in_threads and shares:
             yield estimator, _shared(estimator, X)
-        elif pipeline and hidden and estimator.memory is None:
+        elif in_threads and pipeline and hidden and estimator.memory is None:
             folds, steps = Folds(X), copy.copy(estimator)
             n_splits = cv if isinstance(cv, int) else getattr(cv, "n_splits", 5)
-            # Two parameter sets at a time: threads pass from one to the next.
-            steps.memory = FittedSteps(folds, 2 * n_splits * (len(estimator.steps) - 1))
+            # Two parameter sets at a time: threads pass from one to the next. Or what all trainings at the same time may need.
+            steps.memory = FittedSteps(folds, max(2 * n_splits, n_models or 0) * (len(estimator.steps) - 1))
             yield steps, folds
         else:
             yield estimator, X
@@ -69,7 +75,14 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, callba
 
 def _shares(estimator, searched):
     own_splitter = isinstance(estimator.validation_fraction, Real) or _is_known_splitter(estimator.validation_fraction)
-    return estimator.device == "cpu" and own_splitter and not {"device", "validation_fraction"} & set(searched)
+    return own_splitter and "validation_fraction" not in searched
+
+
+def _n_bytes(X):
+    """About the memory of a fit's own copy of its rows."""
+    if sparse.issparse(X):
+        return 12 * X.nnz
+    return 8 * int(np.prod(getattr(X, "shape", (0,))))
 
 
 def _shared(estimator, X):

@@ -21,6 +21,7 @@ import joblib
 import numpy as np
 
 from skbackprop.backends.cpu.sync import ABORT, N_CONTROL, await_change
+from skbackprop.backends.together import current_share
 
 __all__ = ["Team", "available_threads", "cores_in_use"]
 
@@ -45,7 +46,6 @@ _budget = threading.Lock()
 _in_use: set[weakref.ref] = set()
 #: Where threads without a team take their next job from.
 _idle: list[queue.SimpleQueue] = []
-_own = threading.local()
 
 
 def _reset():
@@ -131,50 +131,10 @@ def available_threads():
         value = os.environ.get(variable, "")
         if value.isdigit() and int(value) > 0:
             limits.append(int(value))
-    share = getattr(_own, "share", None)
+    share = current_share()
     if share is not None:
         limits.append(share.n_threads)
     return max(1, min(limits))
-
-
-class Interrupted(BaseException):
-    """Work was given up because its caller was interrupted; no error of the work's own."""
-
-
-class Share:
-    """What one of several threads that all run kernels may use, and a way to stop them together.
-
-    Parameters
-    ----------
-    n_threads : int
-        Threads for the kernels of each of them.
-    """
-
-    def __init__(self, n_threads):
-        self.n_threads = n_threads
-        self._stopped = False
-        self._controls = {}
-
-    def enter(self):
-        """Let it hold for the thread that calls this."""
-        _own.share = self
-
-    def stop(self):
-        """Make the kernels of all its threads return, with `Interrupted`, and let no new one begin."""
-        self._stopped = True
-        for control in list(self._controls.values()):
-            control[ABORT] = 1
-
-    def check(self):
-        """Raise `Interrupted` if they have been stopped."""
-        if self._stopped:
-            raise Interrupted
-
-    def watch(self, control):
-        """Take note of what stops the kernel that the thread is about to run."""
-        self._controls[threading.get_ident()] = control
-        # Not before: between the two, somebody may stop them.
-        self.check()
 
 
 def wanted_threads(n_jobs, flops, total_flops):
@@ -279,9 +239,9 @@ class Team:
             If the thread's `Share` was stopped.
         """
         self.control[:] = 0
-        share = getattr(_own, "share", None)
+        share = current_share()
         if share is not None:
-            share.watch(self.control)
+            share.watch(self.control, ABORT)
         self._run(kernel, arguments)
         if share is not None:
             share.check()

@@ -4,6 +4,7 @@ The only module of the package that imports `numba.cuda`.
 """
 
 import contextlib
+import ctypes
 import threading
 import warnings
 from functools import lru_cache
@@ -11,17 +12,20 @@ from types import SimpleNamespace
 
 import numpy as np
 from numba import cuda as _numba_cuda
+from numba import types
 from numba.core.errors import NumbaPerformanceWarning
 
-from skbackprop._compile import SIMULATED
+from skbackprop._compile import SIMULATED, native
 
 __all__ = [
     "Device",
+    "arrays_at",
     "compiled",
     "compute_capability",
     "configure",
     "cuda",
     "device_function",
+    "part_of",
     "unavailable_reason",
 ]
 
@@ -30,7 +34,7 @@ class _SimulatedShared:
     """A block's dynamic shared memory; the simulator cannot align it, and need not."""
 
     @staticmethod
-    def array(shape, kind, alignment):
+    def array(shape, kind, alignment=None):
         return _simulated("shared").array(shape, kind)
 
 
@@ -52,9 +56,11 @@ class _Simulator:
 
 
 def _simulated(name):
-    from numba.cuda.simulator.kernel import _get_kernel_context
+    from numba.cuda.simulator.kernel import BlockThread, _get_kernel_context
 
-    return getattr(_get_kernel_context() or _numba_cuda, name)
+    # Other threads of the host may use the device at the same time.
+    is_kernel = isinstance(threading.current_thread(), BlockThread)
+    return getattr(_get_kernel_context() if is_kernel else _numba_cuda, name)
 
 
 #: `numba.cuda`, under the one name by which this package knows it.
@@ -113,6 +119,68 @@ def device_function(function):
     return function if SIMULATED else cuda.jit(device=True)(function)
 
 
+def _made_array(context, builder, kind, pointer, extents, itemsize):
+    """LLVM code for a contiguous array that begins where a pointer says."""
+    array = context.make_array(kind)(context, builder)
+    strides = [extents[0].type(itemsize)]
+    for extent in reversed(extents[1:]):
+        strides.insert(0, builder.mul(strides[0], extent))
+    context.populate_array(array, data=pointer, shape=extents, strides=strides, itemsize=strides[-1], meminfo=None)
+    return array._getvalue()
+
+
+def _part_twin(array, start, size):
+    return array[start : start + size]
+
+
+@native(_part_twin)
+def part_of(typing_context, array, start, size):
+    """``array[start : start + size]`` of a flat array, both of which have to lie within it: a slice's ends are compared with its."""
+
+    def build(context, builder, signature, values):
+        whole = context.make_array(signature.args[0])(context, builder, values[0])
+        itemsize = context.get_abi_sizeof(context.get_data_type(array.dtype))
+        pointer = builder.gep(whole.data, [values[1]])
+        return _made_array(context, builder, signature.return_type, pointer, [values[2]], itemsize)
+
+    return array(array, types.int64, types.int64), build
+
+
+def arrays_at(dtype):
+    """What makes an array of its address, for kernels that are given a table of addresses.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    array_at : callable
+        ``array_at(address, shape)``: an array of that shape, a tuple.
+    """
+    dtype = np.dtype(dtype)
+    kind = getattr(types, dtype.name)
+
+    def twin(address, shape):
+        size = int(np.prod(shape))
+        memory = (ctypes.c_char * (size * dtype.itemsize)).from_address(int(address)) if size else b""
+        return np.frombuffer(memory, dtype=dtype).reshape([int(extent) for extent in shape])
+
+    @native(twin)
+    def array_at(typing_context, address, shape):
+        made = types.Array(kind, shape.count, "C")
+
+        def build(context, builder, signature, values):
+            address, shape = values
+            extents = [builder.extract_value(shape, axis) for axis in range(signature.return_type.ndim)]
+            pointer = builder.inttoptr(address, context.get_data_type(kind).as_pointer())
+            return _made_array(context, builder, signature.return_type, pointer, extents, dtype.itemsize)
+
+        return made(address, shape), build
+
+    return array_at
+
+
 def compiled(function, max_registers=None):
     """A kernel, compiled at its first launch.
 
@@ -151,6 +219,13 @@ def configure(kernel, n_blocks, n_threads, stream, shared_bytes=0):
     -------
     launch : callable
     """
+    if SIMULATED:
+        # A kernel of the simulator knows one configuration, and there can be one launch at a time.
+        def simulate(*arguments):
+            with _configuring:
+                kernel[int(n_blocks), int(n_threads), stream, int(shared_bytes)](*arguments)
+
+        return simulate
     # One block is what a small network takes: no mistake to warn of.
     with _configuring, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaPerformanceWarning)
@@ -318,6 +393,10 @@ class Device:
     def zeros(self, size, dtype):
         """The same, filled with zeros."""
         return self.upload(np.zeros(size, dtype=dtype))
+
+    def address(self, array):
+        """Where an array of the device begins."""
+        return getattr(array, f"__{'' if SIMULATED else 'cuda_'}array_interface__")["data"][0]
 
     def write(self, source, target):
         """Copy a flat array of the host into the beginning of one of the device."""

@@ -29,7 +29,17 @@ from skbackprop.backends.cuda.state import (
 from skbackprop.functions.elementary import natural, number, numbers
 from skbackprop.functions.random import draw_units
 
-__all__ = ["activations", "constant_step", "dense_steps", "drop_step", "gather_step", "intercept_step", "loss_step"]
+__all__ = [
+    "activations",
+    "constant_step",
+    "dense_steps",
+    "drop_step",
+    "gather_step",
+    "intercept_step",
+    "loss_step",
+    "target_step",
+    "total_step",
+]
 
 
 class _Product(NamedTuple):
@@ -242,7 +252,7 @@ def gather_step(thread, n_threads, layer, number_, data, batches, plan, model, w
     n_features = plan.layers[0, FAN_IN]
     for i in range(thread, n_rows * n_features, n_threads):
         row = i // n_features
-        work.units[natural(i)] = data.X[natural(data.order[start + row] * n_features + i - row * n_features)]
+        work.units[natural(i)] = data.X[natural(data.places[start + row] * n_features + i - row * n_features)]
 
 
 @formula
@@ -289,32 +299,45 @@ def loss_step(evaluate):
 
     @formula
     def step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-        start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
+        n_rows = batches.table[number_, N_ROWS]
         last = plan.n_layers - 1
         n_outputs, n_targets = plan.layers[last, FAN_OUT], plan.n_targets
         units, deltas = plan.layers[last + 1, UNITS], plan.layers[last + 1, DELTAS]
         one = np.int64(1)  # of the type that variables have: a literal would compile a callee again
         for lane in range(thread, plan.n_lanes, n_threads):
-            total = np.float64(0.0)
             for row in range(lane, n_rows, plan.n_lanes):
-                delta = work.deltas[deltas + row * n_outputs : deltas + (row + 1) * n_outputs]
+                first, last_ = row * n_outputs, (row + 1) * n_outputs
                 evaluate(
-                    work.units[units + row * n_outputs : units + (row + 1) * n_outputs],
-                    work.targets[row * n_targets : (row + 1) * n_targets],
-                    one, n_outputs, n_targets, delta, work.losses[row : row + 1], plan.settings[last],
+                    work.units[units + first : units + last_], work.targets[row * n_targets : (row + 1) * n_targets],
+                    one, n_outputs, n_targets, work.deltas[deltas + first : deltas + last_], work.losses[row : row + 1],
+                    plan.settings[last],
                 )  # fmt: skip
-                loss = work.losses[row]
-                if plan.has_weights != 0:
-                    weight = data.weights[data.order[start + row]]
-                    loss *= weight
-                    for k in range(n_outputs):
-                        delta[k] = delta[k] * weight
-                total += loss
-            if batches.table[number_, FIRST] == 0:
-                total += report.losses[batches.table[number_, BATCH], lane]
-            report.losses[batches.table[number_, BATCH], lane] = total
 
     return step
+
+
+@formula
+def total_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """Weigh losses and their gradients, and add up the former.
+
+    Each row is that of the thread that evaluated its loss, which needs so many registers that all else is left to this step.
+    """
+    start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
+    n_outputs = plan.layers[plan.n_layers - 1, FAN_OUT]
+    deltas = plan.layers[plan.n_layers, DELTAS]
+    for lane in range(thread, plan.n_lanes, n_threads):
+        total = np.float64(0.0)
+        for row in range(lane, n_rows, plan.n_lanes):
+            loss = work.losses[row]
+            if plan.has_weights != 0:
+                weight = data.weights[data.order[start + row]]
+                loss *= weight
+                for k in range(row * n_outputs, (row + 1) * n_outputs):
+                    work.deltas[natural(deltas + k)] *= weight
+            total += loss
+        if batches.table[number_, FIRST] == 0:
+            total += report.losses[batches.table[number_, BATCH], lane]
+        report.losses[batches.table[number_, BATCH], lane] = total
 
 
 def intercept_step(is_centred):

@@ -1,5 +1,7 @@
 """A fit and a prediction on a device: what lies where in its memory, and how the kernels are launched."""
 
+import threading
+import weakref
 from functools import lru_cache
 
 import numpy as np
@@ -7,10 +9,12 @@ import numpy as np
 from skbackprop._compile import SIMULATED, loop
 from skbackprop.backends.cuda.device import Device, configure
 from skbackprop.backends.cuda.normalization import statistics_size
+from skbackprop.backends.cuda.population import RESIDENT_THREADS, Launches, Request, launches_of
 from skbackprop.backends.cuda.products import Tiles
-from skbackprop.backends.cuda.state import N_COLUMNS, Batches, Data, Model, Plan, Report, Work
+from skbackprop.backends.cuda.state import N_COLUMNS, N_WORDS, Batches, Data, Model, Plan, Report, Work
 from skbackprop.backends.cuda.steps import Functions, make_kernels, prediction_calls, program, training_calls
 from skbackprop.backends.data import Epochs
+from skbackprop.backends.together import current_share
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.activations import Identity
 from skbackprop.functions.elementary import numbers
@@ -22,8 +26,6 @@ __all__ = ["TIERS", "Session", "predict"]
 #: How the steps of a batch are kept in order: see `steps`.
 TIERS = ("resident", "cooperative", "stepwise")
 
-# Threads of a block. One block has as many as leave each of them the registers that the products of two by two need.
-_RESIDENT_THREADS = 16 if SIMULATED else 512
 _TILES = {
     np.dtype(np.float32): Tiles(8, 4, 2) if SIMULATED else Tiles(64, 16, 4),
     np.dtype(np.float64): Tiles(8, 4, 2) if SIMULATED else Tiles(64, 8, 4),
@@ -45,8 +47,9 @@ _WORK_BYTES = 1 << 30
 _CALL_FLOPS = 1e9
 _MAX_EPOCHS = 64
 
-# Dynamic shared memory that a block of any device can have without asking for more, which numba-cuda cannot.
-_SHARED_BYTES = 48 << 10
+# Dynamic shared memory that a block of any device can have without asking for more, which numba-cuda cannot; the rest of it holds
+# the network's row of the launch's table.
+_SHARED_BYTES = (48 << 10) - 8 * N_WORDS
 
 # Sums that are kept apart, see `state.Plan`.
 _MAX_LANES = 4096
@@ -123,27 +126,24 @@ def _preparation(kind):
     return loop(_prepare_updates, prepare=kind.prepare)
 
 
-class _Launcher:
-    """The kernels of a program, and how they are launched on a device."""
+def _kernels(calls, functions):
+    """The program of a list of calls, and its kernels."""
+    names = tuple(dict.fromkeys(call.step for call in calls))
+    threads = (functions.tiles or _TILES[np.dtype(functions.dtype)]).n_threads
+    return program(calls, names), make_kernels(names, functions, RESIDENT_THREADS, threads)
 
-    def __init__(self, device, calls, functions, tier, most_parts, staged_numbers=0):
+
+class _Launcher:
+    """The kernels of a program, and how they are launched on a device by all its blocks together."""
+
+    def __init__(self, device, calls, functions, tier, most_parts):
         self._device = device
-        self._calls = calls
         self._tier = tier
         self._most_parts = most_parts
-        names = tuple(dict.fromkeys(call.step for call in calls))
-        self._rows = program(calls, names)
-        dtype = np.dtype(functions.dtype)
-        tiles = functions.tiles or _TILES[dtype]
-        kernels = make_kernels(names, functions, _RESIDENT_THREADS, tiles.n_threads)
-        if tier != "resident":
-            self._kernel = getattr(kernels, tier)
-            self._threads, self._shared_bytes = tiles.n_threads, tiles.n_shared * dtype.itemsize
-        else:
-            self._threads, self._shared_bytes = _RESIDENT_THREADS, staged_numbers * dtype.itemsize
-            fits = self._shared_bytes <= _SHARED_BYTES
-            self._kernel = kernels.staged if fits else kernels.resident
-            self._shared_bytes *= fits
+        self._rows, kernels = _kernels(calls, functions)
+        tiles = functions.tiles or _TILES[np.dtype(functions.dtype)]
+        self._kernel = getattr(kernels, tier)
+        self._threads, self._shared_bytes = tiles.n_threads, tiles.n_shared * np.dtype(functions.dtype).itemsize
         self._on_device = None
         self._launch = None
 
@@ -206,6 +206,30 @@ def _upload_rows(device, rows):
     return [X, *(device.upload(array) for array in (rows.data, rows.indices, rows.indptr))]
 
 
+def _identity(array):
+    return array.__array_interface__["data"][0], array.nbytes, array.dtype
+
+
+def _held_rows(device, rows, share):
+    """The same for rows that the trainings of a population have in common: uploaded by the first, and kept as long as the data.
+
+    None if they are not there, and there is no population.
+    """
+    if share is None or rows.is_on_gpu:
+        return None
+    # The arrays are views of somebody's memory, who is asked how long it lasts.
+    owner = rows.data if rows.is_sparse else rows.X
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    key = device.index, *map(_identity, (rows.X, rows.data, rows.indices, rows.indptr))
+    with share.lock:
+        if key not in share.copies:
+            arrays = _upload_rows(device, rows)
+            device.stream.synchronize()
+            share.copies[key] = arrays, weakref.ref(owner, lambda _: share.copies.pop(key, None))
+        return share.copies[key][0]
+
+
 class Session:
     """One fit: the data and the workspace on a device; a context manager.
 
@@ -254,6 +278,7 @@ class Session:
         self._n_given = self._n_trained = n_trained
         self._index = index
         self._tiles = _tiles(self._dtype, precision)
+        self._share = current_share()
         normalizes_batches = network.over_batch and trains
         if normalizes_batches:
             if min(batch_size, n_trained) < 2:
@@ -305,42 +330,52 @@ class Session:
         return data + model + work + 8 * self._n_given
 
     def __enter__(self):
-        device = self._device = Device(self._index)
+        joins = self._share is not None and self._tier == "resident"
+        if joins:
+            self._launches = launches_of(self._share, self._index)
+            self._device = self._launches.device
+        else:
+            self._device = Device(self._index)
+            self._launches = Launches(self._device)
+        device = self._device
         with device.active():
             needed = self.memory_bytes()
             device.require(needed, "this training")
             with device.allocating(needed, "this training"):
                 self._allocate(device)
         self._launchers = {}
+        if joins:
+            # From now on it waits, for the most part.
+            self._share.leave_core()
         return self
 
     def _allocate(self, device):
         network, dtype, layout, rows = self._network, self._dtype, self._layout, self._block_rows
-        self._arrays = _upload_rows(device, self._rows)
+        self._arrays = _held_rows(device, self._rows, self._share) or _upload_rows(device, self._rows)
         self._Y = device.upload(self._targets.reshape(-1))
         self._row_weights = device.upload(np.zeros(0, dtype) if self._weights is None else self._weights)
-        self._order = device.empty(self._n_given, np.int64)
         has_slopes = layout.layers[:, 9].any()
         normalizes = network.normalization is not None
         n_outputs = self._targets.shape[1]
+        #: Sizes and dtypes.
         self._work = Work(
-            device.zeros(layout.n_units, dtype),
-            device.zeros(layout.n_deltas if has_slopes else 0, dtype),
-            device.zeros(layout.n_deltas, dtype),
-            device.zeros(layout.n_deltas if normalizes and self._trains else 0, dtype),
-            device.zeros(layout.n_statistics, np.float64),
-            device.zeros(rows * n_outputs, dtype),
-            device.zeros(rows, np.float64),
-            device.zeros(self._n_weight_lanes + 1, dtype),
+            (layout.n_units, dtype),
+            (layout.n_deltas if has_slopes else 0, dtype),
+            (layout.n_deltas, dtype),
+            (layout.n_deltas if normalizes and self._trains else 0, dtype),
+            (layout.n_statistics, np.float64),
+            (rows * n_outputs, dtype),
+            (rows, np.float64),
+            (self._n_weight_lanes + 1, dtype),
         )
         dropout = np.array(self._penalties.dropout or (0.0,) * len(network.layout))
         limits = self._penalties.numbers()
         self._plan = Plan(
-            device.upload(layout.layers),
-            device.upload(_settings(network, dtype)),
-            device.upload(np.array([*limits, 1.0 - limits[-1]], dtype=dtype)),
-            device.upload((dropout * 4294967296.0).astype(np.uint64)),
-            device.upload((1.0 / (1.0 - dropout)).astype(dtype)),
+            layout.layers,
+            _settings(network, dtype),
+            np.array([*limits, 1.0 - limits[-1]], dtype=dtype),
+            (dropout * 4294967296.0).astype(np.uint64),
+            (1.0 / (1.0 - dropout)).astype(dtype),
             len(network.layout),
             n_outputs,
             int(self._weights is not None),
@@ -348,18 +383,33 @@ class Session:
             self._n_lanes,
             self._n_weight_lanes,
         )
-        self._nothing_dropped = device.zeros(len(dropout), np.uint64)
-        self._params = device.empty(network.n_params, dtype)
-        self._grads = device.empty(network.n_params, dtype)
-        self._slots = self._average = device.zeros(0, dtype)
         self._gradient = np.zeros(network.n_params, dtype=dtype)
+        if self._tier != "resident":
+            self._order = self._places = device.empty(self._n_given, np.int64)
+            self._device_work = Work(*(device.zeros(*part) for part in self._work))
+            self._device_plan = Plan(*map(device.upload, self._plan[:5]), *self._plan[5:])
+            self._nothing_dropped = device.zeros(len(dropout), np.uint64)
+            self._params = device.empty(network.n_params, dtype)
+            self._grads = device.empty(network.n_params, dtype)
+            self._slots = self._average = device.zeros(0, dtype)
 
     def __exit__(self, *exception):
         with self._device.active():
             self._device.stream.synchronize()
-            self._launchers.clear()
-            self._arrays = self._Y = self._row_weights = self._order = self._work = self._plan = None
-            self._params = self._grads = self._slots = self._average = None
+            for name in ("arrays", "Y", "row_weights", "launches", "launchers"):
+                setattr(self, f"_{name}", None)
+            for name in (
+                "order",
+                "places",
+                "device_work",
+                "device_plan",
+                "nothing_dropped",
+                "params",
+                "grads",
+                "slots",
+                "average",
+            ):
+                vars(self).pop(f"_{name}", None)
 
     def run_epochs(self, order, rates, params, optimizer):
         """Train on all batches of one or several epochs; as the CPU's.
@@ -382,28 +432,14 @@ class Session:
         """
         if self._n_trained < self._n_given:
             order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
-        device = self._device
         kind, _ = optimizer.key
         batches = self._batches(order, self._n_trained, self._batch_size, optimizer.n_steps)
         if not batches.n_updates:
             return self._no_epochs(batches.n_epochs)
-        with device.active(), device.allocating(self.memory_bytes(), "this training"):
-            if self._slots.size < optimizer.slots.size:
-                self._slots = device.empty(optimizer.slots.size, self._dtype)
-            if self._average.size < optimizer.average.size:
-                self._average = device.empty(optimizer.average.size, self._dtype)
-            device.write(optimizer.slots.reshape(-1), self._slots)
-            device.write(optimizer.average, self._average)
-            running = device.upload(optimizer.running)
-            constants = self._constants(batches, rates, optimizer)
-            finishes, clips_norm = self._penalties.finishes, bool(self._penalties.clip_norm)
-            epochs = self._run(
-                order, batches, constants, params, running, self._penalties, kind, True, finishes, clips_norm
-            )
-            device.read(self._params, params)
-            device.read(self._slots, optimizer.slots.reshape(-1))
-            device.read(self._average, optimizer.average)
-            device.read(running, optimizer.running)
+        model = Model(params, self._gradient, optimizer.slots.reshape(-1), optimizer.average, optimizer.running)
+        constants = self._constants(batches, rates, optimizer)
+        finishes, clips_norm = self._penalties.finishes, bool(self._penalties.clip_norm)
+        epochs = self._run(order, batches, constants, model, self._penalties, kind, True, finishes, clips_norm)
         optimizer.n_steps += batches.n_updates
         return epochs
 
@@ -425,10 +461,7 @@ class Session:
         if self._network.over_batch and len(order) > self._block_rows:
             raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._block_rows}")
         # Of a mini-batch's means and variances nothing is kept.
-        loss = self._evaluate(order, params, np.zeros(self._network.n_running), self._penalties, True)
-        with self._device.active():
-            self._device.read(self._grads, self._gradient)
-        return loss, self._gradient
+        return self._evaluate(order, params, np.zeros(self._network.n_running), self._penalties, True), self._gradient
 
     def loss(self, order, params, running=None):
         """Loss of all rows together, without penalty and without dropout; as the CPU's.
@@ -448,15 +481,12 @@ class Session:
         return self._evaluate(order, params, self._network.fold(params, running), Penalties(), False)
 
     def _evaluate(self, order, params, running, penalties, differentiates):
-        device = self._device
-        with device.active(), device.allocating(self.memory_bytes(), "this training"):
-            batches = self._batches(order, len(order), len(order), 0)
-            constants = np.zeros((1, N_CONSTANTS + 1))
-            constants[:, N_CONSTANTS] = 1.0 / batches.weights
-            epochs = self._run(
-                order, batches, constants, params, device.upload(running), penalties, None, differentiates, differentiates,
-                False,
-            )  # fmt: skip
+        batches = self._batches(order, len(order), len(order), 0)
+        constants = np.zeros((1, N_CONSTANTS + 1))
+        constants[:, N_CONSTANTS] = 1.0 / batches.weights
+        nothing = np.zeros(0, dtype=self._dtype)
+        model = Model(params, self._gradient, nothing, nothing, running)
+        epochs = self._run(order, batches, constants, model, penalties, None, differentiates, differentiates, False)
         return float(epochs.losses[0])
 
     def _batches(self, order, n_trained, batch_size, n_steps):
@@ -479,65 +509,111 @@ class Session:
         n_layers = len(self._network.layout)
         return Epochs(np.zeros(n_epochs), np.zeros((n_epochs, n_layers)), np.zeros((n_epochs, n_layers - 1)))
 
-    def _run(
-        self, order, batches, constants, params, running, penalties, optimizer, differentiates, finishes, clips_norm
-    ):
-        network, device = self._network, self._device
+    def _run(self, order, batches, constants, model, penalties, optimizer, differentiates, finishes, clips_norm):
+        """Take all steps; the model's arrays, which are the host's, are changed in place."""
+        if self._share is not None:
+            self._share.check()
+        network, dtype = self._network, self._dtype
         n_layers, n_epochs, n_batches = len(network.layout), batches.n_epochs, len(batches.weights)
         n_hidden = sum(network.layer_units[1:-1])
-        _, norms, constant_units = self._no_epochs(n_epochs)
-        if self._order.size < len(order):
-            self._order = device.empty(len(order), np.int64)
-        device.write(order.astype(np.int64, copy=False), self._order)
-        device.write(params, self._params)
-        dtype = self._dtype
         trains = optimizer is not None
-        n_squares = n_epochs * n_layers * self._n_weight_lanes if trains else 0
         report = Report(
-            device.zeros(n_batches * self._n_lanes, np.float64).reshape(n_batches, self._n_lanes),
-            device.zeros(n_batches * self._n_weight_lanes, dtype).reshape(n_batches, self._n_weight_lanes),
-            device.zeros(max(n_squares, 1), dtype).reshape(
-                *((n_epochs, n_layers, self._n_weight_lanes) if trains else (1, 1, 1))
-            ),
-            device.zeros(n_epochs * n_hidden, np.int64),
+            np.zeros((n_batches, self._n_lanes)),
+            np.zeros((n_batches, self._n_weight_lanes), dtype=dtype),
+            np.zeros((n_epochs, n_layers, self._n_weight_lanes) if trains else (1, 1, 1), dtype=dtype),
+            np.zeros(max(n_epochs * n_hidden, 1), dtype=np.int64),
         )
-        data = Data(*self._arrays, self._Y, self._row_weights, self._order)
-        model = Model(self._params, self._grads, self._slots, self._average, running)
-        arrays = Batches(device.upload(batches.table), device.upload(constants.astype(dtype)))
         over_batch = None if network.normalization is None else network.over_batch
+        resident = self._tier == "resident"
         functions = Functions(
             self._layout.kinds, network.loss[0], over_batch, differentiates, optimizer, finishes, clips_norm,
-            self._tiles if self._tier != "resident" else None, dtype.name,
+            None if resident else self._tiles, dtype.name, self._rows.indices.dtype.name,
         )  # fmt: skip
-        if functions not in self._launchers:
-            calls = training_calls(network, functions, self._rows.is_sparse, penalties)
-            most_parts = _most_parts(network, self._block_rows)
-            staged = 2 * network.n_params + sum(array.size for array in self._work[:3])
-            self._launchers[functions] = _Launcher(device, calls, functions, self._tier, most_parts, staged)
-        plan = self._plan
-        if not differentiates:
-            # A loss alone is that of the whole network.
-            plan = plan._replace(thresholds=self._nothing_dropped)
-        self._launchers[functions].run(batches.table, data, arrays, plan, model, self._work, report)
-        losses = np.zeros(n_batches * self._n_lanes)
-        device.read(report.losses.reshape(-1), losses)
-        totals = losses.reshape(n_batches, -1).sum(axis=1)
+        run = self._run_together if resident else self._run_alone
+        run(
+            order.astype(np.int64, copy=False), batches.table, constants.astype(dtype), model, penalties, functions, report
+        )  # fmt: skip
+        _, norms, constant_units = self._no_epochs(n_epochs)
+        totals = report.losses.sum(axis=1)
         if penalties.alpha and differentiates:
-            terms = np.zeros(n_batches * self._n_weight_lanes, dtype=dtype)
-            device.read(report.penalties.reshape(-1), terms)
-            totals += terms.reshape(n_batches, -1).sum(axis=1, dtype=np.float64)
+            totals += report.penalties.sum(axis=1, dtype=np.float64)
         if trains:
-            squares = np.zeros(n_squares, dtype=dtype)
-            device.read(report.squares.reshape(-1), squares)
-            sums = squares.reshape(n_epochs, n_layers, -1).sum(axis=2, dtype=np.float64)
-            norms = np.sqrt(sums) / batches.last_weights[:, None]
-            constant = np.zeros(n_epochs * n_hidden, dtype=np.int64)
-            if n_hidden:
-                device.read(report.constant, constant)
-            parts = np.split(constant.reshape(n_epochs, n_hidden), np.cumsum(network.layer_units[1:-1])[:-1], axis=1)
+            norms = np.sqrt(report.squares.sum(axis=2, dtype=np.float64)) / batches.last_weights[:, None]
+            constant = report.constant[: n_epochs * n_hidden].reshape(n_epochs, n_hidden)
+            parts = np.split(constant, np.cumsum(network.layer_units[1:-1])[:-1], axis=1)
             if n_layers > 1:
                 constant_units = np.column_stack([part.mean(axis=1) for part in parts])
         return Epochs(batches.epoch_losses(totals), norms, constant_units)
+
+    def _calls(self, functions, penalties):
+        return training_calls(self._network, functions, self._rows.is_sparse, penalties)
+
+    def _run_together(self, order, table, constants, model, penalties, functions, report):
+        """In one block, beside the other networks that wait for the device."""
+        if functions not in self._launchers:
+            rows, kernels = _kernels(self._calls(functions, penalties), functions)
+            size = 2 * self._network.n_params + sum(size for size, _ in self._work[:3])
+            shared_bytes = size * self._dtype.itemsize
+            fits = shared_bytes <= _SHARED_BYTES
+            self._launchers[functions] = rows, kernels.staged if fits else kernels.resident, shared_bytes * fits
+        rows, kernel, shared_bytes = self._launchers[functions]
+        plan = self._plan
+        if not functions.differentiates:
+            # A loss alone is that of the whole network.
+            plan = plan._replace(thresholds=np.zeros_like(plan.thresholds))
+        arrays = {
+            "program": rows,
+            **dict(zip(Data._fields[:6], (*self._arrays, self._Y, self._row_weights), strict=True)),
+            "order": order,
+            "places": order if self._rows.index is None else self._rows.places(order),
+            "table": table,
+            "constants": constants,
+            **dict(zip(Plan._fields[:5], plan, strict=False)),
+            **{f"work.{name}": part for name, part in self._work._asdict().items()},
+        }
+        results = {**model._asdict(), **{f"report.{name}": array for name, array in report._asdict().items()}}
+        numbers_ = len(table), len(rows), len(constants), len(report.squares), *plan[5:]
+        request = Request(kernel, shared_bytes, numbers_, arrays, results)
+        if self._share is None:
+            self._launches.run([request])
+        else:
+            self._share.gathering.ask(request, self._launches.run)
+
+    def _run_alone(self, order, table, constants, model, penalties, functions, report):
+        """In all blocks of the device."""
+        device = self._device
+        with device.active(), device.allocating(self.memory_bytes(), "this training"):
+            if functions not in self._launchers:
+                most_parts = _most_parts(self._network, self._block_rows)
+                calls = self._calls(functions, penalties)
+                self._launchers[functions] = _Launcher(device, calls, functions, self._tier, most_parts)
+            if self._order.size < len(order):
+                self._order = self._places = device.empty(len(order), np.int64)
+            device.write(order, self._order)
+            if self._rows.index is not None:
+                if self._places is self._order or self._places.size < len(order):
+                    self._places = device.empty(len(order), np.int64)
+                device.write(self._rows.places(order), self._places)
+            if self._slots.size < model.slots.size:
+                self._slots = device.empty(model.slots.size, self._dtype)
+            if self._average.size < model.average.size:
+                self._average = device.empty(model.average.size, self._dtype)
+            for source, target in (
+                (model.params, self._params),
+                (model.slots, self._slots),
+                (model.average, self._average),
+            ):
+                device.write(source, target)
+            there = Model(self._params, self._grads, self._slots, self._average, device.upload(model.running))
+            told = Report(*(device.upload(array) for array in report))
+            plan = self._device_plan
+            if not functions.differentiates:
+                plan = plan._replace(thresholds=self._nothing_dropped)
+            data = Data(*self._arrays, self._Y, self._row_weights, self._order, self._places)
+            arrays = Batches(device.upload(table), device.upload(constants))
+            self._launchers[functions].run(table, data, arrays, plan, there, self._device_work, told)
+            for source, target in (*zip(told, report, strict=True), *zip(there, model, strict=True)):
+                device.read(source.reshape(-1), target.reshape(-1))
 
 
 class _Blocks:
@@ -564,19 +640,23 @@ class _Blocks:
         )
         self.n_updates = len(kept)
         self._sizes, self._epochs = sizes[kept], epochs[kept]
-        rows = []
-        for batch, number in enumerate(kept.tolist()):
-            size = int(sizes[number])
-            for shift in range(0, size, block_rows):
-                is_last = shift + block_rows >= size
-                rows.append(
-                    (
-                        int(firsts[number]) + shift, min(block_rows, size - shift), int(shift == 0), int(is_last), batch,
-                        n_steps + batch, int(epochs[number]) + 1 if is_last and ends[number] else 0,
-                    )
-                )  # fmt: skip
+        # A row for each block of rows of a batch.
+        n_blocks = -(-self._sizes // block_rows)
+        batch = np.repeat(np.arange(len(kept)), n_blocks)
+        shift = block_rows * (np.arange(len(batch)) - np.repeat(np.cumsum(n_blocks) - n_blocks, n_blocks))
+        is_last = shift + block_rows >= self._sizes[batch]
         #: See `state.Batches`.
-        self.table = np.array(rows, dtype=np.int64).reshape(-1, 7)
+        self.table = np.column_stack(
+            [
+                firsts[kept][batch] + shift,
+                np.minimum(block_rows, self._sizes[batch] - shift),
+                shift == 0,
+                is_last,
+                batch,
+                n_steps + batch,
+                np.where(is_last & ends[kept][batch], self._epochs[batch] + 1, 0),
+            ]
+        ).astype(np.int64)
 
     def epoch_losses(self, totals):
         """Mean losses of the epochs from the sums of the batches; the last is NaN if one is not finite."""
@@ -604,6 +684,15 @@ def predict(network, params, rows, n_jobs=None, link=True, running=None, out=Non
     predictions : ndarray of shape (n_rows, n_outputs)
         Or `out`.
     """
+    with _predicting:
+        return _predict(network, params, rows, link, running, out, index, precision)
+
+
+# Predictions at the same time, each of which needs memory of its own.
+_predicting = threading.BoundedSemaphore(4)
+
+
+def _predict(network, params, rows, link, running, out, index, precision):
     dtype, n_rows, n_outputs = params.dtype, rows.shape[0], network.layer_units[-1]
     out = np.empty((n_rows, n_outputs), dtype=dtype) if out is None else out
     block_rows = max(1, min(_block_rows(network, dtype.itemsize, n_rows), n_rows))
@@ -629,7 +718,10 @@ def predict(network, params, rows, n_jobs=None, link=True, running=None, out=Non
             report = Report(
                 none.reshape(1, 1), nothing.reshape(1, 1), nothing.reshape(1, 1, 1), device.zeros(0, np.int64)
             )
-            order = device.upload(np.arange(block_rows))
+            # Parts of what others train on are there already.
+            held = None if rows.index is None else _held_rows(device, rows, current_share())
+            places = order = device.upload(np.arange(block_rows))
+            rows = rows if held is not None else rows.gathered()
             calls = prediction_calls(network, functions, rows.is_sparse, link)
             launcher = _Launcher(device, calls, functions, "stepwise", 0)
             start_of_outputs = layout.layers[n_layers, 6]
@@ -638,8 +730,10 @@ def predict(network, params, rows, n_jobs=None, link=True, running=None, out=Non
             for start in range(0, n_rows, block_rows):
                 stop = min(start + block_rows, n_rows)
                 table = np.array([(0, stop - start, 1, 1, 0, 0, 0)], dtype=np.int64)
-                arrays = _upload_rows(device, rows.part(start, stop))
-                data = Data(*arrays, nothing, nothing, order)
+                if held is not None:
+                    places = device.upload(rows.index[start:stop])
+                arrays = held or _upload_rows(device, rows.part(start, stop))
+                data = Data(*arrays, nothing, nothing, order, places)
                 batches = Batches(device.upload(table), nothing.reshape(1, 1))
                 launcher.run(table, data, batches, plan, model, work, report)
                 part = flat[start * n_outputs : stop * n_outputs]

@@ -53,9 +53,9 @@ def forward_sparse_step(store, normalizes):
         start, fan_out = batches.table[number_, START], plan.layers[0, FAN_OUT]
         for i in range(thread, batches.table[number_, N_ROWS] * fan_out, n_threads):
             row, j = i // fan_out, i % fan_out
-            member = data.order[start + row]
+            member, place = data.order[start + row], data.places[start + row]
             z = model.params[natural(plan.layers[0, INTERCEPTS] + j)]
-            for entry in range(data.indptr[member], data.indptr[member + 1]):
+            for entry in range(data.indptr[place], data.indptr[place + 1]):
                 weight = model.params[natural(plan.layers[0, WEIGHTS] + data.indices[entry] * fan_out + j)]
                 z = fma(_input(entry, member, number_, data, batches, plan), weight, z)
             if plan.n_layers == 1 or normalizes:
@@ -79,9 +79,9 @@ def gradient_sparse_step(thread, n_threads, layer, number_, data, batches, plan,
             for feature in range(first, last):
                 model.grads[natural(plan.layers[0, WEIGHTS] + feature * fan_out + j)] = number(0.0, model.params)
         for row in range(n_rows):
-            member = data.order[start + row]
-            stop = data.indptr[member + 1]
-            entry = first_at_least(data.indices, data.indptr[member], stop, first)
+            member, place = data.order[start + row], data.places[start + row]
+            stop = data.indptr[place + 1]
+            entry = first_at_least(data.indices, data.indptr[place], stop, first)
             delta = work.deltas[natural(plan.layers[1, DELTAS] + row * fan_out + j)]
             while entry < stop and data.indices[entry] < last:
                 at = natural(plan.layers[0, WEIGHTS] + data.indices[entry] * fan_out + j)

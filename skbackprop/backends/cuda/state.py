@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-__all__ = ["Batches", "Data", "Model", "Plan", "Report", "Work"]
+__all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan", "Report", "Work"]
 
 #: Columns of `Plan.layers`, one row for each layer of weights, the first six as in `network.layout`. A last row holds, of the
 #: outputs, the two places. Where the layer's inputs lie in `Work.units`, and their gradients and slopes in the other arrays of
@@ -47,6 +47,7 @@ class Data(NamedTuple):
     Y: object  # targets, flat
     weights: object  # of the rows; not looked at where there are none
     order: object
+    places: object  # in the same order, where the rows lie in X: others may lie between them
 
 
 class Plan(NamedTuple):
@@ -102,3 +103,34 @@ class Report(NamedTuple):
     penalties: object  # (n_batches, n_weight_lanes)
     squares: object  # (n_epochs, n_layers, n_weight_lanes)
     constant: object  # (n_epochs, hidden units), flat
+
+
+#: Numbers of a model in the table of a resident launch, the first of its row's: rows of `Batches.table`, steps of the program,
+#: batches and epochs in the report; then those of `Plan`.
+(
+    TABLE_ROWS,
+    N_CALLS,
+    N_BATCHES,
+    N_EPOCHS,
+    N_LAYERS,
+    N_TARGETS,
+    HAS_WEIGHTS,
+    SEED,
+    N_LANES,
+    N_WEIGHT_LANES,
+) = range(10)
+N_NUMBERS = 10
+
+#: After these, addresses and sizes of a model's arrays, in this order.
+ARRAYS = (
+    "program",
+    *Data._fields,
+    *Batches._fields,
+    *Plan._fields[:5],
+    *Model._fields,
+    *(f"work.{name}" for name in Work._fields),
+    *(f"report.{name}" for name in Report._fields),
+)
+
+#: Entries of a row.
+N_WORDS = N_NUMBERS + 2 * len(ARRAYS)

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from skbackprop._compile import formula
-from skbackprop.backends.cuda.device import compiled, cuda, device_function
+from skbackprop.backends.cuda.device import arrays_at, compiled, cuda, device_function, part_of
 from skbackprop.backends.cuda.layers import (
     activations,
     constant_step,
@@ -24,6 +24,7 @@ from skbackprop.backends.cuda.layers import (
     loss_step,
     make_store,
     target_step,
+    total_step,
 )
 from skbackprop.backends.cuda.normalization import normalization_steps
 from skbackprop.backends.cuda.penalties import (
@@ -37,8 +38,38 @@ from skbackprop.backends.cuda.penalties import (
     update_step,
 )
 from skbackprop.backends.cuda.sparse import forward_sparse_step, gradient_sparse_step
-from skbackprop.backends.cuda.state import EPOCH_END, FAN_OUT, FIRST, LARGE, LAST, N_ROWS, UNITS, Model, Work
+from skbackprop.backends.cuda.state import (
+    ARRAYS,
+    EPOCH_END,
+    FAN_OUT,
+    FIRST,
+    HAS_WEIGHTS,
+    LARGE,
+    LAST,
+    N_BATCHES,
+    N_CALLS,
+    N_COLUMNS,
+    N_EPOCHS,
+    N_LANES,
+    N_LAYERS,
+    N_NUMBERS,
+    N_ROWS,
+    N_TARGETS,
+    N_WEIGHT_LANES,
+    N_WORDS,
+    SEED,
+    TABLE_ROWS,
+    UNITS,
+    Batches,
+    Data,
+    Model,
+    Plan,
+    Report,
+    Work,
+)
+from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.losses import loss_loops
+from skbackprop.functions.optimizers import N_CONSTANTS
 
 __all__ = ["Functions", "make_kernels", "prediction_calls", "program", "training_calls"]
 
@@ -86,6 +117,8 @@ class Functions(NamedTuple):
     tiles : Tiles or None
         Of the products of large layers.
     dtype : str
+    index_dtype : str
+        Of the columns of sparse rows.
     """
 
     kinds: tuple
@@ -97,6 +130,7 @@ class Functions(NamedTuple):
     clips_norm: bool = False
     tiles: object = None
     dtype: str = "float64"
+    index_dtype: str = "int32"
 
     def normalization(self, store):
         """Forward and backward steps of the normalization; none without."""
@@ -128,6 +162,7 @@ class Functions(NamedTuple):
             "drop": drop_step,
             "forward_sparse": forward_sparse_step(store, normalizes),
             "loss": loss_step(evaluate.formula()),
+            "total": total_step,
             "link": _link_step(link.formula()),
             "gradient_sparse": gradient_sparse_step,
             "intercepts": intercept_step(bool(self.over_batch)),
@@ -201,7 +236,7 @@ def training_calls(network, functions, is_sparse, penalties):
     if penalties.alpha and differentiates:
         calls.append(Call("penalty", when=AT_FIRST, waits=False))
     calls += _forward_calls(network, functions, is_sparse, penalties.dropout if differentiates else ())
-    calls.append(Call("loss"))
+    calls += [Call("loss", waits=False), Call("total")]
     for layer in reversed(layers) if differentiates else ():
         # What needs the same gradients is done without waiting in between.
         calls.append(Call("gradient_sparse" if is_sparse and layer == 0 else "gradient", layer, waits=False))
@@ -272,18 +307,20 @@ def step_applies(when, batches, number_):
     return True
 
 
-def _take(by_threads, by_blocks):
+def _take(by_threads, by_blocks, unpack):
     """A step, by blocks for layers that are large."""
     if by_blocks is None:
 
         @formula
-        def take(thread, n_threads, block, n_blocks, layer, number_, data, batches, plan, model, work, report):
+        def take(thread, n_threads, block, n_blocks, layer, number_, arrays):
+            data, batches, plan, model, work, report = unpack(arrays)
             by_threads(thread, n_threads, layer, number_, data, batches, plan, model, work, report)
 
     else:
 
         @formula
-        def take(thread, n_threads, block, n_blocks, layer, number_, data, batches, plan, model, work, report):
+        def take(thread, n_threads, block, n_blocks, layer, number_, arrays):
+            data, batches, plan, model, work, report = unpack(arrays)
             if plan.layers[layer, LARGE] != 0:
                 by_blocks(block, n_blocks, layer, number_, data, batches, plan, model, work, report)
             else:
@@ -292,26 +329,24 @@ def _take(by_threads, by_blocks):
     return take
 
 
-def _choose(steps):
-    """A function that takes the step of a code."""
-    first = _take(*steps[0])
+def _choose(steps, unpack):
+    """A function that takes the step of a code; `unpack` makes of its last argument the arrays of `state`."""
+    first = _take(*steps[0], unpack)
     if len(steps) == 1:
 
         @formula
-        def choose(code, thread, n_threads, block, n_blocks, layer, number_, data, batches, plan, model, work, report):
-            first(thread, n_threads, block, n_blocks, layer, number_, data, batches, plan, model, work, report)
+        def choose(code, thread, n_threads, block, n_blocks, layer, number_, arrays):
+            first(thread, n_threads, block, n_blocks, layer, number_, arrays)
 
         return choose
-    others = _choose(steps[1:])
+    others = _choose(steps[1:], unpack)
 
     @formula
-    def choose(code, thread, n_threads, block, n_blocks, layer, number_, data, batches, plan, model, work, report):
+    def choose(code, thread, n_threads, block, n_blocks, layer, number_, arrays):
         if code == 0:
-            first(thread, n_threads, block, n_blocks, layer, number_, data, batches, plan, model, work, report)
+            first(thread, n_threads, block, n_blocks, layer, number_, arrays)
         else:
-            others(
-                code - 1, thread, n_threads, block, n_blocks, layer, number_, data, batches, plan, model, work, report
-            )
+            others(code - 1, thread, n_threads, block, n_blocks, layer, number_, arrays)
 
     return choose
 
@@ -319,8 +354,8 @@ def _choose(steps):
 class Kernels(NamedTuple):
     """The kernels of a program; see this module.
 
-    The resident one has a twin for networks that are small enough: it keeps parameters, gradient and units in the block's shared
-    memory from its first step to its last.
+    The resident one trains a network in each of its blocks, and is given a table with a row for each. It has a twin for networks
+    that are small enough: it keeps parameters, gradient and units in the block's shared memory from its first step to its last.
     """
 
     resident: object
@@ -345,40 +380,29 @@ def make_kernels(names, functions, resident_threads, cooperative_threads):
     -------
     kernels : Kernels
     """
-    choose = _choose(functions.steps(names))
+    steps = functions.steps(names)
+    choose = _choose(steps, _as_they_are)
+    # Each step looks up its own arrays: the addresses of all of them would not fit the registers.
+    call_of, arrays_of = _in_table(functions)
+    take_all = _resident_loop(call_of, _choose(steps, arrays_of))
+    take_all_staged = _resident_loop(call_of, _choose(steps, _in_shared_memory(arrays_of)))
     kind = numba.float32 if functions.dtype == "float32" else numba.float64
 
-    @device_function
-    def take_all(program, n_numbers, data, batches, plan, model, work, report):
-        thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
-        for number_ in range(n_numbers):
-            for call in range(program.shape[0]):
-                if step_applies(program[call, WHEN], batches, number_):
-                    choose(
-                        program[call, CODE], thread, n_threads, 0, 1, program[call, LAYER], number_,
-                        data, batches, plan, model, work, report,
-                    )  # fmt: skip
-                if program[call, WAITS] != 0:
-                    cuda.syncthreads()
+    def resident(models):
+        row = cuda.shared.array(N_WORDS, numba.int64)
+        take_row(models, row)
+        take_all(row, row)
 
-    def resident(program, n_numbers, data, batches, plan, model, work, report):
-        take_all(program, n_numbers, data, batches, plan, model, work, report)
-
-    def staged(program, n_numbers, data, batches, plan, model, work, report):
-        thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
+    def staged(models):
+        row = cuda.shared.array(N_WORDS, numba.int64)
         shared = cuda.shared.array(0, kind, alignment=16)
-        n_params, n_units, n_deltas = model.params.size, work.units.size, work.deltas.size
-        units, deltas = 2 * n_params, 2 * n_params + n_units
-        slopes = deltas + n_deltas
-        own_model = Model(shared[:n_params], shared[n_params:units], model.slots, model.average, model.running)
-        own_work = Work(
-            shared[units:deltas], shared[slopes : slopes + work.slopes.size], shared[deltas:slopes],
-            work.normalized, work.statistics, work.targets, work.losses, work.squares,
-        )  # fmt: skip
+        take_row(models, row)
+        _, _, _, model, _, _ = arrays_of(row)
+        thread, n_threads, n_params = cuda.threadIdx.x, cuda.blockDim.x, model.params.size
         for i in range(thread, n_params, n_threads):
             shared[i] = model.params[i]
         cuda.syncthreads()
-        take_all(program, n_numbers, data, batches, plan, own_model, own_work, report)
+        take_all_staged(row, (row, shared))
         cuda.syncthreads()
         for i in range(thread, n_params, n_threads):
             model.params[i] = shared[i]
@@ -393,7 +417,7 @@ def make_kernels(names, functions, resident_threads, cooperative_threads):
                 if step_applies(program[call, WHEN], batches, number_):
                     choose(
                         program[call, CODE], thread, n_threads, block, n_blocks, program[call, LAYER], number_,
-                        data, batches, plan, model, work, report,
+                        (data, batches, plan, model, work, report),
                     )  # fmt: skip
                 if program[call, WAITS] != 0:
                     grid.sync()
@@ -401,7 +425,7 @@ def make_kernels(names, functions, resident_threads, cooperative_threads):
     def stepwise(code, layer, number_, data, batches, plan, model, work, report):
         choose(
             code, cuda.grid(1), cuda.gridsize(1), cuda.blockIdx.x, cuda.gridDim.x, layer, number_,
-            data, batches, plan, model, work, report,
+            (data, batches, plan, model, work, report),
         )  # fmt: skip
 
     return Kernels(
@@ -410,6 +434,112 @@ def make_kernels(names, functions, resident_threads, cooperative_threads):
         compiled(cooperative, _registers(cooperative_threads)),
         compiled(stepwise, _registers(cooperative_threads)),
     )
+
+
+@formula
+def _as_they_are(arrays):
+    return arrays
+
+
+@device_function
+def take_row(models, row):
+    """Copy a block's row of the table of a resident launch into its shared memory."""
+    for word in range(cuda.threadIdx.x, row.size, cuda.blockDim.x):
+        row[word] = models[cuda.blockIdx.x, word]
+    cuda.syncthreads()
+
+
+def _resident_loop(call_of, choose):
+    """A function with which the threads of a block take all steps; `choose` gets its last argument."""
+
+    @device_function
+    def take_all(row, arrays):
+        for number_ in range(row[TABLE_ROWS]):
+            for place in range(row[N_CALLS]):
+                code, layer, applies, waits = call_of(row, number_, place)
+                if applies:
+                    choose(code, cuda.threadIdx.x, cuda.blockDim.x, 0, 1, layer, number_, arrays)
+                if waits:
+                    cuda.syncthreads()
+
+    return take_all
+
+
+def _in_shared_memory(arrays_of):
+    """The same arrays, with parameters, gradient and units in a block's shared memory, which comes second."""
+
+    @formula
+    def staged_arrays_of(arrays):
+        row, shared = arrays
+        data, batches, plan, model, work, report = arrays_of(row)
+        n_params, n_units, n_deltas = model.params.size, work.units.size, work.deltas.size
+        units, deltas = 2 * n_params, 2 * n_params + n_units
+        params, grads = part_of(shared, 0, n_params), part_of(shared, n_params, n_params)
+        own_model = Model(params, grads, model.slots, model.average, model.running)
+        own_work = Work(
+            part_of(shared, units, n_units), part_of(shared, deltas + n_deltas, work.slopes.size),
+            part_of(shared, deltas, n_deltas), work.normalized, work.statistics, work.targets, work.losses, work.squares,
+        )  # fmt: skip
+        return data, batches, plan, own_model, own_work, report
+
+    return staged_arrays_of
+
+
+def _in_table(functions):
+    """What tells a call of the program, and the arrays of a model, both from its row in the table of a resident launch."""
+    number_at, double_at, integer_at, unsigned_at, index_at = (
+        arrays_at(dtype) for dtype in (functions.dtype, "float64", "int64", "uint64", functions.index_dtype)
+    )
+    (
+        program, X, entries, indices, indptr, Y, weights, order, places, table, constants, layers, settings, limits, thresholds,
+        scales, params, grads, slots, average, running, units, slopes, deltas, normalized, statistics, targets, losses,
+        squares, lane_losses, penalties, layer_squares, constant,
+    ) = (N_NUMBERS + 2 * place for place in range(len(ARRAYS)))  # fmt: skip
+
+    @formula
+    def arrays_of(row):
+        n_layers, n_batches = row[N_LAYERS], row[N_BATCHES]
+        n_lanes, n_weight_lanes = row[N_LANES], row[N_WEIGHT_LANES]
+        data = Data(
+            number_at(row[X], (row[X + 1],)), number_at(row[entries], (row[entries + 1],)),
+            index_at(row[indices], (row[indices + 1],)), integer_at(row[indptr], (row[indptr + 1],)),
+            number_at(row[Y], (row[Y + 1],)), number_at(row[weights], (row[weights + 1],)),
+            integer_at(row[order], (row[order + 1],)), integer_at(row[places], (row[places + 1],)),
+        )  # fmt: skip
+        batches = Batches(
+            integer_at(row[table], (row[TABLE_ROWS], 7)), number_at(row[constants], (n_batches, N_CONSTANTS + 1))
+        )
+        plan = Plan(
+            integer_at(row[layers], (n_layers + 1, N_COLUMNS)), number_at(row[settings], (row[settings + 1] // N_SETTINGS, N_SETTINGS)),
+            number_at(row[limits], (row[limits + 1],)), unsigned_at(row[thresholds], (row[thresholds + 1],)),
+            number_at(row[scales], (row[scales + 1],)), n_layers, row[N_TARGETS], row[HAS_WEIGHTS], row[SEED], n_lanes,
+            n_weight_lanes,
+        )  # fmt: skip
+        model = Model(
+            number_at(row[params], (row[params + 1],)), number_at(row[grads], (row[grads + 1],)),
+            number_at(row[slots], (row[slots + 1],)), number_at(row[average], (row[average + 1],)),
+            double_at(row[running], (row[running + 1],)),
+        )  # fmt: skip
+        work = Work(
+            number_at(row[units], (row[units + 1],)), number_at(row[slopes], (row[slopes + 1],)),
+            number_at(row[deltas], (row[deltas + 1],)), number_at(row[normalized], (row[normalized + 1],)),
+            double_at(row[statistics], (row[statistics + 1],)), number_at(row[targets], (row[targets + 1],)),
+            double_at(row[losses], (row[losses + 1],)), number_at(row[squares], (row[squares + 1],)),
+        )  # fmt: skip
+        report = Report(
+            double_at(row[lane_losses], (n_batches, n_lanes)), number_at(row[penalties], (n_batches, n_weight_lanes)),
+            number_at(row[layer_squares], (row[N_EPOCHS], n_layers, n_weight_lanes)),
+            integer_at(row[constant], (row[constant + 1],)),
+        )  # fmt: skip
+        return data, batches, plan, model, work, report
+
+    @formula
+    def call_of(row, number_, place):
+        _, batches, _, _, _, _ = arrays_of(row)
+        call = integer_at(row[program] + place * 32, (4,))
+        return call[CODE], call[LAYER], step_applies(call[WHEN], batches, number_), call[WAITS] != 0
+
+    return call_of, arrays_of
 
 
 def _registers(n_threads):
