@@ -184,7 +184,8 @@ def test_tensor_cores_that_are_not_there(monkeypatch, rng):
     with pytest.raises(ValueError, match="precision='tf32' is for weights of float32, and these are float64"):
         BackpropClassifier(precision="tf32", device="auto").fit(X, y)
     # There is too little work to go to a GPU.
-    model = BackpropClassifier((3,), precision="tf32", device="auto", solver="lbfgs").fit(X.astype(np.float32), y)
+    settings = {"solver": "lbfgs", "alpha": 1.0, "random_state": 0}
+    model = BackpropClassifier((3,), precision="tf32", device="auto", **settings).fit(X.astype(np.float32), y)
     assert model.device_ == "cpu"
     assert model.predict(X.astype(np.float32)).shape == (30,)
     monkeypatch.setattr("skbackprop.backends._reason", lambda device: None)
