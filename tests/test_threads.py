@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop._compile import JIT
 from skbackprop._lazy import lazy
+from skbackprop.backends import cpu
 from skbackprop.backends.cpu import sync, threads
 
 ROOT = Path(skbackprop.__file__).parent.parent
@@ -68,6 +69,21 @@ def test_limits_of_the_environment(monkeypatch):
     assert threads.available_threads() == 3
     monkeypatch.setenv("NUMBA_NUM_THREADS", "nonsense")
     assert threads.available_threads() == 5
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity that can be set")
+def test_affinity_is_respected(monkeypatch):
+    for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    before = os.sched_getaffinity(0)
+    assert threads.available_threads() <= len(before)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert threads.available_threads() == 1
+        with threads.Team(-1, 0.0, 0.0) as team:
+            assert team.n_threads == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @pytest.mark.usefixtures("four_cores")
@@ -265,18 +281,42 @@ def test_abort_ends_a_barrier():
     assert not waiting.is_alive()
 
 
+@lru_cache
+def places_of_signals(code):
+    """Where Python looks for signals: after a call, at the beginning of a function, and where a loop goes back."""
+    instructions = list(dis.get_instructions(code))
+    after = [two.offset for one, two in pairwise(instructions) if one.opname.startswith(("CALL", "RESUME"))]
+    return {*after, *(one.argval for one in instructions if one.opname.startswith("JUMP_BACKWARD"))}
+
+
+def interrupted(call, step, files):
+    """Whether KeyboardInterrupt was raised at a step of a call: one of those places, counted from 0, in the given files."""
+
+    def trace(frame, event, argument):
+        nonlocal step
+        if frame.f_code.co_filename not in files:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        step -= event == "opcode" and frame.f_lasti in places_of_signals(frame.f_code)
+        if step < 0:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return step < 0
+
+
 @pytest.mark.usefixtures("four_cores")
 @pytest.mark.parametrize("call_flops", [0.0, 1e12], ids=["caller takes part", "caller waits"])
 def test_interrupt_at_any_step_ends_the_call_and_gives_the_cores_back(call_flops):
-    """KeyboardInterrupt may come wherever the calling thread looks for signals; here it comes at each of these places in turn."""
     ran = []
-
-    @lru_cache
-    def places(code):
-        """After a call, at the beginning of a function, and where a loop goes back."""
-        instructions = list(dis.get_instructions(code))
-        after = [two.offset for one, two in pairwise(instructions) if one.opname.startswith(("CALL", "RESUME"))]
-        return {*after, *(one.argval for one in instructions if one.opname.startswith("JUMP_BACKWARD"))}
 
     def work(thread, n_threads, control):
         ran.append(thread)
@@ -286,33 +326,32 @@ def test_interrupt_at_any_step_ends_the_call_and_gives_the_cores_back(call_flops
             team.run(work)
             team.run(work)
 
-    def interrupt_before(step):
-        def trace(frame, event, argument):
-            nonlocal step
-            if frame.f_code.co_filename != threads.__file__:
-                return None
-            frame.f_trace_opcodes, frame.f_trace_lines = True, False
-            step -= event == "opcode" and frame.f_lasti in places(frame.f_code)
-            if step < 0:
-                raise KeyboardInterrupt
-            return trace
-
-        return trace
-
-    step, interrupted, before = 0, True, sys.gettrace()
-    while interrupted:
-        interrupted = False
-        sys.settrace(interrupt_before(step))
-        try:
-            call()
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            sys.settrace(before)
+    step = 0
+    while interrupted(call, step, {threads.__file__}):
         assert threads.cores_in_use() == 0, step
         ran.clear()
         call()
         assert sorted(ran) == [0, 0, 1, 1, 2, 2], step
+        step += 1
+    assert step > 50
+
+
+@compiled_only
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.filterwarnings("ignore:Training interrupted by user")
+@pytest.mark.parametrize("method", ["fit", "predict_proba"])
+def test_interrupt_at_any_step_leaves_a_usable_estimator(method):
+    def make():
+        return BackpropClassifier(hidden_layer_sizes=(5,), max_iter=1, random_state=0, n_jobs=2)
+
+    expected = make().fit(X, Y).predict_proba(X)
+    model = make().fit(X, Y)
+    call = partial(model.fit, X, Y) if method == "fit" else partial(model.predict_proba, X)
+    step = 0
+    while interrupted(call, step, {threads.__file__, cpu.__file__}):
+        assert threads.cores_in_use() == 0, step
+        assert np.isfinite(model.predict_proba(X)).all()
+        np.testing.assert_array_equal(model.fit(X, Y).predict_proba(X), expected)
         step += 1
     assert step > 50
 

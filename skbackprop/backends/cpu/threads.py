@@ -321,6 +321,8 @@ class _Helpers:
 
     def finish(self):
         """Stop the call that they may be at, and wait for its end, whatever comes."""
+        if self._call is None:
+            return
         number = self._call[0]
         while any(done != number for done in self._done.tolist()):
             self._control[ABORT] = 1
