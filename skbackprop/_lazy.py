@@ -10,7 +10,7 @@ class lazy:  # noqa: N801 (a decorator)
 
     :func:`functools.cached_property` without the lock that it has before Python 3.12: one for all objects of a class, which a
     process inherits locked, and for ever, when it is forked while another thread holds it. Without it, two threads may compute
-    the same twice.
+    the same twice; both get what the first of them has stored.
 
     Parameters
     ----------
@@ -28,5 +28,4 @@ class lazy:  # noqa: N801 (a decorator)
     def __get__(self, instance, owner=None) -> Any:
         if instance is None:
             return self
-        value = instance.__dict__[self._name] = self._method(instance)
-        return value
+        return instance.__dict__.setdefault(self._name, self._method(instance))

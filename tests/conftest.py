@@ -18,6 +18,9 @@ from skbackprop.backends import Backend, get_backend
 # Where a shell starts the tests in the background, they may be made to ignore Ctrl-C, and some send it to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+if SIMULATED:
+    import_module("simulator").install()
+
 
 @pytest.fixture
 def rng():

@@ -27,15 +27,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch):
-    """The results do not depend on it, but the simulator's time does."""
-    from skbackprop.backends.cuda import population
-
-    monkeypatch.setattr(population, "RESIDENT_THREADS", 3)
-    monkeypatch.setattr(population, "_LEAST_THREADS", 2)
-
-
 def network(**settings):
     defaults = {"hidden_layer_sizes": (2,), "max_iter": 1, "batch_size": 5, "random_state": 0, "device": "cuda"}
     return BackpropClassifier(**{**defaults, **settings})

@@ -370,9 +370,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
     def _check_memory(self, layer_units, dtype):
         """Raise ValueError for a network that is larger than the memory, before any is taken."""
         n_params = sum(fan_in * fan_out + fan_out for fan_in, fan_out in pairwise(layer_units))
-        # The weights, their gradient, what the solver remembers, and the copies to fall back on.
+        # The weights, their gradient, what the solver remembers, the copies that are worked on and those to fall back on.
         n_slots = None if self.solver == "lbfgs" else OPTIMIZERS.get_function(self.solver).n_slots
-        n_vectors = _LBFGS_VECTORS if n_slots is None else 3 + 2 * n_slots
+        n_vectors = _LBFGS_VECTORS if n_slots is None else 4 + 3 * n_slots
         n_bytes = n_params * n_vectors * np.dtype(dtype).itemsize
         limit = memory_limit() if n_bytes > _ALWAYS_THERE else n_bytes
         if n_bytes > limit:

@@ -43,6 +43,12 @@ _MAX_EPOCHS = 64
 # Workspaces begin, and each layer's part of them, where a cache line does: a vector that crosses two costs as much as two.
 _LINE_BYTES = 64
 
+# The optimizer's pass reads and writes several arrays side by side. Where a write and a later read agree in the last 12 bits of
+# their addresses, processors let the read wait until they know better ("4K aliasing"), which takes twice the time. So these arrays
+# begin at different places of a page: optimizers have at most five.
+_PAGE_BYTES = 4096
+_STAGGER_BYTES = 13 * _LINE_BYTES
+
 # A right factor that is used for at most this many tiles of rows, and whose rows are not far apart, is not worth packing.
 _UNPACKED_TILES = 6
 _UNPACKED_BYTES = 1 << 10
@@ -58,6 +64,13 @@ def _aligned(shape, dtype):
     memory = np.zeros(n_bytes + _LINE_BYTES, dtype=np.uint8)
     first = -memory.ctypes.data % _LINE_BYTES
     return memory[first : first + n_bytes].view(dtype).reshape(shape)
+
+
+def _staggered(n_arrays, size, dtype):
+    """Rows for arrays of `size` numbers, each of which begins at another place of a page."""
+    itemsize = np.dtype(dtype).itemsize
+    pages = -(-size * itemsize // _PAGE_BYTES)
+    return _aligned((n_arrays, (pages * _PAGE_BYTES + _STAGGER_BYTES) // itemsize), dtype)
 
 
 def _whole_lines(n, itemsize):
@@ -218,7 +231,7 @@ class Session:
         # Barriers of a block: two, and with a normalization up to four for each hidden layer.
         n_barriers = 2 if network.normalization is None else 4 * n_layers - 2
         self._team = Team(n_jobs, row_flops * self._block_rows / n_barriers, epoch_flops * self.max_epochs)
-        self._grads = _aligned(network.n_params, dtype)
+        self._vectors = np.zeros((0, 0), dtype=dtype)
         self._dtype = np.dtype(dtype)
         self._plan = plan
 
@@ -276,16 +289,25 @@ class Session:
         """
         if self._n_trained < self._n_given:
             order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
-        codes = self._codes(optimizer.n_steps, TRAIN)
         kind, numbers = optimizer.key
         settings = np.zeros(N_SETTINGS)
         settings[: len(numbers)] = numbers
         self._constants.reshape(-1, N_CONSTANTS)[:, CARRIED:] = optimizer.carried
-        epochs = self._run(
-            order, rates, self._n_trained, self._batch_size, params, codes, self._pieces(self._penalties.finishes, True),
-            update_calls(kind, self._dtype), settings, optimizer.slots, optimizer.average, optimizer.running,
-            self._penalties, self._dropout,
-        )  # fmt: skip
+        gradient, own_params, *own_slots = self._reserve(2 + len(optimizer.slots))
+        copies = [(params, own_params), *zip(optimizer.slots, own_slots, strict=True)]
+        for array, own in copies:
+            own[:] = array
+        codes = self._codes(optimizer.n_steps, TRAIN)
+        try:
+            epochs = self._run(
+                order, rates, self._n_trained, self._batch_size, own_params, gradient, codes,
+                self._pieces(self._penalties.finishes, True), update_calls(kind, self._dtype), settings, self._vectors[2:],
+                optimizer.average, optimizer.running, self._penalties, self._dropout,
+            )  # fmt: skip
+        finally:
+            # After Ctrl-C, too, what has been learned stays.
+            for array, own in copies:
+                array[:] = own
         optimizer.n_steps = int(codes[STEP])
         optimizer.carried[:] = self._constants[CARRIED:N_CONSTANTS]
         return epochs
@@ -307,7 +329,9 @@ class Session:
         """
         # Of a mini-batch's means and variances nothing is kept.
         running = np.zeros(self._network.n_running)
-        return self._evaluate(order, params, running, DIFFERENTIATE, self._penalties, self._dropout), self._grads
+        (gradient,) = self._reserve(1)
+        loss = self._evaluate(order, params, gradient, running, DIFFERENTIATE, self._penalties, self._dropout)
+        return loss, gradient
 
     def loss(self, order, params, running=None):
         """Loss of all rows together, without penalty and without dropout.
@@ -325,22 +349,29 @@ class Session:
         loss : float
         """
         folded = self._network.fold(params, running)
-        return self._evaluate(order, params, folded, EVALUATE, Penalties(), np.zeros_like(self._dropout))
+        nothing = np.zeros(0, dtype=self._dtype)
+        return self._evaluate(order, params, nothing, folded, EVALUATE, Penalties(), np.zeros_like(self._dropout))
 
-    def _evaluate(self, order, params, running, mode, penalties, dropout):
+    def _reserve(self, n_vectors):
+        """The session's own arrays of parameters: the gradient, then those of training."""
+        if len(self._vectors) < n_vectors:
+            self._vectors = _staggered(n_vectors, self._network.n_params, self._dtype)
+        return self._vectors[:n_vectors, : self._network.n_params]
+
+    def _evaluate(self, order, params, gradient, running, mode, penalties, dropout):
         differentiates = mode == DIFFERENTIATE
         if differentiates and self._network.over_batch and len(order) > self._block_rows:
             raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._block_rows}")
         nothing = np.zeros(0, dtype=self._dtype)
         epochs = self._run(
-            order, np.zeros(1), len(order), len(order), params, self._codes(0, mode),
+            order, np.zeros(1), len(order), len(order), params, gradient, self._codes(0, mode),
             self._pieces(differentiates, differentiates), update_calls(None, self._dtype),
             np.zeros(N_SETTINGS), nothing, nothing, running, penalties, dropout,
         )  # fmt: skip
         return float(epochs.losses[0])
 
     def _codes(self, n_steps, mode):
-        codes = n_steps, self._targets.shape[1], mode, self._seed, self._network.over_batch
+        codes = n_steps, self._targets.shape[1], mode, self._seed, self._network.over_batch, self._vectors.shape[1]
         return np.array(codes, dtype=np.int64)
 
     def _pieces(self, finishes, trains):
@@ -354,6 +385,7 @@ class Session:
         n_trained,
         batch_size,
         params,
+        gradient,
         codes,
         pieces,
         calls,
@@ -378,7 +410,7 @@ class Session:
             penalties.numbers(), calls, settings, self._constants,
             rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, self._targets.reshape(-1), self._weights,
             rows.places(order), rates, n_trained, batch_size, self._block_rows,
-            params, self._grads, slots.reshape(-1), average, running, *self._workspace, losses, norms, constant_units,
+            params, gradient, slots.reshape(-1), average, running, *self._workspace, losses, norms, constant_units,
         )  # fmt: skip
         losses /= n_trained
         if self._team.control[NON_FINITE] != 0:

@@ -28,8 +28,8 @@ from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, RUNNING, UNPENALISED
 __all__ = ["predict_rows", "train_batches"]
 
 #: Entries of `codes`: updates made before, targets a row, what is done with the batches, the seed of the dropout, whether the
-#: intercepts of hidden layers have no effect, because a mean over the batch is subtracted.
-STEP, N_TARGETS, MODE, SEED, CENTRED = range(5)
+#: intercepts of hidden layers have no effect, because a mean over the batch is subtracted, how far apart the optimizer's slots lie.
+STEP, N_TARGETS, MODE, SEED, CENTRED, STRIDE = range(6)
 #: What is done: the loss is evaluated, the gradient, too, or the parameters are updated by it.
 EVALUATE, DIFFERENTIATE, TRAIN = range(3)
 #: Entries of `penalties`: strengths of the squares and of the absolute values of the weights; largest gradient norm, largest
@@ -194,7 +194,7 @@ def train_batches(
         Rows of a batch, and those of its blocks that the workspace holds.
     params, grads : ndarray of shape (n_params,)
         Parameters, updated in place if there is an optimizer; if there is none, the gradient of the last batch.
-    slots : ndarray of shape (n_slots * n_params,)
+    slots : ndarray of shape (n_slots * codes[STRIDE],)
         The optimizer's state, updated in place.
     average : ndarray of shape (n_params,) or (0,)
         Running average of the parameters, updated in place; empty for none.
@@ -483,7 +483,7 @@ def train_batches(
                             update_calls[UPDATE],
                             (
                                 own_constants, factor, 0.0 if finishes else l2 * penalised, penalised,
-                                at(params, low), at(grads, low), at(slots, low), params.size, count,
+                                at(params, low), at(grads, low), at(slots, low), codes[STRIDE], count,
                             ),
                         )  # fmt: skip
                 if penalties[MAX_NORM] != 0.0:

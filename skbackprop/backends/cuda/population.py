@@ -13,10 +13,10 @@ from skbackprop.backends.cuda.state import ARRAYS, N_NUMBERS, N_WORDS
 __all__ = ["RESIDENT_THREADS", "Launches", "Request", "launches_of"]
 
 #: Most threads of a block: as many as leave each of them the registers that the products of two by two need.
-RESIDENT_THREADS = 16 if SIMULATED else 512
+RESIDENT_THREADS = 3 if SIMULATED else 512
 
 # Fewest, where more blocks than one are to fit a multiprocessor. An estimate, not measured yet.
-_LEAST_THREADS = 16 if SIMULATED else 128
+_LEAST_THREADS = 2 if SIMULATED else 128
 
 # Arrays begin where a vector of any size can be read.
 _ALIGNMENT = 16

@@ -6,6 +6,7 @@ one block of threads that waits for itself between steps (the resident tier), ma
 tier), and, where a device cannot do that, a launch for each step (the stepwise tier).
 """
 
+import threading
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -364,9 +365,13 @@ class Kernels(NamedTuple):
     stepwise: object
 
 
-@lru_cache(maxsize=64)
+_making = threading.Lock()
+
+
 def make_kernels(names, functions, resident_threads, cooperative_threads):
     """Kernels, compiled when they are first launched.
+
+    Threads that ask for equal ones get the same: only then their networks are trained in one launch.
 
     Parameters
     ----------
@@ -380,6 +385,12 @@ def make_kernels(names, functions, resident_threads, cooperative_threads):
     -------
     kernels : Kernels
     """
+    with _making:
+        return _make_kernels(names, functions, resident_threads, cooperative_threads)
+
+
+@lru_cache(maxsize=64)
+def _make_kernels(names, functions, resident_threads, cooperative_threads):
     steps = functions.steps(names)
     choose = _choose(steps, _as_they_are)
     # Each step looks up its own arrays: the addresses of all of them would not fit the registers.
