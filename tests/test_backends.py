@@ -74,6 +74,20 @@ def test_everything_at_once_is_as_on_the_cpu(dtype, is_sparse, backend_tier, rng
     assert_same(train(backend_tier.Session, problem, optimizer, EVERYTHING), expected, tolerance)
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_rows_in_the_memory_of_others(is_sparse, backend, rng, monkeypatch):
+    """Also with dropout, whose masks depend on the rows' numbers among those to train on, nothing is copied."""
+    network, params, rows, Y = make_problem(rng, is_sparse=is_sparse)
+    index = rng.permutation(17)[:11]
+    apart = (network, params, rows.selected(index).gathered(), Y[:11])
+    expected = train(backend.Session, apart, OPTIMIZERS["adam"](), EVERYTHING)
+    if backend.device == "cpu":
+        monkeypatch.setattr("skbackprop.backends.data.Rows.gathered", None)
+    together = train(backend.Session, (network, params, rows.selected(index), Y[:11]), OPTIMIZERS["adam"](), EVERYTHING)
+    for array, other in zip(together, expected, strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_normalized_trainings_are_as_on_the_cpu(normalization, backend_tier, rng):
     problem = make_problem(rng, normalization=normalization)

@@ -211,8 +211,7 @@ class Session:
         self._calls = layer_calls(network, np.dtype(dtype), keeps)
         self._keeps = any(keeps)
         self._normalizes = network.normalization is not None and trains
-        # Dropout's masks depend on the rows' numbers.
-        self._rows = rows = rows.gathered() if penalties.dropout else rows
+        self._rows = rows
         self._batch_size = int(batch_size)
         self._targets = frozen(rows.spread(targets.astype(dtype, copy=False)))
         weights = np.zeros(0) if sample_weight is None else rows.spread(sample_weight)
@@ -409,7 +408,7 @@ class Session:
             network.layout, self._calls, network.settings.reshape(-1), pieces, dropout, self._trained, self._plan.offsets, codes,
             penalties.numbers(), calls, settings, self._constants,
             rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, self._targets.reshape(-1), self._weights,
-            rows.places(order), rates, n_trained, batch_size, self._block_rows,
+            rows.places(order), order, rates, n_trained, batch_size, self._block_rows,
             params, gradient, slots.reshape(-1), average, running, *self._workspace, losses, norms, constant_units,
         )  # fmt: skip
         losses /= n_trained

@@ -91,7 +91,7 @@ def piece_calls(dtype, indices, penalties=None, finishes=False, over_batch=None,
         "pack": (vector, *[_INDEX] * 5, vector, _INDEX),
     }
     if indices is not None:
-        rows = (data, whole if indices == np.int64 else narrow, whole, members)
+        rows = (data, whole if indices == np.int64 else narrow, whole, members, members)
         dropout = _NUMBER, _INDEX, _INDEX
         signatures["forward_rows"] = (*rows, _INDEX, _INDEX, vector, _INDEX, vector, _INDEX, _INDEX, *dropout)
     if penalties is not None:

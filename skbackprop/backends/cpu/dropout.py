@@ -20,7 +20,7 @@ def _threshold(rate):
     return np.uint64(rate * 4294967296.0)
 
 
-def drop(rate, seed, step, layer, members, first, last, n_units, units, slopes, keeps):
+def drop(rate, seed, step, layer, numbers, first, last, n_units, units, slopes, keeps):
     """Drop units of a range of a block's rows; a loop of its own.
 
     Parameters
@@ -28,8 +28,8 @@ def drop(rate, seed, step, layer, members, first, last, n_units, units, slopes, 
     rate : float
         Share of the units.
     seed, step, layer : int
-    members : ndarray of int64
-        Which row of the data each row of the block is.
+    numbers : ndarray of int64
+        Which row of the training data each row of the block is.
     first, last : int
         Range of the block's rows.
     n_units : int
@@ -44,7 +44,7 @@ def drop(rate, seed, step, layer, members, first, last, n_units, units, slopes, 
     for position in range(first, last):
         start = (position - first) * n_units
         for quad in range((n_units + 3) // 4):
-            drawn = draw_units(seed, step, layer, members[position], quad)
+            drawn = draw_units(seed, step, layer, numbers[position], quad)
             for lane in range(min(4, n_units - 4 * quad)):
                 i = natural(start + 4 * quad + lane)
                 factor = scale if drawn[lane] >= threshold else zero
@@ -54,7 +54,7 @@ def drop(rate, seed, step, layer, members, first, last, n_units, units, slopes, 
 
 
 @formula
-def drop_entry(rate, seed, step, member, column, x):
+def drop_entry(rate, seed, step, row, column, x):
     """What `drop` makes of one input, where only those that are not zero are stored.
 
     Parameters
@@ -62,8 +62,8 @@ def drop_entry(rate, seed, step, member, column, x):
     rate : float
         Share of the inputs; 0 for no dropout.
     seed, step : int
-    member, column : int
-        Where the input stands in the data.
+    row, column : int
+        Where the input stands in the training data.
     x : float
 
     Returns
@@ -73,6 +73,6 @@ def drop_entry(rate, seed, step, member, column, x):
     """
     if rate == 0.0:
         return x
-    drawn = draw_units(seed, step, 0, member, column // 4)
+    drawn = draw_units(seed, step, 0, row, column // 4)
     kept = drawn[column % 4] >= _threshold(rate)
     return x * number(1.0 / (1.0 - rate) if kept else 0.0, x)

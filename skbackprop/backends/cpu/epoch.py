@@ -119,6 +119,7 @@ def train_batches(
     Y,
     sample_weight,
     order,
+    numbers,
     rates,
     n_trained,
     batch_size,
@@ -185,7 +186,9 @@ def train_batches(
     sample_weight : ndarray of shape (n_rows,) or (0,)
         Empty: all ones.
     order : ndarray of shape (n_epochs * n_trained,), int64
-        Rows in the order of training.
+        Rows in the order of training: where they lie in the data.
+    numbers : ndarray of shape (n_epochs * n_trained,), int64
+        The same as dropout knows them: numbers among the rows to train on, of which the data may hold more.
     rates : ndarray of shape (n_epochs * n_batches,), float64
         Learning rate of each batch.
     n_trained : int
@@ -263,7 +266,8 @@ def train_batches(
                     invoke(
                         pieces[DROP],
                         (
-                            dropout[0], codes[SEED], step, zero, members, first, last, layout[0, FAN_IN],
+                            dropout[0], codes[SEED], step, zero, numbers[block_start : batch_start + block_stop],
+                            first, last, layout[0, FAN_IN],
                             at(units, low), at(slopes, zero), False,
                         ),
                     )  # fmt: skip
@@ -294,6 +298,7 @@ def train_batches(
                             indices,
                             indptr,
                             members,
+                            numbers[block_start : batch_start + block_stop],
                             first,
                             last,
                             params,
@@ -322,7 +327,8 @@ def train_batches(
                         invoke(
                             pieces[DROP],
                             (
-                                dropout[layer + 1], codes[SEED], step, layer + one, members, first, last, fan_out,
+                                dropout[layer + 1], codes[SEED], step, layer + one,
+                                numbers[block_start : batch_start + block_stop], first, last, fan_out,
                                 at(units, low), at(slopes, low), True,
                             ),
                         )  # fmt: skip
@@ -392,7 +398,8 @@ def train_batches(
                     if block == 0:
                         fill_zero(grads, low, layout[layer, WEIGHTS] + last * fan_out)
                     invoke(pieces[GRADIENT_SPARSE], (
-                        data, indices, indptr, members, deltas, plan[1, UNITS], first, last,
+                        data, indices, indptr, members, numbers[block_start : batch_start + block_stop],
+                        deltas, plan[1, UNITS], first, last,
                         grads, layout[0, WEIGHTS], fan_out, dropout[0], codes[SEED], step,
                     ))  # fmt: skip
                 elif fan_out == 1:
@@ -637,7 +644,7 @@ def predict_rows(
                 invoke(
                     pieces[FORWARD_SPARSE],
                     (
-                        data, indices, indptr, members, zero, n_rows, params, layout[layer, WEIGHTS], own, low, fan_out,
+                        data, indices, indptr, members, members, zero, n_rows, params, layout[layer, WEIGHTS], own, low, fan_out,
                         0.0, zero, zero,
                     ),
                 )  # fmt: skip

@@ -60,8 +60,11 @@ CACHED_BYTES = 1 << 14
 # A tile of a larger left factor that is used for more panels than this is worth packing.
 _PANELS_UNPACKED = 2
 
-#: Numbers of each thread's scratch memory: a packed tile of the left factor.
-SCRATCH_SIZE = TILE_ROWS * _BLOCK_INNER
+# Rows of the left factor that are packed together: they stay in the second-level cache beside the right factor's block.
+_BLOCK_ROWS = 16 * TILE_ROWS
+
+#: Numbers of each thread's scratch memory: packed tiles of the left factor.
+SCRATCH_SIZE = _BLOCK_ROWS * _BLOCK_INNER
 
 
 def panel_width(itemsize):
@@ -331,40 +334,55 @@ def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_r
     itemsize = _itemsize(c)
     width = _width(itemsize)
     block_columns = max(1, _BLOCK_BYTES // (_BLOCK_INNER * width * itemsize)) * width
+    # Where there is one block of columns only, a tile is packed right before it is used.
+    block_rows = _BLOCK_ROWS if n_columns > block_columns else TILE_ROWS
     packs = a_row == 1 and n_columns > _PANELS_UNPACKED * width and n_inner * a_inner * itemsize > CACHED_BYTES
     b_column, b_inner = (n_inner, width) if b_row == 0 else (1, b_row)
     for k in range(0, n_inner, _BLOCK_INNER):
         n_k = min(_BLOCK_INNER, n_inner - k)
         if k > 0:
             start, s_row = c, c_row
-        for block in range(0, n_columns, block_columns):
-            block_stop = min(n_columns, block + block_columns)
-            for row in range(0, n_rows, TILE_ROWS):
-                left = n_rows - row
-                source, step_row, step_inner = at(a, row * a_row + k * a_inner), a_row, a_inner
-                if left >= TILE_ROWS and packs:
-                    # A column of the left factor is read for each k: neighbours in the pack, far apart in A.
-                    for i in range(n_k):
-                        copy(at(source, i * a_inner), at(scratch, i * TILE_ROWS), TILE_ROWS)
-                    source, step_inner = scratch, TILE_ROWS
-                first = block
-                if left >= TILE_ROWS:
-                    whole = (block_stop - block) // width * width
-                    _tile(
-                        source, step_row, step_inner, at(b, block * b_column + k * b_inner), b_inner, width * b_column, n_k,
-                        at(start, row * s_row + block), s_row, at(c, row * c_row + block), c_row, left, whole,
-                    )  # fmt: skip
-                    first += whole
-                for column in range(first, block_stop, width):
-                    panel = at(b, column * b_column + k * b_inner)
-                    sums = at(start, row * s_row + column)
-                    out = at(c, row * c_row + column)
-                    n_c = n_columns - column
-                    if left == 1:
-                        _single_row(source, step_inner, panel, b_inner, n_k, sums, out, n_c)
-                    elif n_c <= width // 2:
-                        _half(source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c)
-                    elif left <= _FEW_ROWS:
-                        _few(source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c)
-                    else:
-                        _edge(source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c)
+        for top in range(0, n_rows, block_rows):
+            bottom = min(n_rows, top + block_rows)
+            whole_tiles = (bottom - top) // TILE_ROWS * TILE_ROWS
+            if packs and whole_tiles > 0:
+                # A column of a tile is read for each k: neighbours in the pack, far apart in A.
+                for i in range(n_k):
+                    of_k, packed = at(a, top + (k + i) * a_inner), at(scratch, i * TILE_ROWS)
+                    copy(of_k, packed, TILE_ROWS)
+                    for row in range(TILE_ROWS, whole_tiles, TILE_ROWS):
+                        copy(at(of_k, row), at(packed, row * n_k), TILE_ROWS)
+            for block in range(0, n_columns, block_columns):
+                block_stop = min(n_columns, block + block_columns)
+                for row in range(top, bottom, TILE_ROWS):
+                    left = n_rows - row
+                    source, step_row, step_inner = at(a, row * a_row + k * a_inner), a_row, a_inner
+                    if left >= TILE_ROWS and packs:
+                        source, step_inner = at(scratch, (row - top) * n_k), TILE_ROWS
+                    first = block
+                    if left >= TILE_ROWS:
+                        whole = (block_stop - block) // width * width
+                        _tile(
+                            source, step_row, step_inner, at(b, block * b_column + k * b_inner), b_inner, width * b_column, n_k,
+                            at(start, row * s_row + block), s_row, at(c, row * c_row + block), c_row, left, whole,
+                        )  # fmt: skip
+                        first += whole
+                    for column in range(first, block_stop, width):
+                        panel = at(b, column * b_column + k * b_inner)
+                        sums = at(start, row * s_row + column)
+                        out = at(c, row * c_row + column)
+                        n_c = n_columns - column
+                        if left == 1:
+                            _single_row(source, step_inner, panel, b_inner, n_k, sums, out, n_c)
+                        elif n_c <= width // 2:
+                            _half(
+                                source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c
+                            )
+                        elif left <= _FEW_ROWS:
+                            _few(
+                                source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c
+                            )
+                        else:
+                            _edge(
+                                source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c
+                            )

@@ -10,7 +10,9 @@ from skbackprop.functions.elementary import fma, natural
 __all__ = ["add_gradient_rows", "forward_rows"]
 
 
-def forward_rows(data, indices, indptr, rows, first, last, params, weights, units, u_start, n_units, rate, seed, step):
+def forward_rows(
+    data, indices, indptr, rows, numbers, first, last, params, weights, units, u_start, n_units, rate, seed, step
+):
     """Add the weighted inputs of a range of a block's rows: ``Z += X W``.
 
     Parameters
@@ -19,6 +21,8 @@ def forward_rows(data, indices, indptr, rows, first, last, params, weights, unit
         The matrix.
     rows : ndarray of shape (n_rows,)
         Its rows that form the block, in order.
+    numbers : ndarray of shape (n_rows,)
+        By which dropout knows them.
     first, last : int
         Range of them.
     params : ndarray, flat
@@ -36,7 +40,7 @@ def forward_rows(data, indices, indptr, rows, first, last, params, weights, unit
         row = rows[position]
         target = u_start + (position - first) * n_units
         for entry in range(indptr[row], indptr[row + 1]):
-            x = drop_entry(rate, seed, step, row, indices[entry], data[entry])
+            x = drop_entry(rate, seed, step, numbers[position], indices[entry], data[entry])
             source = weights + indices[entry] * n_units
             for j in range(n_units):
                 unit = natural(target + j)
@@ -44,7 +48,7 @@ def forward_rows(data, indices, indptr, rows, first, last, params, weights, unit
 
 
 def add_gradient_rows(
-    data, indices, indptr, rows, delta, d_start, first, last, grads, weights, n_units, rate, seed, step
+    data, indices, indptr, rows, numbers, delta, d_start, first, last, grads, weights, n_units, rate, seed, step
 ):
     """Add ``X^T delta`` for a range of features.
 
@@ -54,6 +58,8 @@ def add_gradient_rows(
         The matrix.
     rows : ndarray of shape (n_rows,)
         Its rows that form the batch, in order.
+    numbers : ndarray of shape (n_rows,)
+        By which dropout knows them.
     delta : ndarray, flat
         Gradient with respect to the weighted inputs, (n_rows, n_units) from `d_start` on.
     d_start : int
@@ -71,7 +77,7 @@ def add_gradient_rows(
         entry = first_at_least(indices, indptr[row], stop, first)
         source = d_start + position * n_units
         while entry < stop and indices[entry] < last:
-            x = drop_entry(rate, seed, step, row, indices[entry], data[entry])
+            x = drop_entry(rate, seed, step, numbers[position], indices[entry], data[entry])
             target = weights + indices[entry] * n_units
             for j in range(n_units):
                 weight = natural(target + j)

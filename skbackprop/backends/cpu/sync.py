@@ -32,8 +32,9 @@ ABORT, _ARRIVED, _ROUND, NON_FINITE, NEXT_BLOCK, PACKED = 0, 8, 16, 24, 32, 40
 N_CONTROL = 48
 
 _SPINS_BEFORE_YIELD = 1000
-# How often a thread without work looks for some: about 0.1 ms.
-_LOOKS_BEFORE_SLEEP = 5000 if JIT else 1
+# How often a thread without work looks for some: for about 0.1 ms, and then for about one more, as long as SciPy's L-BFGS-B works
+# between two calls, while it yields its core to whoever wants it.
+_LOOKS_BEFORE_YIELD, _LOOKS_BEFORE_SLEEP = (5000, 7000) if JIT else (1, 1)
 
 #: LLVM's names and arguments of the processors' instruction for it.
 _PAUSES = {
@@ -167,7 +168,9 @@ def await_change(array, index, seen):
     index : int
     seen : int
     """
-    for _ in range(_LOOKS_BEFORE_SLEEP):
+    for look in range(_LOOKS_BEFORE_SLEEP):
         if read(array, index) != seen:
             return
         pause()
+        if look >= _LOOKS_BEFORE_YIELD:
+            yield_core()

@@ -27,7 +27,7 @@ __all__ = ["Team", "available_threads", "cores_in_use"]
 
 # Work below which one more thread costs more than it brings: two barriers and the caches' traffic between cores take a
 # few microseconds, in which a core does about this much arithmetic. Measured by `python -m benchmarks threads`.
-_FLOPS_PER_THREAD = 1_000_000
+_FLOPS_PER_THREAD = 800_000
 # Before another thread runs, a tenth of a millisecond may pass; a core does this much in two.
 _FLOPS_PER_START = 20_000_000
 # A call shorter than this need not be interruptible: it returns in well under 0.1 s, also on one slow core.
