@@ -16,7 +16,7 @@ from skbackprop.backends.cpu.layers import (
     set_intercepts,
     share,
 )
-from skbackprop.backends.cpu.memory import at, copy, fill_zero, prefetch
+from skbackprop.backends.cpu.memory import at, copy, copy_row, fill_zero, prefetch
 from skbackprop.backends.cpu.penalties import sum_squares, total_norm, write_norms
 from skbackprop.backends.cpu.sync import NEXT_BLOCK, NON_FINITE, PACKED, aborted, add, await_nonzero, barrier, read
 from skbackprop.backends.cpu.unpacked import backward_unpacked, forward_unpacked, outer_product
@@ -62,6 +62,8 @@ SPARSE, UNPACKED, AS_IS = -1, -2, -3
 
 # Rows of shuffled data are fetched this far ahead of their copies.
 _ROWS_AHEAD = 8
+# Rows of more numbers are left to the C library's copy.
+_SHORT_ROW = 128
 
 
 @formula
@@ -70,7 +72,11 @@ def _gather(source, n_columns, rows, first, last, target, t_start):
     for position in range(first, last):
         if position + _ROWS_AHEAD < rows.size:
             prefetch(at(source, rows[position + _ROWS_AHEAD] * n_columns), n_columns)
-        copy(at(source, rows[position] * n_columns), at(target, t_start + (position - first) * n_columns), n_columns)
+        row, out = at(source, rows[position] * n_columns), at(target, t_start + (position - first) * n_columns)
+        if n_columns <= _SHORT_ROW:
+            copy_row(row, out, n_columns)
+        else:
+            copy(row, out, n_columns)
 
 
 @formula
