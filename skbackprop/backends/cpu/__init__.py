@@ -36,6 +36,10 @@ __all__ = ["Session", "input_gradient", "predict"]
 _BLOCK_BYTES = 1 << 20
 _BLOCK_MIN_ROWS = 42 * TILE_ROWS
 
+# Blocks of a prediction, unless they would be larger than those of training, or have fewer rows than a weight should be used for.
+_PREDICTION_BLOCKS = 16
+_PREDICTION_MIN_ROWS = 7 * TILE_ROWS
+
 # A call of several short epochs lasts some hundredths of a second at most; what Python does around it takes 0.15 ms.
 _CALL_FLOPS = 4e8
 _MAX_EPOCHS = 64
@@ -419,6 +423,12 @@ class Session:
         return Epochs(losses, norms, constant_units)
 
 
+def _prediction_rows(n_rows):
+    """Most rows of a block of predictions: a thread that begins late, as it must be woken first, still finds enough of them."""
+    rows = -(-n_rows // (_PREDICTION_BLOCKS * TILE_ROWS)) * TILE_ROWS
+    return min(max(rows, _PREDICTION_MIN_ROWS), _BLOCK_MIN_ROWS)
+
+
 def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
     """Predict rows.
 
@@ -445,7 +455,7 @@ def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
     """
     n_rows = rows.shape[0]
     out = np.empty((n_rows, network.layer_units[-1]), dtype=params.dtype) if out is None else out
-    block_rows = max(1, min(_block_rows(network, params.itemsize, n_rows), _BLOCK_MIN_ROWS))
+    block_rows = max(1, min(_block_rows(network, params.itemsize, n_rows), _prediction_rows(n_rows)))
     plan = _plan(network, params.dtype, block_rows, rows.is_sparse, training=False)
     flops = _row_flops(network, rows.density) * n_rows
     over_batch = None if network.normalization is None else network.over_batch
