@@ -4,6 +4,7 @@
 features, one hidden layer of 32 units and 10 epochs. "264 models" is for `benchmarks.gpu`. All of a search is timed, but for imports, compilation and the start of processes.
 """
 
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -12,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+import joblib
 import numpy as np
 
 from benchmarks.measure import OURS, Pool, Results, choose_peers
@@ -144,7 +146,12 @@ class ScikitLearn(Search):
         )
         grid = self._grid if n_epochs == self._n_epochs else {key: values[:2] for key, values in self._grid.items()}
         search = self._kind()(estimator, grid, cv=self._n_splits, n_jobs=self._n_jobs, refit=False)
-        return search.fit(self._X, self._y)
+        with self._workers():
+            return search.fit(self._X, self._y)
+
+    def _workers(self):
+        # The benchmark's variables allow each process all cores: as many times more threads than there are cores.
+        return joblib.parallel_config("loky", inner_max_num_threads=1)
 
     def _kind(self):
         from sklearn.model_selection import GridSearchCV
@@ -177,6 +184,9 @@ class Ours(OneByOne):
         from skbackprop.model_selection import GridSearchCV
 
         return GridSearchCV
+
+    def _workers(self):
+        return contextlib.nullcontext()
 
 
 class OursOnGpu(Ours):
