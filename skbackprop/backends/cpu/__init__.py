@@ -70,11 +70,10 @@ def _aligned(shape, dtype):
     return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
 
-def _staggered(n_arrays, size, dtype):
-    """Rows for arrays of `size` numbers, each of which begins at another place of a page."""
-    itemsize = np.dtype(dtype).itemsize
+def _staggered_size(size, itemsize):
+    """Numbers from one of several arrays of `size` numbers to the next, so that each begins at another place of a page."""
     pages = -(-size * itemsize // _PAGE_BYTES)
-    return _aligned((n_arrays, (pages * _PAGE_BYTES + _STAGGER_BYTES) // itemsize), dtype)
+    return (pages * _PAGE_BYTES + _STAGGER_BYTES) // itemsize
 
 
 def _whole_lines(n, itemsize):
@@ -234,7 +233,8 @@ class Session:
         # Barriers of a block: two, and with a normalization up to four for each hidden layer.
         n_barriers = 2 if network.normalization is None else 4 * n_layers - 2
         self._team = Team(n_jobs, row_flops * self._block_rows / n_barriers, epoch_flops * self.max_epochs)
-        self._vectors = np.zeros((0, 0), dtype=dtype)
+        self._stride = _staggered_size(network.n_params, itemsize)
+        self._vectors = np.zeros((0, self._stride), dtype=dtype)
         self._dtype = np.dtype(dtype)
         self._plan = plan
 
@@ -358,7 +358,7 @@ class Session:
     def _reserve(self, n_vectors):
         """The session's own arrays of parameters: the gradient, then those of training."""
         if len(self._vectors) < n_vectors:
-            self._vectors = _staggered(n_vectors, self._network.n_params, self._dtype)
+            self._vectors = _aligned((n_vectors, self._stride), self._dtype)
         return self._vectors[:n_vectors, : self._network.n_params]
 
     def _evaluate(self, order, params, gradient, running, mode, penalties, dropout):
@@ -374,7 +374,7 @@ class Session:
         return float(epochs.losses[0])
 
     def _codes(self, n_steps, mode):
-        codes = n_steps, self._targets.shape[1], mode, self._seed, self._network.over_batch, self._vectors.shape[1]
+        codes = n_steps, self._targets.shape[1], mode, self._seed, self._network.over_batch, self._stride
         return np.array(codes, dtype=np.int64)
 
     def _pieces(self, finishes, trains):

@@ -261,6 +261,7 @@ def train_batches(
                 penalty += squares[position]
         for block in range(0, 0 if packing_only else rows.size, block_rows):
             block_stop = min(block + block_rows, rows.size)
+            # Of `numbers`, the like is made where dropout asks for it: a slice costs an atomic count of references.
             members = rows[block:block_stop]
             n_rows = block_stop - block
             block_start = batch_start + block
