@@ -37,6 +37,14 @@ class Network:
     loss: tuple
     normalization: tuple | None = None
 
+    def __hash__(self):
+        return self._hash
+
+    @lazy
+    def _hash(self):
+        # Asked for several times in each prediction.
+        return hash((self.layer_units, self.activations, self.loss, self.normalization))
+
     @classmethod
     @lru_cache(maxsize=64)
     def cached(cls, layer_units, activations, loss, normalization):

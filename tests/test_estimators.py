@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_regression
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -47,6 +48,29 @@ def test_signature_extends_scikit_learns(ours, theirs):
     assert own.co_varnames[:n_reference] == reference.co_varnames[:n_reference]
     missing = {name for name in dir(theirs) if not name.startswith("_")} - set(dir(ours))
     assert not missing
+
+
+@pytest.mark.parametrize("labels", [np.int64, np.int8, np.uint16, bool, float, str, object])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_score_is_the_accuracy(labels, weighted):
+    y = (Y_IRIS > 0).astype(np.int64).astype(labels)
+    model = classifier(max_iter=2).fit(X_IRIS, y)
+    weights = np.linspace(0, 1, len(y)) if weighted else None
+    # Rows that are wrong, and a number of rows by which no fraction is exact.
+    expected = accuracy_score(
+        y[2:149], model.predict(X_IRIS[:147]), sample_weight=None if weights is None else weights[:147]
+    )
+    score = model.score(X_IRIS[:147], y[2:149], None if weights is None else weights[:147])
+    assert type(score) is float
+    assert score == expected
+
+
+def test_score_refuses_labels_of_another_length():
+    model = classifier(max_iter=2).fit(X_IRIS, Y_IRIS)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.score(X_IRIS, Y_IRIS[:-1])
+    with pytest.raises(ValueError, match="X has 3 features"):
+        model.score(X_IRIS[:, :3], Y_IRIS)
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])

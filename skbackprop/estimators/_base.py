@@ -21,6 +21,7 @@ from sklearn.utils._array_api import _matching_numpy_dtype
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 
+from skbackprop._parameters import NamedOnce
 from skbackprop.backends import (
     get_backend,
     get_prediction_backend,
@@ -145,7 +146,7 @@ def _labels_like(X, y):
     return y if library is None or y.dtype.kind not in "biuf" else library.take(y)
 
 
-class BaseBackprop(SavesToFile, CallbackSupportMixin, BaseEstimator, ABC):
+class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     """Validation, initialisation and training of a multilayer perceptron."""
 
     # scikit-learn's HTML representation shows the parameters' documentation only for estimators with a link: to the

@@ -8,6 +8,7 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils._array_api import _modify_in_place_if_numpy, get_namespace, indexing_dtype
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._unique import attach_unique
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
@@ -38,6 +39,11 @@ def _gives_proba(loss):
 def _is_date(y):
     """Whether labels are dates, which are as good as any."""
     return getattr(getattr(y, "dtype", None), "kind", "") in ("m", "M")
+
+
+def _are_numbers(labels):
+    """Whether labels are a NumPy array of whole numbers, or of booleans, in one dimension."""
+    return type(labels) is np.ndarray and labels.ndim == 1 and labels.dtype.kind in "biu"
 
 
 def refuse_mixed(**labels):
@@ -644,6 +650,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         refuse_mixed(**{name: y})
 
     def _set_classes(self, y):
+        y = attach_unique(y)
         target_type = type_of_target(y, input_name="y")
         if target_type == "multiclass-multioutput":
             self.classes_ = [np.unique(column) for column in y.T]
@@ -960,6 +967,11 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         if hasattr(self, "classes_") and self._has_columns:
             hits = (as_numpy(self.predict(X)) == np.asarray(as_numpy(y))).all(axis=1)
             return np.average(hits, weights=as_numpy(sample_weight))
+        if sample_weight is None and _are_numbers(y) and _are_numbers(getattr(self, "classes_", None)):
+            # The same as accuracy_score, whose checks take longer than the predictions of a small fold.
+            labels = self.predict(X)
+            if labels.shape == y.shape:
+                return float(np.average(labels == y))
         return super().score(X, y, sample_weight)
 
     def __sklearn_tags__(self):

@@ -1,6 +1,6 @@
 """What the functions that users choose have in common: a name, settings, a formula and its source."""
 
-from sklearn.base import BaseEstimator
+from skbackprop._parameters import NamedOnce
 
 __all__ = ["N_SETTINGS", "Function"]
 
@@ -8,7 +8,7 @@ __all__ = ["N_SETTINGS", "Function"]
 N_SETTINGS = 32
 
 
-class Function(BaseEstimator):
+class Function(NamedOnce):
     """A function that a parameter of the estimators chooses, with its settings.
 
     Its parameters are those of its constructor, as for scikit-learn's estimators: they can be read, set, cloned and searched

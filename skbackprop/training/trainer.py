@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skbackprop.training.population import is_one_of_many
+from skbackprop.training.shuffling import draw_orders
 
 __all__ = ["DivergenceError", "train"]
 
@@ -82,8 +83,8 @@ def train(
     """
     watched = verbose or validate is not None or progress.keeps_best or begin_epoch is not None or end_epoch is not None
     n_ahead = 1 if watched else session.max_epochs
-    order = rows.copy()
-    orders = []
+    order = rows
+    orders = np.empty((0, len(rows)), dtype=np.int64)
     start = params.copy(), optimizer.copy()
     n_done = 0
     try:
@@ -94,15 +95,14 @@ def train(
             # Epochs after which training cannot stop yet may be run in one call, up to the first after which it can.
             patience = n_iter_no_change - progress.no_improvement_count + 1
             n_epochs = int(max(1, min(n_ahead, max_iter - n_done, patience)))
-            while len(orders) < n_epochs:
-                if shuffle:
-                    # scikit-learn shuffles the shuffled order again: the draws must be the same.
-                    permutation = np.arange(len(order))
-                    random_state.shuffle(permutation)
-                    order = order[permutation]
-                orders.append(order)
+            n_missing = n_epochs - len(orders)
+            if n_missing > 0:
+                # scikit-learn shuffles the shuffled order again: the draws must be the same.
+                drawn = draw_orders(order, n_missing, random_state) if shuffle else np.tile(order, (n_missing, 1))
+                orders = np.concatenate((orders, drawn)) if len(orders) else drawn
+                order = orders[-1]
             rates = optimizer.next_rates(n_epochs, session.n_batches, progress.n_seen, len(order))
-            epochs = session.run_epochs(np.concatenate(orders[:n_epochs]), rates, params, optimizer)
+            epochs = session.run_epochs(orders[:n_epochs].reshape(-1), rates, params, optimizer)
             losses = epochs.losses
             if not (np.isfinite(losses).all() and np.isfinite(params).all()):
                 params[:] = start[0]
@@ -124,7 +124,7 @@ def train(
             start[0][:] = params
             optimizer.n_epochs += n_epochs
             start[1].restore(optimizer)
-            del orders[:n_epochs]
+            orders = orders[n_epochs:]
             n_done += n_epochs
             validation = None if validate is None else validate()
             seconds = (time.perf_counter() - started) / n_epochs
