@@ -91,8 +91,10 @@ class Rows:
     @property
     def density(self):
         """Stored share of the entries."""
+        if not self.is_sparse:
+            return 1.0
         size = self.n_stored * self.shape[1]
-        return self.data.size / size if self.is_sparse and size else 1.0
+        return self.data.size / size if size else 1.0
 
     def places(self, rows):
         """Where some of the rows lie among those that are stored."""

@@ -71,22 +71,21 @@ def refuse_mixed(**labels):
 
 
 def _named(classes, positions):
-    """Classes of columns by their positions: in the library of these if all of them are numbers, otherwise in NumPy's.
+    """Classes by their positions: in the library of these if they are numbers, otherwise in NumPy's.
 
     Parameters
     ----------
-    classes : list of ndarray of shape (n_classes,)
-    positions : list of array of shape (n_rows,)
+    classes : ndarray of shape (n_classes,)
+    positions : array of shape (n_rows,)
 
     Returns
     -------
-    labels : array of shape (n_rows, n_columns)
+    labels : array of shape (n_rows,)
     """
-    library = library_of(positions[0])
-    if library is None or any(own.dtype.kind not in "biuf" for own in classes):
-        return np.column_stack([own[as_numpy(at)] for own, at in zip(classes, positions, strict=True)])
-    xp = library.xp
-    return xp.stack([xp.take(library.take(own), at) for own, at in zip(classes, positions, strict=True)], axis=1)
+    library = library_of(positions)
+    if library is None or classes.dtype.kind not in "biuf":
+        return classes[as_numpy(positions)]
+    return library.xp.take(library.take(classes), positions)
 
 
 class BackpropClassifier(ClassifierMixin, BaseBackprop):
@@ -869,16 +868,18 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         predictions = self._predict_raw(X)
         xp, _ = get_namespace(predictions)
         if self._has_columns:
-            positions = [xp.argmax(part, axis=1) for part in self._columns(predictions)]
-            return _named(self.classes_, positions)
+            parts = zip(self.classes_, self._columns(predictions), strict=True)
+            labels = [_named(classes, xp.argmax(part, axis=1)) for classes, part in parts]
+            if any(library_of(column) is None for column in labels):
+                return np.column_stack([as_numpy(column) for column in labels])
+            return xp.stack(labels, axis=1)
         if self._target_type == "multiclass":
-            return _named([self.classes_], [xp.argmax(predictions, axis=1)])[:, 0]
+            return _named(self.classes_, xp.argmax(predictions, axis=1))
         positive = xp.astype(predictions > self._loss_key()[0].threshold, indexing_dtype(xp))
         if self._target_type == "multilabel-indicator":
             return positive
         # There may be a single class.
-        labels = self.classes_[[0, -1]]
-        return _named([labels], [positive[:, 0]])[:, 0]
+        return _named(self.classes_[[0, -1]], positive[:, 0])
 
     def decision_function(self, X):
         """Raw outputs of the network, before they become probabilities.

@@ -455,21 +455,28 @@ def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
     """
     n_rows = rows.shape[0]
     out = np.empty((n_rows, network.layer_units[-1]), dtype=params.dtype) if out is None else out
-    block_rows = max(1, min(_block_rows(network, params.itemsize, n_rows), _prediction_rows(n_rows)))
-    plan = _plan(network, params.dtype, block_rows, rows.is_sparse, training=False)
+    plan, block_rows, calls = _forward(network, params.dtype, n_rows, rows.index_dtype, link)
     flops = _row_flops(network, rows.density) * n_rows
-    over_batch = None if network.normalization is None else network.over_batch
     with Team(n_jobs, flops, flops, flops) as team:
         team.run(
-            predict_rows,
-            network.layout, layer_calls(network, params.dtype, None, link), network.settings.reshape(-1),
-            piece_calls(params.dtype, rows.index_dtype, over_batch=over_batch), plan.offsets,
+            predict_rows, *calls,
             rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, rows.places(np.arange(n_rows)), block_rows, params,
             network.fold(params, running),
             *_prediction_workspace(plan, network, params.dtype, team),
             out,
         )  # fmt: skip
     return out
+
+
+@lru_cache(maxsize=64)
+def _forward(network, dtype, n_rows, index_dtype, link):
+    """What all predictions of so many rows have in common: the plan, the rows of a block, and the kernel's arguments up to the data."""
+    block_rows = max(1, min(_block_rows(network, dtype.itemsize, n_rows), _prediction_rows(n_rows)))
+    plan = _plan(network, dtype, block_rows, index_dtype is not None, training=False)
+    over_batch = None if network.normalization is None else network.over_batch
+    pieces = piece_calls(dtype, index_dtype, over_batch=over_batch)
+    calls = network.layout, layer_calls(network, dtype, None, link), network.settings.reshape(-1), pieces, plan.offsets
+    return plan, block_rows, calls
 
 
 _kept = threading.local()
