@@ -75,6 +75,10 @@ class Worker:
             added = _peak() - before
         return {"bytes": added}
 
+    def first_search(self, case):
+        """Seconds of a search in a process that has made none; see `search.Search.first`."""
+        return {"seconds": self._make(case, self._n_threads).first()}
+
     def search_memory(self, case):
         """Bytes that a search adds at its peak, in this process and its workers, after everything has been compiled."""
         from benchmarks.search import added_memory
