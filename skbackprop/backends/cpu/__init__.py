@@ -1,5 +1,6 @@
 """Numba on the CPU: the workspace of a fit, and how its kernels are called."""
 
+import math
 import threading
 from functools import lru_cache
 
@@ -64,7 +65,7 @@ _KEPT_BYTES = 1 << 20
 def _aligned(shape, dtype):
     """An array of zeros from the beginning of a cache line on."""
     dtype = np.dtype(dtype)
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    n_bytes = math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.itemsize
     memory = np.zeros(n_bytes + _LINE_BYTES, dtype=np.uint8)
     first = -memory.ctypes.data % _LINE_BYTES
     return memory[first : first + n_bytes].view(dtype).reshape(shape)
