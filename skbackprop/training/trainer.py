@@ -113,7 +113,7 @@ def train(
                     continue
                 validation = None if validate is None else (np.nan, np.nan)
                 seconds = time.perf_counter() - started
-                seen = _epoch_facts(rates, seconds, epochs, 0)
+                (seen,) = _facts(rates, seconds, epochs)
                 progress.record(losses[0], len(order), validation, params, optimizer.running, tol, seen)
                 message = _DIVERGED.format(epoch=progress.n_iter, rate=optimizer.initial_rate)
                 if progress.best_params is None:
@@ -129,8 +129,7 @@ def train(
             validation = None if validate is None else validate()
             seconds = (time.perf_counter() - started) / n_epochs
             shown = optimizer.average if optimizer.average.size else params
-            for index, loss in enumerate(losses.tolist()):
-                seen = _epoch_facts(rates, seconds, epochs, index)
+            for loss, seen in zip(losses.tolist(), _facts(rates, seconds, epochs), strict=True):
                 progress.record(loss, len(order), validation, shown, optimizer.running, tol, seen)
                 if verbose:
                     print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
@@ -156,15 +155,17 @@ def train(
     return False
 
 
-def _epoch_facts(rates, seconds, epochs, index):
-    """What the history tells of one of the epochs of a call."""
-    n_epochs = len(epochs.losses)
-    facts = {"learning_rate": float(rates[(index + 1) * len(rates) // n_epochs - 1]), "seconds": seconds}
-    for layer, norm in enumerate(epochs.gradient_norms[index].tolist()):
-        facts[f"gradient_norm_{layer}"] = norm
-    for layer, share in enumerate(epochs.constant_units[index].tolist()):
-        facts[f"constant_units_{layer}"] = share
-    return facts
+def _facts(rates, seconds, epochs):
+    """What the history tells of each epoch of a call."""
+    n_epochs, n_layers = epochs.gradient_norms.shape
+    names = [f"gradient_norm_{layer}" for layer in range(n_layers)]
+    names += [f"constant_units_{layer}" for layer in range(n_layers - 1)]
+    last_rates = rates.reshape(n_epochs, -1)[:, -1].tolist()
+    values = np.hstack((epochs.gradient_norms, epochs.constant_units)).tolist()
+    return [
+        {"learning_rate": rate, "seconds": seconds, **dict(zip(names, row, strict=True))}
+        for rate, row in zip(last_rates, values, strict=True)
+    ]
 
 
 def _reduce_rate(optimizer, progress, tol, n_iter_no_change, verbose):
