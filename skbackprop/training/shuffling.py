@@ -31,6 +31,7 @@ def draw_orders(order, n_epochs, random_state):
     order : ndarray of shape (n_rows,), int64
         The order to begin with; not changed.
     n_epochs : int
+        At least 1.
     random_state : numpy.random.RandomState
         Advanced.
 
@@ -54,7 +55,8 @@ def draw_orders(order, n_epochs, random_state):
         return orders
     # NumPy's own generator may be drawn from by other threads.
     with generator.lock:
-        _shuffle(_state(generator), np.ascontiguousarray(order), orders)
+        words = np.empty(_N_WORDS, dtype=np.uint32)
+        _shuffle(_state(generator), words, np.ascontiguousarray(order), orders.reshape(-1))
     return orders
 
 
@@ -73,33 +75,38 @@ def _knows_state():
 
 
 @kernel
-def _shuffle(state, order, orders):
-    """Fisher and Yates, from the last row on; numbers that are too large are drawn again, each of as few bits as will do."""
-    n_rows = len(order)
+def _shuffle(state, words, order, orders):
+    """Fisher and Yates, from the last row on; numbers that are too large are drawn again, each of as few bits as will do.
+
+    Arrays have one dimension, and none is cut out of another: that would take Numba seconds to compile.
+    """
+    n_rows = order.size
+    for i in range(n_rows):
+        orders[i] = order[i]
     all_bits = 1
     while all_bits < n_rows - 1:
         all_bits = 2 * all_bits + 1
-    key, position = state[:_N_WORDS], np.int64(state[_N_WORDS])
-    words = np.empty(_N_WORDS, dtype=np.uint32)
-    _temper(key, words)
-    for epoch in range(len(orders)):
-        shuffled = orders[epoch]
-        shuffled[:] = order if epoch == 0 else orders[epoch - 1]
+    position = np.int64(state[_N_WORDS])
+    _temper(state, words)
+    for first in range(0, orders.size, max(n_rows, 1)):
+        if first > 0:
+            for i in range(first, first + n_rows):
+                orders[i] = orders[i - n_rows]
         last, bits = n_rows - 1, all_bits
         while last > 0:
             while last > bits >> 1:
                 if position == _N_WORDS:
-                    _twist(key)
-                    _temper(key, words)
+                    _twist(state)
+                    _temper(state, words)
                     position = 0
                 other = np.int64(words[position]) & bits
                 position += 1
                 # No branch, which no processor could foresee: where the number is too large, the row changes places with itself.
                 moves = other <= last
                 other = other if moves else last
-                row = shuffled[last]
-                shuffled[last] = shuffled[other]
-                shuffled[other] = row
+                row = orders[first + last]
+                orders[first + last] = orders[first + other]
+                orders[first + other] = row
                 last -= np.int64(moves)
             bits >>= 1
     state[_N_WORDS] = position
