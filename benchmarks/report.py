@@ -111,14 +111,21 @@ def _curves(content):
     from matplotlib import pyplot as plt
 
     groups = [(group, list(cases)) for group, cases in groupby(content["cases"], key=lambda case: case["group"])]
+    n_columns = min(3, len(groups))
+    n_rows = -(-len(groups) // n_columns)
     figure, grid = plt.subplots(
-        1, len(groups), figsize=(3.2 * len(groups) + 1, 3.2), layout="constrained", squeeze=False
+        n_rows, n_columns, figsize=(3.2 * n_columns + 1, 3.2 * n_rows), layout="constrained", squeeze=False
     )
-    for axes, (group, cases) in zip(grid[0], groups, strict=True):
+    for axes in grid.flat[len(groups) :]:
+        axes.remove()
+    for axes, (group, cases) in zip(grid.flat, groups, strict=False):
+        scale = _SCALES[cases[0]["unit"]]
         for peer in dict.fromkeys(peer for case in cases for peer in case["results"]):
             points = [(case["x"], case["results"][peer]["median"]) for case in cases if _cell(case, peer) != "-"]
-            scale = _SCALES[cases[0]["unit"]]
             axes.plot([x for x, _ in points], [y / scale for _, y in points], marker=".", label=peer)
+        limits = [(case["x"], case["limit"] / scale) for case in cases if case.get("limit")]
+        if limits:
+            axes.plot(*zip(*limits, strict=True), color="gray", linestyle="--", label="limit")
         axes.set(xscale="log", yscale="log", title=group, xlabel=cases[0]["axis"], ylabel=cases[0]["unit"])
         axes.legend(fontsize=8)
     return figure
