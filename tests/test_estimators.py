@@ -65,6 +65,19 @@ def test_score_is_the_accuracy(labels, weighted):
     assert score == expected
 
 
+@pytest.mark.parametrize(
+    "y",
+    [Y_IRIS, Y_IRIS > 0, Y_IRIS.astype(np.uint8), Y_IRIS.astype(str), np.column_stack([Y_IRIS, Y_IRIS % 2])],
+    ids=["int", "bool", "uint8", "str", "columns"],
+)
+def test_classes_have_plain_types(y):
+    model = classifier(max_iter=2).fit(X_IRIS, y)
+    for classes in model.classes_ if y.ndim == 2 else [model.classes_]:
+        assert classes.dtype.metadata is None
+        assert classes.dtype.kind == y.dtype.kind
+    assert model.predict(X_IRIS).dtype.metadata is None
+
+
 def test_score_refuses_labels_of_another_length():
     model = classifier(max_iter=2).fit(X_IRIS, Y_IRIS)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):

@@ -649,14 +649,15 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         refuse_mixed(**{name: y})
 
     def _set_classes(self, y):
-        y = attach_unique(y)
-        target_type = type_of_target(y, input_name="y")
+        # Sorted once for both, but not to be kept: arrays made of it have its labels in their dtype.
+        sorted_once = attach_unique(y)
+        target_type = type_of_target(sorted_once, input_name="y")
         if target_type == "multiclass-multioutput":
             self.classes_ = [np.unique(column) for column in y.T]
         elif "multioutput" in target_type:
             raise ValueError(f"y is of type {target_type!r}, but labels of classes are needed")
         else:
-            self.classes_ = unique_labels(y)
+            self.classes_ = unique_labels(sorted_once)
         self._target_type = target_type
 
     @property
