@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import search
 from benchmarks.limits import time_limit
-from benchmarks.measure import OURS, Pool, Process, Results, choose_peers, measure_limits
+from benchmarks.measure import OURS, Pool, Results, ask_once, choose_peers, measure_limits
 from benchmarks.peers import Jax, Skbackprop, Torch, TorchCompile
 from benchmarks.predict import _CHUNK_ROWS, Predictor
 from benchmarks.workloads import Workload
@@ -335,9 +335,7 @@ def run(options):
     elif importlib.util.find_spec("torch") is None:
         limits = None
     else:
-        process = Process("gpu", TorchEager.name, 1)
-        limits = process.ask("device_limits")
-        process.close()
+        limits = ask_once("gpu", TorchEager.name, 1, "device_limits")
     results = Results(options, limits)
     with Pool("gpu", peers, options.threads) as pool:
         for workload in WORKLOADS:

@@ -74,6 +74,15 @@ class Process:
         self._process.stdout.close()
 
 
+def ask_once(benchmark, peer, n_threads, do, **request):
+    """The answer of a new process, which then ends; see `Process`."""
+    process = Process(benchmark, peer, n_threads)
+    try:
+        return process.ask(do, **request)
+    finally:
+        process.close()
+
+
 class Pool:
     """The processes of a benchmark's peers; a context manager.
 
@@ -254,10 +263,7 @@ def environment(n_threads, **variables):
 
 def measure_limits(n_threads):
     """`limits.measure` in a process of its own, whose threads end with it."""
-    process = Process("train", OURS, n_threads)
-    limits = process.ask("limits")
-    process.close()
-    return limits
+    return ask_once("train", OURS, n_threads, "limits")
 
 
 def choose_peers(known, wanted):

@@ -5,7 +5,7 @@ torch.compile is left out, as compiling takes more than training; JAX's compiler
 
 from dataclasses import asdict
 
-from benchmarks.measure import PeerError, Process, Results, choose_peers
+from benchmarks.measure import PeerError, Results, ask_once, choose_peers
 from benchmarks.peers import PEERS, TorchCompile
 from benchmarks.workloads import WORKLOADS
 
@@ -32,8 +32,4 @@ def run(options):
 
 
 def _added(peer, case, warmup_case, options):
-    process = Process("train", peer, options.threads)
-    try:
-        return process.ask("added_memory", case=case, warmup_case=warmup_case)["bytes"]
-    finally:
-        process.close()
+    return ask_once("train", peer, options.threads, "added_memory", case=case, warmup_case=warmup_case)["bytes"]

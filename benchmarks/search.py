@@ -2,7 +2,7 @@
 
 "digits" has 18 candidates, 5 folds, one hidden layer of 64 units and 50 epochs; "table" 100 candidates, 5 folds, 10,000 rows of 20
 features, one hidden layer of 32 units and 10 epochs. "264 models" is for `benchmarks.gpu`. Each is timed twice: all of a search but for imports, compilation and the start of processes; and the
-first search of a new process with all of these, as a script has it that makes one search. What can be kept on disk, such as compiled kernels, is there already.
+first search of a new process with all of these, but for scikit-learn's own import, as a script has it that makes one search. What can be kept on disk, such as compiled kernels, is there already.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from benchmarks.measure import OURS, PeerError, Pool, Process, Results, choose_peers
+from benchmarks.measure import OURS, PeerError, Pool, Results, ask_once, choose_peers
 
 #: The search that `python -m benchmarks gpu` measures: 66 candidates and 4 folds of a network 32-64-10.
 ON_GPU = "264 models"
@@ -429,16 +429,12 @@ def run(options):
 
 def _first(case, peers, options):
     """Seconds of first searches, a new process for each, of the peers in turn."""
-    times = {peer: {"times": []} for peer in peers}
+    results = {peer: {"times": []} for peer in peers}
     for _ in range(options.rounds):
-        for peer, measured in times.items():
-            if "error" in measured:
-                continue
-            process = Process("search", peer, options.threads)
+        for peer in [peer for peer, result in results.items() if "error" not in result]:
             try:
-                measured["times"].append(process.ask("first_search", case=case)["seconds"])
+                answer = ask_once("search", peer, options.threads, "first_search", case=case)
+                results[peer]["times"].append(answer["seconds"])
             except PeerError as error:
-                measured["error"] = str(error)
-            finally:
-                process.close()
-    return times
+                results[peer] = {"error": str(error)}
+    return results
