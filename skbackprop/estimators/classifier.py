@@ -8,7 +8,6 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils._array_api import _modify_in_place_if_numpy, get_namespace, indexing_dtype
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils._unique import attach_unique
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
@@ -649,15 +648,13 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         refuse_mixed(**{name: y})
 
     def _set_classes(self, y):
-        # Sorted once for both, but not to be kept: arrays made of it have its labels in their dtype.
-        sorted_once = attach_unique(y)
-        target_type = type_of_target(sorted_once, input_name="y")
+        target_type = type_of_target(y, input_name="y")
         if target_type == "multiclass-multioutput":
             self.classes_ = [np.unique(column) for column in y.T]
         elif "multioutput" in target_type:
             raise ValueError(f"y is of type {target_type!r}, but labels of classes are needed")
         else:
-            self.classes_ = unique_labels(sorted_once)
+            self.classes_ = unique_labels(y)
         self._target_type = target_type
 
     @property
