@@ -1,6 +1,8 @@
 """Searches that train all candidates at once give what scikit-learn's give, bit for bit."""
 
+import copy
 import os
+import re
 import signal
 import threading
 import time
@@ -63,13 +65,14 @@ def compare(name, estimator, *arguments, data=IRIS, fit_params=None, n_jobs=2, *
     searches = []
     for module in (ours, model_selection):
         search = getattr(module, name)(clone(estimator), *arguments, n_jobs=n_jobs if module is ours else 1, **settings)
-        searches.append(search.fit(*data, **(fit_params or {})))
+        # Steps of a pipeline may change their data.
+        searches.append(search.fit(*copy.deepcopy(data), **(fit_params or {})))
     own, theirs = searches
     assert_same_results(own.cv_results_, theirs.cv_results_)
     if hasattr(theirs, "best_estimator_"):
         assert repr(own.best_params_) == repr(theirs.best_params_)
         assert own.best_index_ == theirs.best_index_
-        np.testing.assert_array_equal(own.predict(data[0]), theirs.predict(data[0]))
+        np.testing.assert_array_equal(*(search.predict(copy.deepcopy(data[0])) for search in searches))
         assert vars(own.best_estimator_).keys() == vars(theirs.best_estimator_).keys()
     return own, theirs
 
@@ -414,6 +417,76 @@ def test_progress_is_shown_over_the_whole_search(capsys):
     assert "GridSearchCV" in capsys.readouterr().out
 
 
+def best_so_far(out):
+    """Scores and candidates of the lines with better and better ones, in each round of a search."""
+    rounds = re.split("best so far", out)[1:]
+    return [
+        [(float(score), int(number)) for score, number in re.findall(r"- (\S+) by candidate (\d+)/", text)]
+        for text in rounds
+    ]
+
+
+def test_progress_tells_of_the_best_score_so_far(capsys):
+    pytest.importorskip("rich")
+    bar = ProgressBar(max_propagation_depth=0)
+    # The first candidate fails; the scores rise and fall.
+    grid = {"learning_rate_init": [-1.0, 1e-4, 0.05, 1e-3, 0.02]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitFailedWarning)
+        warnings.filterwarnings("ignore", "One or more of the test scores are non-finite")
+        search = ours.GridSearchCV(classifier(), grid, cv=3, n_jobs=1).set_callbacks(bar).fit(*IRIS)
+    (found,) = best_so_far(capsys.readouterr().out)
+    assert len(found) == 2
+    scores = search.cv_results_["mean_test_score"]
+    expected = [index for index in range(1, 5) if not scores[index] <= np.nanmax(scores[:index], initial=-np.inf)]
+    assert [number - 1 for _, number in found] == expected
+    np.testing.assert_allclose([score for score, _ in found], scores[expected], rtol=1e-3)
+
+    halving = ours.HalvingGridSearchCV(classifier(), GRID, cv=3, random_state=0).set_callbacks(bar).fit(*IRIS)
+    rounds = best_so_far(capsys.readouterr().out)
+    results = halving.cv_results_
+    best = [results["mean_test_score"][results["iter"] == number].max() for number in range(halving.n_iterations_)]
+    np.testing.assert_allclose([found[-1][0] for found in rounds], best, rtol=1e-3)
+
+
+@pytest.mark.parametrize("refit", ["loss", False])
+def test_best_score_so_far_is_that_of_the_metric_that_decides(refit, capsys):
+    pytest.importorskip("rich")
+    scoring = {"accuracy": "accuracy", "loss": "neg_log_loss"}
+    search = ours.GridSearchCV(classifier(), GRID, cv=3, scoring=scoring, refit=refit)
+    search.set_callbacks(ProgressBar(max_propagation_depth=0)).fit(*IRIS)
+    rounds = best_so_far(capsys.readouterr().out)
+    if refit:
+        np.testing.assert_allclose(rounds[0][-1][0], search.best_score_, rtol=1e-3)
+    else:
+        assert rounds == []
+
+
+def test_other_callbacks_see_the_tasks_of_scikit_learn_only():
+    class Names:
+        def __init__(self):
+            self.names = []
+
+        def setup(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            self.names.append(context.task_name)
+
+        def on_fit_task_end(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+    found = []
+    for module in (ours, model_selection):
+        callback = Names()
+        module.GridSearchCV(classifier(), GRID, cv=3, n_jobs=1).set_callbacks(callback).fit(*IRIS)
+        found.append(callback.names)
+    assert found[0] == found[1]
+
+
 def test_verbose_search_tells_of_each_fit(capsys):
     ours.GridSearchCV(classifier(), GRID, cv=3, n_jobs=2, verbose=2).fit(*IRIS)
     out = capsys.readouterr().out
@@ -433,7 +506,9 @@ def test_filters_of_warnings_are_left_alone():
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals are sent another way there")
 @pytest.mark.parametrize(
-    "settings", [{}, {"solver": "lbfgs", "max_fun": 10**9}, {"hidden_layer_sizes": (300,) * 3}], ids=str
+    "settings",
+    [{}, {"solver": "lbfgs", "max_fun": 10**9, "hidden_layer_sizes": (300,) * 3}, {"hidden_layer_sizes": (300,) * 3}],
+    ids=["small", "lbfgs", "large"],
 )
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_interrupts_end_a_search(settings, n_jobs):

@@ -6,7 +6,6 @@ from numbers import Real
 
 import numpy as np
 from scipy import sparse
-from sklearn.callback import ProgressBar
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 from sklearn.pipeline import Pipeline
@@ -14,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.estimators._shared import SharedRows
 from skbackprop.model_selection._memory import FittedSteps, Folds
+from skbackprop.model_selection._progress import only_progress_bars
 from skbackprop.training.population import models_at_a_time, population
 
 __all__ = ["trained_together"]
@@ -22,7 +22,7 @@ _OURS = BackpropClassifier, BackpropRegressor
 
 
 @contextmanager
-def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, callbacks=()):
+def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, callbacks=(), report=None):
     """Let scikit-learn's cross-validation of an estimator train many networks at once.
 
     Parameters
@@ -37,6 +37,8 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, callba
         scikit-learn's parameters.
     callbacks : sequence
         scikit-learn's callbacks.
+    report : callable or None, default=None
+        See `PopulationBackend`.
 
     Yields
     ------
@@ -53,14 +55,14 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, callba
     network = estimator if own else estimator.steps[-1][1]
     # Functions and callbacks of the user's get data of the type that the user gave.
     own_callbacks = getattr(estimator, "_skl_callbacks", ())
-    known = all(type(callback) is ProgressBar for callback in (*callbacks, *own_callbacks))
+    known = only_progress_bars((*callbacks, *own_callbacks))
     hidden = _is_table(X) and _is_known_splitter(cv) and _is_known_scoring(scoring) and known
     shares = own and hidden and _shares(estimator, searched)
     is_searched = any(name.rpartition("__")[2] == "device" for name in searched)
     # Of a pipeline's fit, the rows before and after each step.
     n_bytes = 0 if shares else _n_bytes(X) * (1 if own else len(estimator.steps))
     n_models = models_at_a_time("auto" if is_searched else network.device, n_bytes)
-    with population(n_models) as in_threads:
+    with population(n_models, report) as in_threads:
         if in_threads and shares:
             yield estimator, _shared(estimator, X)
         elif in_threads and pipeline and hidden and estimator.memory is None:

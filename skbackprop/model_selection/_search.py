@@ -4,6 +4,7 @@ from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
 from skbackprop.model_selection._population import trained_together
+from skbackprop.model_selection._progress import BestSoFar, only_progress_bars
 
 __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
 
@@ -33,14 +34,15 @@ class _PopulationSearch:
         KeyboardInterrupt
             On Ctrl-C, as soon as the kernels have stopped.
         """
-        estimator = self.estimator
+        estimator, callbacks = self.estimator, getattr(self, "_skl_callbacks", ())
         with trained_together(
             estimator,
             X,
             searched=_searched(self),
             scoring=self.scoring,
             cv=self.cv,
-            callbacks=getattr(self, "_skl_callbacks", ()),
+            callbacks=callbacks,
+            report=BestSoFar(self) if callbacks and only_progress_bars(callbacks) else None,
         ) as (trained, data):
             self.estimator = trained
             try:

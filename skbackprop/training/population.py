@@ -65,6 +65,8 @@ class PopulationBackend(ParallelBackendBase):
     n_models : int or None, default=None
         Trainings at the same time, if more than one a core are worth while because they wait for a device together. Of those that
         turn out to compute on their own, there is one a core nevertheless.
+    report : callable or None, default=None
+        Called with the keyword arguments and the result of each task, in its thread.
     """
 
     supports_retrieve_callback = True
@@ -72,12 +74,18 @@ class PopulationBackend(ParallelBackendBase):
     uses_threads = True
     default_n_jobs = -1
 
-    def __init__(self, n_models=None, **settings):
+    def __init__(self, n_models=None, report=None, **settings):
         super().__init__(**settings)
         self._n_models = n_models
+        self._report = report
 
     def effective_n_jobs(self, n_jobs):
         """Threads for a number of jobs; None for one a core, and a negative one counts from the number of cores."""
+        n_threads = self._n_threads(n_jobs)
+        # Tasks of a single job joblib would run itself, and nothing would be reported of them.
+        return n_threads if self._report is None else max(2, n_threads)
+
+    def _n_threads(self, n_jobs):
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         n_jobs = self.default_n_jobs if n_jobs is None else n_jobs
@@ -88,9 +96,9 @@ class PopulationBackend(ParallelBackendBase):
     def configure(self, n_jobs=1, **settings):
         """Start the threads."""
         self.parallel = settings.get("parallel")
-        self._n_workers = self.effective_n_jobs(n_jobs)
+        self._n_workers = self._n_threads(n_jobs)
         self._start()
-        return self._n_workers
+        return self.effective_n_jobs(n_jobs)
 
     def _start(self):
         n_cores = available_threads()
@@ -112,7 +120,7 @@ class PopulationBackend(ParallelBackendBase):
             finally:
                 gathering.end()
 
-        future = self._executor.submit(_run, self._share, func.items)
+        future = self._executor.submit(_run, self._share, func.items, self._report)
         future.add_done_callback(end)
         return future
 
@@ -145,10 +153,15 @@ class PopulationBackend(ParallelBackendBase):
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _run(share, tasks):
+def _run(share, tasks, report):
+    results = []
     # The cores are taken: what the tasks would do in parallel, they do one after the other.
     with share.core(), joblib.parallel_config("sequential"):
-        return [_call(*task) for task in tasks]
+        for function, arguments, keywords in tasks:
+            results.append(_call(function, arguments, keywords))
+            if report is not None:
+                report(keywords, results[-1])
+    return results
 
 
 def _call(function, arguments, keywords):
@@ -160,12 +173,12 @@ def _call(function, arguments, keywords):
 
 
 @contextmanager
-def population(n_models=None):
+def population(n_models=None, report=None):
     """Let joblib's parallel calls, and scikit-learn's, train on threads, unless the user chose another of joblib's backends.
 
     Parameters
     ----------
-    n_models : int or None, default=None
+    n_models, report
         See `PopulationBackend`.
 
     Yields
@@ -180,7 +193,7 @@ def population(n_models=None):
     # BLAS's threads, of the steps before the networks, would come on top.
     token = _together.set(True)
     try:
-        with threadpool_limits(1, user_api="blas"), joblib.parallel_config(PopulationBackend(n_models)):
+        with threadpool_limits(1, user_api="blas"), joblib.parallel_config(PopulationBackend(n_models, report)):
             yield True
     finally:
         _together.reset(token)
