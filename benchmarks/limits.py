@@ -3,9 +3,16 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 
+from skbackprop.backends.cpu import gemm
+from skbackprop.backends.cpu.memory import at
+
 _GEMM_SIZE = 1536
+# Factors that stay in the caches of a core.
+_CACHED_SHAPE = 192, 128, 128
+_CACHED_CALLS = 2000
 _STREAM_NUMBERS = 1 << 25  # 256 MiB an array: more than any cache
 _REPEATS = 5
 
@@ -16,15 +23,20 @@ def measure(n_threads):
     Parameters
     ----------
     n_threads : int
-        Threads of the memory test; the products take those that BLAS has.
+        Threads; NumPy's product takes those that BLAS has.
 
     Returns
     -------
     limits : dict
-        "float32" and "float64": flops a second of NumPy's product of large matrices, the best GEMM rate measured.
+        "float32" and "float64": flops a second, the best rate measured: NumPy's product of large matrices, or the package's own of
+        matrices in each core's cache. BLAS may not know the processor's widest vectors.
         "memory": bytes a second of ``a = b + c`` (the add kernel of McCalpin's STREAM).
     """
-    return {"float32": _gemm_rate(np.float32), "float64": _gemm_rate(np.float64), "memory": _bandwidth(n_threads)}
+    rates = {
+        np.dtype(dtype).name: max(_gemm_rate(dtype), _cached_rate(dtype, n_threads))
+        for dtype in (np.float32, np.float64)
+    }
+    return {**rates, "memory": _bandwidth(n_threads)}
 
 
 def time_limit(workload, dtype, limits):
@@ -49,6 +61,28 @@ def _gemm_rate(dtype):
     A, B = rng.standard_normal((2, _GEMM_SIZE, _GEMM_SIZE)).astype(dtype)
     C = A @ B
     return 2 * _GEMM_SIZE**3 / _fastest(lambda: np.matmul(A, B, out=C))
+
+
+def _cached_rate(dtype, n_threads):
+    multiply = numba.njit(gemm.multiply)
+    m, k, n = _CACHED_SHAPE
+
+    @numba.njit(nogil=True)
+    def run(a, b, c, scratch, n_calls):
+        for _ in range(n_calls):
+            multiply(at(a, 0), k, 1, at(b, 0), 0, m, k, n, at(c, 0), n, at(c, 0), n, at(scratch, 0))
+
+    def arrays():
+        return [
+            np.zeros(size, dtype)
+            for size in (m * k, gemm.packed_size(k, n, np.dtype(dtype).itemsize), m * n, gemm.SCRATCH_SIZE)
+        ]
+
+    run(*arrays(), 1)
+    own = [arrays() for _ in range(n_threads)]
+    with ThreadPoolExecutor(n_threads) as pool:
+        seconds = _fastest(lambda: list(pool.map(lambda parts: run(*parts, _CACHED_CALLS), own)))
+    return 2 * m * k * n * _CACHED_CALLS * n_threads / seconds
 
 
 def _bandwidth(n_threads):

@@ -2,6 +2,7 @@
 
 from itertools import product as product_of
 
+import numba
 import numpy as np
 import pytest
 from scipy import sparse
@@ -44,9 +45,19 @@ def product(a, a_row, a_inner, b, packing, m, k, n, c, panels, scratch):
     _multiply(at(a, zero), a_row, a_inner, right, b_row, m, k, n, at(c, zero), n, at(c, zero), n, at(scratch, zero))
 
 
-SHAPES = [(1, 1, 1), (6, 4, 16), (7, 3, 17), (9, 8, 31), (13, 300, 5), (5, 2, 40), (12, 257, 33), (2, 9, 1)]
+SHAPES = [
+    (1, 1, 1),
+    (6, 4, 16),
+    (7, 3, 17),
+    (9, 8, 31),
+    (13, 300, 5),
+    (5, 2, 40),
+    (12, 257, 33),
+    (2, 9, 1),
+    (33, 7, 45),
+]
 if JIT:
-    SHAPES += [(64, 600, 310), (100, 31, 200)]
+    SHAPES += [(64, 600, 310), (100, 31, 200), (43, 400, 75)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -76,6 +87,30 @@ def test_products_are_sums_in_order(shape, a_transposed, packing, dtype, rng):
             exact = exact.astype(np.longdouble)
         if dtype == np.float32:
             np.testing.assert_array_equal(flat_c.reshape(m, n), exact.astype(dtype))
+
+
+@pytest.mark.skipif(not JIT, reason="interpreted, there are no registers")
+@pytest.mark.parametrize("tile_rows", [gemm.TILE_ROWS, 2 * gemm.TILE_ROWS])
+def test_products_do_not_depend_on_the_number_of_registers(tile_rows, monkeypatch, rng):
+    kinds = {"_tall": (2, False), "_tall_edge": (2, True), "_tall_half": (1, True)}
+    monkeypatch.setattr(gemm, "_TALL_ROWS", tile_rows)
+    for name, kind in kinds.items():
+        monkeypatch.setattr(gemm, name, gemm._make_tile(tile_rows, *kind))
+    multiply = numba.njit(gemm.multiply)
+
+    @numba.njit
+    def multiply_arrays(a, a_row, a_inner, b, m, k, n, c, scratch):
+        multiply(at(a, 0), a_row, a_inner, at(b, 0), n, m, k, n, at(c, 0), n, at(c, 0), n, at(scratch, 0))
+
+    for m, k, n in [(33, 7, 45), (43, 400, 75), (11, 3, 10), (25, 600, 310)]:
+        a, b, c = (rng.standard_normal(size).astype(np.float32) for size in (m * k, k * n, m * n))
+        scratch = np.empty(gemm.SCRATCH_SIZE, dtype=np.float32)
+        for steps in ((k, 1), (1, m)):
+            expected = c.copy()
+            product(a, *steps, b, 0, m, k, n, expected, b, scratch)
+            own = c.copy()
+            multiply_arrays(a, *steps, b, m, k, n, own, scratch)
+            np.testing.assert_array_equal(own, expected)
 
 
 #: Every loss in every form that runs.

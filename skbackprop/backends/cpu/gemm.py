@@ -34,21 +34,24 @@ __all__ = [
 ]
 
 
-def _vector_bytes():
+def _vectors():
     features = binding.get_host_cpu_features()
     if features.get("avx512f"):
-        return 64
+        return 64, 32
     if features.get("avx2"):
-        return 32
-    return 16
+        return 32, 16
+    return 16, 32 if features.get("neon") else 16
 
 
-#: Bytes of the vectors that the micro-kernel works with.
-VECTOR_BYTES = _vector_bytes()
+#: Bytes of the vectors that the micro-kernel works with, and how many registers hold one.
+VECTOR_BYTES, _N_REGISTERS = _vectors()
 _VECTORS_PER_PANEL = 2  # of which `_half` uses one
 
 #: Rows of a full tile: 6 x 2 vectors of accumulators, 2 of the right factor and one broadcast fit in 16 registers.
 TILE_ROWS = 6
+# Where there are 32 registers, two tiles at a time: each number of the right factor is loaded half as often, and twice as many sums
+# are under way, each of which waits for the one before.
+_TALL_ROWS = TILE_ROWS if _N_REGISTERS < 32 else 2 * TILE_ROWS
 
 # Extents of the block of the right factor that is reused from the second-level cache.
 _BLOCK_INNER = 256
@@ -61,7 +64,7 @@ CACHED_BYTES = 1 << 14
 _PANELS_UNPACKED = 2
 
 # Rows of the left factor that are packed together: they stay in the second-level cache beside the right factor's block.
-_BLOCK_ROWS = 16 * TILE_ROWS
+_BLOCK_ROWS = 16 * TILE_ROWS  # and whole tall tiles
 
 #: Numbers of each thread's scratch memory: packed tiles of the left factor.
 SCRATCH_SIZE = _BLOCK_ROWS * _BLOCK_INNER
@@ -197,6 +200,10 @@ def _make_tile(tile_rows, n_vectors, masked):
 
 _FEW_ROWS = TILE_ROWS // 2
 _tile, _edge, _half = _make_tile(TILE_ROWS, 2, False), _make_tile(TILE_ROWS, 2, True), _make_tile(TILE_ROWS, 1, True)
+_tall, _tall_edge, _tall_half = _tile, _edge, _half
+if _TALL_ROWS > TILE_ROWS:
+    _tall, _tall_edge = _make_tile(_TALL_ROWS, 2, False), _make_tile(_TALL_ROWS, 2, True)
+    _tall_half = _make_tile(_TALL_ROWS, 1, True)
 _few = _make_tile(_FEW_ROWS, 2, True)
 _row_tile, _row_edge, _row_half = _make_tile(1, 2, False), _make_tile(1, 2, True), _make_tile(1, 1, True)
 # More sums at a time, each of which waits for the one before.
@@ -335,7 +342,7 @@ def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_r
     width = _width(itemsize)
     block_columns = max(1, _BLOCK_BYTES // (_BLOCK_INNER * width * itemsize)) * width
     # Where there is one block of columns only, a tile is packed right before it is used.
-    block_rows = _BLOCK_ROWS if n_columns > block_columns else TILE_ROWS
+    block_rows = _BLOCK_ROWS if n_columns > block_columns else _TALL_ROWS
     packs = a_row == 1 and n_columns > _PANELS_UNPACKED * width and n_inner * a_inner * itemsize > CACHED_BYTES
     b_column, b_inner = (n_inner, width) if b_row == 0 else (1, b_row)
     for k in range(0, n_inner, _BLOCK_INNER):
@@ -344,28 +351,39 @@ def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_r
             start, s_row = c, c_row
         for top in range(0, n_rows, block_rows):
             bottom = min(n_rows, top + block_rows)
-            whole_tiles = (bottom - top) // TILE_ROWS * TILE_ROWS
+            whole_tiles = (bottom - top) // _TALL_ROWS * _TALL_ROWS
             if packs and whole_tiles > 0:
                 # A column of a tile is read for each k: neighbours in the pack, far apart in A.
                 for i in range(n_k):
-                    of_k, packed = at(a, top + (k + i) * a_inner), at(scratch, i * TILE_ROWS)
-                    copy(of_k, packed, TILE_ROWS)
-                    for row in range(TILE_ROWS, whole_tiles, TILE_ROWS):
-                        copy(at(of_k, row), at(packed, row * n_k), TILE_ROWS)
+                    of_k, packed = at(a, top + (k + i) * a_inner), at(scratch, i * _TALL_ROWS)
+                    copy(of_k, packed, _TALL_ROWS)
+                    for row in range(_TALL_ROWS, whole_tiles, _TALL_ROWS):
+                        copy(at(of_k, row), at(packed, row * n_k), _TALL_ROWS)
             for block in range(0, n_columns, block_columns):
                 block_stop = min(n_columns, block + block_columns)
-                for row in range(top, bottom, TILE_ROWS):
+                whole = (block_stop - block) // width * width
+                row = top
+                while row < bottom:
                     left = n_rows - row
+                    is_tall = left >= _TALL_ROWS
                     source, step_row, step_inner = at(a, row * a_row + k * a_inner), a_row, a_inner
-                    if left >= TILE_ROWS and packs:
-                        source, step_inner = at(scratch, (row - top) * n_k), TILE_ROWS
+                    if is_tall and packs:
+                        source, step_inner = at(scratch, (row - top) * n_k), _TALL_ROWS
                     first = block
                     if left >= TILE_ROWS:
-                        whole = (block_stop - block) // width * width
-                        _tile(
-                            source, step_row, step_inner, at(b, block * b_column + k * b_inner), b_inner, width * b_column, n_k,
-                            at(start, row * s_row + block), s_row, at(c, row * c_row + block), c_row, left, whole,
-                        )  # fmt: skip
+                        panel = at(b, block * b_column + k * b_inner)
+                        sums = at(start, row * s_row + block)
+                        out = at(c, row * c_row + block)
+                        if is_tall:
+                            _tall(
+                                source, step_row, step_inner, panel, b_inner, width * b_column, n_k,
+                                sums, s_row, out, c_row, left, whole,
+                            )  # fmt: skip
+                        else:
+                            _tile(
+                                source, step_row, step_inner, panel, b_inner, width * b_column, n_k,
+                                sums, s_row, out, c_row, left, whole,
+                            )  # fmt: skip
                         first += whole
                     for column in range(first, block_stop, width):
                         panel = at(b, column * b_column + k * b_inner)
@@ -374,8 +392,16 @@ def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_r
                         n_c = n_columns - column
                         if left == 1:
                             _single_row(source, step_inner, panel, b_inner, n_k, sums, out, n_c)
+                        elif n_c <= width // 2 and is_tall:
+                            _tall_half(
+                                source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c
+                            )
                         elif n_c <= width // 2:
                             _half(
+                                source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c
+                            )
+                        elif is_tall:
+                            _tall_edge(
                                 source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c
                             )
                         elif left <= _FEW_ROWS:
@@ -386,3 +412,4 @@ def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_r
                             _edge(
                                 source, step_row, step_inner, panel, b_inner, 0, n_k, sums, s_row, out, c_row, left, n_c
                             )
+                    row += _TALL_ROWS if is_tall else TILE_ROWS
