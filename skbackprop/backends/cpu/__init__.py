@@ -104,8 +104,8 @@ class _Plan:
     def __init__(self, network, dtype, block_rows, is_sparse, training):
         itemsize = np.dtype(dtype).itemsize
         n_layers = len(network.layout)
-        self.offsets = np.full((n_layers + 1, 5), UNPACKED, dtype=np.int64)
-        self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = 0
+        self.offsets = np.full((n_layers + 1, 7), UNPACKED, dtype=np.int64)
+        self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = self.n_granules = 0
         for layer, n_units in enumerate(network.layer_units):
             self.offsets[layer, 0] = self.n_units
             if not (is_sparse and layer == 0):
@@ -115,8 +115,12 @@ class _Plan:
                 self.offsets[layer + 1, 4] = self.n_statistics
                 self.n_statistics += statistics_size(network.over_batch, n_units, block_rows)
         if is_sparse:
-            self.offsets[0, 1:] = SPARSE
+            self.offsets[0, 1:5] = SPARSE
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
+            dealt = granule_rows(fan_out)
+            self.offsets[layer, 5:] = dealt, self.n_granules
+            self.n_granules += -(-fan_in // dealt)
+            self.offsets[layer + 1, 6] = self.n_granules
             if block_rows == 1 or fan_out == 1:
                 continue
             if not (is_sparse and layer == 0):
@@ -251,7 +255,6 @@ class Session:
         return self
 
     def _allocate(self, plan, dtype, rows):
-        n_granules = sum(-(-fan_in // granule_rows(fan_out)) for fan_in, fan_out in self._network.layout[:, :2])
         self._constants = _aligned(self._team.n_threads * N_CONSTANTS, np.float64)
         self._workspace = (
             _aligned(plan.n_forward, dtype),
@@ -262,8 +265,8 @@ class Session:
             _aligned(plan.n_units, dtype),
             _aligned(rows * self._targets.shape[1], dtype),
             _aligned(rows, np.float64),
-            _aligned(n_granules, np.float64),
-            _aligned(2 * n_granules, np.float64),
+            _aligned(plan.n_granules, np.float64),
+            _aligned(2 * plan.n_granules, np.float64),
             _scratches(self._team, self._network, dtype, n_ones=rows),
             _aligned(plan.n_units if self._normalizes else 0, dtype),
             _aligned(plan.n_statistics, np.float64),

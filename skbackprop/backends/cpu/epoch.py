@@ -11,7 +11,6 @@ from skbackprop._compile import formula, invoke, kernel
 from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, multiply_row
 from skbackprop.backends.cpu.layers import (
     count_constant,
-    granule,
     penalise_granules,
     set_intercepts,
     share,
@@ -49,9 +48,10 @@ PREPARE, UPDATE = range(2)
 #: The first of an optimizer's constants that are carried from one update to the next.
 CARRIED = N_CONSTANTS - 2
 #: Columns of a workspace's `plan`, one row for each layer of units: where the layer's units and deltas lie, and, for
-#: the weights that follow it, their panels for the forward and the backward product, and those of the deltas; and where what
-#: its normalization keeps lies in `statistics`.
-UNITS, FORWARD, BACKWARD, DELTAS, STATISTICS = range(5)
+#: the weights that follow it, their panels for the forward and the backward product, and those of the deltas; where what
+#: its normalization keeps lies in `statistics`; how many rows of the weights are dealt to a thread together; and where their
+#: penalties lie in `squares`, whose size is in the last row.
+UNITS, FORWARD, BACKWARD, DELTAS, STATISTICS, DEALT, SQUARES = range(7)
 #: In the place of an offset: there are no panels, because the layer's input is sparse, because the layer has one unit or a
 #: batch one row, or because they would be used too few times.
 SPARSE, UNPACKED, AS_IS = -1, -2, -3
@@ -92,11 +92,11 @@ def _gather_targets(source, n_columns, rows, first, last, target, t_start):
 
 
 @formula
-def _total_weight(sample_weight, rows):
+def _total_weight(sample_weight, rows, first, last):
     if sample_weight.size == 0:
-        return float(rows.size)
+        return float(last - first)
     total = 0.0
-    for position in range(rows.size):
+    for position in range(first, last):
         total += sample_weight[rows[position]]
     return total
 
@@ -242,29 +242,30 @@ def train_batches(
     n_batches = (n_trained + batch_size - 1) // batch_size
     zero, one = np.int64(0), np.int64(1)  # of the type that variables have: a literal would compile a callee again
     tile_rows = np.int64(TILE_ROWS)
-    n_squares = zero
+    n_squares = plan[n_layers, SQUARES] if l2 != 0.0 or l1 != 0.0 else zero
+    # Counted along: divisions are slow.
+    epoch, batch = zero, np.int64(-2)
     # What depends on the weights only (their panels, their squares) is computed before the first batch, and after each update
     # by the thread that made it.
     for number in range(-1, result.size * n_batches):
+        batch += 1
+        if batch == n_batches:
+            epoch, batch = epoch + 1, zero
         packing_only = number < 0
-        epoch = max(number, 0) // n_batches
-        ends_epoch = number % n_batches == n_batches - 1 and not packing_only
-        batch_start = epoch * n_trained + max(number, 0) % n_batches * batch_size
-        rows = order[batch_start : min(batch_start + batch_size, (epoch + 1) * n_trained)]
-        total_weight = _total_weight(sample_weight, rows)
+        ends_epoch = batch == n_batches - 1 and not packing_only
+        batch_start = epoch * n_trained + max(batch, 0) * batch_size
+        batch_rows = min(batch_size, (epoch + 1) * n_trained - batch_start)
+        total_weight = _total_weight(sample_weight, order, batch_start, batch_start + batch_rows)
         if total_weight == 0.0 and not packing_only:
             continue
         loss = 0.0
         penalty = 0.0
         if thread == 0:
-            for position in range(n_squares):
+            for position in range(0 if packing_only else n_squares):
                 penalty += squares[position]
-        for block in range(0, 0 if packing_only else rows.size, block_rows):
-            block_stop = min(block + block_rows, rows.size)
-            # Of `numbers`, the like is made where dropout asks for it: a slice costs an atomic count of references.
-            members = rows[block:block_stop]
-            n_rows = block_stop - block
-            block_start = batch_start + block
+        for block in range(0, 0 if packing_only else batch_rows, block_rows):
+            n_rows = min(block_rows, batch_rows - block)
+            block_start, block_stop = batch_start + block, batch_start + block + n_rows
             first, last = share(n_rows, tile_rows, thread, n_threads)
             if plan[0, FORWARD] != SPARSE:
                 low = plan[0, UNITS] + first * layout[0, FAN_IN]
@@ -273,7 +274,7 @@ def train_batches(
                     invoke(
                         pieces[DROP],
                         (
-                            dropout[0], codes[SEED], step, zero, numbers[block_start : batch_start + block_stop],
+                            dropout[0], codes[SEED], step, zero, numbers[block_start:block_stop],
                             first, last, layout[0, FAN_IN],
                             at(units, low), at(slopes, zero), False,
                         ),
@@ -304,8 +305,8 @@ def train_batches(
                             data,
                             indices,
                             indptr,
-                            members,
-                            numbers[block_start : batch_start + block_stop],
+                            order[block_start:block_stop],
+                            numbers[block_start:block_stop],
                             first,
                             last,
                             params,
@@ -335,7 +336,7 @@ def train_batches(
                             pieces[DROP],
                             (
                                 dropout[layer + 1], codes[SEED], step, layer + one,
-                                numbers[block_start : batch_start + block_stop], first, last, fan_out,
+                                numbers[block_start:block_stop], first, last, fan_out,
                                 at(units, low), at(slopes, low), True,
                             ),
                         )  # fmt: skip
@@ -350,7 +351,7 @@ def train_batches(
             )  # fmt: skip
             if sample_weight.size > 0:
                 for position in range(first, last):
-                    weight = sample_weight[members[position]]
+                    weight = sample_weight[order[block_start + position]]
                     losses[position] *= weight
                     low = plan[n_layers, UNITS] + position * n_outputs
                     for j in range(low, low + n_outputs):
@@ -396,7 +397,7 @@ def train_batches(
             for layer in range(n_back):
                 fan_in = layout[layer, FAN_IN]
                 fan_out = layout[layer, FAN_OUT]
-                first, last = share(fan_in, granule(fan_out), thread, n_threads)
+                first, last = share(fan_in, plan[layer, DEALT], thread, n_threads)
                 low = layout[layer, WEIGHTS] + first * fan_out
                 # The first block's product is added to zero, the others' to what there is.
                 out = at(grads, low)
@@ -405,7 +406,7 @@ def train_batches(
                     if block == 0:
                         fill_zero(grads, low, layout[layer, WEIGHTS] + last * fan_out)
                     invoke(pieces[GRADIENT_SPARSE], (
-                        data, indices, indptr, members, numbers[block_start : batch_start + block_stop],
+                        data, indices, indptr, order[block_start:block_stop], numbers[block_start:block_stop],
                         deltas, plan[1, UNITS], first, last,
                         grads, layout[0, WEIGHTS], fan_out, dropout[0], codes[SEED], step,
                     ))  # fmt: skip
@@ -447,14 +448,14 @@ def train_batches(
                     at(grads, low),
                     at(grads, low),
                 )
-                if ends_epoch and block_stop == rows.size and layer < n_layers - 1:
+                if ends_epoch and block + n_rows == batch_rows and layer < n_layers - 1:
                     constant_units[epoch * n_layers + layer, thread] = count_constant(
                         units, plan[layer + 1, UNITS], n_rows, fan_out, first, last
                     )
             if thread == 0:
                 for position in range(n_rows):
                     loss += losses[position]
-            if block_stop < rows.size:
+            if block + n_rows < batch_rows:
                 barrier(control, n_threads)
                 if aborted(control):
                     return
@@ -483,7 +484,7 @@ def train_batches(
                     if not trained[layer]:
                         continue
                     fan_out = layout[layer, FAN_OUT]
-                    first, last = share(layout[layer, FAN_IN], granule(fan_out), thread, n_threads)
+                    first, last = share(layout[layer, FAN_IN], plan[layer, DEALT], thread, n_threads)
                     # First the weights, then the intercepts, scales and offsets, which have no penalty.
                     for part in range(2):
                         low = layout[layer, WEIGHTS] + first * fan_out
@@ -510,17 +511,15 @@ def train_batches(
                         return
                 if average.size > 0:
                     invoke(pieces[FOLLOW], (layout, params, average, penalties[AVERAGE], thread, n_threads))
-        n_squares = zero
         for layer in range(n_layers):
             fan_in = layout[layer, FAN_IN]
             fan_out = layout[layer, FAN_OUT]
-            step_rows = granule(fan_out)
-            first, last = share(fan_in, step_rows, thread, n_threads)
-            if l2 != 0.0 or l1 != 0.0:
+            first, last = share(fan_in, plan[layer, DEALT], thread, n_threads)
+            if n_squares > 0:
                 penalise_granules(
-                    params, layout[layer, WEIGHTS], fan_out, first, last, step_rows, 0.5 * l2, l1, squares, n_squares
-                )
-                n_squares += (fan_in + step_rows - 1) // step_rows
+                    params, layout[layer, WEIGHTS], fan_out, first, last, plan[layer, DEALT], 0.5 * l2, l1, squares,
+                    plan[layer, SQUARES],
+                )  # fmt: skip
             if plan[layer, FORWARD] >= 0:
                 invoke(
                     pieces[PACK],
@@ -554,7 +553,7 @@ def train_batches(
             return
         if thread == 0 and not packing_only:
             loss = (loss + penalty) / total_weight
-            result[epoch] += loss * rows.size
+            result[epoch] += loss * batch_rows
             if ends_epoch and n_back > 0:
                 write_norms(layout, gradient_squares, total_weight, norms[epoch])
             if not np.isfinite(loss):

@@ -71,6 +71,8 @@ def penalise_granules(params, weights, fan_out, first, last, step, half_l2, l1, 
         Written from ``p_start + first // step`` on.
     p_start : int
     """
+    # One thread begins at the first.
+    position = p_start if first == 0 else p_start + first // step
     for row in range(first, last, step):
         start = weights + row * fan_out
         count = (min(row + step, last) - row) * fan_out
@@ -80,7 +82,8 @@ def penalise_granules(params, weights, fan_out, first, last, step, half_l2, l1, 
             for i in range(start, start + count):
                 total += abs(params[natural(i)])
             penalty += l1 * total
-        penalties[natural(p_start + row // step)] = penalty
+        penalties[natural(position)] = penalty
+        position += 1
 
 
 @formula
