@@ -258,7 +258,8 @@ def environment(n_threads, **variables):
     if n_threads == 1:
         # Where affinity cannot be set, XLA has no other limit.
         limits["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    return {**os.environ, **limits, **variables}
+    # As after an installation: otherwise a package that lies in a checkout would be compiled to bytecode by each process.
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **limits, **variables}
 
 
 def measure_limits(n_threads):

@@ -357,7 +357,8 @@ class KernelCache(caching._Cache):
 
     def load_overload(self, signature, target_context):
         """Machine code from disk, or None when it has to be compiled."""
-        target_context.refresh()
+        # Without `target_context.refresh()`, which imports all that the compiler knows: kernels count no references and so need
+        # nothing of it, and a process that compiles nothing starts a tenth of a second sooner.
         file = self._file(signature, target_context.codegen())
         result = None
         if file is not None:
