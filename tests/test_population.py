@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn import model_selection
+from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
@@ -127,6 +128,25 @@ def test_selected_rows(rng):
         assert rows.spread(np.array([1.0, 2.0, 2.0])).tolist() == [0, 2, 0, 0, 1, 0]
         assert rows.places(np.array([0, 1])).tolist() == [4, 1]
     np.testing.assert_array_equal(as_rows(X, np.float64).selected(index).gathered().X, X[index])
+
+
+def test_targets_of_shared_rows_are_encoded_once_for_equal_ones_only(data):
+    X, y = data
+    rows = SharedRows(X)[np.arange(len(y))]
+    first, again = clone(NETWORK).fit(rows, y), clone(NETWORK).fit(rows, y.copy())
+    np.testing.assert_array_equal(first.coefs_[0], again.coefs_[0])
+    assert first.classes_ is not again.classes_
+    first.classes_[:] = 0
+    np.testing.assert_array_equal(clone(NETWORK).fit(rows, y).classes_, np.unique(y))
+
+    for other in (np.roll(y, 1), y + 5, (y > 0).astype(int), y.astype(float), y.astype(str), np.column_stack([y, y])):
+        own, plain = (clone(NETWORK).fit(given, other) for given in (rows, X))
+        np.testing.assert_array_equal(own.coefs_[0], plain.coefs_[0])
+        np.testing.assert_array_equal(own.classes_, plain.classes_)
+    changed = y.copy()
+    clone(NETWORK).fit(rows, changed)
+    changed[:] = changed[::-1].copy()
+    np.testing.assert_array_equal(clone(NETWORK).fit(rows, changed).coefs_[0], clone(NETWORK).fit(X, changed).coefs_[0])
 
 
 def test_shared_rows_are_data_to_numpy(data):

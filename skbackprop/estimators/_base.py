@@ -198,8 +198,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     }
 
     @abstractmethod
-    def _encode_targets(self, y, keep_classes):
-        """Targets for the kernels: an array of shape (n_rows, n_targets)."""
+    def _encode_targets(self, y, keep_classes, memory):
+        """Targets for the kernels: an array of shape (n_rows, n_targets); `memory` is for what need not be found out twice."""
 
     @abstractmethod
     def _loss_key(self):
@@ -298,7 +298,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         X, y = self._validate(X, y, reset=first_pass)
         if groups is not None:
             check_consistent_length(y, groups)
-        targets = self._encode_targets(y, keep_classes=not first_pass)
+        memory = X.memory_of(y) if isinstance(X, SharedRows) else {}
+        targets = self._encode_targets(y, not first_pass, memory)
         dtype = _dtype(X) if first_pass else self.coefs_[0].dtype
         if self.precision == "tf32" and dtype != np.float32:
             raise ValueError(
@@ -465,8 +466,10 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(X, SharedRows):
                 # The targets first: their validation knows of no features' names, and would delete them.
-                y = validate_data(self, y=y, **y_checks)
-                return X.validate(self, dtype, reset), y
+                memory, checked = X.memory_of(y), ("y", self._numeric_targets)
+                if checked not in memory:
+                    memory[checked] = validate_data(self, y=y, **y_checks)
+                return X.validate(self, dtype, reset), memory[checked]
             return validate_data(self, X, y, accept_sparse="csr", dtype=dtype, reset=reset, **y_checks)
 
     def _refuse_targets(self, y, name):

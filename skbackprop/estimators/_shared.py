@@ -72,6 +72,7 @@ class SharedRows:
         self._index = None
         self._X = None
         self._views = {}
+        self._memory = [None, {}]
         self.shape = X.shape
         self.ndim = 2
         if hasattr(X, "columns"):
@@ -92,6 +93,7 @@ class SharedRows:
             view = copy.copy(self)
             view._index = np.arange(len(self))[rows]
             view.shape = len(view._index), self.shape[1]
+            view._memory = [None, {}]
             self._views[id(rows)] = rows, view
         return self._views[id(rows)][1]
 
@@ -136,6 +138,28 @@ class SharedRows:
         valid = copy.copy(self)
         valid._X = X
         return valid
+
+    def memory_of(self, y):
+        """What fits to the same rows and targets have found out about the targets, and may leave there for the next.
+
+        Parameters
+        ----------
+        y : object
+            Targets of these rows.
+
+        Returns
+        -------
+        memory : dict
+            Empty for other targets than those of the last call, and for those that are not numbers in one dimension.
+        """
+        if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biuf":
+            return {}
+        known, memory = self._memory
+        if known is None or known.dtype != y.dtype or not np.array_equal(known, y):
+            memory = {}
+            # In one step, as other threads do the same; a copy, as `y` is its caller's.
+            self._memory[:] = y.copy(), memory
+        return memory
 
     def as_rows(self, dtype):
         """The rows as a backend takes them.

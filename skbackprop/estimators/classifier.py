@@ -1,5 +1,6 @@
 """The classifier."""
 
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
+from skbackprop.backends.data import frozen
 from skbackprop.estimators._arrays import as_numpy, library_of
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
 from skbackprop.estimators._class_weight import class_factors
@@ -667,14 +669,19 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         stops = np.cumsum([len(classes) for classes in self.classes_]).tolist()
         return [outputs[:, start:stop] for start, stop in pairwise([0, *stops])]
 
-    def _encode_targets(self, y, keep_classes):
+    def _encode_targets(self, y, keep_classes, memory):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if keep_classes or (hasattr(self, "classes_") and not hasattr(self, "coefs_")):
             self._check_classes(y)
-        else:
+            return self._encode(y)
+        if "labels" not in memory:
             self._set_classes(y)
-        return self._encode(y)
+            memory["labels"] = self._target_type, self.classes_, frozen(self._encode(y))
+        self._target_type, classes, targets = memory["labels"]
+        # Not shared: they are the user's.
+        self.classes_ = copy.copy(classes)
+        return targets
 
     def _encode_validation_targets(self, y, n_targets):
         if y.ndim == 2 and y.shape[1] == 1:

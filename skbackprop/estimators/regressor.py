@@ -570,7 +570,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         self.n_jobs = n_jobs
         self.device = device
 
-    def _encode_targets(self, y, keep_classes):
+    def _encode_targets(self, y, keep_classes, memory):
         link = self._loss().out_activation
         if self.standardize_target and link != "identity":
             raise ValueError(
