@@ -33,13 +33,14 @@ from skbackprop.functions.penalties import Penalties
 __all__ = ["Session", "input_gradient", "predict"]
 
 # Rows of a block: as many as keep the units of all layers in the second-level cache, but enough to use each weight
-# that is fetched from memory often.
+# that is fetched from memory often; each block reads and writes the whole gradient once more.
 _BLOCK_BYTES = 1 << 20
-_BLOCK_MIN_ROWS = 42 * TILE_ROWS
+_BLOCK_MIN_ROWS = 171 * TILE_ROWS
 
 # Blocks of a prediction, unless they would be larger than those of training, or have fewer rows than a weight should be used for.
 _PREDICTION_BLOCKS = 16
 _PREDICTION_MIN_ROWS = 7 * TILE_ROWS
+_PREDICTION_MAX_ROWS = 42 * TILE_ROWS
 
 # A call of several short epochs lasts some hundredths of a second at most; what Python does around it takes 0.15 ms.
 _CALL_FLOPS = 4e8
@@ -430,7 +431,7 @@ class Session:
 def _prediction_rows(n_rows):
     """Most rows of a block of predictions: a thread that begins late, as it must be woken first, still finds enough of them."""
     rows = -(-n_rows // (_PREDICTION_BLOCKS * TILE_ROWS)) * TILE_ROWS
-    return min(max(rows, _PREDICTION_MIN_ROWS), _BLOCK_MIN_ROWS)
+    return min(max(rows, _PREDICTION_MIN_ROWS), _PREDICTION_MAX_ROWS)
 
 
 def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
