@@ -18,7 +18,9 @@ from sklearn.callback import ProgressBar
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import GroupKFold, KFold, RepeatedStratifiedKFold, ShuffleSplit
@@ -460,6 +462,15 @@ def test_best_score_so_far_is_that_of_the_metric_that_decides(refit, capsys):
         np.testing.assert_allclose(rounds[0][-1][0], search.best_score_, rtol=1e-3)
     else:
         assert rounds == []
+
+
+def test_progress_passes_over_tasks_that_are_not_the_search_s_own(capsys):
+    pytest.importorskip("rich")
+    forest = SelectFromModel(RandomForestClassifier(4, n_jobs=2, random_state=0))
+    search = ours.GridSearchCV(pipeline(forest), {"backpropclassifier__alpha": [1e-4, 1.0]}, cv=2)
+    search.set_callbacks(ProgressBar(max_propagation_depth=0)).fit(*IRIS)
+    (found,) = best_so_far(capsys.readouterr().out)
+    np.testing.assert_allclose(found[-1][0], search.best_score_, rtol=1e-3)
 
 
 def test_other_callbacks_see_the_tasks_of_scikit_learn_only():

@@ -36,10 +36,13 @@ class BestSoFar:
         Parameters
         ----------
         arguments : dict
-            The keyword arguments of scikit-learn's function for one candidate and one fold.
+            The keyword arguments of scikit-learn's function for one candidate and one fold. Other tasks, such as those of a forest
+            among the steps of a pipeline that is fitted once more in the end, are passed over.
         result : dict
             What it has returned.
         """
+        if arguments.get("callback_ctx") is None or "candidate_progress" not in arguments:
+            return
         score = result["test_scores"]
         if isinstance(score, dict):
             # The others are told apart by what `refit` names; a function decides at the end only.
