@@ -12,6 +12,10 @@ from skbackprop.backends.data import as_rows
 __all__ = ["SharedRows"]
 
 
+# Targets of more rows are not worth their memory: to train on them takes far longer than to look at them.
+_REMEMBERED_ROWS = 1_000_000
+
+
 class _Table:
     """The whole data, as they were given, and validated once for each dtype that is asked for."""
 
@@ -150,9 +154,9 @@ class SharedRows:
         Returns
         -------
         memory : dict
-            Empty for other targets than those of the last call, and for those that are not numbers in one dimension.
+            Empty for other targets than those of the last call, for those that are not numbers in one dimension, and for very many.
         """
-        if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biuf":
+        if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biuf" or len(y) > _REMEMBERED_ROWS:
             return {}
         known, memory = self._memory
         if known is None or known.dtype != y.dtype or not np.array_equal(known, y):
