@@ -466,10 +466,11 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(X, SharedRows):
                 # The targets first: their validation knows of no features' names, and would delete them.
-                memory, checked = X.memory_of(y), ("y", self._numeric_targets)
+                memory, checked = X.memory_of(y), ("valid", self._numeric_targets)
                 if checked not in memory:
-                    memory[checked] = validate_data(self, y=y, **y_checks)
-                return X.validate(self, dtype, reset), memory[checked]
+                    y = validate_data(self, y=y, **y_checks)
+                    memory[checked] = True
+                return X.validate(self, dtype, reset), y
             return validate_data(self, X, y, accept_sparse="csr", dtype=dtype, reset=reset, **y_checks)
 
     def _refuse_targets(self, y, name):
