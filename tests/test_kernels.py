@@ -39,9 +39,9 @@ def product(a, a_row, a_inner, b, packing, m, k, n, c, panels, scratch):
     if packing == 0:
         right, b_row = at(b, zero), n
     elif packing == 1:
-        _pack(b, zero, zero, k, k, n, panels, zero)
+        _pack(at(b, zero), zero, k, k, n, right)
     else:
-        _pack_transposed(b, zero, zero, n, k, n, panels, zero)
+        _pack_transposed(at(b, zero), zero, n, k, n, right)
     _multiply(at(a, zero), a_row, a_inner, right, b_row, m, k, n, at(c, zero), n, at(c, zero), n, at(scratch, zero))
 
 

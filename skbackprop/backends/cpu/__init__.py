@@ -37,6 +37,9 @@ __all__ = ["Session", "input_gradient", "predict"]
 _BLOCK_BYTES = 1 << 20
 _BLOCK_MIN_ROWS = 171 * TILE_ROWS
 
+# Gradients of a strip of weights: they stay in the second-level cache until the update.
+_STRIP_BYTES = 96 * 1024 * 4
+
 # Blocks of a prediction, unless they would be larger than those of training, or have fewer rows than a weight should be used for.
 _PREDICTION_BLOCKS = 16
 _PREDICTION_MIN_ROWS = 7 * TILE_ROWS
@@ -105,7 +108,7 @@ class _Plan:
     def __init__(self, network, dtype, block_rows, is_sparse, training):
         itemsize = np.dtype(dtype).itemsize
         n_layers = len(network.layout)
-        self.offsets = np.full((n_layers + 1, 7), UNPACKED, dtype=np.int64)
+        self.offsets = np.full((n_layers + 1, 8), UNPACKED, dtype=np.int64)
         self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = self.n_granules = 0
         for layer, n_units in enumerate(network.layer_units):
             self.offsets[layer, 0] = self.n_units
@@ -119,9 +122,12 @@ class _Plan:
             self.offsets[0, 1:5] = SPARSE
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
             dealt = granule_rows(fan_out)
-            self.offsets[layer, 5:] = dealt, self.n_granules
+            strip = max(1, _STRIP_BYTES // (dealt * fan_out * itemsize)) * dealt
+            if is_sparse and layer == 0:
+                strip = fan_in  # for each strip, all stored entries would be gone through
+            self.offsets[layer, 5:] = dealt, strip, self.n_granules
             self.n_granules += -(-fan_in // dealt)
-            self.offsets[layer + 1, 6] = self.n_granules
+            self.offsets[layer + 1, 7] = self.n_granules
             if block_rows == 1 or fan_out == 1:
                 continue
             if not (is_sparse and layer == 0):

@@ -7,7 +7,8 @@ from numba import types
 
 from skbackprop._compile import JIT, loop
 from skbackprop.backends.cpu.dropout import drop
-from skbackprop.backends.cpu.gemm import multiply, pack, pack_transposed
+from skbackprop.backends.cpu.gemm import multiply, pack
+from skbackprop.backends.cpu.layers import refresh_weights
 from skbackprop.backends.cpu.normalization import (
     normalize_rows,
     normalize_units,
@@ -35,7 +36,7 @@ _PIECES = {
     for template in (
         multiply,
         pack,
-        pack_transposed,
+        refresh_weights,
         forward_rows,
         add_gradient_rows,
         drop,
@@ -88,14 +89,15 @@ def piece_calls(dtype, indices, penalties=None, finishes=False, over_batch=None,
     members, layout = types.Array(types.int64, 1, "C"), types.Array(types.int64, 2, "C")
     signatures = {
         "multiply": (own, _INDEX, _INDEX, own, *[_INDEX] * 4, own, _INDEX, own, _INDEX, own),
-        "pack": (vector, *[_INDEX] * 5, vector, _INDEX),
+        "pack": (own, *[_INDEX] * 4, own),
     }
     if indices is not None:
         rows = (data, whole if indices == np.int64 else narrow, whole, members, members)
         dropout = _NUMBER, _INDEX, _INDEX
         signatures["forward_rows"] = (*rows, _INDEX, _INDEX, vector, _INDEX, vector, _INDEX, _INDEX, *dropout)
     if penalties is not None:
-        signatures["pack_transposed"] = signatures["pack"]
+        strengths = _NUMBER, _NUMBER, _NUMBERS
+        signatures["refresh_weights"] = (own, *[_INDEX] * 5, *strengths, own, _INDEX, own, _INDEX)
         if indices is not None:
             signatures["add_gradient_rows"] = (*rows, vector, *[_INDEX] * 3, vector, _INDEX, _INDEX, *dropout)
         if penalties.dropout:

@@ -9,12 +9,7 @@ import numpy as np
 
 from skbackprop._compile import formula, invoke, kernel
 from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, TILE_ROWS, multiply_row
-from skbackprop.backends.cpu.layers import (
-    count_constant,
-    penalise_granules,
-    set_intercepts,
-    share,
-)
+from skbackprop.backends.cpu.layers import count_constant, own_rows, set_intercepts, share
 from skbackprop.backends.cpu.memory import at, copy, copy_row, fill_zero, prefetch
 from skbackprop.backends.cpu.penalties import sum_squares, total_norm, write_norms
 from skbackprop.backends.cpu.sync import NEXT_BLOCK, NON_FINITE, PACKED, aborted, add, await_nonzero, barrier, read
@@ -40,18 +35,16 @@ FORTH, BACK = range(2)
 #: Entries of `pieces`, addresses of loops that do not depend on the network's functions; 0 for those that a training does not
 #: need: products, packing, sparse products, dropout, the gradient made ready before the optimizer's pass, limits of the
 #: weights, the average, normalization forward and backward.
-MULTIPLY, PACK, PACK_TRANSPOSED, FORWARD_SPARSE, GRADIENT_SPARSE, DROP, FINISH, LIMIT, FOLLOW, NORMALIZE, PASS_BACK = (
-    range(11)
-)
+MULTIPLY, PACK, REFRESH, FORWARD_SPARSE, GRADIENT_SPARSE, DROP, FINISH, LIMIT, FOLLOW, NORMALIZE, PASS_BACK = range(11)
 #: Entries of `update_calls`.
 PREPARE, UPDATE = range(2)
 #: The first of an optimizer's constants that are carried from one update to the next.
 CARRIED = N_CONSTANTS - 2
 #: Columns of a workspace's `plan`, one row for each layer of units: where the layer's units and deltas lie, and, for
 #: the weights that follow it, their panels for the forward and the backward product, and those of the deltas; where what
-#: its normalization keeps lies in `statistics`; how many rows of the weights are dealt to a thread together; and where their
-#: penalties lie in `squares`, whose size is in the last row.
-UNITS, FORWARD, BACKWARD, DELTAS, STATISTICS, DEALT, SQUARES = range(7)
+#: its normalization keeps lies in `statistics`; how many rows of the weights are dealt to a thread together, and how
+#: many of these are updated together; and where their penalties lie in `squares`, whose size is in the last row.
+UNITS, FORWARD, BACKWARD, DELTAS, STATISTICS, DEALT, STRIP, SQUARES = range(8)
 #: In the place of an offset: there are no panels, because the layer's input is sparse, because the layer has one unit or a
 #: batch one row, or because they would be used too few times.
 SPARSE, UNPACKED, AS_IS = -1, -2, -3
@@ -243,27 +236,42 @@ def train_batches(
     zero, one = np.int64(0), np.int64(1)  # of the type that variables have: a literal would compile a callee again
     tile_rows = np.int64(TILE_ROWS)
     n_squares = plan[n_layers, SQUARES] if l2 != 0.0 or l1 != 0.0 else zero
-    # Counted along: divisions are slow.
-    epoch, batch = zero, np.int64(-2)
+    # Nothing has to be known of all weights between the gradient of some, their update, and what depends on them: the three are
+    # done for a strip of rows at a time, while it is in the cache.
+    by_strips = updates and not finishes and penalties[MAX_NORM] == 0.0
     # What depends on the weights only (their panels, their squares) is computed before the first batch, and after each update
     # by the thread that made it.
-    for number in range(-1, result.size * n_batches):
+    for layer in range(n_layers):
+        first, last = own_rows(layout, layer, plan[layer, DEALT], thread, n_threads)
+        invoke(pieces[REFRESH], (
+            at(params, layout[layer, WEIGHTS]), first, last, layout[layer, FAN_IN], layout[layer, FAN_OUT],
+            plan[layer, DEALT], l2, l1, at(squares, plan[layer, SQUARES]),
+            at(forward_panels, zero), plan[layer, FORWARD], at(backward_panels, zero), plan[layer, BACKWARD],
+        ))  # fmt: skip
+    barrier(control, n_threads)
+    if aborted(control):
+        return
+    # Counted along: divisions are slow.
+    epoch, batch = zero, -one
+    for number in range(result.size * n_batches):
         batch += 1
         if batch == n_batches:
             epoch, batch = epoch + 1, zero
-        packing_only = number < 0
-        ends_epoch = batch == n_batches - 1 and not packing_only
-        batch_start = epoch * n_trained + max(batch, 0) * batch_size
+        ends_epoch = batch == n_batches - 1
+        batch_start = epoch * n_trained + batch * batch_size
         batch_rows = min(batch_size, (epoch + 1) * n_trained - batch_start)
         total_weight = _total_weight(sample_weight, order, batch_start, batch_start + batch_rows)
-        if total_weight == 0.0 and not packing_only:
+        if total_weight == 0.0:
             continue
+        factor = 1.0 / total_weight
+        if updates:
+            invoke(update_calls[PREPARE], (rates[number], step + one, at(update_settings, zero), own_constants))
         loss = 0.0
         penalty = 0.0
         if thread == 0:
-            for position in range(0 if packing_only else n_squares):
+            for position in range(n_squares):
                 penalty += squares[position]
-        for block in range(0, 0 if packing_only else batch_rows, block_rows):
+        for block in range(0, batch_rows, block_rows):
             n_rows = min(block_rows, batch_rows - block)
             block_start, block_stop = batch_start + block, batch_start + block + n_rows
             first, last = share(n_rows, tile_rows, thread, n_threads)
@@ -387,50 +395,63 @@ def train_batches(
                             at(params, scales), at(grads, scales), at(statistics, plan[layer, STATISTICS]), block > 0,
                         ))  # fmt: skip
                 if plan[layer, DELTAS] >= 0:
-                    source = plan[layer + 1, UNITS]
-                    invoke(
-                        pieces[PACK], (deltas, source, first, last, n_rows, fan_out, delta_panels, plan[layer, DELTAS])
-                    )
+                    invoke(pieces[PACK], (
+                        at(deltas, plan[layer + 1, UNITS]), first, last, n_rows, fan_out,
+                        at(delta_panels, plan[layer, DELTAS]),
+                    ))  # fmt: skip
             barrier(control, n_threads)
             if aborted(control) or read(control, NON_FINITE) != 0:
                 return
             for layer in range(n_back):
                 fan_in = layout[layer, FAN_IN]
                 fan_out = layout[layer, FAN_OUT]
-                first, last = share(fan_in, plan[layer, DEALT], thread, n_threads)
-                low = layout[layer, WEIGHTS] + first * fan_out
-                # The first block's product is added to zero, the others' to what there is.
-                out = at(grads, low)
-                start, s_row = (zeros, zero) if block == 0 else (out, fan_out)
-                if plan[layer, DELTAS] == SPARSE:
-                    if block == 0:
-                        fill_zero(grads, low, layout[layer, WEIGHTS] + last * fan_out)
-                    invoke(pieces[GRADIENT_SPARSE], (
-                        data, indices, indptr, order[block_start:block_stop], numbers[block_start:block_stop],
-                        deltas, plan[1, UNITS], first, last,
-                        grads, layout[0, WEIGHTS], fan_out, dropout[0], codes[SEED], step,
-                    ))  # fmt: skip
-                elif fan_out == 1:
-                    multiply_row(
-                        at(deltas, plan[layer + 1, UNITS]), at(units, plan[layer, UNITS] + first), fan_in,
-                        n_rows, last - first, start, out,
-                    )  # fmt: skip
-                elif plan[layer, DELTAS] == UNPACKED:
-                    outer_product(
-                        at(units, plan[layer, UNITS] + first),
-                        last - first,
-                        at(deltas, plan[layer + 1, UNITS]),
-                        fan_out,
-                        out,
-                    )
-                else:
-                    right, r_row = at(deltas, plan[layer + 1, UNITS]), fan_out
-                    if plan[layer, DELTAS] >= 0:
-                        right, r_row = at(delta_panels, plan[layer, DELTAS]), zero
-                    invoke(pieces[MULTIPLY], (
-                        at(units, plan[layer, UNITS] + first), one, fan_in, right, r_row,
-                        last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
-                    ))  # fmt: skip
+                first, own_last = own_rows(layout, layer, plan[layer, DEALT], thread, n_threads)
+                while first < own_last:
+                    last = min(own_last, first + plan[layer, STRIP])
+                    low = layout[layer, WEIGHTS] + first * fan_out
+                    # The first block's product is added to zero, the others' to what there is.
+                    out = at(grads, low)
+                    start, s_row = (zeros, zero) if block == 0 else (out, fan_out)
+                    if plan[layer, DELTAS] == SPARSE:
+                        if block == 0:
+                            fill_zero(grads, low, layout[layer, WEIGHTS] + last * fan_out)
+                        invoke(pieces[GRADIENT_SPARSE], (
+                            data, indices, indptr, order[block_start:block_stop], numbers[block_start:block_stop],
+                            deltas, plan[1, UNITS], first, last,
+                            grads, layout[0, WEIGHTS], fan_out, dropout[0], codes[SEED], step,
+                        ))  # fmt: skip
+                    elif fan_out == 1:
+                        multiply_row(
+                            at(deltas, plan[layer + 1, UNITS]), at(units, plan[layer, UNITS] + first), fan_in,
+                            n_rows, last - first, start, out,
+                        )  # fmt: skip
+                    elif plan[layer, DELTAS] == UNPACKED:
+                        outer_product(
+                            at(units, plan[layer, UNITS] + first),
+                            last - first,
+                            at(deltas, plan[layer + 1, UNITS]),
+                            fan_out,
+                            out,
+                        )
+                    else:
+                        right, r_row = at(deltas, plan[layer + 1, UNITS]), fan_out
+                        if plan[layer, DELTAS] >= 0:
+                            right, r_row = at(delta_panels, plan[layer, DELTAS]), zero
+                        invoke(pieces[MULTIPLY], (
+                            at(units, plan[layer, UNITS] + first), one, fan_in, right, r_row,
+                            last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
+                        ))  # fmt: skip
+                    if by_strips and block + n_rows == batch_rows and trained[layer]:
+                        invoke(update_calls[UPDATE], (
+                            own_constants, factor, l2, 1.0,
+                            at(params, low), out, at(slots, low), codes[STRIDE], (last - first) * fan_out,
+                        ))  # fmt: skip
+                        invoke(pieces[REFRESH], (
+                            at(params, layout[layer, WEIGHTS]), first, last, layout[layer, FAN_IN], layout[layer, FAN_OUT],
+                            plan[layer, DEALT], l2, l1, at(squares, plan[layer, SQUARES]),
+                            at(forward_panels, zero), plan[layer, FORWARD], at(backward_panels, zero), plan[layer, BACKWARD],
+                        ))  # fmt: skip
+                    first = last
                 # Those that the thread will update; scales and offsets have their gradient already.
                 first, last = share(layout[layer, UNPENALISED], one, thread, n_threads)
                 first, last = min(first, fan_out), min(last, fan_out)
@@ -459,99 +480,60 @@ def train_batches(
                 barrier(control, n_threads)
                 if aborted(control):
                     return
-        if not packing_only:
-            step += 1
-            factor = 1.0 / total_weight
-            if ends_epoch and n_back > 0:
-                sum_squares(layout, grads, thread, n_threads, gradient_squares, zero)
-            if finishes and n_back > 0:
-                invoke(
-                    pieces[FINISH],
-                    (layout, params, grads, l2, l1, factor, penalties[CLIP_VALUE], thread, n_threads),
-                )
-                factor = 1.0
-                if penalties[CLIP_NORM] != 0.0:
-                    half = gradient_squares.size // 2
-                    sum_squares(layout, grads, thread, n_threads, gradient_squares, half)
-                    barrier(control, n_threads)
-                    if aborted(control):
-                        return
-                    norm = total_norm(layout, grads, gradient_squares, half)
-                    factor = min(1.0, penalties[CLIP_NORM] / norm) if norm > 0.0 else 1.0
-            if updates:
-                invoke(update_calls[PREPARE], (rates[number], step, at(update_settings, zero), own_constants))
-                for layer in range(n_layers):
-                    if not trained[layer]:
-                        continue
+        step += 1
+        if ends_epoch and n_back > 0:
+            sum_squares(layout, grads, thread, n_threads, gradient_squares, zero)
+        if finishes and n_back > 0:
+            invoke(pieces[FINISH], (layout, params, grads, l2, l1, factor, penalties[CLIP_VALUE], thread, n_threads))
+            factor = 1.0
+            if penalties[CLIP_NORM] != 0.0:
+                half = gradient_squares.size // 2
+                sum_squares(layout, grads, thread, n_threads, gradient_squares, half)
+                barrier(control, n_threads)
+                if aborted(control):
+                    return
+                norm = total_norm(layout, grads, gradient_squares, half)
+                factor = min(1.0, penalties[CLIP_NORM] / norm) if norm > 0.0 else 1.0
+        if updates:
+            for layer in range(n_layers):
+                if not trained[layer]:
+                    continue
+                # First the weights, then the intercepts, scales and offsets, which have no penalty.
+                for part in range(1 if by_strips else 0, 2):
                     fan_out = layout[layer, FAN_OUT]
-                    first, last = share(layout[layer, FAN_IN], plan[layer, DEALT], thread, n_threads)
-                    # First the weights, then the intercepts, scales and offsets, which have no penalty.
-                    for part in range(2):
-                        low = layout[layer, WEIGHTS] + first * fan_out
-                        count = (last - first) * fan_out
-                        if part == 1:
-                            low, high = share(layout[layer, UNPENALISED], one, thread, n_threads)
-                            count = high - low
-                            low += layout[layer, INTERCEPTS]
-                        penalised = 1.0 - part
-                        invoke(
-                            update_calls[UPDATE],
-                            (
-                                own_constants, factor, 0.0 if finishes else l2 * penalised, penalised,
-                                at(params, low), at(grads, low), at(slots, low), codes[STRIDE], count,
-                            ),
-                        )  # fmt: skip
-                if penalties[MAX_NORM] != 0.0:
-                    barrier(control, n_threads)
-                    if aborted(control):
-                        return
-                    invoke(pieces[LIMIT], (layout, params, penalties[MAX_NORM], thread, n_threads))
-                    barrier(control, n_threads)
-                    if aborted(control):
-                        return
-                if average.size > 0:
-                    invoke(pieces[FOLLOW], (layout, params, average, penalties[AVERAGE], thread, n_threads))
-        for layer in range(n_layers):
-            fan_in = layout[layer, FAN_IN]
-            fan_out = layout[layer, FAN_OUT]
-            first, last = share(fan_in, plan[layer, DEALT], thread, n_threads)
-            if n_squares > 0:
-                penalise_granules(
-                    params, layout[layer, WEIGHTS], fan_out, first, last, plan[layer, DEALT], 0.5 * l2, l1, squares,
-                    plan[layer, SQUARES],
-                )  # fmt: skip
-            if plan[layer, FORWARD] >= 0:
-                invoke(
-                    pieces[PACK],
-                    (
-                        params,
-                        layout[layer, WEIGHTS],
-                        first,
-                        last,
-                        fan_in,
-                        fan_out,
-                        forward_panels,
-                        plan[layer, FORWARD],
-                    ),
-                )
-            if plan[layer, BACKWARD] >= 0:
-                invoke(
-                    pieces[PACK_TRANSPOSED],
-                    (
-                        params,
-                        layout[layer, WEIGHTS],
-                        first,
-                        last,
-                        fan_out,
-                        fan_in,
-                        backward_panels,
-                        plan[layer, BACKWARD],
-                    ),
-                )
+                    first, last = own_rows(layout, layer, plan[layer, DEALT], thread, n_threads)
+                    low = layout[layer, WEIGHTS] + first * fan_out
+                    count = (last - first) * fan_out
+                    if part == 1:
+                        low, high = share(layout[layer, UNPENALISED], one, thread, n_threads)
+                        count = high - low
+                        low += layout[layer, INTERCEPTS]
+                    penalised = 1.0 - part
+                    invoke(update_calls[UPDATE], (
+                        own_constants, factor, 0.0 if finishes else l2 * penalised, penalised,
+                        at(params, low), at(grads, low), at(slots, low), codes[STRIDE], count,
+                    ))  # fmt: skip
+            if penalties[MAX_NORM] != 0.0:
+                barrier(control, n_threads)
+                if aborted(control):
+                    return
+                invoke(pieces[LIMIT], (layout, params, penalties[MAX_NORM], thread, n_threads))
+                barrier(control, n_threads)
+                if aborted(control):
+                    return
+            if average.size > 0:
+                invoke(pieces[FOLLOW], (layout, params, average, penalties[AVERAGE], thread, n_threads))
+            for layer in range(0 if by_strips else n_layers):
+                first, last = own_rows(layout, layer, plan[layer, DEALT], thread, n_threads)
+                invoke(pieces[REFRESH], (
+                    at(params, layout[layer, WEIGHTS]), first, last, layout[layer, FAN_IN], layout[layer, FAN_OUT],
+                    plan[layer, DEALT], l2, l1, at(squares, plan[layer, SQUARES]),
+                    at(forward_panels, zero), plan[layer, FORWARD], at(backward_panels, zero), plan[layer, BACKWARD],
+                ))  # fmt: skip
         barrier(control, n_threads)
         if aborted(control):
             return
-        if thread == 0 and not packing_only:
+        if thread == 0:
             loss = (loss + penalty) / total_weight
             result[epoch] += loss * batch_rows
             if ends_epoch and n_back > 0:
@@ -614,8 +596,8 @@ def predict_rows(
             if plan[layer, FORWARD] >= 0:
                 fan_in = layout[layer, FAN_IN]
                 invoke(pieces[PACK], (
-                    params, layout[layer, WEIGHTS], zero, fan_in, fan_in, layout[layer, FAN_OUT],
-                    forward_panels, plan[layer, FORWARD],
+                    at(params, layout[layer, WEIGHTS]), zero, fan_in, fan_in, layout[layer, FAN_OUT],
+                    at(forward_panels, plan[layer, FORWARD]),
                 ))  # fmt: skip
         add(control, PACKED, one)
     else:

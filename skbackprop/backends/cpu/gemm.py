@@ -163,6 +163,29 @@ def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
     builder.ret_void()
 
 
+def _in_module(name, build_body):
+    """What builds a call of a function of its own in the machine code; its name tells the size of the numbers, too.
+
+    So its pointers stay in registers, whatever the caller needs these for.
+    """
+
+    def build(context, builder, signature, args):
+        itemsize = signature.args[0].dtype.bitwidth // 8
+        full_name = f"skbackprop.{name}.{itemsize}"
+        function = builder.module.globals.get(full_name)
+        if function is None:
+            function_type = ir.FunctionType(ir.VoidType(), [value.type for value in args])
+            function = ir.Function(builder.module, function_type, full_name)
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+            body = ir.IRBuilder(function.append_basic_block())
+            build_body(body, context.get_data_type(signature.args[0].dtype), itemsize)
+        builder.call(function, args)
+        return context.get_dummy_value()
+
+    return build
+
+
 def _make_tile(tile_rows, n_vectors, masked):
     """A micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for a tile.
 
@@ -176,22 +199,10 @@ def _make_tile(tile_rows, n_vectors, masked):
     def tile(
         typing_context, a, a_row, a_inner, b, b_inner, b_panel, n_inner, start, s_row, c, c_row, n_rows, n_columns
     ):
-        def build(context, builder, signature, args):
-            itemsize = signature.args[0].dtype.bitwidth // 8
-            name = f"skbackprop.tile.{tile_rows}.{n_vectors}.{masked}.{itemsize}"
-            function = builder.module.globals.get(name)
-            if function is None:
-                # A function of its own, so that its pointers stay in registers, whatever the caller needs them for.
-                function_type = ir.FunctionType(ir.VoidType(), [value.type for value in args])
-                function = ir.Function(builder.module, function_type, name)
-                function.linkage = "internal"
-                function.attributes.add("noinline")
-                body = ir.IRBuilder(function.append_basic_block())
-                kind = context.get_data_type(signature.args[0].dtype)
-                _build_tile(body, kind, itemsize, tile_rows, n_vectors, masked)
-            builder.call(function, args)
-            return context.get_dummy_value()
+        def build_body(builder, kind, itemsize):
+            _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked)
 
+        build = _in_module(f"tile.{tile_rows}.{n_vectors}.{masked}", build_body)
         index = types.intp
         return types.void(a, index, index, b, index, index, index, start, index, c, index, index, index), build
 
@@ -210,27 +221,25 @@ _row_tile, _row_edge, _row_half = _make_tile(1, 2, False), _make_tile(1, 2, True
 _row_wide, _row_double = _make_tile(1, 8, False), _make_tile(1, 4, False)
 
 
-def pack(b, b_start, first, last, n_inner, n_columns, panels, p_start):
+def pack(b, first, last, n_inner, n_columns, panels):
     """Pack rows of a C-ordered right factor into panels.
 
     Parameters
     ----------
-    b : ndarray, flat
-        Holds the factor, of shape (n_inner, n_columns), from `b_start` on.
-    b_start : int
+    b : pointer
+        The factor, of shape (n_inner, n_columns).
     first, last : int
         Range of the factor's rows to pack.
     n_inner, n_columns : int
-    panels : ndarray, flat
-        Written from `p_start` on. The padding is left as it is: it must be finite.
-    p_start : int
+    panels : pointer
+        Written. The padding is left as it is: it must be finite.
     """
-    width = _width(panels.itemsize)
+    width = _width(_itemsize(panels))
     for column in range(0, n_columns, width):
         count = n_columns - column
         for k in range(first, last):
-            source = b_start + k * n_columns + column
-            target = p_start + column * n_inner + k * width
+            source = k * n_columns + column
+            target = column * n_inner + k * width
             if count >= width:
                 copy(at(b, source), at(panels, target), width)
             else:
@@ -238,34 +247,83 @@ def pack(b, b_start, first, last, n_inner, n_columns, panels, p_start):
                     panels[natural(target + j)] = b[natural(source + j)]
 
 
-def pack_transposed(b, b_start, first, last, n_inner, n_columns, panels, p_start):
+def _transpose_twin(source, s_row, target, t_row, n_rows):
+    lanes = VECTOR_BYTES // source.itemsize
+    for row in range(n_rows):
+        target[row : row + lanes * t_row : t_row][:lanes] = source[row * s_row :][:lanes]
+
+
+def _build_transposition(builder, kind, itemsize):
+    """The body of `_transpose`: as many exchanges of ever smaller blocks between pairs of rows as halve a vector to one number."""
+    source, s_row, target, t_row, n_rows = builder.function.args
+    lanes = VECTOR_BYTES // itemsize
+    vector = ir.VectorType(kind, lanes)
+
+    def constant(value):
+        return ir.Constant(n_rows.type, value)
+
+    final = builder.sub(n_rows, constant(1))
+    rows = []
+    for r in range(lanes):
+        number = builder.select(builder.icmp_signed("<", constant(r), final), constant(r), final)
+        rows.append(load(builder, builder.gep(source, [builder.mul(number, s_row)]), vector))
+    distance = lanes // 2
+    while distance:
+        upper = [j if j // distance % 2 == 0 else lanes + j - distance for j in range(lanes)]
+        lower = [j + distance if j // distance % 2 == 0 else lanes + j for j in range(lanes)]
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), lanes), order) for order in (upper, lower)]
+        for r in range(lanes):
+            if r // distance % 2 == 0:
+                pair = rows[r], rows[r + distance]
+                rows[r], rows[r + distance] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+        distance //= 2
+
+    def write(mask=None):
+        for r, row in enumerate(rows):
+            store(builder, row, builder.gep(target, [builder.mul(constant(r), t_row)]), mask)
+
+    with builder.if_else(builder.icmp_signed("==", n_rows, constant(lanes))) as (whole, part):
+        with whole:
+            write()
+        with part:
+            write(mask_below(builder, n_rows, lanes))
+    builder.ret_void()
+
+
+@native(_transpose_twin)
+def _transpose(typing_context, source, s_row, target, t_row, n_rows):
+    """Transpose at most as many rows as a vector has numbers, of as many numbers each."""
+    index = types.intp
+    return types.void(source, index, target, index, index), _in_module("transpose", _build_transposition)
+
+
+def pack_transposed(b, first, last, n_inner, n_columns, panels):
     """Pack columns of a right factor that is stored transposed.
 
     Parameters
     ----------
-    b : ndarray, flat
-        Holds the factor's transpose, of shape (n_columns, n_inner), from `b_start` on.
-    b_start : int
+    b : pointer
+        The factor's transpose, of shape (n_columns, n_inner).
     first, last : int
         Range of the factor's columns to pack.
     n_inner, n_columns : int
-    panels : ndarray, flat
-        Written from `p_start` on. The padding is left as it is: it must be finite.
-    p_start : int
+    panels : pointer
+        Written. The padding is left as it is: it must be finite.
     """
-    width = _width(panels.itemsize)
+    width = _width(_itemsize(panels))
+    lanes = width // _VECTORS_PER_PANEL
+    whole = n_inner // lanes * lanes
     start = first
     while start < last:
-        # As far as the panel goes.
+        # As far as the vector goes.
+        stop = min(last, start // lanes * lanes + lanes)
         panel = start // width * width
-        stop = min(last, panel + width)
-        # In squares that stay in the first-level cache, however far apart the columns are.
-        for block in range(0, n_inner, width):
-            for column in range(start, stop):
-                source = b_start + column * n_inner
-                target = p_start + panel * n_inner + column - panel
-                for k in range(block, min(block + width, n_inner)):
-                    panels[natural(target + k * width)] = b[natural(source + k)]
+        source, target = start * n_inner, panel * n_inner + start - panel
+        for k in range(0, whole, lanes):
+            _transpose(at(b, source + k), n_inner, at(panels, target + k * width), width, stop - start)
+        for column in range(stop - start):
+            for k in range(whole, n_inner):
+                panels[natural(target + column + k * width)] = b[natural(source + column * n_inner + k)]
         start = stop
 
 

@@ -1,18 +1,25 @@
 """What is done to a layer besides products and activations, for the part that belongs to one thread."""
 
+import numpy as np
+
 from skbackprop._compile import formula
-from skbackprop.backends.cpu.gemm import TILE_ROWS
+from skbackprop.backends.cpu.gemm import TILE_ROWS, pack, pack_transposed
+from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
+from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
 
 __all__ = [
     "count_constant",
     "granule",
     "granule_rows",
-    "penalise_granules",
+    "own_rows",
+    "refresh_weights",
     "set_intercepts",
     "share",
 ]
+
+_pack, _pack_transposed = formula(pack), formula(pack_transposed)
 
 # Weights that are dealt to a thread, and whose squares are summed, together; a narrow layer has few in a tile's rows.
 _GRANULE_SIZE = 512
@@ -44,6 +51,35 @@ def share(n, granule, thread, n_threads):
 
 
 @formula
+def _rows_before(layout, layer, step, position):
+    """Rows of a layer's weights before a position in the flat vector, or a few more, so that no granule of `step` rows is divided."""
+    inside = position - layout[layer, WEIGHTS]
+    if inside <= 0:
+        return np.int64(0)
+    size = step * layout[layer, FAN_OUT]
+    return min(layout[layer, FAN_IN], (inside + size - 1) // size * step)
+
+
+@formula
+def own_rows(layout, layer, step, thread, n_threads):
+    """A thread's rows of a layer's weights, in granules of `step` rows.
+
+    The parameters of all layers are dealt as one sequence: what does not come out even in one layer does in the next, and a
+    thread needs the units of few layers, which are partly in the other threads' caches.
+
+    Returns
+    -------
+    first, last : int
+    """
+    if n_threads == 1:
+        return np.int64(0), layout[layer, FAN_IN]
+    end = layout.shape[0] - 1
+    n_params = layout[end, INTERCEPTS] + layout[end, UNPENALISED]
+    first = _rows_before(layout, layer, step, n_params * thread // n_threads)
+    return first, _rows_before(layout, layer, step, n_params * (thread + 1) // n_threads)
+
+
+@formula
 def set_intercepts(params, source, units, target, n_rows, fan_out):
     """Start weighted inputs from the intercepts, to which the products are added."""
     for row in range(n_rows):
@@ -52,38 +88,47 @@ def set_intercepts(params, source, units, target, n_rows, fan_out):
             units[natural(start + j)] = params[natural(source + j)]
 
 
-@formula
-def penalise_granules(params, weights, fan_out, first, last, step, half_l2, l1, penalties, p_start):
-    """The penalty on a range of a layer's weights, one number for each granule of their rows.
+def refresh_weights(
+    weights, first, last, fan_in, fan_out, dealt, l2, l1, penalties, forward_panels, forward, backward_panels, backward
+):
+    """Bring up to date what depends on a layer's weights, for a range of their rows: their penalty and their panels.
 
     Parameters
     ----------
-    params : ndarray of shape (n_params,)
-        Holds the layer's weights from `weights` on.
-    weights, fan_out : int
+    weights : pointer
+        Of shape (fan_in, fan_out).
     first, last : int
-        Range of the weights' rows; `first` is a multiple of `step`.
-    step : int
+        Range of their rows; `first` is a multiple of `dealt`.
+    fan_in, fan_out : int
+    dealt : int
         Rows of a granule.
-    half_l2, l1 : float
-        Factors of the squares and of the absolute values.
-    penalties : ndarray, flat, float64
-        Written from ``p_start + first // step`` on.
-    p_start : int
+    l2, l1 : float
+        Strengths of half the squares and of the absolute values.
+    penalties : pointer, float64
+        The layer's penalties, one number for each granule; left alone if both strengths are 0.
+    forward_panels, backward_panels : pointer
+        Packed weights of all layers, and packed transposes.
+    forward, backward : int
+        Where those of this layer begin; negative, if it has none.
     """
-    # One thread begins at the first.
-    position = p_start if first == 0 else p_start + first // step
-    for row in range(first, last, step):
-        start = weights + row * fan_out
-        count = (min(row + step, last) - row) * fan_out
-        penalty = half_l2 * inner_product(params, start, params, start, count)
-        if l1 != 0.0:
-            total = 0.0
-            for i in range(start, start + count):
-                total += abs(params[natural(i)])
-            penalty += l1 * total
-        penalties[natural(position)] = penalty
-        position += 1
+    if l2 != 0.0 or l1 != 0.0:
+        # One thread begins at the first.
+        position = 0 if first == 0 else first // dealt
+        for row in range(first, last, dealt):
+            start = row * fan_out
+            count = (min(row + dealt, last) - row) * fan_out
+            penalty = 0.5 * l2 * inner_product(weights, start, weights, start, count)
+            if l1 != 0.0:
+                total = 0.0
+                for i in range(start, start + count):
+                    total += abs(weights[natural(i)])
+                penalty += l1 * total
+            penalties[natural(position)] = penalty
+            position += 1
+    if forward >= 0:
+        _pack(weights, first, last, fan_in, fan_out, at(forward_panels, forward))
+    if backward >= 0:
+        _pack_transposed(weights, first, last, fan_out, fan_in, at(backward_panels, backward))
 
 
 @formula

@@ -6,7 +6,7 @@ What only few trainings need is not decorated: it is compiled as a loop of its o
 import numpy as np
 
 from skbackprop._compile import formula
-from skbackprop.backends.cpu.layers import granule, share
+from skbackprop.backends.cpu.layers import granule, own_rows, share
 from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
 from skbackprop.functions.penalties import clipped, penalised_mean
@@ -20,7 +20,7 @@ def _own_part(layout, layer, part, thread, n_threads):
     """A thread's range of a layer's weights (part 0) or of its intercepts, scales and offsets (part 1) in the flat vector."""
     fan_out = layout[layer, FAN_OUT]
     if part == 0:
-        first, last = share(layout[layer, FAN_IN], granule(fan_out), thread, n_threads)
+        first, last = own_rows(layout, layer, granule(fan_out), thread, n_threads)
         return layout[layer, WEIGHTS] + first * fan_out, layout[layer, WEIGHTS] + last * fan_out
     first, last = share(layout[layer, UNPENALISED], np.int64(1), thread, n_threads)
     return layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last
@@ -50,7 +50,7 @@ def sum_squares(layout, grads, thread, n_threads, squares, s_start):
     for layer in range(layout.shape[0]):
         fan_in, fan_out = layout[layer, FAN_IN], layout[layer, FAN_OUT]
         step = granule(fan_out)
-        first, last = share(fan_in, step, thread, n_threads)
+        first, last = own_rows(layout, layer, step, thread, n_threads)
         for row in range(first, last, step):
             start = layout[layer, WEIGHTS] + row * fan_out
             count = (min(row + step, last) - row) * fan_out

@@ -31,7 +31,7 @@ __all__ = [
 ABORT, _ARRIVED, _ROUND, NON_FINITE, NEXT_BLOCK, PACKED = 0, 8, 16, 24, 32, 40
 N_CONTROL = 48
 
-_SPINS_BEFORE_YIELD = 1000
+_SPINS_BEFORE_YIELD = 100
 # How often a thread without work looks for some: for about 0.1 ms, and then for about one more, as long as SciPy's L-BFGS-B works
 # between two calls, while it yields its core to whoever wants it.
 _LOOKS_BEFORE_YIELD, _LOOKS_BEFORE_SLEEP = (5000, 7000) if JIT else (1, 1)
