@@ -53,9 +53,10 @@ TILE_ROWS = 6
 # are under way, each of which waits for the one before.
 _TALL_ROWS = TILE_ROWS if _N_REGISTERS < 32 else 2 * TILE_ROWS
 
-# Extents of the block of the right factor that is reused from the second-level cache.
-_BLOCK_INNER = 256
-_BLOCK_BYTES = 1 << 17
+# Extents of the block of the right factor that is reused from the second-level cache, of which processors with AVX-512 have more.
+# Few blocks of the inner index: each goes through the sums, which are far apart in memory, once more.
+_BLOCK_INNER = 1024
+_BLOCK_BYTES = 1 << (19 if VECTOR_BYTES == 64 else 18)
 
 #: A factor of at most this size leaves half of the first-level cache free, wherever its numbers lie, and is not worth packing.
 CACHED_BYTES = 1 << 14
@@ -64,7 +65,7 @@ CACHED_BYTES = 1 << 14
 _PANELS_UNPACKED = 2
 
 # Rows of the left factor that are packed together: they stay in the second-level cache beside the right factor's block.
-_BLOCK_ROWS = 16 * TILE_ROWS  # and whole tall tiles
+_BLOCK_ROWS = 8 * TILE_ROWS  # and whole tall tiles
 
 #: Numbers of each thread's scratch memory: packed tiles of the left factor.
 SCRATCH_SIZE = _BLOCK_ROWS * _BLOCK_INNER
@@ -403,8 +404,13 @@ def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_r
     block_rows = _BLOCK_ROWS if n_columns > block_columns else _TALL_ROWS
     packs = a_row == 1 and n_columns > _PANELS_UNPACKED * width and n_inner * a_inner * itemsize > CACHED_BYTES
     b_column, b_inner = (n_inner, width) if b_row == 0 else (1, b_row)
-    for k in range(0, n_inner, _BLOCK_INNER):
-        n_k = min(_BLOCK_INNER, n_inner - k)
+    block_inner = n_inner
+    if n_inner > _BLOCK_INNER:
+        # Blocks of about the same size.
+        n_blocks = (n_inner + _BLOCK_INNER - 1) // _BLOCK_INNER
+        block_inner = (n_inner + n_blocks - 1) // n_blocks
+    for k in range(0, n_inner, block_inner):
+        n_k = min(block_inner, n_inner - k)
         if k > 0:
             start, s_row = c, c_row
         for top in range(0, n_rows, block_rows):
