@@ -42,6 +42,7 @@ def fit(seed=0, n_jobs=2, epochs=4):
 @pytest.fixture
 def four_cores(monkeypatch):
     monkeypatch.setattr(threads, "available_threads", lambda: 4)
+    monkeypatch.setattr(threads, "_physical_cores", lambda affinity, share: 4)
 
 
 @pytest.mark.parametrize(("n_jobs", "expected"), [(1, 1), (3, 3), (9, 4), (-1, 4), (-2, 3), (-9, 1)])
@@ -56,6 +57,18 @@ def test_none_decides_by_the_work():
     assert threads.wanted_threads(None, 1e12, 1e3) == 1
     assert threads.wanted_threads(None, 1e12, 1e12) == 4
     assert 1 < threads.wanted_threads(None, 3 * threads._FLOPS_PER_THREAD, 1e12) < 4
+
+
+def test_hyperthreads_are_used_only_when_asked_for(monkeypatch):
+    monkeypatch.setattr(threads, "available_threads", lambda: 4)
+    monkeypatch.setattr(threads.joblib, "cpu_count", lambda only_physical_cores=False: 2 if only_physical_cores else 4)
+    threads._physical_cores.cache_clear()
+    try:
+        assert threads.wanted_threads(None, 1e12, 1e12) == 2
+        assert threads.wanted_threads(-1, 1e12, 1e12) == 4
+        assert threads.wanted_threads(3, 1e12, 1e12) == 3
+    finally:
+        threads._physical_cores.cache_clear()
 
 
 def test_limits_of_the_environment(monkeypatch):

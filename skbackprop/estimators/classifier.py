@@ -347,10 +347,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     n_jobs : int or None, default=None
         Threads for training and prediction; not 0. None takes as many as a mini-batch's work can keep busy, which is
-        one for small networks; 1 is serial; -1 means all cores, -2 all but one. Never more are used than the process
-        may have by its affinity, its container's quota, its share as a joblib worker, ``NUMBA_NUM_THREADS`` and
-        ``OMP_NUM_THREADS``. The result does not depend on it. In a search that itself runs in parallel there is
-        nothing to set.
+        one for small networks, and not more than there are physical cores; 1 is serial; -1 means all cores, with
+        hyperthreads, -2 all but one. Never more are used than the process may have by its affinity, its container's
+        quota, its share as a joblib worker, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``. The result does not depend
+        on it. In a search that itself runs in parallel there is nothing to set.
 
     device : {'cpu', 'cuda', 'cuda:N', 'auto'}, default='cpu'
         Where the arithmetic runs: on the CPU, on an NVIDIA GPU ('cuda' is 'cuda:0'), which takes ``pip install

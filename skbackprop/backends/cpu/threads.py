@@ -103,14 +103,22 @@ def _serve(jobs):  # pragma: no cover (not traced in a thread of this kind)
         _idle.append(jobs)
 
 
-def _affinity():
-    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+def _given():
+    """The cores that the system gives this process, and its share of them as a joblib worker: what a count is good for."""
+    affinity = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return affinity, os.environ.get("LOKY_MAX_CPU_COUNT")
 
 
 @lru_cache
 def _cpu_count(affinity, share):
-    """Joblib's count, which reads files; asked once for each affinity and share of a joblib worker."""
+    """Joblib's count, which reads files."""
     return joblib.cpu_count()
+
+
+@lru_cache
+def _physical_cores(affinity, share):
+    """The same without hyperthreads: two of them share one core's arithmetic, and their barriers would come on top."""
+    return joblib.cpu_count(only_physical_cores=True)
 
 
 def available_threads():
@@ -124,9 +132,7 @@ def available_threads():
     n_threads : int
     """
     # Workers of a pool share the cores already; joblib's own, but for the environment that it gives them, as well.
-    limits = [
-        1 if multiprocessing.current_process().daemon else _cpu_count(_affinity(), os.environ.get("LOKY_MAX_CPU_COUNT"))
-    ]
+    limits = [1 if multiprocessing.current_process().daemon else _cpu_count(*_given())]
     for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(variable, "")
         if value.isdigit() and int(value) > 0:
@@ -143,7 +149,8 @@ def wanted_threads(n_jobs, flops, total_flops):
     Parameters
     ----------
     n_jobs : int or None
-        None decides by the work; a negative number counts from the number of cores, as joblib does.
+        None decides by the work, up to the number of physical cores; a negative number counts from the number of cores, as
+        joblib does.
     flops : float
         Arithmetic between two of the kernel's barriers.
     total_flops : float
@@ -159,7 +166,7 @@ def wanted_threads(n_jobs, flops, total_flops):
         return 1
     limit = available_threads()
     if n_jobs is None:
-        return int(min(limit, worthwhile))
+        return int(min(limit, _physical_cores(*_given()), worthwhile))
     if n_jobs < 0:
         return max(1, limit + 1 + n_jobs)
     return min(n_jobs, limit)
