@@ -1,5 +1,6 @@
 """The CPU backend against naive NumPy, and its promise of equal bits."""
 
+from itertools import pairwise
 from itertools import product as product_of
 
 import numba
@@ -10,6 +11,7 @@ from scipy import sparse
 from skbackprop._compile import JIT, SIMULATED, formula, kernel
 from skbackprop.backends import cpu
 from skbackprop.backends.cpu import gemm
+from skbackprop.backends.cpu.layers import granule_rows, own_rows
 from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.data import as_rows
 from skbackprop.functions.activations import ACTIVATIONS
@@ -43,6 +45,17 @@ def product(a, a_row, a_inner, b, packing, m, k, n, c, panels, scratch):
     else:
         _pack_transposed(at(b, zero), zero, n, k, n, right)
     _multiply(at(a, zero), a_row, a_inner, right, b_row, m, k, n, at(c, zero), n, at(c, zero), n, at(scratch, zero))
+
+
+@kernel
+def _deal(layout, layer, step, thread, n_threads, out):
+    out[0], out[1] = own_rows(layout, layer, step, thread, n_threads)
+
+
+def dealt_rows(*arguments):
+    out = np.zeros(2, dtype=np.int64)
+    _deal(*arguments, out)
+    return tuple(out.tolist())
 
 
 SHAPES = [
@@ -242,6 +255,43 @@ def test_same_bits_for_any_block_of_rows(monkeypatch):
     monkeypatch.setattr(cpu, "_block_rows", lambda network, itemsize, n_rows: 24)
     for ours, one in zip(train_bits(1, np.float32, False, 301), reference, strict=True):
         np.testing.assert_array_equal(ours, one)
+
+
+@pytest.mark.skipif(not JIT, reason="the promise is the compiled kernels'")
+@pytest.mark.usefixtures("_four_cores")
+@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize(
+    "penalties", [Penalties(1e-3), Penalties(1e-3, dropout=(0.0, 0.2, 0.2), average=0.9, frozen=(1,))]
+)
+def test_same_bits_for_any_strips_of_weights(penalties, is_sparse, monkeypatch):
+    reference = train_bits(1, np.float32, is_sparse, 50, penalties=penalties)
+    monkeypatch.setattr(cpu, "_STRIP_BYTES", 1)
+    cpu._plan.cache_clear()
+    try:
+        for n_threads in (1, 3):
+            ours = train_bits(n_threads, np.float32, is_sparse, 50, penalties=penalties)
+            for array, one in zip(ours, reference, strict=True):
+                np.testing.assert_array_equal(array, one)
+    finally:
+        cpu._plan.cache_clear()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 16])
+@pytest.mark.parametrize("units", [(30, 100, 1), (1, 1), (784, 100, 10), (64, 128, 128, 128, 3), (5, 3000, 2)])
+def test_each_weight_is_dealt_to_one_thread(units, n_threads):
+    network = Network(units, (ACTIVATIONS.get_key("relu"),) * (len(units) - 2), LOSSES.get_key("squared_error"))
+    sizes = np.zeros(n_threads)
+    granules = []
+    for layer, (fan_in, fan_out) in enumerate(pairwise(units)):
+        step = granule_rows(fan_out)
+        granules.append(step * fan_out)
+        ranges = [dealt_rows(network.layout, layer, step, thread, n_threads) for thread in range(n_threads)]
+        assert [low for low, _ in ranges] == [0, *(high for _, high in ranges[:-1])]
+        assert ranges[-1][1] == fan_in
+        assert all(low % step == 0 or low == fan_in for low, _ in ranges)
+        sizes += [(high - low) * fan_out for low, high in ranges]
+    # A thread's part may exceed its share of all parameters by what is not divided.
+    assert sizes.max() <= network.n_params / n_threads + max(granules)
 
 
 @pytest.mark.parametrize("batch_size", [7, 23] if SIMULATED else [1, 7, 23])

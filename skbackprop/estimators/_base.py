@@ -894,7 +894,7 @@ _LBFGS_VECTORS = 24
 
 _SCIKIT_LEARN_SCHEDULES = ("constant", "invscaling", "adaptive")
 
-# Numbers in an array whose prediction takes about as long as scikit-learn's validation.
+# Numbers in an array whose prediction may take no longer than scikit-learn's validation.
 _SMALL_SIZE = 100_000
 
 _STOCHASTIC_ATTRIBUTES = (
