@@ -33,8 +33,8 @@ L2, L1, CLIP_NORM, CLIP_VALUE, MAX_NORM, AVERAGE = range(6)
 #: (derivatives, inverse link).
 FORTH, BACK = range(2)
 #: Entries of `pieces`, addresses of loops that do not depend on the network's functions; 0 for those that a training does not
-#: need: products, packing, sparse products, dropout, the gradient made ready before the optimizer's pass, limits of the
-#: weights, the average, normalization forward and backward.
+#: need: products, packing, what depends on weights brought up to date, sparse products, dropout, the gradient made ready before
+#: the optimizer's pass, limits of the weights, the average, normalization forward and backward.
 MULTIPLY, PACK, REFRESH, FORWARD_SPARSE, GRADIENT_SPARSE, DROP, FINISH, LIMIT, FOLLOW, NORMALIZE, PASS_BACK = range(11)
 #: Entries of `update_calls`.
 PREPARE, UPDATE = range(2)
@@ -447,7 +447,7 @@ def train_batches(
                             at(params, low), out, at(slots, low), codes[STRIDE], (last - first) * fan_out,
                         ))  # fmt: skip
                         invoke(pieces[REFRESH], (
-                            at(params, layout[layer, WEIGHTS]), first, last, layout[layer, FAN_IN], layout[layer, FAN_OUT],
+                            at(params, layout[layer, WEIGHTS]), first, last, fan_in, fan_out,
                             plan[layer, DEALT], l2, l1, at(squares, plan[layer, SQUARES]),
                             at(forward_panels, zero), plan[layer, FORWARD], at(backward_panels, zero), plan[layer, BACKWARD],
                         ))  # fmt: skip
@@ -498,21 +498,21 @@ def train_batches(
             for layer in range(n_layers):
                 if not trained[layer]:
                     continue
-                # First the weights, then the intercepts, scales and offsets, which have no penalty.
-                for part in range(1 if by_strips else 0, 2):
+                if not by_strips:
                     fan_out = layout[layer, FAN_OUT]
                     first, last = own_rows(layout, layer, plan[layer, DEALT], thread, n_threads)
                     low = layout[layer, WEIGHTS] + first * fan_out
-                    count = (last - first) * fan_out
-                    if part == 1:
-                        low, high = share(layout[layer, UNPENALISED], one, thread, n_threads)
-                        count = high - low
-                        low += layout[layer, INTERCEPTS]
-                    penalised = 1.0 - part
                     invoke(update_calls[UPDATE], (
-                        own_constants, factor, 0.0 if finishes else l2 * penalised, penalised,
-                        at(params, low), at(grads, low), at(slots, low), codes[STRIDE], count,
+                        own_constants, factor, 0.0 if finishes else l2, 1.0,
+                        at(params, low), at(grads, low), at(slots, low), codes[STRIDE], (last - first) * fan_out,
                     ))  # fmt: skip
+                # The intercepts, scales and offsets have no penalty.
+                first, last = share(layout[layer, UNPENALISED], one, thread, n_threads)
+                low = layout[layer, INTERCEPTS] + first
+                invoke(update_calls[UPDATE], (
+                    own_constants, factor, 0.0, 0.0,
+                    at(params, low), at(grads, low), at(slots, low), codes[STRIDE], last - first,
+                ))  # fmt: skip
             if penalties[MAX_NORM] != 0.0:
                 barrier(control, n_threads)
                 if aborted(control):
