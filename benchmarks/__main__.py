@@ -19,6 +19,7 @@ _BENCHMARKS = {
     "gpu": "an NVIDIA GPU beside PyTorch and JAX there, and beside the CPU",
     "threads": "from how much work on another thread pays",
     "options": "a fit of every option, with its score",
+    "meta_estimators": "scikit-learn's meta-estimators around our network and its own",
 }
 _QUICK = {"rounds": 2, "min_seconds": 0.01}
 

@@ -143,7 +143,14 @@ def test_early_stopping_does_not_give_up_a_rare_class():
     [
         ("balance", Y_BINARY, "class_weight"),
         ({"yes": -1.0}, Y_BINARY, "class_weight must be non-negative, got {'yes': -1.0}"),
-        ({"yes": np.nan}, Y_BINARY, "class_weight must be non-negative"),
+        *(
+            (
+                {"yes": weight},
+                Y_BINARY,
+                r"class_weight must be non-negative, got {'yes': .*}: give each class a finite number",
+            )
+            for weight in (np.nan, np.inf, None, "2")
+        ),
         ({"Yes": 2.0, "no": 1.0}, Y_BINARY, r"The classes, \['yes'\], are not in class_weight, whose keys \['Yes'\]"),
         ({"yes": 0.0, "no": 0.0}, Y_BINARY, "class_weight leaves no sample a weight"),
         ([{"yes": 2.0}], Y_BINARY, "For one column of labels, class_weight should be a dict"),

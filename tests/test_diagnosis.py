@@ -11,6 +11,7 @@ from sklearn.preprocessing import scale
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.backends.data import as_rows
 from skbackprop.exceptions import TrainingWarning
+from skbackprop.functions import Quantile
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.training import diagnosis
 from skbackprop.training.diagnosis import diagnose
@@ -46,9 +47,50 @@ def find(history, rows=ROWS, batch_rows=50, frozen=(), estimator=None, train_row
 def test_ordinary_trainings_are_silent(load, activation, solver):
     X, y = load(return_X_y=True)
     estimator = BackpropRegressor if load is load_diabetes else BackpropClassifier
+    y = scale(y) if load is load_diabetes else y
     estimator(hidden_layer_sizes=(20,), activation=activation, solver=solver, max_iter=30, random_state=0).fit(
         scale(X), y
     )
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e4, 1e-4])
+@pytest.mark.parametrize("settings", [{}, {"loss": "huber"}, {"loss": "quantile"}, {"loss": "gaussian_nll"}])
+def test_targets_that_are_not_scaled_are_told(factor, settings):
+    X, y = load_diabetes(return_X_y=True)
+    X, y = scale(X), factor * y
+    model = BackpropRegressor(max_iter=20, random_state=0, **settings)
+    with pytest.warns(TrainingWarning, match=r"worse than the mean of y would be .*Set standardize_target=True\."):
+        model.fit(X, y)
+    assert model.set_params(standardize_target=True).fit(X, y).score(X, y) > 0.1
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "tweedie"])
+def test_targets_far_from_one_of_losses_with_a_logarithmic_link_are_told(loss):
+    X, y = load_diabetes(return_X_y=True)
+    model = BackpropRegressor(loss=loss, max_iter=20, random_state=0)
+    with pytest.warns(TrainingWarning, match=r"worse than the mean of y would be .*Set output_bias='prior'\."):
+        model.fit(scale(X), y)
+    assert model.set_params(output_bias="prior").fit(scale(X), y).score(scale(X), y) > 0.1
+
+
+def test_targets_that_predictions_are_not_meant_to_be_near_are_not_told():
+    X, y = load_diabetes(return_X_y=True)
+    BackpropRegressor(loss=Quantile(quantile=0.01), max_iter=20, random_state=0).fit(scale(X), y)
+    rng = np.random.default_rng(0)
+    # Nothing can be learned of noise, wherever it lies.
+    BackpropRegressor(max_iter=20, random_state=0, standardize_target=True).fit(
+        scale(X), 100 + rng.standard_normal(len(y))
+    )
+
+
+def test_targets_that_float32_cannot_tell_apart_are_told():
+    X = np.random.default_rng(0).standard_normal((200, 3))
+    y = X @ [1.0, 2.0, 3.0]
+    model = BackpropRegressor(standardize_target=True, dtype="float32", random_state=0)
+    assert model.fit(X, 1e10 + 1e4 * y).score(X, 1e10 + 1e4 * y) > 0.98
+    with pytest.warns(TrainingWarning, match=r"Predictions in float32 come in steps of 1024 .*set dtype='float64'"):
+        model.fit(X, 1e10 + 100 * y)
+    assert model.set_params(dtype="float64").fit(X, 1e10 + 100 * y).score(X, 1e10 + 100 * y) > 0.98
 
 
 @pytest.mark.parametrize("hidden", [(), (2,), (2, 2, 2), (50, 50), (30,) * 4])

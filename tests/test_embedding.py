@@ -167,4 +167,4 @@ def test_normalized_layers(normalization):
     embedding = BackpropEmbedding(network(normalization=normalization)).fit(X, Y)
     model = embedding.estimator_
     raw = embedding.transform(X) @ model.coefs_[-1] + model.intercepts_[-1]
-    np.testing.assert_allclose(raw, model.decision_function(X), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(raw, model._predict_raw(X, link=False), rtol=1e-9, atol=1e-12)

@@ -6,16 +6,20 @@
 import datetime
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.frozen import FrozenEstimator
 
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop import backends as backends_module
 from skbackprop.backends import cpu
 from skbackprop.exceptions import TrainingWarning
+from skbackprop.functions import SGD, Exponential
 
 pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
@@ -168,10 +172,10 @@ def test_text_is_no_target():
     ("labels", "message"),
     [
         ([1, "a", 2], "y has labels of mixed types"),
-        ([1, "a", None], r"y has missing labels \(NoneType\)"),
-        (["a", None, "b"], r"y has missing labels \(NoneType\)"),
-        (["a", np.nan, "b"], "y has labels of mixed types|contains NaN"),
-        ([1.0, np.nan, 2.0], "contains NaN"),
+        ([1, "a", None], r"y has missing labels \(50 of 150\)"),
+        (["a", None, "b"], r"y has missing labels \(50 of 150\)"),
+        (["a", np.nan, "b"], r"y has missing labels \(50 of 150\)"),
+        ([1.0, np.nan, None], r"y has missing labels \(100 of 150\)"),
     ],
 )
 @pytest.mark.parametrize("container", [list, lambda labels: np.array(labels, dtype=object)], ids=["list", "array"])
@@ -182,12 +186,109 @@ def test_labels_without_an_order_are_refused(container, labels, message):
         classifier(early_stopping=True).fit(X, np.array(["a", "b", "c"])[Y], X_val=X, y_val=container(labels * 50))
 
 
-def test_missing_labels_of_pandas_are_refused():
+@pytest.mark.parametrize("kind", ["object", "str", "string", "category", "Int64", "float64", "datetime64[ns]"])
+def test_missing_labels_of_pandas_are_counted(kind):
     pandas = pytest.importorskip("pandas")
-    for dtype in ("Int64", "string", "category"):
-        labels = pandas.Series([1, None, 2] * 50 if dtype != "string" else ["1", None, "2"] * 50, dtype=dtype)
-        with pytest.raises(ValueError, match=r"missing|NaN"):
+    labels = [1, None, 2] if kind[0] in "If" else ["2020-01-01", None, "2021-01-01"]
+    labels = pandas.Series(labels * 50).astype(kind)
+    for given in (labels, labels.to_numpy(), labels.tolist()):
+        with pytest.raises(ValueError, match=r"^y has missing labels \(50 of 150\): leave these rows out"):
+            classifier().fit(X, given)
+
+
+def test_missing_labels_of_others_are_counted():
+    polars, pyarrow = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    values = ["a", None, "b"] * 50
+    for labels in (polars.Series(values), polars.Series(values, dtype=polars.Categorical), pyarrow.array(values)):
+        with pytest.raises(ValueError, match=r"y has missing labels \(50 of 150\)"):
             classifier().fit(X, labels)
+    with pytest.raises(ValueError, match=r"y has missing labels \(50 of 150\)"):
+        classifier().fit(X, np.array(["2020-01-01", "NaT", "2021-01-01"] * 50, dtype="M8[D]"))
+
+
+@pytest.mark.parametrize("kind", [int, float, bool])
+def test_numbers_among_objects_are_refused_with_their_type(kind):
+    table = np.column_stack([X.astype(object), Y.astype(kind).astype(object)])
+    with pytest.raises(
+        ValueError, match=rf"y is an array of objects, which are numbers: give y.astype\('{np.dtype(kind).name}'\)"
+    ):
+        classifier().fit(X, table[:, -1])
+
+
+def test_lazy_frames_are_refused():
+    polars = pytest.importorskip("polars")
+    lazy = polars.DataFrame(X).lazy()
+    with pytest.raises(TypeError, match=r"X is a LazyFrame, which holds no data yet: give X.collect\(\)"):
+        classifier().fit(lazy, Y)
+    with pytest.raises(TypeError, match="X is a LazyFrame"):
+        classifier().fit(X, Y).predict(lazy)
+
+
+def test_settings_of_a_name_cannot_be_set():
+    for name, choice, example in (
+        ("solver", "sgd", "SGD"),
+        ("loss", "log_loss", "LogLoss"),
+        ("learning_rate", "cosine", "Cosine"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"{name}__momentum cannot be set, because {name}='{choice}' is a name.*{example}\(\)"
+        ):
+            classifier(**{name: choice}).set_params(**{f"{name}__momentum": 0.5})
+    changed = classifier(solver="sgd").set_params(solver__momentum=0.5, solver=SGD())
+    assert changed.solver.momentum == 0.5
+
+
+def test_unfitted_weights_are_refused():
+    fitted = classifier().fit(X, Y)
+    with pytest.raises(ValueError, match=r"weight_init=.* is not fitted.*FrozenEstimator"):
+        clone(classifier(weight_init=fitted)).fit(X, Y)
+    frozen = clone(classifier(weight_init=FrozenEstimator(fitted), learning_rate_init=1e-9, max_iter=1)).fit(X, Y)
+    np.testing.assert_allclose(frozen.coefs_[0], fitted.coefs_[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["int64", "float16", ">f8", ">f4", "longdouble"])
+def test_weights_of_any_numbers_can_be_set_by_hand(kind):
+    model = classifier(solver="adam", averaging=0.9).fit(X, Y)
+    given = classifier(solver="adam", averaging=0.9).fit(X, Y)
+    rounded = [np.round(8 * coef) for coef in model.coefs_], [np.round(8 * part) for part in model.intercepts_]
+    model.coefs_, model.intercepts_ = ([part.astype(kind) for part in parts] for parts in rounded)
+    own = np.float32 if kind in ("float16", ">f4") else np.float64
+    given.coefs_, given.intercepts_ = ([part.astype(own) for part in parts] for parts in rounded)
+    np.testing.assert_array_equal(model.predict_proba(X), given.predict_proba(X))
+    for network in (model, given):
+        network.partial_fit(X, Y)
+    np.testing.assert_array_equal(model.predict_proba(X), given.predict_proba(X))
+    model.coefs_ = [coef.astype(complex) for coef in model.coefs_]
+    with pytest.raises(TypeError, match=r"coefs_\[0\] has to hold real numbers, got an array of complex128"):
+        model.predict(X)
+    model.coefs_ = [coef.tolist() for coef in given.coefs_]
+    with pytest.raises(TypeError, match="coefs_ has to be a list of arrays"):
+        model.predict(X)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_numpy_is_told_to_raise_changes_nothing(dtype):
+    def train():
+        fits = [
+            classifier(
+                learning_rate=Exponential(factor=0.1), max_iter=700, n_iter_no_change=np.inf, tol=0, dtype=dtype
+            ).fit(X, Y),
+            classifier(dtype=dtype).fit(X * 1e-200, Y, sample_weight=np.full(150, 1e-30)),
+            regressor(dtype=dtype, standardize_target=True).fit(X, Y * 1e-200),
+        ]
+        return [model._predict_raw(X) for model in fits] + [fits[0].set_params(dtype=dtype).decision_function(X * 1e3)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        expected = train()
+        with np.errstate(all="raise"):
+            for one, other in zip(train(), expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+def test_class_weights_that_overflow_are_refused():
+    with pytest.raises(ValueError, match="class_weight and sample_weight give rows weights too large for float32"):
+        classifier(class_weight={0: 1e300, 1: 1.0, 2: 1.0}, dtype="float32").fit(X, Y)
 
 
 def test_mixed_classes_of_partial_fit_are_refused():

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from skbackprop._compile import formula
 
-__all__ = ["Epochs", "Rows", "as_rows", "first_at_least"]
+__all__ = ["Epochs", "Rows", "as_rows", "check_data", "check_state", "first_at_least"]
 
 
 class Epochs(NamedTuple):
@@ -187,6 +187,62 @@ def as_rows(X, dtype):
         frozen(X.indptr.astype(np.int64, copy=False)),
         X.shape,
     )
+
+
+def check_data(network, rows, targets, sample_weight):
+    """Raise ValueError for what a training's kernels, which check nothing, would misread or read beyond.
+
+    Parameters
+    ----------
+    network : Network
+    rows : Rows
+    targets : ndarray
+    sample_weight : ndarray or None
+    """
+    kind, settings = network.loss
+    n_rows, n_outputs = rows.shape[0], network.layer_units[-1]
+    if rows.shape[1] != network.layer_units[0]:
+        raise ValueError(f"rows of {rows.shape[1]} columns for a network with {network.layer_units[0]} inputs")
+    if targets.ndim != 2 or len(targets) != n_rows or not kind.takes(targets.shape[1], n_outputs, settings):
+        raise ValueError(
+            f"targets of shape {targets.shape} for {n_rows} rows, {n_outputs} outputs and the loss {kind.__name__}"
+        )
+    if kind.n_codes and n_rows:
+        counts = kind.code_counts(n_outputs, settings)
+        if (targets.min(axis=0) < 0).any() or (targets.max(axis=0) >= counts).any():
+            raise ValueError(f"targets that are no codes of {counts} classes")
+    if sample_weight is not None and sample_weight.shape != (n_rows,):
+        raise ValueError(f"sample weights of shape {sample_weight.shape} for {n_rows} rows")
+
+
+def check_state(network, dtype, params, optimizer, averages):
+    """Raise ValueError unless kernels may write to all arrays that training changes.
+
+    Parameters
+    ----------
+    network : Network
+    dtype : numpy.dtype
+    params : ndarray
+    optimizer : OptimizerState
+    averages : bool
+        Whether they keep a running average.
+    """
+    n_params = network.n_params
+    average = (n_params if averages else 0,)
+    expected = {
+        "params": (params, (n_params,), dtype),
+        "slots": (optimizer.slots, (optimizer.optimizer.n_slots, n_params), dtype),
+        "average": (optimizer.average, average, dtype),
+        "running": (optimizer.running, (network.n_running,), np.float64),
+        "carried": (optimizer.carried, (2,), np.float64),
+    }
+    for name, (array, shape, kind) in expected.items():
+        # Contiguous, aligned and writeable.
+        if not (type(array) is np.ndarray and array.shape == shape and array.dtype == kind and array.flags.carray):
+            raise ValueError(
+                f"{name} has to be an array of {np.dtype(kind)} and of shape {shape} that a kernel may write to, got one of "
+                f"{array.dtype} and {array.shape} with\n{array.flags}"
+            )
 
 
 @formula

@@ -1,7 +1,5 @@
 """What the classifier and the regressor share."""
 
-import copy
-import warnings
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import replace
@@ -34,19 +32,23 @@ from skbackprop.backends.data import as_rows
 from skbackprop.estimators._arrays import as_numpy, library_of, refuse_undispatched
 from skbackprop.estimators._class_weight import weigh_rows
 from skbackprop.estimators._model_file import SavesToFile
-from skbackprop.estimators._problem import Problem
+from skbackprop.estimators._problem import Problem, Training
 from skbackprop.estimators._shared import SharedRows
 from skbackprop.estimators._state import (
     STATE_ATTRIBUTES,
     check_same_normalization,
+    copy_state,
     flat_state,
     given_state,
     initial_running,
+    layer_units,
+    publish_state,
     state_attributes,
+    weights_dtype,
 )
 from skbackprop.estimators._turns import one_at_a_time
 from skbackprop.estimators._validation import HeldOut, Validation, first_split
-from skbackprop.exceptions import TrainingWarning
+from skbackprop.exceptions import TrainingWarning, warn_user
 from skbackprop.functions.activations import ACTIVATIONS, Activation
 from skbackprop.functions.initializers import INITIALIZERS, draw_layer
 from skbackprop.functions.losses import LOSSES
@@ -55,10 +57,10 @@ from skbackprop.functions.optimizers import OPTIMIZERS, Optimizer
 from skbackprop.functions.penalties import Penalties
 from skbackprop.functions.schedules import SCHEDULES, Schedule
 from skbackprop.network import Network
-from skbackprop.training.diagnosis import diagnose
+from skbackprop.training.diagnosis import MIN_EPOCHS, diagnose
 from skbackprop.training.lbfgs import minimize
 from skbackprop.training.progress import OptimizerState, Progress, TrainingPoint
-from skbackprop.training.trainer import train
+from skbackprop.training.trainer import DivergenceError, train
 
 
 def has_partial_fit(estimator):
@@ -86,6 +88,8 @@ def refuse_misread(**arrays):
     """Raise TypeError for what scikit-learn's validation would take for plain numbers, masked arrays and dates, or cannot take."""
     refuse_undispatched(**arrays)
     for name, array in arrays.items():
+        if type(array).__name__ == "LazyFrame":
+            raise TypeError(f"{name} is a LazyFrame, which holds no data yet: give {name}.collect()")
         if _has_dates(array):
             raise TypeError(
                 f"{name} has dates or durations, which are no numbers: turn them into some, for example into the days since the first "
@@ -149,6 +153,10 @@ def _labels_like(X, y):
 class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     """Validation, initialisation and training of a multilayer perceptron."""
 
+    # With metadata routing, the groups of a search's splitter pass by the networks, unless a network asks for them by
+    # `set_fit_request`: only a splitter in `validation_fraction` has a use for them.
+    __metadata_request__fit = {"groups": False}
+
     # scikit-learn's HTML representation shows the parameters' documentation only for estimators with a link: to the
     # representation itself, as long as the documentation has no fixed address.
     _doc_link_module = "skbackprop"
@@ -198,7 +206,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     }
 
     @abstractmethod
-    def _encode_targets(self, y, keep_classes, memory):
+    def _encode_targets(self, y, first_pass, memory, incremental, classes):
         """Targets for the kernels: an array of shape (n_rows, n_targets); `memory` is for what need not be found out twice."""
 
     @abstractmethod
@@ -209,8 +217,12 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     def _encode_validation_targets(self, y, n_targets):
         """The same for `y_val`, after `_encode_targets` has made `n_targets` columns of `y`."""
 
-    def _set_target_units(self, targets, rows, sample_weight, first_pass):
+    def _set_target_units(self, targets, rows, sample_weight, first_pass, dtype):
         """Fix the units of the network's outputs, by the rows to train on."""
+
+    def _diagnose_targets(self, problem):
+        """Findings about the targets of a training, in words; see `diagnose`."""
+        return []
 
     def _in_units(self, targets, dtype):
         """Encoded targets in the units of the network's outputs."""
@@ -235,6 +247,35 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     @abstractmethod
     def _score_predictions(self, targets, predictions, sample_weight):
         """Validation score."""
+
+    def set_params(self, **params):
+        """Set parameters, also of those that are objects: ``solver__momentum``.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or if it belongs to an object and there is only a name, such as ``solver="sgd"``.
+        """
+        for key in params:
+            name, nested, setting = key.partition("__")
+            choice = params.get(name, getattr(self, name, None))
+            if nested and name in _REGISTRIES and isinstance(choice, str):
+                known = _REGISTRIES[name]
+                example = f", such as {name}={known[choice].__name__}()" if choice in known else ""
+                raise ValueError(
+                    f"{key} cannot be set, because {name}={choice!r} is a name, which has no settings: set {name} to an object of "
+                    f"skbackprop.functions{example}, and then its {setting}"
+                )
+        return super().set_params(**params)
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -278,14 +319,56 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups, incremental=False)
 
+    # Whatever NumPy is told to do about it: what is too small for a type is zero here.
     @one_at_a_time
-    def _fit(self, X, y, sample_weight, validation_data=(None, None, None), groups=None, *, incremental):
+    @np.errstate(under="ignore")
+    def _fit(self, X, y, sample_weight, validation_data=(None, None, None), groups=None, *, incremental, classes=None):
+        # What can be refused happens to a draft: a call that is refused leaves no trace, and until the new model is there as a
+        # whole, other threads may predict with the present one.
+        draft = copy_state(self)
+        before = dict(vars(draft))
+        training = draft._prepare(self, X, y, sample_weight, validation_data, groups, incremental, classes)
+        # The session of other validation rows is entered second: it is left the threads that training does not use.
+        with training.session, training.validation or nullcontext():
+            if not incremental:
+                publish_state(draft, before, self)
+                self._train(training)
+                return self
+            try:
+                draft._train(training)
+            except DivergenceError:
+                # Its weights are the last finite ones, and its history tells of it.
+                publish_state(draft, before, self)
+                raise
+            publish_state(draft, before, self)
+        return self
+
+    def _prepare(self, owner, X, y, sample_weight, validation_data, groups, incremental, classes):
+        """Validate all arguments, and make what training needs.
+
+        Parameters
+        ----------
+        owner : BaseBackprop
+            The estimator whose `fit` was called, as callbacks know it; this one is its draft.
+        X, y, sample_weight, groups, classes
+            Arguments of `fit` or `partial_fit`.
+        validation_data : tuple
+            Its `X_val`, `y_val` and `sample_weight_val`.
+        incremental : bool
+            Whether it is `partial_fit`.
+
+        Returns
+        -------
+        training : Training
+        """
         # An unusable device is an error before anything is done.
         get_backend(self.device, precision=self.precision)
         hidden = self._hidden_units()
         for name in ("early_stopping", "restore_best_weights"):
             if incremental and getattr(self, name):
                 raise ValueError(f"partial_fit does not support {name}=True")
+        if incremental and getattr(self, "_skl_callbacks", ()):
+            self._check_callbacks_of_partial_fit()
         is_stochastic = self.solver != "lbfgs"
         has_validation_data = self._has_validation_data(*validation_data)
         splits = self.early_stopping and is_stochastic and not has_validation_data
@@ -299,8 +382,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         if groups is not None:
             check_consistent_length(y, groups)
         memory = X.memory_of(y) if isinstance(X, SharedRows) else {}
-        targets = self._encode_targets(y, not first_pass, memory)
-        dtype = _dtype(X) if first_pass else self.coefs_[0].dtype
+        targets = self._encode_targets(y, first_pass, memory, incremental, classes)
+        dtype = _dtype(X) if first_pass else weights_dtype(self.coefs_)
         if self.precision == "tf32" and dtype != np.float32:
             raise ValueError(
                 f"precision='tf32' is for weights of float32, and these are {dtype}: set dtype='float32', or precision='full'"
@@ -318,19 +401,20 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         if not incremental:
             names = ("sample_weight", "X_val", "y_val", "sample_weight_val", "groups")
             metadata = dict(zip(names, (sample_weight, *validation_data, groups), strict=True))
-            callbacks = _Callbacks(self, given, metadata)
+            callbacks = _Callbacks(owner, given, metadata)
         random_state = check_random_state(self.random_state)
         if callbacks is not None:
             random_state = callbacks.begin_draws(random_state)
 
-        layer_units = (X.shape[1], *hidden, self._n_outputs(targets))
-        self._check_memory(layer_units, dtype)
-        network = self._network(layer_units)
+        n_units = (X.shape[1], *hidden, self._n_outputs(targets))
+        self._check_memory(n_units, dtype)
+        network = self._network(n_units)
         if first_pass:
             self._initialize(network, random_state, dtype)
         else:
             self._check_same_network(network)
-        params, running = flat_state(self, network, dtype)
+        # Training writes into arrays of its own: the present ones may be read-only, or others' too.
+        params, running = (array.copy() for array in flat_state(self, network, dtype))
         vars(self).update(state_attributes(network, params, running))
         rows = as_rows(X, dtype)
         train_rows = np.arange(len(targets))
@@ -339,7 +423,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
                 given[0], X, y, targets, sample_weight, loss_weight, groups, random_state
             )
 
-        self._set_target_units(targets, train_rows, sample_weight, first_pass)
+        self._set_target_units(targets, train_rows, sample_weight, first_pass, dtype)
         targets = self._in_units(targets, dtype)
         if held_out is not None:
             held_out.targets = self._in_units(held_out.targets, dtype)
@@ -353,12 +437,17 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         if callbacks is not None:
             callbacks.watch(problem)
         if is_stochastic:
-            self._fit_stochastic(problem, random_state, scorer, callbacks, incremental)
+            return self._prepare_stochastic(problem, random_state, scorer, callbacks, incremental)
+        return self._prepare_lbfgs(problem, callbacks)
+
+    def _train(self, training):
+        """Train, and set the attributes that tell how it went."""
+        if self.solver == "lbfgs":
+            self._train_lbfgs(training)
         else:
-            self._fit_lbfgs(problem, callbacks)
-        if callbacks is not None:
-            callbacks.end_fit()
-        return self
+            self._train_stochastic(training)
+        if training.callbacks is not None:
+            training.callbacks.end_fit()
 
     def _hidden_units(self):
         sizes = self.hidden_layer_sizes
@@ -369,9 +458,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return tuple(int(size) for size in sizes)
 
-    def _check_memory(self, layer_units, dtype):
+    def _check_memory(self, n_units, dtype):
         """Raise ValueError for a network that is larger than the memory, before any is taken."""
-        n_params = sum(fan_in * fan_out + fan_out for fan_in, fan_out in pairwise(layer_units))
+        n_params = sum(fan_in * fan_out + fan_out for fan_in, fan_out in pairwise(n_units))
         # The weights, their gradient, what the solver remembers, the copies that are worked on and those to fall back on.
         n_slots = None if self.solver == "lbfgs" else OPTIMIZERS.get_function(self.solver).n_slots
         n_vectors = _LBFGS_VECTORS if n_slots is None else 4 + 3 * n_slots
@@ -383,9 +472,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
                 f"least {n_bytes:,} bytes ({n_bytes / 2**30:,.1f} GiB), and this process may have {limit:,}. Choose smaller layers"
             )
 
-    def _network(self, layer_units):
+    def _network(self, n_units):
         """The network of given layers with the functions that the parameters choose."""
-        n_hidden = len(layer_units) - 2
+        n_hidden = len(n_units) - 2
         choice = self.activation
         if isinstance(choice, str | Activation):
             activations = (ACTIVATIONS.get_key(choice),) * n_hidden
@@ -399,12 +488,12 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         normalization = None
         if self.normalization is not None and n_hidden:
             normalization = NORMALIZATIONS.get_key(self.normalization)
-            if not normalization[0].over_batch and 1 in layer_units[1:-1]:
+            if not normalization[0].over_batch and 1 in n_units[1:-1]:
                 raise ValueError(
                     f"normalization={self.normalization!r} takes means over the units of a layer, and hidden_layer_sizes="
                     f"{self.hidden_layer_sizes!r} has a layer of one, which it would make constant; use two or more"
                 )
-        return Network.cached(layer_units, activations, self._loss_key(), normalization)
+        return Network.cached(n_units, activations, self._loss_key(), normalization)
 
     def _penalties(self, n_layers):
         """What the parameters say of penalties, dropout and limits, for a network of so many layers of weights."""
@@ -498,6 +587,15 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             )
         return True
 
+    def _check_callbacks_of_partial_fit(self):
+        """Warn that scikit-learn's callbacks are those of `fit`: who has set a Checkpoint relies on its files."""
+        names = ", ".join(type(callback).__name__ for callback in self._skl_callbacks)
+        warn_user(
+            f"partial_fit calls no callbacks, and nothing comes of {names}. To be able to go on after an interruption, save the "
+            "estimator between the calls, for example with its method save; set_callbacks() without arguments removes them.",
+            TrainingWarning,
+        )
+
     def _check_groups(self, groups, splits):
         """Raise ValueError if groups would be ignored, which means that they would not be kept together."""
         if groups is not None and (isinstance(self.validation_fraction, Real) or not splits):
@@ -556,7 +654,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             None if weights is None else weights[validation_rows] for weights in (sample_weight, loss_weight)
         )
         held_out = HeldOut(
-            as_rows(_rows_of(X, validation_rows), self.coefs_[0].dtype),
+            as_rows(_rows_of(X, validation_rows), weights_dtype(self.coefs_)),
             targets[validation_rows],
             sample_weight,
             loss_weight,
@@ -570,7 +668,6 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         params, running = np.empty(network.n_params, dtype=dtype), initial_running(network)
         self._initialize_weights(network, random_state, params, running)
         attributes = state_attributes(network, params, running)
-        # In one step: other threads may predict.
         vars(self).update(attributes)
         self.n_layers_ = len(network.layer_units)
         self.n_outputs_ = network.layer_units[-1]
@@ -596,7 +693,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             coef[...], intercept[...] = draw_layer(given, random_state, *coef.shape, factor)
 
     def _check_same_network(self, network):
-        fitted = [len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)]
+        fitted = [*layer_units(self.coefs_)]
         if list(network.layer_units) != fitted:
             raise ValueError(
                 f"the fitted network has layers of {fitted} units, but this call asks for {list(network.layer_units)}; "
@@ -637,15 +734,16 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         for name, value in _attributes(progress).items():
             setattr(self, name, value)
 
-    def _fit_stochastic(self, problem, random_state, scorer, callbacks, incremental):
+    def _prepare_stochastic(self, problem, random_state, scorer, callbacks, incremental):
         params, running = problem.params, problem.running
         resumed = None if callbacks is None else callbacks.resumed
         if resumed is not None:
             self._take_over(resumed.model, problem)
-        elif not (incremental and hasattr(self, "_optimizer")):
+        elif incremental and hasattr(self, "_optimizer") and self._optimizer.slots.shape[1] == params.size:
+            self._optimizer = self._optimizer.copy(params.dtype)
+            self._optimizer.take_settings(self.learning_rate_init, self.averaging is not None, params)
+        else:
             self._optimizer = self._start_optimizer(params)
-        elif self._optimizer.initial_rate != self.learning_rate_init:
-            self._optimizer.initial_rate = self._optimizer.plateau_rate = float(self.learning_rate_init)
         if self._optimizer.raw_params is not None:
             params[:] = self._optimizer.raw_params
         self._optimizer.running = running
@@ -666,6 +764,24 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             random_state.set_state(resumed.point.random_state)
             max_iter = 0 if resumed.point.finished else max_iter
         validation = self._validation(problem, shown, session, scorer) if problem.held_out is not None else None
+        return Training(
+            problem,
+            session,
+            validation,
+            callbacks,
+            progress,
+            penalties,
+            random_state,
+            order,
+            batch_rows,
+            max_iter,
+            incremental,
+        )
+
+    def _train_stochastic(self, training):
+        problem, progress, callbacks = training.problem, training.progress, training.callbacks
+        params, running, random_state = problem.params, problem.running, training.random_state
+        watched = callbacks is not None and callbacks.active
 
         def end_epoch(order, finished):
             optimizer = self._optimizer if self.averaging is None else replace(self._optimizer, raw_params=params)
@@ -673,24 +789,23 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             return callbacks.end_task({**_attributes(progress), "_optimizer": optimizer, "_point": point})
 
         try:
-            # The session of other validation rows is entered second: it is left the threads that training does not use.
-            with session, validation or nullcontext():
-                converged = train(
-                    session,
-                    params,
-                    self._optimizer,
-                    progress,
-                    rows=order,
-                    random_state=random_state,
-                    shuffle=self.shuffle,
-                    max_iter=max_iter,
-                    tol=self.tol,
-                    n_iter_no_change=self.n_iter_no_change,
-                    verbose=self.verbose,
-                    validate=validation,
-                    begin_epoch=callbacks.begin_task if callbacks is not None and callbacks.active else None,
-                    end_epoch=end_epoch if callbacks is not None and callbacks.active else None,
-                )
+            converged = train(
+                training.session,
+                params,
+                self._optimizer,
+                progress,
+                rows=training.order,
+                random_state=random_state,
+                shuffle=self.shuffle,
+                max_iter=training.max_iter,
+                tol=self.tol,
+                n_iter_no_change=self._patience(),
+                verbose=self.verbose,
+                validate=training.validation,
+                begin_epoch=callbacks.begin_task if watched else None,
+                end_epoch=end_epoch if watched else None,
+                ends_on_interrupt=not training.incremental,
+            )
         finally:
             self._publish(progress)
             if self.averaging is not None:
@@ -699,36 +814,50 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
                 params[:] = self._optimizer.average
             if progress.keeps_best and progress.best_params is not None:
                 params[:], running[:] = progress.best_params, progress.best_running
-        if resumed is not None and resumed.point.finished:
+        if training.incremental:
+            return
+        if callbacks.resumed is not None and callbacks.resumed.point.finished:
             converged = True
-        if not converged and not incremental:
-            warnings.warn(
+        if not (converged or self._runs_to_the_end()):
+            warn_user(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
-        if not incremental:
-            findings = diagnose(
-                progress.history[len(progress.history) - progress.n_iter :],
-                problem.rows,
-                problem.train_rows,
-                batch_rows=(n_train - 1) % batch_rows + 1,
-                frozen=penalties.frozen,
-                estimator=self,
-                read=(lambda rows: as_numpy(_safe_indexing(problem.rows.X, rows))) if problem.rows.is_on_gpu else None,
-            )
-            if findings:
-                warnings.warn(" ".join(findings), TrainingWarning, stacklevel=2)
+        findings = diagnose(
+            progress.history[len(progress.history) - progress.n_iter :],
+            problem.rows,
+            problem.train_rows,
+            batch_rows=(len(problem.train_rows) - 1) % training.batch_rows + 1,
+            frozen=training.penalties.frozen,
+            estimator=self,
+            read=(lambda rows: as_numpy(_safe_indexing(problem.rows.X, rows))) if problem.rows.is_on_gpu else None,
+        )
+        if progress.n_iter >= MIN_EPOCHS:
+            findings += self._diagnose_targets(problem)
+        if findings:
+            warn_user(" ".join(findings), TrainingWarning)
+
+    def _patience(self):
+        """Epochs without improvement after which training stops: `n_iter_no_change`, unless its default would cut a schedule short."""
+        is_default = self.n_iter_no_change == 10 and not self.early_stopping
+        return np.inf if is_default and self._ends_with_max_iter() else self.n_iter_no_change
+
+    def _runs_to_the_end(self):
+        """Whether training is meant to end after `max_iter` epochs, which then tells nothing of convergence."""
+        return self.n_iter_no_change == np.inf or self._ends_with_max_iter()
+
+    def _ends_with_max_iter(self):
+        """Whether the schedule is laid out over `max_iter` epochs."""
+        return self._optimizer.schedule.ends_with_max_iter
 
     def _batch_rows(self, n_rows):
         if self.batch_size == "auto":
             return min(200, n_rows)
         if self.batch_size > n_rows:
-            warnings.warn(
+            warn_user(
                 f"Got `batch_size` less than 1 or larger than sample size. It is going to be clipped: {self.batch_size} to "
-                f"{n_rows}.",
-                stacklevel=2,
+                f"{n_rows}."
             )
         return min(self.batch_size, n_rows)
 
@@ -763,7 +892,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             return self._score_predictions(held_out.targets, predictions, held_out.loss_weight)
 
         # A view of this estimator: its coefs_ are those being trained, or their average, and what a scorer sets on it is lost.
-        view = copy.copy(self)
+        view = copy_state(self)
         vars(view).update(state_attributes(problem.network, params, running))
         weights = {} if held_out.sample_weight is None else {"sample_weight": held_out.sample_weight}
 
@@ -781,7 +910,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         own_session = problem.validation_session(self.n_jobs)
         return Validation(params, running, own_session, np.arange(n_rows), score, owns_session=True)
 
-    def _fit_lbfgs(self, problem, callbacks):
+    def _prepare_lbfgs(self, problem, callbacks):
         if problem.network.over_batch:
             raise ValueError(
                 f"normalization={self.normalization!r} is for stochastic solvers: solver='lbfgs' has no mini-batches; choose "
@@ -793,24 +922,25 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
                 raise ValueError(
                     f"{name} is for stochastic solvers; solver='lbfgs' needs it off, or choose solver='adam'"
                 )
-        session = problem.session(len(problem.train_rows), self.n_jobs, penalties)
-        active = callbacks is not None and callbacks.active
+        self.n_iter_, self.loss_ = 0, np.nan  # what an error leaves behind
+        return Training(problem, problem.session(len(problem.train_rows), self.n_jobs, penalties), None, callbacks)
+
+    def _train_lbfgs(self, training):
+        callbacks = training.callbacks
 
         def end_iteration(loss):
             return callbacks.end_task({"loss_": loss})
 
-        self.n_iter_, self.loss_ = 0, np.nan  # what an error leaves behind
-        with session:
-            self.n_iter_, self.loss_ = minimize(
-                session,
-                problem.params,
-                rows=problem.train_rows,
-                max_iter=self.max_iter,
-                max_fun=self.max_fun,
-                tol=self.tol,
-                begin_iteration=callbacks.begin_task if active else None,
-                end_iteration=end_iteration if active else None,
-            )
+        self.n_iter_, self.loss_ = minimize(
+            training.session,
+            training.problem.params,
+            rows=training.problem.train_rows,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+            begin_iteration=callbacks.begin_task if callbacks.active else None,
+            end_iteration=end_iteration if callbacks.active else None,
+        )
 
     def _predict_raw(self, X, link=True):
         """Predictions, after the link or before, of shape (n_samples, n_outputs), in the model's dtype and the library of `X`."""
@@ -836,7 +966,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         """
         whole, _, _, rows = self._for_backend(X)
         n_layers = range(len(self.coefs_) - 1)[layer] + 1
-        dtype = self.coefs_[0].dtype
+        dtype = weights_dtype(self.coefs_)
         units = whole.layer_units[: n_layers + 1]
         hidden = {name: getattr(self, name)[:n_layers] for name in STATE_ATTRIBUTES if hasattr(self, name)}
         hidden["coefs_"] = [*hidden["coefs_"], np.eye(units[-1], dtype=dtype)]
@@ -851,7 +981,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         """The fitted network, its parameters and running statistics, and data after validation, as a backend takes them."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
-        dtype = self.coefs_[0].dtype
+        dtype = weights_dtype(self.coefs_)
         if isinstance(X, SharedRows):
             X = X.validate(self, dtype, reset=False)
         elif not self._is_valid(X, dtype):
@@ -859,9 +989,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             X = _brought(X, get_prediction_backend(prediction_device(self.device, X)).device)
             library = library_of(X)
             checked = dtype if library is None else library.float_types(dtype.name)
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
                 X = validate_data(self, X, accept_sparse="csr", dtype=checked, reset=False)
-        network = self._network((len(self.coefs_[0]), *(coef.shape[1] for coef in self.coefs_)))
+        network = self._network(layer_units(self.coefs_))
         if network.normalization is not None or hasattr(self, "scales_"):
             check_same_normalization(self, network)
         return network, *flat_state(self, network, dtype), as_rows(X, dtype)
@@ -885,6 +1015,15 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         tags.array_api_support = True
         return tags
 
+
+# Parameters that take names or objects.
+_REGISTRIES = {
+    "activation": ACTIVATIONS,
+    "solver": OPTIMIZERS,
+    "loss": LOSSES,
+    "learning_rate": SCHEDULES,
+    "normalization": NORMALIZATIONS,
+}
 
 # Bytes that no limit is looked up for.
 _ALWAYS_THERE = 1e8

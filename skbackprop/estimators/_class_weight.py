@@ -1,5 +1,7 @@
 """Weights of classes, and through them of rows."""
 
+from numbers import Real
+
 import numpy as np
 
 __all__ = ["class_factors", "weigh_rows"]
@@ -62,9 +64,13 @@ def _given(class_weight, labels):
     unknown = [key for key in class_weight if key not in labels]
     if missing and unknown:
         raise ValueError(f"The classes, {missing}, are not in class_weight, whose keys {unknown} are no classes")
-    negative = {label: weight for label, weight in class_weight.items() if not weight >= 0}
-    if negative:
-        raise ValueError(f"class_weight must be non-negative, got {negative}")
+    invalid = {
+        label: weight
+        for label, weight in class_weight.items()
+        if not (isinstance(weight, Real) and np.isfinite(weight) and weight >= 0)
+    }
+    if invalid:
+        raise ValueError(f"class_weight must be non-negative, got {invalid}: give each class a finite number")
     return np.array([class_weight.get(label, 1.0) for label in labels], dtype=np.float64)
 
 
@@ -83,10 +89,19 @@ def weigh_rows(factors, codes, sample_weight, dtype):
     -------
     weights : ndarray of shape (n_rows,) or None
         None if there is nothing to weigh by.
+
+    Raises
+    ------
+    ValueError
+        If they overflow.
     """
     if factors is None:
         return sample_weight
     weights = np.ones(len(codes)) if sample_weight is None else sample_weight.astype(np.float64)
     for column, own in enumerate(factors):
         weights *= own[codes[:, column].astype(np.intp)]
-    return weights.astype(dtype)
+    with np.errstate(over="ignore"):
+        weights = weights.astype(dtype)
+    if not np.isfinite(weights).all():
+        raise ValueError(f"class_weight and sample_weight give rows weights too large for {dtype}; give smaller ones")
+    return weights

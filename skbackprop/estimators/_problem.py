@@ -1,16 +1,18 @@
 """What a fit works on, once its arguments are validated."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from skbackprop.backends import Backend
 from skbackprop.backends.data import Rows
-from skbackprop.estimators._validation import HeldOut
+from skbackprop.estimators._validation import HeldOut, Validation
 from skbackprop.functions.penalties import Penalties
 from skbackprop.network import Network
+from skbackprop.training.progress import Progress
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "Training"]
 
 
 @dataclass
@@ -91,3 +93,44 @@ class Problem:
             Penalties(),
             trains=False,
         )
+
+
+@dataclass
+class Training:
+    """What is ready to be trained.
+
+    Parameters
+    ----------
+    problem : Problem
+    session : Session
+        A backend's, not entered yet.
+    validation : Validation or None
+        The same.
+    callbacks : object or None
+        The estimator's; None for `partial_fit`, which has none.
+    progress : Progress or None
+        This and what follows is None with SciPy's solver.
+    penalties : Penalties
+    random_state : numpy.random.RandomState
+        Draws the order of the rows.
+    order : ndarray of int64
+        The order of the rows that is shuffled next.
+    batch_rows : int
+        Rows of a mini-batch.
+    max_iter : int
+        Epochs at most.
+    incremental : bool
+        Whether it is one of the calls of `partial_fit`.
+    """
+
+    problem: Problem
+    session: Any
+    validation: Validation | None
+    callbacks: Any
+    progress: Progress | None = None
+    penalties: Penalties | None = None
+    random_state: np.random.RandomState | None = None
+    order: np.ndarray | None = None
+    batch_rows: int = 0
+    max_iter: int = 0
+    incremental: bool = False

@@ -5,10 +5,14 @@ import numpy as np
 __all__ = [
     "STATE_ATTRIBUTES",
     "check_same_normalization",
+    "copy_state",
     "flat_state",
     "given_state",
     "initial_running",
+    "layer_units",
+    "publish_state",
     "state_attributes",
+    "weights_dtype",
 ]
 
 #: All attributes that `state_attributes` may name.
@@ -21,6 +25,98 @@ STATE_ATTRIBUTES = (
     "running_variances_",
     "_running_counts",
 )
+
+
+def copy_state(estimator):
+    """Another estimator with the same parameters and attributes, none of them copied.
+
+    Unlike a shallow copy it is not made from what a pickle holds, which is less.
+
+    Parameters
+    ----------
+    estimator : BaseBackprop
+
+    Returns
+    -------
+    copied : BaseBackprop
+    """
+    copied = object.__new__(type(estimator))
+    vars(copied).update(vars(estimator))
+    return copied
+
+
+def publish_state(draft, before, estimator):
+    """Give an estimator what has changed in its draft: the one place where a fit changes its estimator's attributes.
+
+    Parameters
+    ----------
+    draft : BaseBackprop
+        Made by `copy_state`.
+    before : dict
+        The draft's attributes as they were then.
+    estimator : BaseBackprop
+        Keeps what callbacks have set on it in the meantime.
+    """
+    # In one step: other threads may predict.
+    vars(estimator).update(
+        {name: value for name, value in vars(draft).items() if name not in before or before[name] is not value}
+    )
+    for name in before.keys() - vars(draft).keys():
+        vars(estimator).pop(name, None)
+
+
+def layer_units(coefs):
+    """Units of each layer, from the inputs to the outputs, of a model whose weights may have been set by hand.
+
+    Parameters
+    ----------
+    coefs : list of ndarray
+
+    Returns
+    -------
+    n_units : tuple of int
+
+    Raises
+    ------
+    TypeError
+        If they are not matrices.
+    """
+    try:
+        return (len(coefs[0]), *(coef.shape[1] for coef in coefs))
+    except (AttributeError, IndexError, TypeError):
+        raise TypeError("coefs_ has to be a list of arrays, each of shape (n_inputs, n_outputs) of a layer") from None
+
+
+def weights_dtype(coefs):
+    """The dtype in which a model computes whose weights may have been set by hand: of integers, say, or in another byte order.
+
+    Parameters
+    ----------
+    coefs : list of array-like
+
+    Returns
+    -------
+    dtype : numpy.dtype
+        float32 for narrower numbers, too; float64 for wider ones and integers.
+
+    Raises
+    ------
+    TypeError
+        If they are no real numbers.
+    """
+    dtype = getattr(coefs[0], "dtype", None)
+    if dtype in _COMPUTED:
+        return dtype
+    dtype = np.asarray(coefs[0]).dtype
+    if dtype.kind not in "biuf":
+        raise TypeError(
+            f"coefs_[0] has to hold real numbers, got an array of {dtype}: set it to one of float32 or float64"
+        )
+    return np.dtype(np.float32) if dtype.kind == "f" and dtype.itemsize <= 4 else np.dtype(np.float64)
+
+
+# In the machine's byte order: another one makes another dtype.
+_COMPUTED = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def state_attributes(network, params, running):
@@ -91,6 +187,12 @@ def given_state(given, network, dtype):
     if not isinstance(given, tuple) and hasattr(given, "scales_"):
         _check_normalization(given, network, "weight_init comes from")
         return flat_state(given, network, dtype)
+    if not (isinstance(given, tuple) or hasattr(given, "coefs_")):
+        raise ValueError(
+            f"weight_init={given!r} is not fitted. scikit-learn's clone, which searches, pipelines and ensembles call, makes an "
+            "unfitted copy of a fitted estimator in a parameter: give weight_init=sklearn.frozen.FrozenEstimator(estimator), or its "
+            "weights, (estimator.coefs_, estimator.intercepts_)"
+        )
     coefs, intercepts = given if isinstance(given, tuple) else (given.coefs_, given.intercepts_)
     scales, offsets = initial_normalizers(network)
     return network.flatten(list(coefs), list(intercepts), dtype, scales, offsets), None

@@ -47,28 +47,89 @@ def _are_numbers(labels):
     return type(labels) is np.ndarray and labels.ndim == 1 and labels.dtype.kind in "biu"
 
 
-def refuse_mixed(**labels):
-    """Raise ValueError for labels of which some are missing, or that have no order because their types are mixed."""
-    for name, values in labels.items():
-        if isinstance(values, list | tuple):
-            # NumPy would make text of everything if there is some text.
-            kinds = {kind for kind in map(type, values) if not issubclass(kind, list | tuple | np.ndarray)}
-        elif getattr(getattr(values, "dtype", None), "kind", "") == "O":
-            kinds = set(map(type, np.ravel(np.asarray(values, dtype=object))))
-        else:
-            continue
-        missing = [kind.__name__ for kind in kinds if kind.__name__ in ("NoneType", "NAType", "NaTType")]
-        if missing:
-            raise ValueError(
-                f"{name} has missing labels ({missing[0]}): leave these rows out, or give them a label of their own"
-            )
-        is_text = [issubclass(kind, str) for kind in kinds]
-        if any(is_text) and not all(is_text):
-            names = ", ".join(sorted(kind.__name__ for kind in kinds))
-            raise ValueError(
-                f"{name} has labels of mixed types ({names}), which have no common order: make them all text, for example with "
-                f"numpy.asarray({name}, dtype=object).astype(str), or all numbers"
-            )
+def check_labels(labels, name):
+    """Raise ValueError for labels of which some are missing, that have no order because their types are mixed, or that are numbers in
+    an array of objects, for which scikit-learn's functions have no words.
+
+    Parameters
+    ----------
+    labels : object
+        As users give them.
+    name : str
+        What errors call them.
+    """
+    kinds, values = _types(labels)
+    n_missing = _count_missing(labels, kinds, values)
+    if n_missing:
+        raise ValueError(
+            f"{name} has missing labels ({n_missing} of {np.size(labels)}): leave these rows out, or give them a label of their own"
+        )
+    is_text = [issubclass(kind, str) for kind in kinds]
+    if any(is_text) and not all(is_text):
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(
+            f"{name} has labels of mixed types ({names}), which have no common order: make them all text, for example with "
+            f"numpy.asarray({name}, dtype=object).astype(str), or all numbers"
+        )
+    if kinds and all(issubclass(kind, _NUMBERS) for kind in kinds) and np.asarray(labels).dtype == object:
+        dtype = np.asarray(values.tolist()).dtype
+        raise ValueError(f"{name} is an array of objects, which are numbers: give {name}.astype({dtype.name!r})")
+
+
+_NUMBERS = bool, int, float, np.bool_, np.integer, np.floating
+
+
+def _types(labels):
+    """The types of labels that are Python's objects, and these; none for others."""
+    if isinstance(labels, list | tuple):
+        # NumPy would make text of everything if there is some text.
+        return {kind for kind in map(type, labels) if not issubclass(kind, list | tuple | np.ndarray)}, labels
+    if getattr(getattr(labels, "dtype", None), "kind", "") == "O":
+        values = np.asarray(labels, dtype=object)
+        return set(map(type, np.ravel(values))), values
+    return set(), None
+
+
+def _count_missing(labels, kinds, values):
+    """How many labels are missing."""
+    if hasattr(labels, "isna"):  # pandas
+        return int(np.sum(np.asarray(labels.isna())))
+    if hasattr(labels, "null_count"):  # polars, pyarrow
+        count = labels.null_count
+        return int(np.sum(np.asarray(count() if callable(count) else count)))
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "fmM":
+        return int(np.sum(np.isnan(labels) if labels.dtype.kind == "f" else np.isnat(labels)))
+    if any(kind.__name__ in _MISSING or issubclass(kind, float | np.floating | np.datetime64) for kind in kinds):
+        return sum(map(_is_missing, values if isinstance(values, list | tuple) else values.ravel()))
+    return 0
+
+
+# Types of None, of pandas' NA and of its NaT, which is no date of NumPy's.
+_MISSING = ("NoneType", "NAType", "NaTType")
+
+
+def _is_missing(label):
+    if isinstance(label, np.datetime64):
+        return bool(np.isnat(label))
+    return type(label).__name__ in _MISSING or (isinstance(label, float | np.floating) and bool(np.isnan(label)))
+
+
+def _log_softmax(scores):
+    """Logarithms of the softmax of each row, in the library of the scores."""
+    xp, _ = get_namespace(scores)
+    with np.errstate(under="ignore"):
+        scores = scores - xp.max(scores, axis=1, keepdims=True)
+        return scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
+
+
+def _unknown(labels, classes):
+    """Those of some different labels that are none of the classes.
+
+    Text is never a number, which it would be for NumPy, once it has made text of both.
+    """
+    if (labels.dtype.kind in "UO") != (classes.dtype.kind in "UO"):
+        return labels
+    return np.setdiff1d(labels, classes, assume_unique=True)
 
 
 def _named(classes, positions):
@@ -157,8 +218,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
           training stops when it has come down to 1e-6.
         - 'reduce_on_plateau': the same with settings.
         - 'step', 'exponential': it is divided every few epochs, or a little at each step.
-        - 'polynomial', 'cosine', 'one_cycle': laid out over `max_iter` epochs, which training should then be allowed to run:
-          set ``n_iter_no_change=numpy.inf``.
+        - 'polynomial', 'cosine', 'one_cycle': laid out over `max_iter` epochs, and training runs to their end (see
+          `n_iter_no_change`).
 
     learning_rate_init : float, default=0.001
         Step size at the start; positive. The first parameter to tune for 'sgd' and 'adam': lower it if the loss jumps
@@ -225,7 +286,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     n_iter_no_change : int or numpy.inf, default=10
         Epochs without an improvement by `tol` that are tolerated; at least 1, infinity for no such limit. Raise it if
-        the loss is noisy. Not used by 'lbfgs'.
+        the loss is noisy. A schedule that is laid out over `max_iter` epochs runs to its end with the default, which stops it only
+        with `early_stopping`; any other value does. Not used by 'lbfgs'.
 
     max_fun : int, default=15000
         Largest number of evaluations of the loss; at least 1, and each iteration takes one or more. Used by 'lbfgs'
@@ -647,7 +709,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     def _refuse_targets(self, y, name):
         super()._refuse_targets(None if _is_date(y) else y, name)
-        refuse_mixed(**{name: y})
+        check_labels(y, name)
 
     def _set_classes(self, y):
         target_type = type_of_target(y, input_name="y")
@@ -669,10 +731,13 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         stops = np.cumsum([len(classes) for classes in self.classes_]).tolist()
         return [outputs[:, start:stop] for start, stop in pairwise([0, *stops])]
 
-    def _encode_targets(self, y, keep_classes, memory):
+    def _encode_targets(self, y, first_pass, memory, incremental, classes):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if keep_classes or (hasattr(self, "classes_") and not hasattr(self, "coefs_")):
+        if incremental:
+            self._declare_classes(classes, y, first_pass)
+        if incremental or not first_pass:
+            self._check_kind(y, "y")
             self._check_classes(y)
             return self._encode(y)
         if "labels" not in memory:
@@ -683,25 +748,55 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         self.classes_ = copy.copy(classes)
         return targets
 
+    def _declare_classes(self, classes, y, first_pass):
+        """Set the classes that the first call of `partial_fit` names; raises ValueError if a later one names others."""
+        check_labels(classes, "classes")
+        in_columns = isinstance(classes, list | tuple) and len(classes) and np.ndim(classes[0]) == 1
+        if not in_columns:
+            if first_pass:
+                vars(self).pop("classes_", None)
+            if (first_pass or not self._has_columns) and _check_partial_fit_first_call(self, classes):
+                self._set_classes(y if type_of_target(y) == "multilabel-indicator" else self.classes_)
+            return
+        # As MultiOutputClassifier takes them.
+        named = [np.unique(column) for column in classes]
+        if first_pass:
+            self.classes_, self._target_type = named, "multiclass-multioutput"
+        elif not (
+            self._has_columns and len(named) == len(self.classes_) and all(map(np.array_equal, named, self.classes_))
+        ):
+            raise ValueError(
+                f"classes={classes!r} is not the same as on last call to partial_fit, was: {self.classes_!r}"
+            )
+
     def _encode_validation_targets(self, y, n_targets):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        self._check_kind(y, "y_val")
         if self._has_columns:
-            if y.ndim != 2 or y.shape[1] != n_targets:
-                raise ValueError(f"y_val has to have {n_targets} columns of classes, as y has")
             self._check_classes(y, "y_val")
             return self._encode(y)
-        indicator = self._target_type == "multilabel-indicator"
-        if indicator != (type_of_target(y, input_name="y_val") == "multilabel-indicator") or (
-            indicator and y.shape[1] != n_targets
-        ):
-            raise ValueError(
-                "y_val has to be of the same kind as y: labels in one dimension, or an indicator matrix with as many columns"
-            )
-        unknown = np.setdiff1d(unique_labels(y), self.classes_)
+        unknown = _unknown(unique_labels(y), self.classes_)
         if len(unknown):
             raise ValueError(f"y_val has classes that are not in y: {unknown}; those of y are {self.classes_}")
         return self._encode(y)
+
+    def _check_kind(self, y, name):
+        """Raise ValueError for targets of another kind than those of the fit, which would be taken for what they are not."""
+        n_columns = None if self._target_type in ("binary", "multiclass") else len(self.classes_)
+        is_same = n_columns == (y.shape[1] if y.ndim == 2 else None)
+        expected = "labels in one dimension"
+        if self._target_type == "multilabel-indicator":
+            is_same = is_same and type_of_target(y, input_name=name) == "multilabel-indicator"
+            expected = f"an indicator matrix with as many columns ({n_columns})"
+        elif self._has_columns:
+            expected = f"{n_columns} columns of classes"
+        if not is_same:
+            fitted = "y" if name == "y_val" else "that of the fit before"
+            raise ValueError(
+                f"{name} has to be of the same kind as {fitted}, {expected}, got an array of shape {y.shape}; to start anew with "
+                "another kind, call fit with warm_start=False"
+            )
 
     def _encode(self, y):
         if self._has_columns:
@@ -717,24 +812,26 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     def _check_classes(self, y, name="y"):
         if self._has_columns:
-            if y.ndim != 2 or y.shape[1] != len(self.classes_):
-                raise ValueError(
-                    f"{name} has to have {len(self.classes_)} columns of classes, as the network was fitted with"
-                )
             for index, (classes, column) in enumerate(zip(self.classes_, y.T, strict=True)):
-                unknown = np.setdiff1d(column, classes)
+                unknown = _unknown(np.unique(column), classes)
+                if self.warm_start and len(np.unique(column)) != len(classes):
+                    raise ValueError(
+                        "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                        f"column {index} of {name} had {classes}, now it has {np.unique(column)}"
+                    )
                 if len(unknown):
                     raise ValueError(
                         f"column {index} of {name} has classes {unknown}, which are not in classes_[{index}], {classes}"
                     )
             return
         classes = unique_labels(y)
-        if self.warm_start and set(classes) != set(self.classes_):
+        unknown = _unknown(classes, self.classes_)
+        if self.warm_start and (len(unknown) or len(classes) != len(self.classes_)):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
                 f"got {self.classes_}, `y` has {classes}"
             )
-        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+        if len(unknown):
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
             )
@@ -844,17 +941,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
                 "of the full training set target to properly estimate the class frequency distributions. Pass the "
                 "resulting weights as the class_weight parameter, in a dict with the classes as keys."
             )
-        y, classes = as_numpy(y), as_numpy(classes)
-        refuse_mixed(classes=classes)
-        if isinstance(classes, list | tuple) and len(classes) and np.ndim(classes[0]) == 1:
-            # As MultiOutputClassifier takes them.
-            self.classes_, self._target_type = [np.unique(column) for column in classes], "multiclass-multioutput"
-        elif hasattr(self, "coefs_") and self._has_columns:
-            pass
-        elif _check_partial_fit_first_call(self, classes):
-            indicator = type_of_target(y).startswith("multilabel")
-            self._set_classes(y if indicator else self.classes_)
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight, incremental=True, classes=as_numpy(classes))
 
     def predict(self, X):
         """Predict classes.
@@ -887,7 +974,11 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         return _named(self.classes_[[0, -1]], positive[:, 0])
 
     def decision_function(self, X):
-        """Raw outputs of the network, before they become probabilities.
+        r"""Scores of the classes: logits, or logarithms of probabilities.
+
+        The network's raw outputs for several classes are free up to a constant for each row, which
+        :class:`~sklearn.calibration.CalibratedClassifierCV` or :class:`~sklearn.ensemble.StackingClassifier` would take for
+        information. With a loss that has a softmax, scores are therefore normalised: :math:`z_k - \ln \sum_j e^{z_j}`.
 
         Parameters
         ----------
@@ -897,13 +988,16 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes), or list of ndarray
-            In the model's dtype. For two classes one number a row, positive for the second of `classes_`; for several, one
-            column for each, the largest for the predicted one; for multilabel problems, one for each label, positive where
-            the label is predicted. A list has an array for each column of classes, if `y` had several.
+            In the model's dtype. For two classes one number a row, positive for the second of `classes_`: the logarithm of the
+            odds, for a loss with probabilities. For several, one column for each, the largest for the predicted one: the
+            logarithm of its probability, for a loss with probabilities, otherwise the raw output. For multilabel problems, one for
+            each label, positive where the label is predicted. A list has an array for each column of classes, if `y` had several.
         """
         scores = self._predict_raw(X, link=False)
         if self._has_columns:
-            return self._columns(scores)
+            return [_log_softmax(part) for part in self._columns(scores)]
+        if self._target_type == "multiclass" and _gives_proba(self.loss):
+            return _log_softmax(scores)
         return scores[:, 0] if self._target_type == "binary" else scores
 
     @available_if(_has_proba)

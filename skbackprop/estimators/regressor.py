@@ -11,7 +11,9 @@ from sklearn.utils.validation import column_or_1d
 
 from skbackprop.estimators._arrays import library_of
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
+from skbackprop.exceptions import TrainingWarning, warn_user
 from skbackprop.functions.losses import LOSSES, Loss, Quantile
+from skbackprop.training.diagnosis import badly_placed
 
 __all__ = ["BackpropRegressor"]
 
@@ -98,8 +100,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
           training stops when it has come down to 1e-6.
         - 'reduce_on_plateau': the same with settings.
         - 'step', 'exponential': it is divided every few epochs, or a little at each step.
-        - 'polynomial', 'cosine', 'one_cycle': laid out over `max_iter` epochs, which training should then be allowed to run:
-          set ``n_iter_no_change=numpy.inf``.
+        - 'polynomial', 'cosine', 'one_cycle': laid out over `max_iter` epochs, and training runs to their end (see
+          `n_iter_no_change`).
 
     learning_rate_init : float, default=0.001
         Step size at the start; positive. The first parameter to tune for 'sgd' and 'adam': lower it if the loss jumps
@@ -165,7 +167,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     n_iter_no_change : int or numpy.inf, default=10
         Epochs without an improvement by `tol` that are tolerated; at least 1, infinity for no such limit. Raise it if
-        the loss is noisy. Not used by 'lbfgs'.
+        the loss is noisy. A schedule that is laid out over `max_iter` epochs runs to its end with the default, which stops it only
+        with `early_stopping`; any other value does. Not used by 'lbfgs'.
 
     max_fun : int, default=15000
         Largest number of evaluations of the loss; at least 1, and each iteration takes one or more. Used by 'lbfgs'
@@ -570,14 +573,14 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         self.n_jobs = n_jobs
         self.device = device
 
-    def _encode_targets(self, y, keep_classes, memory):
+    def _encode_targets(self, y, first_pass, memory, incremental, classes):
         link = self._loss().out_activation
         if self.standardize_target and link != "identity":
             raise ValueError(
                 f"standardize_target=True needs a loss whose predictions may be any number, but loss={self.loss!r} has "
                 f"out_activation_={link!r}; set standardize_target=False"
             )
-        if keep_classes and self.standardize_target != hasattr(self, "target_scale_"):
+        if not first_pass and self.standardize_target != hasattr(self, "target_scale_"):
             raise ValueError(
                 f"standardize_target={self.standardize_target} is not what the network was fitted with, and warm_start and "
                 "partial_fit go on in the same units: call fit with warm_start=False to start anew"
@@ -604,7 +607,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     def _loss_key(self):
         return loss_key(self.loss, "regression")
 
-    def _set_target_units(self, targets, rows, sample_weight, first_pass):
+    def _set_target_units(self, targets, rows, sample_weight, first_pass, dtype):
         if not first_pass:
             return
         for attribute in ("target_mean_", "target_scale_"):
@@ -619,12 +622,37 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
                     "y contains values too large for standardize_target=True: their squares overflow; scale y"
                 )
             self.target_mean_, self.target_scale_ = scaler.mean_, scaler.scale_
+            steps = np.spacing(np.abs(scaler.mean_).astype(dtype))
+            if (steps > _LARGEST_STEP * scaler.scale_).any():
+                warn_user(
+                    f"Predictions in {dtype} come in steps of {steps.max():g} near the mean of y, {scaler.mean_[steps.argmax()]:g}, whose "
+                    f"standard deviation is {scaler.scale_[steps.argmax()]:g}: set dtype='float64', or subtract a number from y.",
+                    TrainingWarning,
+                )
 
     def _in_units(self, targets, dtype):
         if hasattr(self, "target_scale_"):
             # In float64 to the end: float32 would lose the differences between large numbers.
             targets = (targets - self.target_mean_) / self.target_scale_
         return super()._in_units(targets, dtype)
+
+    def _diagnose_targets(self, problem):
+        loss = self._loss()
+        is_extreme = isinstance(loss, Quantile) and np.abs(np.asarray(loss.quantile) - 0.5).min() > _NEAR_MEDIAN
+        advice = {
+            "identity": "" if self.standardize_target else "standardize_target=True",
+            "exp": "" if self.output_bias == "prior" else "output_bias='prior'",
+        }.get(loss.out_activation, "")
+        if is_extreme or not advice:
+            return []
+        rows = problem.train_rows[:: -(-len(problem.train_rows) // _SAMPLE_ROWS)]
+        predictions = problem.backend.predict(
+            problem.network, problem.params, problem.rows.selected(rows), self.n_jobs, running=problem.running
+        )
+        points = predictions[:, 0::2] if loss.has_std else self._point_predictions(predictions)
+        weights = None if problem.loss_weight is None else problem.loss_weight[rows]
+        finding = badly_placed(problem.targets[rows], points, weights, advice)
+        return [] if finding is None else [finding]
 
     def _n_outputs(self, targets):
         return targets.shape[1] * self._loss().outputs_per_target()
@@ -633,7 +661,9 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         loss = self._loss()
         means = np.average(targets, axis=0, weights=weights)
         if loss.has_std:
-            variances = np.average((targets - means) ** 2, axis=0, weights=weights)
+            # What overflows makes the loss infinite, and training tells of that.
+            with np.errstate(over="ignore"):
+                variances = np.average((targets - means) ** 2, axis=0, weights=weights)
             return np.column_stack([means, np.log(np.maximum(variances, np.finfo(float).tiny))]).ravel()
         if loss.out_activation == "exp":
             # All targets may be zero.
@@ -720,6 +750,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
             return (means, deviations) if return_std else means
         return _squeezed(predictions)
 
+    @np.errstate(under="ignore")
     def score(self, X, y, sample_weight=None):
         """Coefficient of determination R^2 of the predictions; with several quantiles, of the one next to the median.
 
@@ -736,9 +767,11 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         -------
         score : float
         """
-        return r2_score(
-            y, _squeezed(self._point_predictions(self._unscaled(self._predict_raw(X)))), sample_weight=sample_weight
-        )
+        # What a subclass predicts is what it is scored by.
+        predictions = self.predict(X)
+        if predictions.ndim == 2 and predictions.shape[1] == self.n_outputs_ and not self._loss().has_std:
+            predictions = _squeezed(self._point_predictions(predictions))
+        return r2_score(y, predictions, sample_weight=sample_weight)
 
     def _unscaled(self, predictions):
         """Predictions in the units of `y`."""
@@ -752,8 +785,17 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
             means[1::2] = 0.0
         library = library_of(predictions)
         if library is None:
-            return (predictions * scales + means).astype(predictions.dtype)
+            with np.errstate(under="ignore"):
+                return (predictions * scales + means).astype(predictions.dtype)
         return library.xp.astype(predictions * library.take(scales) + library.take(means), predictions.dtype)
+
+
+# Rows that are looked at after training, and levels of quantiles that predictions near the mean are expected of.
+_SAMPLE_ROWS = 1000
+_NEAR_MEDIAN = 0.25
+
+# Distance of neighbouring predictions, by the targets' deviation: what is left of them then has errors of a few percent.
+_LARGEST_STEP = 1 / 8
 
 
 def _squeezed(columns):

@@ -264,6 +264,40 @@ class Loss(Function):
         """
         return 1
 
+    @classmethod
+    def takes(cls, n_targets, n_outputs, settings):
+        """Whether the loops can be called with so many columns of targets for so many outputs.
+
+        Parameters
+        ----------
+        n_targets, n_outputs : int
+        settings : tuple of float
+
+        Returns
+        -------
+        takes : bool
+        """
+        if cls.n_codes:
+            return n_targets == len(cls.code_counts(n_outputs, settings))
+        several = cls.outputs_per_target is not Loss.outputs_per_target
+        return n_targets > 0 and n_outputs % n_targets == 0 and (several or n_targets == n_outputs)
+
+    @classmethod
+    def code_counts(cls, n_outputs, settings):
+        """The classes in each column of targets, where these are codes.
+
+        Parameters
+        ----------
+        n_outputs : int
+        settings : tuple of float
+
+        Returns
+        -------
+        counts : tuple of float
+            Codes are whole numbers from 0 to below these.
+        """
+        return (n_outputs,)
+
     def check_targets(self, y, name="y"):
         """Refuse targets outside the loss's domain.
 
@@ -508,6 +542,11 @@ class MultioutputLogLoss(LogLoss):
     def settings(self):
         """The smoothing and the counts."""
         return (float(self.label_smoothing), *map(float, self.counts))
+
+    @classmethod
+    def code_counts(cls, n_outputs, settings):
+        """The counts."""
+        return settings[1:]
 
     @classmethod
     def loops(cls):

@@ -101,6 +101,9 @@ class Schedule(Function):
 
     _parameter_constraints = {"warmup_epochs": _NON_NEGATIVE}
 
+    #: Whether it is laid out over `max_iter` epochs, at the end of which training is then over as it was meant to be.
+    ends_with_max_iter = False
+
     def __init__(self, warmup_epochs=0.0):
         self.warmup_epochs = warmup_epochs
 
@@ -365,7 +368,8 @@ def _cosine(share):
 class Polynomial(Schedule):
     """Down to a share of the rate in `max_iter` epochs, in a straight line by default.
 
-    A plateau still stops the training; for all of `max_iter`, set ``n_iter_no_change=numpy.inf``.
+    Training runs to the end of it: the default of `n_iter_no_change` stops nothing here, unless `early_stopping` is set; another
+    value does.
 
     Parameters
     ----------
@@ -378,6 +382,7 @@ class Polynomial(Schedule):
     """
 
     name = "polynomial"
+    ends_with_max_iter = True
     definition = r"\eta_0 \left[ f + (1 - f) (1 - \text{step} / \text{max steps})^p \right]"
     reference = "Chen et al. (2018), DeepLab, with power 0.9"
     _parameter_constraints = {**Schedule._parameter_constraints, "power": _POSITIVE, "final_fraction": _FRACTION}
@@ -396,10 +401,10 @@ class Polynomial(Schedule):
 class Cosine(Schedule):
     """Down half a cosine wave: in `max_iter` epochs, or again and again.
 
-    Without restarts, a good choice once it is known how many epochs a training takes. With restarts, each cycle begins
-    with the initial rate, which may leave a bad minimum, and the end of any cycle is a good place to stop. A plateau
-    still stops the training, which restarts may bring about themselves: set ``n_iter_no_change=numpy.inf`` for all of
-    `max_iter`.
+    Without restarts, a good choice once it is known how many epochs a training takes, and training runs to the end of it: the
+    default of `n_iter_no_change` stops nothing then, unless `early_stopping` is set; another value does. With restarts, each
+    cycle begins with the initial rate, which may leave a bad minimum, and the end of any cycle is a good place to stop. A plateau
+    stops the training then, which restarts may bring about themselves: set ``n_iter_no_change=numpy.inf`` for all of `max_iter`.
 
     Parameters
     ----------
@@ -443,6 +448,11 @@ class Cosine(Schedule):
             float(self.final_fraction),
         )
 
+    @property
+    def ends_with_max_iter(self):
+        """Whether there are no restarts."""
+        return self.restart_epochs is None
+
     def after_warmup(self, initial_rate, steps, clock):
         """Rates by the definition; see `Schedule.after_warmup`."""
         if self.restart_epochs is None:
@@ -469,8 +479,8 @@ class OneCycle(Schedule):
     """Up to the rate and far down again, once in `max_iter` epochs.
 
     `learning_rate_init` is the peak, and may be several times what a constant rate could be; a range test
-    (``skbackprop.inspection.learning_rate_range_test``) finds it. Trains in few epochs. A plateau still stops the
-    training, also one on the way up: set ``n_iter_no_change=numpy.inf`` for all of `max_iter`.
+    (``skbackprop.inspection.learning_rate_range_test``) finds it. Trains in few epochs, and to the end of the cycle: the default of
+    `n_iter_no_change` stops nothing here, unless `early_stopping` is set; another value does.
 
     The paper lowers the momentum while the rate rises; that is not done here, the momentum stays as it is.
 
@@ -488,6 +498,7 @@ class OneCycle(Schedule):
     """
 
     name = "one_cycle"
+    ends_with_max_iter = True
     definition = (
         r"\eta_0 / d_\text{start} \rightarrow \eta_0 \rightarrow \eta_0 / (d_\text{start}\, d_\text{final})"
         r"\text{, each along half a cosine wave}"

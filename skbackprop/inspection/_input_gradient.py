@@ -56,7 +56,7 @@ def input_gradient(estimator, X, *, target=None):
 
     Notes
     -----
-    The output is the one before the link, a column of `decision_function`; for regressors `predict`, or its logarithm for
+    The output is the raw one before the link, for several classes without the normalisation of `decision_function`; for regressors `predict`, or its logarithm for
     losses with a logarithmic link, such as 'poisson', and the mean for 'gaussian_nll'; in the units of `y`, also with
     `standardize_target`. With two classes there is one decision value,
     positive for the second class; that of the first class is minus it.

@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 
-__all__ = ["diagnose"]
+__all__ = ["MIN_EPOCHS", "badly_placed", "diagnose"]
 
-# What is said of a training has to hold for each of its last epochs; so many have to be there.
-_EPOCHS = 5
+#: What is said of a training has to hold for each of its last epochs; so many have to be there.
+MIN_EPOCHS = 5
 
 # Norm of the first layer's gradient by that of the last one's. Trainings that ended well had more than 0.05, and trainings with
 # less than this did not get off the mark, or learned the mean of the targets only.
@@ -31,6 +31,11 @@ _DEAD_MIN_ROWS = 10
 _HUGE = 1e4
 _LARGE = 100.0
 _LARGER = 100.0
+
+# Squared error of predictions of rows trained on, by that of their mean: networks that have learned nothing are near 1. And how
+# far the targets' size is from 1, where training begins: others are poor for want of epochs.
+_WORSE_THAN_MEAN = 1.25
+_FAR_FROM_ONE = 7.0
 _SAMPLE_ROWS = 200
 _SAMPLE_SIZE = 200_000
 
@@ -61,7 +66,7 @@ def diagnose(history, rows, train_rows, *, batch_rows, frozen, estimator, read=N
         Empty for an ordinary training.
     """
     findings = []
-    if len(history) >= _EPOCHS:
+    if len(history) >= MIN_EPOCHS:
         dead = _dead_units(history, batch_rows, estimator)
         # Nothing passes through dead units: their layers tell it all.
         findings = [dead or _vanishing(history, frozen, estimator), _exploding(history, estimator)]
@@ -73,11 +78,11 @@ def _dead_units(history, batch_rows, estimator):
     if batch_rows < _DEAD_MIN_ROWS:
         return None
     for layer in range(_count(history, "constant_units")):
-        share = min(row[f"constant_units_{layer}"] for row in history[-_EPOCHS:])
+        share = min(row[f"constant_units_{layer}"] for row in history[-MIN_EPOCHS:])
         if share >= _DEAD:
             return (
                 f"{share:.0%} of the units of hidden layer {layer} gave one output for all rows of a mini-batch, in each of "
-                f"the last {_EPOCHS} epochs: they are dead or saturated, and no gradient passes back through them. Lower "
+                f"the last {MIN_EPOCHS} epochs: they are dead or saturated, and no gradient passes back through them. Lower "
                 f"learning_rate_init (now {estimator.learning_rate_init:g}), change activation (now {estimator.activation!r}; units "
                 "of 'leaky_relu' cannot die), or scale X, for example with StandardScaler."
                 + _advice_for_targets(estimator)
@@ -91,12 +96,12 @@ def _vanishing(history, frozen, estimator):
     if n_layers < 3 or not trained:
         return None
     first, last = trained[0], n_layers - 1
-    norms = [(row[f"gradient_norm_{first}"], row[f"gradient_norm_{last}"]) for row in history[-_EPOCHS:]]
+    norms = [(row[f"gradient_norm_{first}"], row[f"gradient_norm_{last}"]) for row in history[-MIN_EPOCHS:]]
     if not all(below < _VANISHED * above for below, above in norms):
         return None
     ratio = max(below / above for below, above in norms)
     return (
-        f"Gradients vanish: in each of the last {_EPOCHS} epochs, the gradient of layer {first} was at most {ratio:.0e} times "
+        f"Gradients vanish: in each of the last {MIN_EPOCHS} epochs, the gradient of layer {first} was at most {ratio:.0e} times "
         f"that of the last layer, so that the first layers hardly learn. Change activation (now {estimator.activation!r}; "
         "'relu' and its like pass gradients on) or weight_init ('he_normal' goes with 'relu', 'glorot_normal' with 'tanh'), set "
         "normalization='batch', or take fewer layers in hidden_layer_sizes." + _advice_for_targets(estimator)
@@ -104,7 +109,7 @@ def _vanishing(history, frozen, estimator):
 
 
 def _exploding(history, estimator):
-    first, tail = history[0], history[-_EPOCHS:]
+    first, tail = history[0], history[-MIN_EPOCHS:]
     n_layers = _count(history, "gradient_norm")
     before = _norm(first, n_layers)
     after = max(_norm(row, n_layers) for row in tail)
@@ -154,6 +159,43 @@ def _column_sizes(rows, train_rows, read=None):
         columns = np.arange(len(squares))
     present = squares > 0
     return columns[present], np.sqrt(squares[present] / n_sampled)
+
+
+def badly_placed(targets, predictions, weights, advice):
+    """What to say of predictions that are worse than the mean of the targets: training did not get to where these are.
+
+    Parameters
+    ----------
+    targets, predictions : ndarray of shape (n_rows, n_targets)
+        Of some of the rows that were trained on.
+    weights : ndarray of shape (n_rows,) or None
+    advice : str
+        The parameter to set.
+
+    Returns
+    -------
+    finding : str or None
+        None if there is nothing to say.
+    """
+    if weights is not None and not weights.any():
+        return None
+    targets, predictions = targets.astype(np.float64), predictions.astype(np.float64)
+    with np.errstate(all="ignore"):
+        means = np.average(targets, axis=0, weights=weights)
+        variances = np.average((targets - means) ** 2, axis=0, weights=weights)
+        errors = np.average((targets - predictions) ** 2, axis=0, weights=weights)
+        ratios = np.where((variances > 0) & np.isfinite(errors), errors / variances, 0.0)
+        sizes = np.sqrt(means**2 + variances)
+        is_far = (sizes > _FAR_FROM_ONE) | (sizes < 1 / _FAR_FROM_ONE)
+    ratios[~is_far] = 0.0
+    worst = ratios.argmax()
+    if ratios[worst] <= _WORSE_THAN_MEAN:
+        return None
+    return (
+        f"Predictions of the rows trained on are worse than the mean of y would be (R^2 = {1 - ratios[worst]:.1f}): training has not "
+        f"got to the values of y, whose mean is about {_rounded(means[worst])} and whose deviation is about "
+        f"{_rounded(math.sqrt(variances[worst]))}. Set {advice}."
+    )
 
 
 def _count(history, prefix):

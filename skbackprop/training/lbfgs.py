@@ -1,12 +1,11 @@
 """Training by L-BFGS-B over the compiled full-batch loss and gradient."""
 
-import warnings
-
 import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+from skbackprop.exceptions import warn_user
 from skbackprop.training.population import is_one_of_many
 
 __all__ = ["minimize"]
@@ -81,10 +80,7 @@ def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=N
     except KeyboardInterrupt:
         if is_one_of_many():
             raise
-        warnings.warn(
-            f"Training interrupted by user in iteration {n_done + 1}; the estimator keeps the weights it has.",
-            stacklevel=2,
-        )
+        warn_user(f"Training interrupted by user in iteration {n_done + 1}; the estimator keeps the weights it has.")
         np.copyto(params, accepted, casting="same_kind")
         return n_done, float(latest[0])
     n_iter = min(result.nit, max_iter)
@@ -104,11 +100,10 @@ def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=N
             if result.nfev >= max_fun
             else ""
         )
-        warnings.warn(
+        warn_user(
             f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}): {result.message}.{advice} "
             "Scaling the data, for example with StandardScaler, may also help.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     np.copyto(params, result.x, casting="same_kind")
     return n_iter, float(result.fun)

@@ -130,10 +130,40 @@ class OptimizerState:
         self.plateau_rate = rate
         return True
 
-    def copy(self):
-        """A copy that shares no array with it."""
-        arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
-        raw_params = None if self.raw_params is None else self.raw_params.copy()
+    def take_settings(self, initial_rate, averages, params):
+        """Go on with an estimator's parameters that may have been changed in between.
+
+        Parameters
+        ----------
+        initial_rate : float
+        averages : bool
+            Whether to keep a running average of the network's parameters from now on.
+        params : ndarray of shape (n_params,)
+            The network's parameters.
+        """
+        if self.initial_rate != initial_rate:
+            self.initial_rate = self.plateau_rate = float(initial_rate)
+        if averages != bool(self.average.size):
+            self.average = params.copy() if averages else np.zeros(0, dtype=params.dtype)
+            # Those of the model are what was averaged until now.
+            self.raw_params = None
+
+    def copy(self, dtype=None):
+        """A copy that shares no array with it, and whose arrays can be written to, whatever those are.
+
+        Parameters
+        ----------
+        dtype : numpy.dtype or None, default=None
+            Of the network's parameters, where it has been changed.
+
+        Returns
+        -------
+        state : OptimizerState
+        """
+        arrays = {name: np.array(getattr(self, name), order="C") for name in _ARRAYS}
+        raw_params = None if self.raw_params is None else np.array(self.raw_params, dtype)
+        if dtype is not None:
+            arrays |= {name: arrays[name].astype(dtype, copy=False) for name in ("slots", "average")}
         return replace(self, raw_params=raw_params, **arrays)
 
     def restore(self, other):

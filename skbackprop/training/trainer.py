@@ -1,11 +1,11 @@
 """Training by stochastic gradient descent, epoch by epoch."""
 
 import time
-import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skbackprop.exceptions import warn_user
 from skbackprop.training.population import is_one_of_many
 from skbackprop.training.shuffling import draw_orders
 
@@ -40,6 +40,7 @@ def train(
     validate=None,
     begin_epoch=None,
     end_epoch=None,
+    ends_on_interrupt=True,
 ):
     """Run epochs until one of the reasons to stop.
 
@@ -70,6 +71,9 @@ def train(
     begin_epoch, end_epoch : callable, optional
         Called around each epoch, `end_epoch` with the order of its rows, and whether training is over; if it returns True,
         training stops.
+    ends_on_interrupt : bool, default=True
+        Whether Ctrl-C ends training with a warning, and what has been learned stays. Otherwise it is raised, after everything was
+        set back to the end of the last call of the kernel.
 
     Returns
     -------
@@ -80,6 +84,8 @@ def train(
     ------
     DivergenceError
         If the loss or a weight becomes non-finite, and no weights of an epoch before were kept.
+    KeyboardInterrupt
+        On Ctrl-C without `ends_on_interrupt`, or where it is for many trainings.
     """
     watched = verbose or validate is not None or progress.keeps_best or begin_epoch is not None or end_epoch is not None
     n_ahead = 1 if watched else session.max_epochs
@@ -119,7 +125,7 @@ def train(
                 if progress.best_params is None:
                     raise DivergenceError(message)
                 best = "validation score" if progress.validated else "training loss"
-                warnings.warn(f"{message} The weights of the best {best} are kept.", ConvergenceWarning, stacklevel=2)
+                warn_user(f"{message} The weights of the best {best} are kept.", ConvergenceWarning)
                 return True
             start[0][:] = params
             optimizer.n_epochs += n_epochs
@@ -143,11 +149,13 @@ def train(
             if stopping:
                 return True
     except KeyboardInterrupt:
-        if is_one_of_many():
+        if not ends_on_interrupt:
+            params[:] = start[0]
+            optimizer.restore(start[1])
+        if is_one_of_many() or not ends_on_interrupt:
             raise
-        warnings.warn(
-            f"Training interrupted by user in epoch {progress.n_iter + 1}; the estimator keeps the weights it has.",
-            stacklevel=2,
+        warn_user(
+            f"Training interrupted by user in epoch {progress.n_iter + 1}; the estimator keeps the weights it has."
         )
         return True
     finally:

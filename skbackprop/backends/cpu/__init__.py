@@ -25,7 +25,7 @@ from skbackprop.backends.cpu.layers import granule_rows
 from skbackprop.backends.cpu.normalization import statistics_size
 from skbackprop.backends.cpu.sync import NON_FINITE
 from skbackprop.backends.cpu.threads import Team
-from skbackprop.backends.data import Epochs, frozen
+from skbackprop.backends.data import Epochs, check_data, check_state, frozen
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.optimizers import N_CONSTANTS
 from skbackprop.functions.penalties import Penalties
@@ -186,7 +186,7 @@ class Session:
     Raises
     ------
     ValueError
-        If a mini-batch of one row would be normalized. A last mini-batch of one row is left out instead.
+        If the data are not those of such a network, or if a mini-batch of one row would be normalized. A last mini-batch of one row is left out instead.
     """
 
     def __init__(
@@ -203,6 +203,7 @@ class Session:
         seed=0,
         trains=True,
     ):
+        check_data(network, rows, targets, sample_weight)
         self._network = network
         self._penalties = penalties
         self._seed = seed
@@ -301,6 +302,7 @@ class Session:
         epochs : Epochs
             As soon as the loss of a batch is not finite, no more batches are run, and the last loss is NaN.
         """
+        check_state(self._network, self._dtype, params, optimizer, bool(self._penalties.average))
         if self._n_trained < self._n_given:
             order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
         kind, numbers = optimizer.key

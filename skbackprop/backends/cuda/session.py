@@ -13,7 +13,7 @@ from skbackprop.backends.cuda.population import RESIDENT_THREADS, Launches, Requ
 from skbackprop.backends.cuda.products import Tiles
 from skbackprop.backends.cuda.state import N_COLUMNS, N_WORDS, Batches, Data, Model, Plan, Report, Work
 from skbackprop.backends.cuda.steps import Functions, make_kernels, prediction_calls, program, training_calls
-from skbackprop.backends.data import Epochs
+from skbackprop.backends.data import Epochs, check_data, check_state
 from skbackprop.backends.together import current_share
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.activations import Identity
@@ -247,7 +247,7 @@ class Session:
     Raises
     ------
     ValueError
-        If a mini-batch of one row would be normalized. A last mini-batch of one row is left out instead.
+        If the data are not those of such a network, or if a mini-batch of one row would be normalized. A last mini-batch of one row is left out instead.
     MemoryError
         If the device has not enough memory.
     """
@@ -270,6 +270,7 @@ class Session:
         precision="full",
         tier=None,
     ):
+        check_data(network, rows, targets, sample_weight)
         self._network = network
         self._dtype = np.dtype(dtype)
         self._penalties = penalties
@@ -430,6 +431,7 @@ class Session:
         epochs : Epochs
             The last loss is NaN if that of a batch is not finite.
         """
+        check_state(self._network, self._dtype, params, optimizer, bool(self._penalties.average))
         if self._n_trained < self._n_given:
             order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
         kind, _ = optimizer.key

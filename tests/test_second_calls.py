@@ -1,0 +1,490 @@
+"""A call that is refused or interrupted leaves the estimator as it was, and a second call trains on what the first was about."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.callback import ProgressBar
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import scale
+
+from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.backends import get_backend
+from skbackprop.backends.data import as_rows
+from skbackprop.exceptions import TrainingWarning
+from skbackprop.functions import Quantile
+from skbackprop.functions.losses import LOSSES, LogLoss
+from skbackprop.functions.penalties import Penalties
+from skbackprop.functions.schedules import SCHEDULES
+from skbackprop.network import Network
+from skbackprop.training.progress import OptimizerState
+
+pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
+
+X, Y = load_iris(return_X_y=True)
+X = scale(X)
+ONE_HOT = np.eye(3, dtype=int)[Y]
+#: Targets of each kind, of the same three classes or labels.
+KINDS = {
+    "binary": np.minimum(Y, 1),
+    "multiclass": Y,
+    "text": np.array(["0", "1", "2"])[Y],
+    "multilabel": ONE_HOT,
+    "sparse multilabel": sparse.csr_array(ONE_HOT),
+    "two labels": ONE_HOT[:, :2],
+    "columns": np.column_stack([Y, 2 - Y]),
+    "three columns": np.column_stack([Y, 2 - Y, Y]),
+}
+#: Those that may follow one another: the same kind, or some of the classes.
+SAME = {
+    ("multilabel", "sparse multilabel"),
+    ("sparse multilabel", "multilabel"),
+    ("multiclass", "binary"),
+    ("columns", "two labels"),
+    ("three columns", "multilabel"),
+}
+
+
+def classifier(**settings):
+    return BackpropClassifier(**{"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0, **settings})
+
+
+def regressor(**settings):
+    return BackpropRegressor(**{"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0, **settings})
+
+
+def state(model):
+    """What a fitted model is, in bytes."""
+    return pickle.dumps(
+        {name: value for name, value in vars(model).items() if name not in model.get_params(deep=False)}
+    )
+
+
+def first_call(kind):
+    classes = {"columns": [[0, 1, 2]] * 2, "three columns": [[0, 1, 2]] * 3, "two labels": [0, 1]}.get(
+        kind, np.unique(KINDS["text"] if kind == "text" else Y)
+    )
+    if kind == "binary":
+        classes = [0, 1]
+    return classifier().partial_fit(X, KINDS[kind], classes=classes)
+
+
+# --- Targets of another kind
+
+
+@pytest.mark.parametrize("second", KINDS)
+@pytest.mark.parametrize("first", KINDS)
+def test_targets_of_another_kind_are_refused_by_partial_fit(first, second):
+    model = first_call(first)
+    before = state(model)
+    if first == second or (first, second) in SAME:
+        model.partial_fit(X, KINDS[second])
+        return
+    with pytest.raises(ValueError, match=r"has to be of the same kind as|classes not in `self.classes_`|has classes"):
+        model.partial_fit(X, KINDS[second])
+    assert state(model) == before
+
+
+@pytest.mark.parametrize("second", KINDS)
+@pytest.mark.parametrize("first", KINDS)
+def test_targets_of_another_kind_are_refused_with_warm_start(first, second):
+    model = classifier(warm_start=True).fit(X, KINDS[first])
+    before = state(model)
+    if first == second or frozenset((first, second)) == frozenset(("multilabel", "sparse multilabel")):
+        model.fit(X, KINDS[second])
+        return
+    with pytest.raises(
+        ValueError, match=r"has to be of the same kind as|same classes as in the previous call|has classes"
+    ):
+        model.fit(X, KINDS[second])
+    assert state(model) == before
+    # Without, it is another fit.
+    model.set_params(warm_start=False).fit(X, KINDS[second])
+    np.testing.assert_array_equal(model.coefs_[0], classifier().fit(X, KINDS[second]).coefs_[0])
+
+
+def test_targets_of_another_kind_say_what_was_expected():
+    with pytest.raises(
+        ValueError, match=r"y has to be .* labels in one dimension, got an array of shape \(150, 3\); to start anew"
+    ):
+        first_call("multiclass").partial_fit(X, ONE_HOT)
+    with pytest.raises(
+        ValueError, match=r"y has to be .* an indicator matrix with as many columns \(3\), got .* \(150,\)"
+    ):
+        first_call("multilabel").partial_fit(X, Y)
+    with pytest.raises(ValueError, match=r"y has to be .* 2 columns of classes, got .* \(150, 3\)"):
+        first_call("columns").partial_fit(X, KINDS["three columns"])
+
+
+def test_another_number_of_targets_is_refused():
+    model = regressor(warm_start=True).fit(X, X[:, :2])
+    before = state(model)
+    for call in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=r"the fitted network has layers of \[4, 8, 2\] units"):
+            call(X, X[:, 0])
+    assert state(model) == before
+
+
+def test_other_classes_are_refused_by_a_later_call_of_partial_fit():
+    for kind, others in (("multiclass", [0, 1, 5]), ("columns", [[0, 1, 2], [0, 1, 5]])):
+        model = first_call(kind)
+        before = state(model)
+        with pytest.raises(ValueError, match="is not the same as on last call to partial_fit"):
+            model.partial_fit(X, KINDS[kind], classes=others)
+        assert state(model) == before
+
+
+def test_text_is_no_number_of_the_same_name():
+    model = first_call("text")
+    with pytest.raises(ValueError, match="classes not in"):
+        model.partial_fit(X, Y)
+    with pytest.raises(ValueError, match="y_val has classes that are not in y"):
+        classifier(early_stopping=True).fit(X, KINDS["text"], X_val=X, y_val=Y)
+
+
+# --- Kernels
+
+
+def session_of(loss, n_outputs, targets, weights=None, average=None):
+    network = Network((4, n_outputs), (), loss)
+    return network, get_backend("cpu").Session(
+        network, np.float64, as_rows(X, np.float64), targets, weights, 10, len(X), 1, Penalties(average=average)
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "n_outputs", "targets"),
+    [
+        (LogLoss().for_task("multiclass").key(), 3, ONE_HOT.astype(float)),
+        (LogLoss().for_task("multiclass").key(), 2, Y[:, None].astype(float)),
+        (LogLoss().for_task("multiclass").key(), 3, Y[:, None] - 1.0),
+        (LogLoss().for_task("binary").key(), 1, ONE_HOT.astype(float)),
+        (LogLoss().for_outputs([3, 2]).key(), 5, np.column_stack([Y, Y]).astype(float)),
+        (LogLoss().for_outputs([3, 3]).key(), 6, Y[:, None].astype(float)),
+        (LOSSES.get_key("squared_error"), 2, X[:, :1]),
+        (LOSSES.get_key("squared_error"), 1, X[:10, :1]),
+        (LOSSES.get_key("gaussian_nll"), 3, X[:, :2]),
+        (Quantile([0.1, 0.9]).key(), 2, X[:, 0]),
+    ],
+)
+def test_kernels_get_no_targets_of_another_shape(loss, n_outputs, targets):
+    with pytest.raises(ValueError, match="targets"):
+        session_of(loss, n_outputs, targets)
+
+
+def test_kernels_get_no_weights_or_columns_of_another_number():
+    with pytest.raises(ValueError, match="sample weights of shape"):
+        session_of(LOSSES.get_key("squared_error"), 1, X[:, :1], np.ones(10))
+    network = Network((5, 1), (), LOSSES.get_key("squared_error"))
+    with pytest.raises(ValueError, match="rows of 4 columns for a network with 5 inputs"):
+        get_backend("cpu").Session(network, np.float64, as_rows(X, np.float64), X[:, :1], None, 10, 150, 1, Penalties())
+
+
+@pytest.mark.parametrize("name", ["params", "slots", "average", "running", "carried"])
+def test_kernels_write_to_no_array_that_is_not_theirs(name):
+    network, session = session_of(LOSSES.get_key("squared_error"), 1, X[:, :1], average=0.9)
+    params = np.zeros(network.n_params)
+    classifier_ = regressor()
+    optimizer = OptimizerState.start(
+        classifier_._start_optimizer(params).optimizer, SCHEDULES["constant"](), 0.001, 0.5, 5, params, averages=True
+    )
+
+    def run(array):
+        arrays = {"params": params}
+        if name == "params":
+            arrays["params"] = array
+        else:
+            setattr(optimizer, name, array)
+        with session:
+            session.run_epochs(np.arange(150), np.full(15, 0.001), arrays["params"], optimizer)
+
+    good = params if name == "params" else getattr(optimizer, name)
+    frozen = good.copy()
+    frozen.setflags(write=False)
+    strided = np.zeros((*good.shape, 2))[..., 0] if good.size else np.zeros(3)
+    unaligned = (
+        np.zeros(good.nbytes + 1, dtype=np.uint8)[1:].view(good.dtype).reshape(good.shape) if good.size else np.zeros(3)
+    )
+    for bad in (frozen, strided, unaligned, good.astype(np.float32), np.zeros(7)):
+        with pytest.raises(ValueError, match=f"{name} has to be an array of float64"):
+            run(bad)
+    run(good)
+
+
+# --- Refused calls
+
+INVALID = {
+    "weights": ({}, {"sample_weight": -np.ones(150)}),
+    "weights of another number": ({}, {"sample_weight": np.ones(10)}),
+    "class_weight": ({"class_weight": {7: 1.0, 8: 2.0}}, {}),
+    "class_weight of nothing": ({"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}}, {}),
+    "activation": ({"activation": ["relu", "tanh"]}, {}),
+    "dropout": ({"dropout": [0.1, 0.2, 0.3]}, {}),
+    "frozen_layers": ({"frozen_layers": (7,)}, {}),
+    "normalization": ({"normalization": "batch", "batch_size": 1}, {}),
+    "weight_init": ({"weight_init": BackpropClassifier()}, {}),
+    "hidden_layer_sizes": ({"hidden_layer_sizes": (0,)}, {}),
+    "device": ({"device": "tpu"}, {}),
+    "solver": ({"solver": "lbfgs", "dropout": 0.5}, {}),
+    "output_bias": ({"output_bias": "prior", "loss": "hinge"}, {}),
+    "X_val": ({"early_stopping": True}, {"X_val": X[:, :2], "y_val": Y}),
+    "y_val": ({"early_stopping": True}, {"X_val": X, "y_val": Y + 7}),
+    "validation_fraction": ({"early_stopping": True, "validation_fraction": 0.001}, {}),
+    "scoring": ({"early_stopping": True, "scoring": "no score"}, {}),
+    "groups": ({}, {"groups": Y}),
+    "precision": ({"precision": "tf32"}, {}),
+    "warm classes": ({}, {"y": np.full(150, np.nan)}),
+}
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_refused_first_fit_leaves_no_trace(case):
+    settings, arguments = INVALID[case]
+    model = classifier(**settings)
+    with pytest.raises((ValueError, TypeError)):
+        model.fit(**{"X": X, "y": Y, **arguments})
+    assert vars(model).keys() == vars(classifier()).keys()
+    # The next fit is about other classes.
+    model.set_params(**classifier().get_params()).fit(X, KINDS["binary"])
+    np.testing.assert_array_equal(model.classes_, [0, 1])
+
+
+@pytest.mark.parametrize("case", INVALID)
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_refused_fit_leaves_the_model(case, warm_start):
+    settings, arguments = INVALID[case]
+    if warm_start and case in ("weight_init", "output_bias"):
+        pytest.skip("with warm_start nothing is initialised")
+    model = classifier().fit(X, Y)
+    before = state(model)
+    model.set_params(warm_start=warm_start, **settings)
+    with pytest.raises((ValueError, TypeError)):
+        model.fit(**{"X": X, "y": Y, **arguments})
+    assert state(model) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments"),
+    [
+        ({}, {"classes": None}),
+        ({}, {"classes": [0, 1]}),
+        ({}, {"sample_weight": -np.ones(150)}),
+        ({"class_weight": {7: 1.0}}, {"classes": [7, 8]}),
+        ({"dropout": [0.1] * 5}, {}),
+        ({"frozen_layers": (7,)}, {}),
+        ({"early_stopping": True}, {}),
+        ({"class_weight": "balanced"}, {}),
+        ({}, {"y": ONE_HOT[:10]}),
+        ({"normalization": "batch", "batch_size": 1}, {}),
+    ],
+)
+def test_refused_first_partial_fit_leaves_no_trace(settings, arguments):
+    model = classifier(**settings)
+    with pytest.raises(ValueError):  # noqa: PT011 (any of them)
+        model.partial_fit(**{"X": X, "y": Y, "classes": [0, 1, 2], **arguments})
+    assert vars(model).keys() == vars(classifier()).keys()
+    model.set_params(**classifier().get_params()).partial_fit(X, KINDS["binary"], classes=[0, 1])
+    np.testing.assert_array_equal(model.classes_, [0, 1])
+
+
+@pytest.mark.parametrize("make", [classifier, regressor])
+def test_refused_fit_of_a_regressor_or_classifier_keeps_names_and_units(make):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X, columns=[*"abcd"])
+    model = make(**({"standardize_target": True} if make is regressor else {})).fit(table, Y)
+    before = state(model)
+    with pytest.raises(ValueError, match="frozen_layers"):
+        model.set_params(frozen_layers=(9,)).fit(X[:, :2], Y)
+    assert state(model) == before
+    assert list(model.feature_names_in_) == [*"abcd"]
+
+
+def test_another_thread_predicts_with_the_whole_model_during_a_fit():
+    model = classifier(max_iter=2).fit(X, Y)
+    other = np.column_stack([X] * 5)
+    errors = []
+    stop = threading.Event()
+
+    def predict():
+        while not stop.is_set():
+            for data in (X, other):
+                try:
+                    assert model.predict(data).shape == (150,)
+                except ValueError as error:  # of the other model
+                    if "features" not in str(error):
+                        errors.append(error)
+
+    thread = threading.Thread(target=predict)
+    thread.start()
+    for _ in range(20):
+        model.fit(other, KINDS["text"])
+        model.fit(X, Y)
+    stop.set()
+    thread.join()
+    assert not errors
+
+
+# --- Arrays of others
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"averaging": 0.9}, {"solver": "sgd"}, {"normalization": "batch"}, {"early_stopping": True}]
+)
+@pytest.mark.parametrize("make", [classifier, regressor])
+def test_read_only_models_can_be_trained_on(make, settings, tmp_path):
+    model = make(**settings).fit(X, Y)
+    joblib.dump(model, tmp_path / "model")
+    stored = (tmp_path / "model").read_bytes()
+    buffers = []
+    pickled = pickle.dumps(model, protocol=5, buffer_callback=buffers.append)
+    buffers = [bytes(buffer.raw()) for buffer in buffers]
+    expected = pickle.loads(pickle.dumps(model)).set_params(early_stopping=False)
+    warm = pickle.loads(pickle.dumps(model)).set_params(warm_start=True).fit(X, Y)
+    frozen = pickle.loads(pickle.dumps(model))
+    params = frozen.coefs_[0].base
+    for array in (*frozen.coefs_, *frozen.intercepts_, *([params] if params is not None else [])):
+        array.setflags(write=False)
+    for _ in range(2):
+        expected.partial_fit(X, Y)
+    for copy in (joblib.load(tmp_path / "model", mmap_mode="r"), pickle.loads(pickled, buffers=buffers), frozen):
+        np.testing.assert_array_equal(copy.predict(X), model.predict(X))
+        copy.set_params(early_stopping=False)
+        for _ in range(2):
+            copy.partial_fit(X, Y)
+        np.testing.assert_array_equal(copy.predict(X), expected.predict(X))
+    again = joblib.load(tmp_path / "model", mmap_mode="r").set_params(warm_start=True).fit(X, Y)
+    np.testing.assert_array_equal(again.predict(X), warm.predict(X))
+    assert (tmp_path / "model").read_bytes() == stored
+
+
+def test_training_on_writes_into_no_arrays_that_others_hold():
+    for settings in ({}, {"averaging": 0.9}, {"normalization": "batch"}):
+        model = classifier(**settings).fit(X, Y)
+        held = model.coefs_, model._optimizer
+        values = [coef.copy() for coef in held[0]], held[1].slots.copy(), held[1].average.copy()
+        model.partial_fit(X, Y)
+        for array, value in zip(held[0], values[0], strict=True):
+            np.testing.assert_array_equal(array, value)
+        np.testing.assert_array_equal(held[1].slots, values[1])
+        np.testing.assert_array_equal(held[1].average, values[2])
+
+
+def test_averaging_may_be_switched_between_calls():
+    model = classifier().fit(X, Y).set_params(averaging=0.5)
+    model.partial_fit(X, Y)
+    with_average = [coef.copy() for coef in model.coefs_]
+    model.set_params(averaging=None).partial_fit(X, Y)
+    first = [coef.copy() for coef in model.coefs_]
+    model.partial_fit(X, Y)
+    for coefs in (with_average, first):
+        assert any((one != other).any() for one, other in zip(coefs, model.coefs_, strict=True))
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+# --- Ctrl-C
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT can be sent to a process of one's own there")
+def test_interrupted_partial_fit_can_be_made_again():
+    rng = np.random.default_rng(0)
+    data, labels = rng.standard_normal((100_000, 30)), rng.integers(0, 3, 100_000)
+    model = BackpropClassifier((256, 256), random_state=0, averaging=0.9)
+    undisturbed = clone(model)
+    for network in (model, undisturbed):
+        network.partial_fit(data[:1000], labels[:1000], classes=[0, 1, 2])
+
+    def interrupt():
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    states = []
+
+    def loop():
+        for _ in range(100):
+            states.append(state(model))
+            model.partial_fit(data, labels)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        loop()
+    thread.join()
+    assert state(model) == states[-1]
+    for _ in states[1:]:
+        undisturbed.partial_fit(data, labels)
+    for network in (model, undisturbed):
+        network.partial_fit(data[:5000], labels[:5000])
+    np.testing.assert_array_equal(model.coefs_[0], undisturbed.coefs_[0])
+
+
+def test_callbacks_that_partial_fit_does_not_call_are_named():
+    model = classifier().set_callbacks(ProgressBar())
+    with pytest.warns(
+        TrainingWarning, match="partial_fit calls no callbacks, and nothing comes of ProgressBar. To be able to go on"
+    ):
+        model.partial_fit(X, Y, classes=[0, 1, 2])
+    model.set_callbacks().partial_fit(X, Y)
+
+
+# --- What a subclass predicts
+
+
+def test_scores_are_those_of_an_overridden_predict():
+    class Clipped(BackpropRegressor):
+        def predict(self, X):
+            return np.clip(super().predict(X), 0, 1)
+
+    class Constant(BackpropClassifier):
+        def predict(self, X):
+            return np.full(len(X), self.classes_[0])
+
+    model = Clipped(max_iter=5, random_state=0).fit(X, Y)
+    assert model.score(X, Y) == r2_score(Y, model.predict(X)) != BackpropRegressor.score(regressor().fit(X, Y), X, Y)
+    assert Constant(max_iter=5, random_state=0).fit(X, Y).score(X, Y) == pytest.approx(1 / 3)
+    quantiles = Clipped(loss=Quantile([0.1, 0.5]), max_iter=5, random_state=0).fit(X, Y)
+    assert quantiles.score(X, Y) == r2_score(Y, quantiles.predict(X)[:, 1])
+
+
+# --- The end of a schedule
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "polynomial"])
+def test_schedules_over_max_iter_run_to_their_end_in_silence(schedule):
+    settings = {"learning_rate": schedule, "solver": "sgd", "max_iter": 60, "learning_rate_init": 1e-6}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        assert classifier(**settings).fit(X, Y).n_iter_ == 60
+    # Unless the user says otherwise.
+    assert classifier(**settings, n_iter_no_change=5).fit(X, Y).n_iter_ < 60
+    assert classifier(**settings, early_stopping=True).fit(X, Y).n_iter_ < 60
+
+
+def test_all_epochs_that_were_asked_for_are_no_failure_to_converge():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        assert classifier(n_iter_no_change=np.inf, max_iter=20).fit(X, Y).n_iter_ == 20
+    with pytest.warns(ConvergenceWarning, match="Maximum iterations"):
+        classifier(max_iter=20).fit(X, Y)
+
+
+def test_warnings_point_to_the_users_line():
+    for settings in (
+        {"max_iter": 2},
+        {"max_iter": 2, "solver": "lbfgs"},
+        {"batch_size": 1000, "n_iter_no_change": np.inf},
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            classifier(**settings).fit(X, Y)
+        assert caught
+        assert {warning.filename for warning in caught} == {__file__}
