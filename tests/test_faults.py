@@ -210,7 +210,8 @@ def test_missing_labels_of_others_are_counted():
 def test_numbers_among_objects_are_refused_with_their_type(kind):
     table = np.column_stack([X.astype(object), Y.astype(kind).astype(object)])
     with pytest.raises(
-        ValueError, match=rf"y is an array of objects, which are numbers: give y.astype\('{np.dtype(kind).name}'\)"
+        ValueError,
+        match=rf"Unknown label type: y is an array of objects, which are numbers: give y.astype\('{np.dtype(kind).name}'\)",
     ):
         classifier().fit(X, table[:, -1])
 

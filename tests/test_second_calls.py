@@ -472,7 +472,11 @@ def test_schedules_over_max_iter_run_to_their_end_in_silence(schedule):
 def test_all_epochs_that_were_asked_for_are_no_failure_to_converge():
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        assert classifier(n_iter_no_change=np.inf, max_iter=20).fit(X, Y).n_iter_ == 20
+        for solver in ("sgd", "adam"):
+            model = classifier(n_iter_no_change=np.inf, max_iter=20, solver=solver, warm_start=True).fit(X, Y)
+            assert model.n_iter_ == 20
+            assert model.set_params(max_iter=5).fit(X, Y).n_iter_ == 5
+            assert len(model.loss_curve_) == 25
     with pytest.warns(ConvergenceWarning, match="Maximum iterations"):
         classifier(max_iter=20).fit(X, Y)
 

@@ -10,12 +10,9 @@ sequence with one for each. Here are their shapes and slopes, as the network its
 # A network with one input, one hidden unit and one output, all weights one and all layers frozen, does nothing but apply its activation.
 # `BackpropEmbedding` gives the hidden unit's output, and `input_gradient` the slope.
 
-import warnings
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 
@@ -24,7 +21,6 @@ from skbackprop.functions import GELU, SELU, LeakyReLU
 from skbackprop.inspection import input_gradient
 
 # It says that the epochs given are too few to converge, which is not the point here.
-warnings.simplefilter("ignore", ConvergenceWarning)
 
 families = {
     "rectifiers": ["relu", "leaky_relu", "elu", "selu", "softplus"],
@@ -38,7 +34,12 @@ fig, axes = plt.subplots(2, 3, figsize=(10, 5.5), sharex=True, sharey="row", lay
 for (family, names), (upper, lower) in zip(families.items(), axes.T, strict=True):
     for name in names:
         unit = BackpropRegressor(
-            hidden_layer_sizes=(1,), activation=name, weight_init=ones, frozen_layers=[0, 1], max_iter=1
+            hidden_layer_sizes=(1,),
+            activation=name,
+            weight_init=ones,
+            frozen_layers=[0, 1],
+            max_iter=1,
+            n_iter_no_change=np.inf,
         )
         unit.fit(z, z.ravel())
         upper.plot(z, BackpropEmbedding(FrozenEstimator(unit)).fit(z, z.ravel()).transform(z), label=name)
@@ -74,7 +75,13 @@ epochs = [3, 30]
 scores = []
 for label, (activation, weight_init) in choices.items():
     model = BackpropClassifier(
-        (40,) * 5, activation=activation, weight_init=weight_init, batch_size=50, random_state=0, max_iter=epochs[0]
+        (40,) * 5,
+        activation=activation,
+        weight_init=weight_init,
+        batch_size=50,
+        random_state=0,
+        max_iter=epochs[0],
+        n_iter_no_change=np.inf,
     )
     row = [model.fit(X_train, y_train).score(X_test, y_test)]
     row.append(model.set_params(max_iter=epochs[1]).fit(X_train, y_train).score(X_test, y_test))

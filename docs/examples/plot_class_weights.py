@@ -14,7 +14,6 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_diabetes
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import (
     PrecisionRecallDisplay,
     accuracy_score,
@@ -29,7 +28,6 @@ from sklearn.preprocessing import StandardScaler
 from skbackprop import BackpropClassifier
 
 # It says that the epochs given are too few to converge, which is not the point here.
-warnings.simplefilter("ignore", ConvergenceWarning)
 
 X, y = load_diabetes(return_X_y=True)
 fast = y > 240
@@ -48,7 +46,10 @@ choices = {
 probabilities = {}
 for label, settings in choices.items():
     model = make_pipeline(
-        StandardScaler(), BackpropClassifier((20,), alpha=3.0, batch_size=32, max_iter=50, random_state=0, **settings)
+        StandardScaler(),
+        BackpropClassifier(
+            (20,), alpha=3.0, batch_size=32, max_iter=50, n_iter_no_change=np.inf, random_state=0, **settings
+        ),
     )
     probabilities[label] = cross_val_predict(model, X, fast, cv=folds, method="predict_proba")[:, 1]
     found = probabilities[label] > 0.5
@@ -83,7 +84,13 @@ plt.show()
 weights = np.where(fast, 2.0, 1.0)
 twice = np.concatenate([np.arange(len(y)), np.flatnonzero(fast)])
 X_scaled = StandardScaler().fit_transform(X)
-settings = {"hidden_layer_sizes": (20,), "batch_size": 10**6, "max_iter": 100, "random_state": 0}
+settings = {
+    "hidden_layer_sizes": (20,),
+    "batch_size": 10**6,
+    "max_iter": 100,
+    "n_iter_no_change": np.inf,
+    "random_state": 0,
+}
 warnings.filterwarnings("ignore", message=".*batch_size")
 weighted = BackpropClassifier(**settings).fit(X_scaled, fast, sample_weight=weights)
 doubled = BackpropClassifier(**settings).fit(X_scaled[twice], fast[twice])

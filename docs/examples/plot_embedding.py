@@ -9,13 +9,10 @@ pipeline.
 # %%
 # Handwritten digits, 64 pixels each, through a network whose last hidden layer has two units: all that the output layer gets to see is a point in the plane.
 
-import warnings
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
@@ -25,7 +22,6 @@ from sklearn.preprocessing import StandardScaler
 from skbackprop import BackpropClassifier, BackpropEmbedding
 
 # It says that the epochs given are too few to converge, which is not the point here.
-warnings.simplefilter("ignore", ConvergenceWarning)
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)

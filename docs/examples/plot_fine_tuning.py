@@ -11,13 +11,10 @@ epochs of a problem with rare classes.
 # *Distributions.* They differ in the variance of the weights. It decides whether signals keep their size on the way through a deep network. Here are twelve
 # hidden layers of rectifiers, and the root mean square of their outputs before any training: one step with a negligible rate.
 
-import warnings
-
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import rotate
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -25,7 +22,6 @@ from sklearn.preprocessing import StandardScaler
 from skbackprop import BackpropClassifier, BackpropEmbedding
 
 # It says that the epochs given are too few to converge, which is not the point here.
-warnings.simplefilter("ignore", ConvergenceWarning)
 
 X, y = load_digits(return_X_y=True)
 X_scaled = StandardScaler().fit_transform(X)
@@ -33,13 +29,15 @@ n_layers = 12
 fig, ax = plt.subplots(layout="constrained")
 for weight_init in ("auto", "lecun_normal", "glorot_normal", "orthogonal", "he_normal"):
     settings = {"hidden_layer_sizes": (50,) * n_layers, "weight_init": weight_init, "random_state": 0}
-    untrained = BackpropClassifier(learning_rate_init=1e-12, max_iter=1, **settings).fit(X_scaled, y)
+    untrained = BackpropClassifier(learning_rate_init=1e-12, max_iter=1, n_iter_no_change=np.inf, **settings).fit(
+        X_scaled, y
+    )
     outputs = [
         BackpropEmbedding(FrozenEstimator(untrained), layer=layer).fit(X_scaled, y).transform(X_scaled)
         for layer in range(n_layers)
     ]
     sizes = [np.sqrt(np.mean(layer**2)) for layer in outputs]
-    trained = BackpropClassifier(max_iter=10, **settings).fit(X_scaled, y)
+    trained = BackpropClassifier(max_iter=10, n_iter_no_change=np.inf, **settings).fit(X_scaled, y)
     print(f"{weight_init:13}: outputs of the last layer {sizes[-1]:.2g}, loss after ten epochs {trained.loss_:.2f}")
     ax.plot(range(1, n_layers + 1), sizes, marker="o", label=weight_init)
 ax.set(xlabel="hidden layer", ylabel="root mean square of the outputs", yscale="log", title="Before training, relu")
@@ -53,7 +51,7 @@ plt.show()
 # *Fine-tuning.* A network has learned the digits from 900 images. Then the scanner changes: its images are askew by fifteen degrees. The network has not seen such
 # images, and only few of them have labels so far. `FrozenEstimator` keeps the source as it is when the estimator around it is cloned, as searches do.
 
-source = BackpropClassifier((100, 50), max_iter=60, random_state=0).fit(X[:900] / 16, y[:900])
+source = BackpropClassifier((100, 50), max_iter=60, n_iter_no_change=np.inf, random_state=0).fit(X[:900] / 16, y[:900])
 askew = rotate(X[900:].reshape(-1, 8, 8) / 16, 15, axes=(1, 2), reshape=False, order=1)
 X_askew, y_askew = askew.reshape(-1, 64), y[900:]
 print(
@@ -89,7 +87,9 @@ for label, settings in kinds.items():
             X_few, X_test, y_few, y_test = train_test_split(
                 X_askew, y_askew, train_size=n, stratify=y_askew, random_state=seed
             )
-            model = BackpropClassifier((100, 50), batch_size=10, max_iter=30, random_state=seed, **settings)
+            model = BackpropClassifier(
+                (100, 50), batch_size=10, max_iter=30, n_iter_no_change=np.inf, random_state=seed, **settings
+            )
             scores.append(model.fit(X_few, y_few).score(X_test, y_test))
         means.append(np.mean(scores))
     print(f"{label:33}:", ", ".join(f"{score:.2f}" for score in means))
@@ -109,7 +109,13 @@ nine = y == 9
 fig, ax = plt.subplots(layout="constrained")
 for output_bias in ("auto", "prior"):
     model = BackpropClassifier(
-        (50,), solver="sgd", learning_rate_init=0.005, output_bias=output_bias, max_iter=25, random_state=0
+        (50,),
+        solver="sgd",
+        learning_rate_init=0.005,
+        output_bias=output_bias,
+        max_iter=25,
+        n_iter_no_change=np.inf,
+        random_state=0,
     )
     model.fit(X / 16, nine)
     print(f"output_bias={output_bias!r:7}: loss of the first epoch {model.loss_curve_[0]:.3f}")

@@ -13,8 +13,8 @@ A deep network with logistic units stays at the accuracy of guessing. The plots 
 import warnings
 
 import matplotlib.pyplot as plt
+import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from skbackprop import BackpropClassifier
@@ -24,10 +24,7 @@ from skbackprop.inspection import GradientFlowDisplay, InputGradientDisplay, Los
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16.0, y, random_state=0)
 
-# It says that the epochs given are too few to converge, which is not the point here.
-warnings.simplefilter("ignore", ConvergenceWarning)
-
-settings = {"hidden_layer_sizes": (32,) * 6, "max_iter": 30, "n_iter_no_change": 30, "random_state": 0}
+settings = {"hidden_layer_sizes": (32,) * 6, "max_iter": 30, "n_iter_no_change": np.inf, "random_state": 0}
 stuck = BackpropClassifier(activation="logistic", **settings)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", TrainingWarning)

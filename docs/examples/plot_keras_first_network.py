@@ -19,11 +19,8 @@ Here it is as a scikit-learn estimator, on tumours to be told malignant or benig
 # %%
 # Keras leaves it to its user to scale the data. In a pipeline this is a step of the model, and the test data go through it too.
 
-import warnings
-
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_breast_cancer
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -51,10 +48,7 @@ network = BackpropClassifier(
     random_state=0,
 )
 model = make_pipeline(StandardScaler(), network)
-with warnings.catch_warnings():
-    # It says that ten epochs are too few to converge.
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    model.fit(X_train, y_train)
+model.fit(X_train, y_train)
 
 for epoch, (loss, accuracy) in enumerate(zip(network.loss_curve_, network.validation_scores_, strict=True), start=1):
     print(f"epoch {epoch:2}: loss {loss:.3f}, validation accuracy {accuracy:.3f}")

@@ -15,7 +15,6 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_diabetes, load_digits
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import scale
 
@@ -25,7 +24,6 @@ from skbackprop.functions import Cosine, Exponential, OneCycle, Polynomial, Redu
 from skbackprop.inspection import learning_rate_range_test
 
 # They say that the epochs given are too few to converge, and that gradients vanish where the rate is too large: both are meant here.
-warnings.simplefilter("ignore", ConvergenceWarning)
 warnings.simplefilter("ignore", TrainingWarning)
 
 X, y = load_digits(return_X_y=True)

@@ -10,12 +10,9 @@ the Gaussian likelihood gives each prediction an error bar of its own. Robust lo
 # The data: the progress of diabetes in 442 patients. `standardize_target` lets the network learn in units of the target's standard
 # deviation; predictions are in the original ones. The penalty `alpha` keeps it from overfitting.
 
-import warnings
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_diabetes
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import mean_absolute_error
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -25,7 +22,6 @@ from skbackprop import BackpropRegressor
 from skbackprop.functions import Huber, Quantile
 
 # It says that the epochs given are too few to converge, which is not the point here.
-warnings.simplefilter("ignore", ConvergenceWarning)
 
 X, y = load_diabetes(return_X_y=True)
 folds = KFold(10, shuffle=True, random_state=0)
@@ -43,6 +39,7 @@ def network(loss, alpha=3.0):
             batch_size=32,
             learning_rate_init=0.003,
             max_iter=60,
+            n_iter_no_change=np.inf,
             random_state=0,
         ),
     )

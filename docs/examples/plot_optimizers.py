@@ -15,14 +15,12 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
 
 from skbackprop import BackpropClassifier
 from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, AMSGrad, Lion, NAdam, RMSprop
 
 # They say that the epochs given are too few to converge, and that units die where the rate is too large: both are meant here.
-warnings.simplefilter("ignore", ConvergenceWarning)
 warnings.simplefilter("ignore", TrainingWarning)
 
 X, y = load_digits(return_X_y=True)
@@ -50,7 +48,9 @@ settings = {
 
 fig, ax = plt.subplots(layout="constrained")
 for label, setting in settings.items():
-    model = BackpropClassifier(hidden_layer_sizes=(50,), batch_size=100, max_iter=40, random_state=0, **setting)
+    model = BackpropClassifier(
+        hidden_layer_sizes=(50,), batch_size=100, max_iter=40, n_iter_no_change=np.inf, random_state=0, **setting
+    )
     model.fit(X, y)
     ax.plot(range(1, model.n_iter_ + 1), model.loss_curve_, label=label)
 ax.set(xlabel="epoch", ylabel="training loss", yscale="log", title="Digits, one hidden layer of 50 units")
@@ -73,6 +73,7 @@ for index, solver in enumerate(solvers):
             learning_rate_init=rate,
             batch_size=100,
             max_iter=10,
+            n_iter_no_change=np.inf,
             random_state=0,
         )
         with contextlib.suppress(ValueError):

@@ -10,12 +10,9 @@ them to be of the same size, which `standardize_target` sees to.
 # *Two columns of classes.* Images of two digits side by side, as on a number plate. `y` has a column for the first digit and one for the second; each has a
 # softmax of its own. One column with a hundred classes would see each of them a few times only.
 
-import warnings
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_diabetes, load_digits
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold, cross_val_predict, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MultiLabelBinarizer, StandardScaler
@@ -23,7 +20,6 @@ from sklearn.preprocessing import MultiLabelBinarizer, StandardScaler
 from skbackprop import BackpropClassifier, BackpropRegressor
 
 # It says that the epochs given are too few to converge, which is not the point here.
-warnings.simplefilter("ignore", ConvergenceWarning)
 
 images, digits = load_digits(return_X_y=True)
 rng = np.random.default_rng(0)
@@ -39,7 +35,13 @@ def pairs(rows, n):
 rows, rows_test = train_test_split(np.arange(len(images)), random_state=0)
 (X, y), (X_test, y_test) = pairs(rows, 3000), pairs(rows_test, 1000)
 
-settings = {"hidden_layer_sizes": (100,), "max_iter": 40, "batch_size": 50, "random_state": 0}
+settings = {
+    "hidden_layer_sizes": (100,),
+    "max_iter": 40,
+    "n_iter_no_change": np.inf,
+    "batch_size": 50,
+    "random_state": 0,
+}
 two_columns = BackpropClassifier(**settings).fit(X, y)
 hundred_classes = BackpropClassifier(**settings).fit(X, 10 * y[:, 0] + y[:, 1])
 print(f"two columns of ten classes   : both digits right in {two_columns.score(X_test, y_test):.3f} of the images")
@@ -83,6 +85,7 @@ for standardize_target in (False, True):
         batch_size=32,
         learning_rate_init=0.01,
         max_iter=50,
+        n_iter_no_change=np.inf,
         random_state=0,
     )
     predictions = cross_val_predict(make_pipeline(StandardScaler(), network), X, Y, cv=folds)

@@ -10,12 +10,9 @@ rises. The L2 penalty `alpha` and early stopping prevent that.
 # The data: the progress of diabetes in 442 patients, with ten features each. Half of the patients are kept for validation. The
 # target is scaled to mean 0 and variance 1, so that an error of 1 is that of always predicting the mean.
 
-import warnings
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_diabetes
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -87,9 +84,6 @@ for label, setting in settings.items():
     model = BackpropRegressor(
         hidden_layer_sizes=(100,), learning_rate_init=0.003, batch_size=32, max_iter=200, random_state=0, **setting
     )
-    with warnings.catch_warnings():
-        # It says that 200 epochs were not enough to converge: these are meant to overfit.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X_train, y_train)
+    model.fit(X_train, y_train)
     error = mean_squared_error(y_val, model.predict(X_val))
     print(f"{label:14}: {model.n_iter_:3} epochs, mean squared error on validation data {error:.2f}")

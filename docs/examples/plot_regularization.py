@@ -15,7 +15,6 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_diabetes, load_digits
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import scale
 
@@ -23,7 +22,6 @@ from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.exceptions import TrainingWarning
 
 # They say that the epochs given are too few to converge, and that gradients vanish in a deep network: both are meant here.
-warnings.simplefilter("ignore", ConvergenceWarning)
 warnings.simplefilter("ignore", TrainingWarning)
 
 X, y = load_digits(return_X_y=True)

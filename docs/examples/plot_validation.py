@@ -10,13 +10,10 @@ Here are splitters, validation data of one's own in a pipeline, scores, and the 
 # The digits that scikit-learn brings along were written by thirteen people, and stand one writer's after the other's. There is no column that says so, but blocks of
 # consecutive rows come close. Which accuracy can be expected for a new writer? Some blocks are kept for the answer, four times others.
 
-import warnings
-
 import matplotlib.pyplot as plt
 import numpy as np
 import sklearn
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, PredefinedSplit, train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler, scale
@@ -25,7 +22,6 @@ from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.inspection import LossCurveDisplay
 
 # It says that the epochs given are too few to converge, which is not the point here.
-warnings.simplefilter("ignore", ConvergenceWarning)
 
 X, y = load_digits(return_X_y=True)
 writers = np.arange(len(X)) * 13 // len(X)

@@ -10,12 +10,9 @@ are the gradients of each layer on handwritten digits, and what they mean for tr
 # %%
 # All networks have eight hidden layers of 32 units, and differ in the activation only.
 
-import warnings
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
 
 from skbackprop import BackpropClassifier
 
@@ -70,13 +67,10 @@ for activation in activations:
         learning_rate_init=0.02,
         batch_size=32,
         max_iter=30,
-        n_iter_no_change=30,
+        n_iter_no_change=np.inf,
         random_state=0,
     )
-    with warnings.catch_warnings():
-        # It says that thirty epochs are too few to converge.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X, y)
+    model.fit(X, y)
     print(f"{activation:8}: accuracy on training data {model.score(X, y):.3f}")
     ax.plot(range(1, model.n_iter_ + 1), model.loss_curve_, label=activation)
 ax.axhline(np.log(10), color="gray", linestyle=":", label="guessing")

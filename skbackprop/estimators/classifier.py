@@ -73,7 +73,9 @@ def check_labels(labels, name):
         )
     if kinds and all(issubclass(kind, _NUMBERS) for kind in kinds) and np.asarray(labels).dtype == object:
         dtype = np.asarray(values.tolist()).dtype
-        raise ValueError(f"{name} is an array of objects, which are numbers: give {name}.astype({dtype.name!r})")
+        raise ValueError(
+            f"Unknown label type: {name} is an array of objects, which are numbers: give {name}.astype({dtype.name!r})"
+        )
 
 
 _NUMBERS = bool, int, float, np.bool_, np.integer, np.floating
