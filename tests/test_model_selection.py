@@ -31,6 +31,7 @@ from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop import model_selection as ours
 from skbackprop.backends.cpu import threads
 from skbackprop.exceptions import TrainingWarning
+from skbackprop.model_selection._progress import _settings
 
 pytestmark = [
     pytest.mark.trains,
@@ -420,35 +421,48 @@ def test_progress_is_shown_over_the_whole_search(capsys):
 
 
 def best_so_far(out):
-    """Scores and candidates of the lines with better and better ones, in each round of a search."""
-    rounds = re.split("best so far", out)[1:]
-    return [
-        [(float(score), int(number)) for score, number in re.findall(r"- (\S+) by candidate (\d+)/", text)]
-        for text in rounds
-    ]
+    """The score and the parameters that each round of a search shows in the end."""
+    rounds = re.split(r"best so far", out)[1:]
+    return [(float(text.split()[0]), " ".join(text.split(" #")[0].split("\n")[1].split())) for text in rounds]
 
 
-def test_progress_tells_of_the_best_score_so_far(capsys):
+def test_progress_shows_the_search_and_the_best_so_far_with_its_parameters(capsys, monkeypatch):
     pytest.importorskip("rich")
-    bar = ProgressBar(max_propagation_depth=0)
+    monkeypatch.setenv("COLUMNS", "100")
     # The first candidate fails; the scores rise and fall.
-    grid = {"learning_rate_init": [-1.0, 1e-4, 0.05, 1e-3, 0.02]}
+    grid = {"backpropclassifier__learning_rate_init": [-1.0, 1e-4, 0.05, 1e-3, 0.02]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitFailedWarning)
         warnings.filterwarnings("ignore", "One or more of the test scores are non-finite")
-        search = ours.GridSearchCV(classifier(), grid, cv=3, n_jobs=1).set_callbacks(bar).fit(*IRIS)
-    (found,) = best_so_far(capsys.readouterr().out)
-    assert len(found) == 2
-    scores = search.cv_results_["mean_test_score"]
-    expected = [index for index in range(1, 5) if not scores[index] <= np.nanmax(scores[:index], initial=-np.inf)]
-    assert [number - 1 for _, number in found] == expected
-    np.testing.assert_allclose([score for score, _ in found], scores[expected], rtol=1e-3)
+        search = ours.GridSearchCV(pipeline(StandardScaler()), grid, cv=3, n_jobs=1)
+        search.set_callbacks(ProgressBar()).fit(*IRIS)
+    out = capsys.readouterr().out
+    ((score, parameters),) = best_so_far(out)
+    np.testing.assert_allclose(score, np.nanmax(search.cv_results_["mean_test_score"]), rtol=1e-3)
+    assert parameters == f"learning_rate_init={search.best_params_['backpropclassifier__learning_rate_init']}"
+    # The search, its candidates, the best, and the network that is trained in the end; no line of a single fit's.
+    bars = [line for line in out.splitlines() if "%" in line]
+    assert len(bars) == 4
+    assert all("100%" in line for line in bars)
 
-    halving = ours.HalvingGridSearchCV(classifier(), GRID, cv=3, random_state=0).set_callbacks(bar).fit(*IRIS)
+    halving = ours.HalvingGridSearchCV(classifier(), GRID, cv=3, random_state=0)
+    halving.set_callbacks(ProgressBar(max_propagation_depth=0)).fit(*IRIS)
     rounds = best_so_far(capsys.readouterr().out)
     results = halving.cv_results_
     best = [results["mean_test_score"][results["iter"] == number].max() for number in range(halving.n_iterations_)]
-    np.testing.assert_allclose([found[-1][0] for found in rounds], best, rtol=1e-3)
+    np.testing.assert_allclose([score for score, _ in rounds], best, rtol=1e-3)
+
+
+def test_progress_of_single_fits_is_shown_on_demand(capsys):
+    pytest.importorskip("rich")
+    search = ours.GridSearchCV(classifier(), {"alpha": [1.0]}, cv=2, refit=False)
+    search.set_callbacks(ProgressBar(max_propagation_depth=2)).fit(*IRIS)
+    assert capsys.readouterr().out.count("BackpropClassifier - fit") == 2
+
+
+def test_parameters_beside_the_best_score_keep_what_tells_them_apart():
+    assert _settings({"a__alpha": 1.0, "b__size": [8]}).split() == ["alpha=1.0,", "size=[8]"]
+    assert _settings({"a__alpha": 1.0, "b__alpha": "[x]"}).split() == ["a__alpha=1.0,", r"b__alpha='\[x]'"]
 
 
 @pytest.mark.parametrize("refit", ["loss", False])
@@ -459,7 +473,7 @@ def test_best_score_so_far_is_that_of_the_metric_that_decides(refit, capsys):
     search.set_callbacks(ProgressBar(max_propagation_depth=0)).fit(*IRIS)
     rounds = best_so_far(capsys.readouterr().out)
     if refit:
-        np.testing.assert_allclose(rounds[0][-1][0], search.best_score_, rtol=1e-3)
+        np.testing.assert_allclose(rounds[0][0], search.best_score_, rtol=1e-3)
     else:
         assert rounds == []
 
@@ -469,8 +483,8 @@ def test_progress_passes_over_tasks_that_are_not_the_search_s_own(capsys):
     forest = SelectFromModel(RandomForestClassifier(4, n_jobs=2, random_state=0))
     search = ours.GridSearchCV(pipeline(forest), {"backpropclassifier__alpha": [1e-4, 1.0]}, cv=2)
     search.set_callbacks(ProgressBar(max_propagation_depth=0)).fit(*IRIS)
-    (found,) = best_so_far(capsys.readouterr().out)
-    np.testing.assert_allclose(found[-1][0], search.best_score_, rtol=1e-3)
+    ((score, _),) = best_so_far(capsys.readouterr().out)
+    np.testing.assert_allclose(score, search.best_score_, rtol=1e-3)
 
 
 def test_other_callbacks_see_the_tasks_of_scikit_learn_only():

@@ -59,6 +59,7 @@ from skbackprop.training.diagnosis import diagnose
 from skbackprop.training.lbfgs import minimize
 from skbackprop.training.progress import OptimizerState, Progress, TrainingPoint
 from skbackprop.training.trainer import train
+from skbackprop.training.warned import warn
 
 
 def has_partial_fit(estimator):
@@ -702,7 +703,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         if resumed is not None and resumed.point.finished:
             converged = True
         if not converged and not incremental:
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
@@ -719,7 +720,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
                 read=(lambda rows: as_numpy(_safe_indexing(problem.rows.X, rows))) if problem.rows.is_on_gpu else None,
             )
             if findings:
-                warnings.warn(" ".join(findings), TrainingWarning, stacklevel=2)
+                warn(" ".join(findings), TrainingWarning, stacklevel=2)
 
     def _batch_rows(self, n_rows):
         if self.batch_size == "auto":

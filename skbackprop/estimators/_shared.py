@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 from sklearn.utils import _safe_indexing
+from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import validate_data
 
 from skbackprop.backends.data import as_rows
@@ -103,6 +104,14 @@ class SharedRows:
 
     def _places(self, rows):
         return rows if self._index is None else self._index[rows]
+
+    def take(self, rows, axis, **_):
+        """Rows, as the array API's `take` calls it, which scikit-learn indexes with under `array_api_dispatch`."""
+        return self[rows]
+
+    def __array_namespace__(self, api_version=None):
+        # That of the data for scikit-learn's checks. Asked for with dispatch only.
+        return get_namespace(np.empty(0))[0]
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self.given, dtype=dtype, copy=copy)

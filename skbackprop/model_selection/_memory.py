@@ -1,68 +1,69 @@
 """Steps before the estimator of a pipeline, fitted once for each fold and parameter set."""
 
+import copy
 import threading
-import weakref
 from collections import OrderedDict
 
 import joblib
-import numpy as np
-from sklearn.utils import _safe_indexing
 
-__all__ = ["FittedSteps", "Folds"]
-
-
-class Folds:
-    """Data of which scikit-learn takes rows: copies, of which is remembered whose indices they have.
-
-    Parameters
-    ----------
-    X : {ndarray, sparse matrix, dataframe} of shape (n_rows, n_features)
-    """
-
-    def __init__(self, X):
-        self.given = X
-        self.shape = X.shape
-        self.ndim = 2
-        self._folds = {}
-        self._copies = {}
-
-    def __len__(self):
-        return self.shape[0]
-
-    def __getitem__(self, rows):
-        # scikit-learn's indexing adds an ellipsis.
-        rows = rows[0] if isinstance(rows, tuple) else rows
-        taken = _safe_indexing(self.given, rows)
-        # Held, because their identity could be another's otherwise.
-        self._folds[id(rows)] = rows
-        key = id(taken)
-        self._copies[key] = weakref.ref(taken, lambda _: self._copies.pop(key, None)), id(rows)
-        return taken
-
-    def __array__(self, dtype=None, copy=None):
-        return np.array(self.given, dtype=dtype, copy=copy)
-
-    def fold(self, X):
-        """What tells the rows of one of the copies from those of others; None for other data."""
-        taken, fold = self._copies.get(id(X), (lambda: None, None))
-        return fold if taken() is X else None
+__all__ = ["FittedSteps"]
 
 
 class FittedSteps:
-    """A `memory` for a pipeline: what transformers made of folds, kept while the search lasts.
+    """What transformers made of folds, kept while a search lasts.
 
     Parameters
     ----------
-    folds : Folds
     n_kept : int
         Transformed data that are kept at a time, those used last.
     """
 
-    def __init__(self, folds, n_kept):
-        self._folds = folds
+    def __init__(self, n_kept):
         self._n_kept = n_kept
         self._lock = threading.Lock()
         self._kept = OrderedDict()
+
+    def of_fold(self, train):
+        """A `memory` for the pipeline that is going to be fitted to a fold, once.
+
+        Parameters
+        ----------
+        train : ndarray of shape (n_rows,)
+            The fold's indices; the same array for all pipelines that are fitted to it.
+
+        Returns
+        -------
+        memory : object
+            With the one method of joblib's that a pipeline needs.
+        """
+        return _FoldMemory(self, train)
+
+    def step(self, key, train):
+        """What is known of a step; `train` is held with it, because its identity, of which the key is made, could become another's."""
+        with self._lock:
+            step = self._kept.setdefault(key, _Step(train))
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._n_kept:
+                self._kept.popitem(last=False)
+            return step
+
+
+class _Step:
+    """A transformer fitted to a fold, after others."""
+
+    def __init__(self, train):
+        self.train = train
+        self.lock = threading.Lock()
+        self.result = None
+
+
+class _FoldMemory:
+    """See `FittedSteps.of_fold`."""
+
+    def __init__(self, fitted, train):
+        self._fitted = fitted
+        self._train = train
+        self._used = False
 
     def __sklearn_clone__(self):
         return self
@@ -80,43 +81,30 @@ class FittedSteps:
         -------
         func : callable
         """
+        # A pipeline asks once in each fit. What else is fitted, by a scorer for example, is fitted to other data.
+        if self._used:
+            return func
+        self._used = True
+        # The fold, and each of the transformers that its rows have gone through so far; None if one of them is not known.
+        source = id(self._train)
 
         def fit_transform(transformer, X, *arguments, **keywords):
-            if X is self._folds:
-                return func(transformer, X.given, *arguments, **keywords)
-            source = self._source(X)
+            nonlocal source
             try:
-                key = source, joblib.hash(transformer)
+                source = None if source is None else (source, joblib.hash(transformer))
             except Exception:  # not everything can be hashed, such as a function without a name
                 source = None
             if source is None:
                 return func(transformer, X, *arguments, **keywords)
-            with self._lock:
-                step = self._kept.setdefault(key, _Step(source))
-                self._kept.move_to_end(key)
-                while len(self._kept) > self._n_kept:
-                    self._kept.popitem(last=False)
+            step = self._fitted.step(source, self._train)
             with step.lock:
                 if step.result is None:
                     # A transformer may work in place, now and in predictions: what is kept must be nobody else's.
-                    step.result = func(transformer, X.copy(), *arguments, **keywords)
+                    step.result = func(transformer, _copy(X), *arguments, **keywords)
                 return step.result
 
         return fit_transform
 
-    def _source(self, X):
-        """Where data come from: the number of a fold, or the step that made them; None for anything else."""
-        with self._lock:
-            for step in self._kept.values():
-                if step.result is not None and step.result[0] is X:
-                    return step
-        return self._folds.fold(X)
 
-
-class _Step:
-    """A transformer fitted to data from some source."""
-
-    def __init__(self, source):
-        self.source = source
-        self.lock = threading.Lock()
-        self.result = None
+def _copy(X):
+    return X.copy() if hasattr(X, "copy") else copy.deepcopy(X)

@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from skbackprop.training.population import is_one_of_many
+from skbackprop.training.warned import warn
 
 __all__ = ["minimize"]
 
@@ -104,7 +105,7 @@ def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=N
             if result.nfev >= max_fun
             else ""
         )
-        warnings.warn(
+        warn(
             f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}): {result.message}.{advice} "
             "Scaling the data, for example with StandardScaler, may also help.",
             ConvergenceWarning,

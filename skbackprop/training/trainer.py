@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skbackprop.training.population import is_one_of_many
 from skbackprop.training.shuffling import draw_orders
+from skbackprop.training.warned import warn
 
 __all__ = ["DivergenceError", "train"]
 
@@ -119,7 +120,7 @@ def train(
                 if progress.best_params is None:
                     raise DivergenceError(message)
                 best = "validation score" if progress.validated else "training loss"
-                warnings.warn(f"{message} The weights of the best {best} are kept.", ConvergenceWarning, stacklevel=2)
+                warn(f"{message} The weights of the best {best} are kept.", ConvergenceWarning, stacklevel=2)
                 return True
             start[0][:] = params
             optimizer.n_epochs += n_epochs
