@@ -72,6 +72,8 @@ class SharedRows:
     shape : tuple of int
     """
 
+    device = "cpu"
+
     def __init__(self, X):
         self._table = _Table(X)
         self._index = None
@@ -110,7 +112,7 @@ class SharedRows:
         return self[rows]
 
     def __array_namespace__(self, api_version=None):
-        # That of the data for scikit-learn's checks. Asked for with dispatch only.
+        # Asked for with dispatch only; indices then stay the objects that they are, by which views are known.
         return get_namespace(np.empty(0))[0]
 
     def __array__(self, dtype=None, copy=None):
