@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
@@ -120,7 +121,10 @@ def test_class_weights_are_those_of_the_users_labels(in_pipeline, tmp_path):
     labels = np.array(["b", "a", "c"])[y]
     class_weight = {"a": 5.0, "b": 1.0, "c": 0.5}
     fits = []
-    for given, weights in ((labels, class_weight), (np.unique(labels, return_inverse=True)[1], {0: 5.0, 1: 1.0, 2: 0.5})):
+    for given, weights in (
+        (labels, class_weight),
+        (np.unique(labels, return_inverse=True)[1], {0: 5.0, 1: 1.0, 2: 0.5}),
+    ):
         member = clone(CLASSIFIER).set_params(class_weight=weights)
         member = make_pipeline(StandardScaler(), member) if in_pipeline else member
         fits.append(BackpropEnsembleClassifier(member, 3, random_state=0).fit(X, given))
@@ -135,6 +139,21 @@ def test_class_weights_are_those_of_the_users_labels(in_pipeline, tmp_path):
     member = clone(CLASSIFIER).set_params(class_weight={"a": 1.0, "x": 1.0})
     with pytest.raises(ValueError, match=r"\['b', 'c'\], are not in class_weight, whose keys \['x'\] are no classes"):
         BackpropEnsembleClassifier(member, 3).fit(X, labels)
+
+
+def test_validation_labels_are_the_users():
+    X, y = WINE
+    labels = np.array(["b", "a", "c"])[y]
+    with config_context(enable_metadata_routing=True):
+        member = clone(CLASSIFIER).set_params(early_stopping=True).set_fit_request(X_val=True, y_val=True)
+        fits = [
+            BackpropEnsembleClassifier(member, 2, random_state=0).fit(X, given, X_val=X[::3], y_val=given[::3])
+            for given in (labels, np.unique(labels, return_inverse=True)[1])
+        ]
+        with pytest.raises(ValueError, match=r"y_val has labels that y has not: \['x'\]"):
+            BackpropEnsembleClassifier(member, 2).fit(X, labels, X_val=X[:2], y_val=["a", "x"])
+    assert max(fits[0].estimators_[0].validation_scores_) > 0.3
+    np.testing.assert_array_equal(*(fit.predict_proba(X) for fit in fits))
 
 
 def test_averaging_helps():

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import pickle
 import re
 import signal
 import threading
@@ -9,18 +10,21 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.stats import loguniform
 from sklearn import config_context, model_selection
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.callback import ProgressBar
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.feature_selection import SelectFromModel
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import GroupKFold, KFold, RepeatedStratifiedKFold, ShuffleSplit
@@ -30,6 +34,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop import model_selection as ours
 from skbackprop.backends.cpu import threads
+from skbackprop.estimators._shared import SharedRows
 from skbackprop.exceptions import TrainingWarning
 from skbackprop.model_selection._progress import _settings
 
@@ -141,7 +146,11 @@ def test_labels_as_strings_of_which_a_fold_may_miss_some():
     compare("GridSearchCV", classifier(), GRID, data=(X, np.array(["a", "b", "c"])[y]), cv=KFold(3))
 
 
-@pytest.mark.parametrize("kind", ["csr_array", "csc_matrix", "coo_array"])
+SPARSE_KINDS = ["csr_array", "csc_matrix", "coo_array", "bsr_array", "dia_array", "lil_matrix", "dok_array"]
+
+
+@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
+@pytest.mark.parametrize("kind", SPARSE_KINDS)
 @pytest.mark.parametrize("settings", [{}, {"early_stopping": True}, {"solver": "lbfgs"}], ids=str)
 def test_sparse_data(kind, settings):
     X, y = WINE
@@ -332,6 +341,63 @@ def test_functions(function, make):
             np.testing.assert_array_equal(own, expected)
 
 
+@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
+@pytest.mark.parametrize("kind", SPARSE_KINDS)
+def test_pipelines_and_functions_of_sparse_data(kind):
+    X, y = WINE
+    X = getattr(sparse, kind)(np.where(np.median(X, axis=0) < X, X, 0))
+    scaled = pipeline(StandardScaler(with_mean=False))
+    compare("GridSearchCV", scaled, GRID_OF_PIPELINE, data=(X, y), cv=3)
+    for make in (classifier(), scaled):
+        np.testing.assert_array_equal(
+            *(module.cross_val_predict(clone(make), X, y, cv=3) for module in (ours, model_selection))
+        )
+
+
+def test_steps_that_make_frames_of_polars():
+    pytest.importorskip("polars")
+    steps = pipeline(StandardScaler(), PCA(2)).set_output(transform="polars")
+    own, _ = compare("GridSearchCV", steps, GRID_OF_PIPELINE, data=WINE, cv=3)
+    assert type(own.best_estimator_[:-1].transform(WINE[0])).__module__.startswith("polars")
+    compare("GridSearchCV", steps, {"pca__n_components": [2, 3]}, data=load_wine(return_X_y=True, as_frame=True), cv=3)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, pd.DataFrame, sparse.csr_array, sparse.coo_array, np.ndarray.tolist])
+@pytest.mark.parametrize("make", [classifier, lambda: pipeline(StandardScaler(with_mean=False))])
+def test_arrays_of_other_libraries_may_be_dispatched(convert, make, monkeypatch):
+    """With or without scikit-learn's `array_api_dispatch`, what NumPy takes leads to the same."""
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    X, y = convert(WINE[0]), WINE[1]
+    name = next(name for name in make().get_params() if name.endswith("alpha"))
+    results = []
+    for dispatch in (False, True):
+        with config_context(array_api_dispatch=dispatch):
+            search = ours.GridSearchCV(make(), {name: [1e-4, 1.0]}, cv=3, n_jobs=2).fit(X, y)
+            results.append(
+                (
+                    search.cv_results_["mean_test_score"],
+                    search.predict(X),
+                    ours.cross_val_predict(make(), X, y, cv=3, method="predict_proba"),
+                    ours.cross_validate(make(), X, y, cv=3)["test_score"],
+                    *ours.learning_curve(make(), X, y, cv=3, shuffle=True, random_state=0)[1:],
+                    *ours.validation_curve(make(), X, y, cv=3, param_name=name, param_range=[1e-4, 1.0]),
+                )
+            )
+    for without, dispatched in zip(*results, strict=True):
+        np.testing.assert_array_equal(without, dispatched)
+
+
+def test_rows_are_shared_under_dispatch_too(monkeypatch):
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    tables = []
+    whole = SharedRows.__init__
+    monkeypatch.setattr(SharedRows, "__init__", lambda self, X: (tables.append(self), whole(self, X))[1])
+    with config_context(array_api_dispatch=True):
+        ours.GridSearchCV(classifier(), GRID, cv=3).fit(*IRIS)
+    assert len(tables) == 1
+    assert len(tables[0]._views) == 6
+
+
 def test_validation_curve():
     arguments = {"param_name": "alpha", "param_range": [1e-4, 1.0], "cv": 3}
     for own, expected in zip(
@@ -510,6 +576,153 @@ def test_other_callbacks_see_the_tasks_of_scikit_learn_only():
         module.GridSearchCV(classifier(), GRID, cv=3, n_jobs=1).set_callbacks(callback).fit(*IRIS)
         found.append(callback.names)
     assert found[0] == found[1]
+
+
+def score_of_a_function(estimator, X, y):
+    return estimator.score(X, y)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+@pytest.mark.parametrize("scoring", [None, "accuracy", score_of_a_function, ["accuracy", "neg_log_loss"]], ids=str)
+@pytest.mark.parametrize("make", [classifier, lambda: pipeline(StandardScaler())])
+@pytest.mark.parametrize("name", ["GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"])
+def test_fitted_searches_are_small_and_can_be_pickled_and_copied(name, make, scoring, refit):
+    X, y = np.tile(IRIS[0], (4, 1)), np.tile(IRIS[1], 4)
+    if isinstance(scoring, list):
+        if name.startswith("Halving"):
+            pytest.skip("one metric only")
+        refit = refit and "accuracy"
+    space = {next(name for name in make().get_params() if name.endswith("alpha")): [1e-4, 1.0]}
+    settings = {"RandomizedSearchCV": {"n_iter": 2}, "HalvingRandomSearchCV": {"n_candidates": 2}}.get(name, {})
+    search = getattr(ours, name)(make(), space, cv=3, scoring=scoring, refit=refit, **settings).fit(X, y)
+    stored = pickle.dumps(search)
+    assert len(stored) < 20_000 < X.nbytes * 2
+    for other in (pickle.loads(stored), copy.deepcopy(search)):
+        assert_same_results(other.cv_results_, search.cv_results_)
+        if refit:
+            np.testing.assert_array_equal(other.predict(X), search.predict(X))
+    assert repr(clone(search)) == repr(search)
+
+
+def test_fitted_searches_are_estimators_among_others():
+    search = ours.GridSearchCV(pipeline(StandardScaler()), GRID_OF_PIPELINE, cv=2, n_jobs=1)
+    ways = [model_selection.cross_validate(search, *IRIS, cv=2, n_jobs=n, return_estimator=True) for n in (1, 2)]
+    np.testing.assert_array_equal(*(way["test_score"] for way in ways))
+    for fitted in ways[1]["estimator"]:
+        assert fitted.scorer_._estimator.memory is None
+        assert fitted.best_estimator_.memory is None
+    voting = VotingClassifier([("a", search), ("b", LogisticRegression(max_iter=1000))], voting="soft", n_jobs=2)
+    assert voting.fit(*IRIS).score(*IRIS) > 0.5
+    calibrated = CalibratedClassifierCV(FrozenEstimator(clone(search).fit(*IRIS))).fit(*IRIS)
+    assert calibrated.score(*IRIS) > 0.5
+
+
+@pytest.mark.parametrize("make", [classifier, lambda: pipeline(StandardScaler())])
+@pytest.mark.parametrize("name", ["GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV"])
+def test_fit_of_scikit_learns_class_gets_what_the_user_gave(name, make, monkeypatch):
+    """As those find it who log a search by a function in the place of that method."""
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    estimator = make()
+    space = {next(name for name in estimator.get_params() if name.endswith("alpha")): [1e-4, 1.0]}
+    theirs = getattr(model_selection, name)
+    owner = next(kind for kind in theirs.__mro__ if "fit" in vars(kind))
+    fit, seen = owner.fit, []
+
+    def logged(self, *data, **params):
+        seen.append((self.estimator, *data))
+        before = self.estimator.get_params()
+        fitted = fit(self, *data, **params)
+        assert self.estimator is estimator
+        assert self.estimator.get_params() == before
+        self.score(*data)
+        return fitted
+
+    monkeypatch.setattr(owner, "fit", logged)
+    settings = {"n_iter": 2} if name == "RandomizedSearchCV" else {}
+    getattr(ours, name)(estimator, space, cv=3, **settings).fit(X, y)
+    ((found, *data),) = seen
+    assert found is estimator
+    assert data[0] is X
+    assert data[1] is y
+
+
+def test_frames_that_cannot_be_indexed_fail_as_in_scikit_learn():
+    class Lazy:
+        """A frame of Dask's, as far as scikit-learn looks."""
+
+        shape = (object(), 4)
+        iloc = columns = None
+
+        def __len__(self):
+            return 150
+
+    for make in (classifier(), pipeline(StandardScaler())):
+        errors = []
+        for module in (ours, model_selection):
+            with pytest.raises(AttributeError) as caught:
+                module.cross_val_score(make, Lazy(), IRIS[1], cv=3)
+            errors.append(str(caught.value))
+        assert errors[0] == errors[1]
+
+
+@pytest.mark.filterwarnings(
+    "always::sklearn.exceptions.ConvergenceWarning", "always::skbackprop.exceptions.TrainingWarning"
+)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_search_warns_once_at_the_users_line(n_jobs):
+    grid = {"backpropclassifier__learning_rate_init": [1e-3, 10.0], "backpropclassifier__max_iter": [3, 500]}
+    with pytest.warns(Warning) as caught:  # noqa: PT030
+        search = ours.GridSearchCV(pipeline(StandardScaler(), solver="sgd"), grid, cv=3, n_jobs=n_jobs).fit(*IRIS)
+    assert len(caught) == len({warning.category for warning in caught})
+    assert {warning.filename for warning in caught} == {__file__}
+    text = str(next(warning.message for warning in caught if warning.category is ConvergenceWarning))
+    assert "of 12 fits" in text
+    n_warned = int(re.match(r"(\d+) of", text)[1])
+    with warnings.catch_warnings(record=True) as single:
+        warnings.simplefilter("always")
+        model_selection.GridSearchCV(pipeline(StandardScaler(), solver="sgd"), grid, cv=3, refit=False).fit(*IRIS)
+    assert n_warned == sum("Maximum iterations" in str(warning.message) for warning in single) > 1
+    best = search.best_estimator_[-1]
+    assert ("the fit with the best parameters" in text) == (best.n_iter_ == best.max_iter)
+
+
+@pytest.mark.filterwarnings("always::sklearn.exceptions.ConvergenceWarning")
+def test_cross_validations_and_searches_within_searches_warn_once():
+    for function in (ours.cross_val_score, ours.cross_validate, ours.cross_val_predict):
+        with pytest.warns(ConvergenceWarning, match="^3 of 3 fits warned: Stochastic") as caught:
+            function(classifier(), *IRIS, cv=3)
+        assert [warning.filename for warning in caught] == [__file__]
+    with pytest.warns(ConvergenceWarning, match="^6 of 6 fits warned") as caught:
+        ours.seed_scores(classifier(), *IRIS, n_seeds=2, cv=3)
+    assert [warning.filename for warning in caught] == [__file__]
+    search = ours.GridSearchCV(classifier(), {"alpha": [1e-4, 1.0]}, cv=2)
+    with pytest.warns(ConvergenceWarning, match="^4 of 4 fits and the fit with the best parameters warned") as caught:
+        model_selection.cross_val_score(search, *IRIS, cv=3)
+    assert [warning.filename for warning in caught] == [__file__] * 3
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_filters_that_make_errors_of_warnings_hold_in_each_fit(n_jobs):
+    results = []
+    for module in (ours, model_selection):
+        search = module.GridSearchCV(
+            classifier(learning_rate_init=0.1),
+            {"max_iter": [3, 1000]},
+            cv=3,
+            n_jobs=n_jobs if module is ours else 1,
+            refit=False,
+        )
+        with pytest.warns(FitFailedWarning, match="3 fits failed out of a total of 6"):  # noqa: PT031
+            warnings.simplefilter("error", ConvergenceWarning)
+            warnings.filterwarnings("ignore", "One or more of the test scores are non-finite")
+            search.fit(*IRIS)
+        results.append(search.cv_results_)
+    assert_same_results(*results)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", "Stochastic Optimizer: Maximum iterations", module=r"skbackprop\.")
+        ours.GridSearchCV(classifier(), {"alpha": [1e-4, 1.0]}, cv=3, n_jobs=n_jobs).fit(*IRIS)
+    assert not [warning for warning in caught if warning.category is ConvergenceWarning]
 
 
 def test_verbose_search_tells_of_each_fit(capsys):

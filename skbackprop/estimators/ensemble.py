@@ -210,6 +210,29 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
 
     _default_estimator = BackpropClassifier
 
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Train the networks.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data, which the networks share.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Probabilities by which samples are drawn, up to a factor; None for equal ones.
+        **fit_params : dict
+            Metadata for the networks' `fit`.
+
+        Returns
+        -------
+        self : object
+            The fitted ensemble.
+        """
+        if fit_params.get("y_val") is not None:
+            fit_params["y_val"] = _numbers_of(fit_params["y_val"], np.unique(y))
+        return super().fit(X, y, sample_weight, **fit_params)
+
     def _validate_estimator(self, default=None):
         super()._validate_estimator(default)
         # The members get the classes' numbers in the place of their labels.
@@ -226,6 +249,15 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
         # Its classes are numbers of the ensemble's, of which it may have drawn some only.
         probabilities[:, network.classes_] = network.predict_proba(X)
         return probabilities
+
+
+def _numbers_of(labels, classes):
+    """The numbers of labels among the classes that the members know."""
+    labels = np.asarray(labels)
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise ValueError(f"y_val has labels that y has not: {unknown.tolist()}")
+    return np.searchsorted(classes, labels)
 
 
 class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):

@@ -5,7 +5,7 @@ import inspect
 import threading
 from contextlib import contextmanager
 from functools import lru_cache
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
@@ -176,7 +176,9 @@ def _n_bytes(X):
     """About the memory of a fit's own copy of its rows."""
     if sparse.issparse(X):
         return 12 * X.nnz
-    return 8 * int(np.prod(getattr(X, "shape", (0,))))
+    shape = getattr(X, "shape", (0,))
+    # Dask's frames do not know their number of rows.
+    return 8 * int(np.prod(shape)) if all(isinstance(n, Integral) for n in shape) else 0
 
 
 def _is_table(X):
