@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 from scipy import sparse
 from scipy.stats import loguniform
 from sklearn import config_context, model_selection
@@ -25,7 +26,7 @@ from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.feature_selection import SelectFromModel
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import GroupKFold, KFold, RepeatedStratifiedKFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
@@ -308,22 +309,77 @@ GRID_OF_PIPELINE = {"backpropclassifier__alpha": [1e-4, 1e-2, 1.0]}
 
 
 class Counting(StandardScaler):
-    fits = 0
+    fits = applications = 0
 
     def fit(self, X, y=None, sample_weight=None):
         Counting.fits += 1
         return super().fit(X, y, sample_weight)
 
+    def transform(self, X, copy=None):
+        Counting.applications += 1
+        return super().transform(X, copy)
+
+
+def count(estimator, grid, **settings):
+    """How often a search fits and applies a step that counts both."""
+    Counting.fits = Counting.applications = 0
+    ours.GridSearchCV(estimator, grid, cv=3, refit=False, **settings).fit(*IRIS)
+    return Counting.fits, Counting.applications
+
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_steps_before_the_network_are_fitted_once_for_each_fold(n_jobs):
-    Counting.fits = 0
-    ours.GridSearchCV(pipeline(Counting()), GRID_OF_PIPELINE, cv=3, n_jobs=n_jobs).fit(*IRIS)
-    assert Counting.fits == 3 + 1  # and for the refit
-    grid = {**GRID_OF_PIPELINE, "counting__with_mean": [True, False]}
-    Counting.fits = 0
-    ours.GridSearchCV(pipeline(Counting()), grid, cv=3, n_jobs=n_jobs, refit=False).fit(*IRIS)
-    assert Counting.fits == 6
+def test_steps_before_the_network_are_fitted_and_applied_once_for_each_fold(n_jobs):
+    grid = GRID_OF_PIPELINE
+    # To the rows for training, and to those for the scores.
+    assert count(pipeline(Counting()), grid, n_jobs=n_jobs) == (3, 2 * 3)
+    assert count(pipeline(Counting()), grid, n_jobs=n_jobs, return_train_score=True) == (3, 3 * 3)
+    grid = {**grid, "counting__with_mean": [True, False]}
+    assert count(pipeline(Counting()), grid, n_jobs=n_jobs) == (6, 2 * 6)
+    # Before and after other steps, those with other parameters and those that cannot be hashed among them.
+    halve = FunctionTransformer(lambda X: X / 2)
+    assert count(pipeline(halve, Counting(), PCA(2)), GRID_OF_PIPELINE, n_jobs=n_jobs) == (3, 2 * 3)
+    grid = {"pca__n_components": [2, 3]}
+    assert count(pipeline(Counting(), PCA()), grid, n_jobs=n_jobs) == (3, 2 * 3)
+    assert count(pipeline(PCA(), Counting()), grid, n_jobs=n_jobs) == (6, 2 * 6)
+    with parallel_config("threading"):
+        assert count(pipeline(Counting()), GRID_OF_PIPELINE, n_jobs=n_jobs) == (3, 2 * 3)
+
+
+def test_steps_are_applied_for_each_scorer_of_the_users():
+    """Which may change the rows that it gets, and look at the steps."""
+
+    def scorer(estimator, X, y):
+        assert "transform" not in vars(estimator[0])
+        assert clone(estimator).memory is None
+        score = estimator.score(X, y)
+        X[:] = 0
+        return score
+
+    assert count(pipeline(Counting()), GRID_OF_PIPELINE, scoring=scorer, n_jobs=2) == (3, 3 + 9)
+    compare("GridSearchCV", pipeline(StandardScaler()), GRID_OF_PIPELINE, cv=3, scoring=scorer)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_data_and_what_steps_make_of_them_are_nobodys_to_change(in_place):
+    X, y = (data.copy() for data in WINE)
+    steps = StandardScaler(copy=not in_place), StandardScaler(with_mean=False, copy=not in_place)
+    own = ours.cross_validate(pipeline(*steps), X, y, cv=3, return_estimator=True)
+    theirs = model_selection.cross_validate(pipeline(*steps), X, y, cv=3, return_estimator=True)
+    np.testing.assert_array_equal(X, WINE[0])
+    for fitted, expected in zip(own["estimator"], theirs["estimator"], strict=True):
+        assert [vars(step).keys() for step in fitted[:-1]] == [vars(step).keys() for step in expected[:-1]]
+        np.testing.assert_array_equal(fitted.predict(X.copy()), expected.predict(X.copy()))
+    search = {"backpropclassifier__alpha": [1e-4, 1.0], "standardscaler-2__with_std": [True, False]}
+    compare("GridSearchCV", pipeline(*steps), search, cv=3, data=WINE)
+
+
+def test_what_takes_the_networks_place_gets_data_of_its_own():
+    grid = {"backpropregressor": [Ridge(copy_X=False), regressor()], "standardscaler__with_mean": [True, False]}
+    own, theirs = (
+        module.GridSearchCV(make_pipeline(StandardScaler(), regressor()), grid, cv=3).fit(*DIABETES)
+        for module in (ours, model_selection)
+    )
+    np.testing.assert_array_equal(own.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"])
 
 
 def test_other_estimators_are_left_to_scikit_learn():
@@ -451,8 +507,6 @@ def test_threads_have_one_core_each():
 
 
 def test_another_backend_of_joblib_is_respected():
-    from joblib import parallel_config
-
     names = set()
 
     def scorer(estimator, X, y):

@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from skbackprop.backends.data import as_rows
 
-__all__ = ["SharedRows"]
+__all__ = ["IndexedRows", "SharedRows"]
 
 
 # Targets of more rows are not worth their memory: to train on them takes far longer than to look at them.
@@ -57,7 +57,25 @@ class _Table:
             return self._rows[dtype]
 
 
-class SharedRows:
+class IndexedRows:
+    """What scikit-learn needs of data in the place of an array, in order to take rows of them; `shape` and `__getitem__` are a subclass's."""
+
+    ndim = 2
+    device = "cpu"
+
+    def __len__(self):
+        return self.shape[0]
+
+    def take(self, rows, axis, **_):
+        """Rows, as the array API's `take` calls it, which scikit-learn indexes with under `array_api_dispatch`."""
+        return self[rows]
+
+    def __array_namespace__(self, api_version=None):
+        # Asked for with dispatch only; indices then stay the objects that they are, by which rows are known.
+        return get_namespace(np.empty(0))[0]
+
+
+class SharedRows(IndexedRows):
     """Rows of data that several fits have in common.
 
     To scikit-learn it is data that it can take rows of; the estimators' `fit` and `predict` know it. Rows of the whole are views,
@@ -72,8 +90,6 @@ class SharedRows:
     shape : tuple of int
     """
 
-    device = "cpu"
-
     def __init__(self, X):
         self._table = _Table(X)
         self._index = None
@@ -81,12 +97,8 @@ class SharedRows:
         self._views = {}
         self._memory = [None, {}]
         self.shape = X.shape
-        self.ndim = 2
         if hasattr(X, "columns"):
             self.columns = X.columns
-
-    def __len__(self):
-        return self.shape[0]
 
     def __getitem__(self, rows):
         # scikit-learn's indexing adds an ellipsis.
@@ -106,14 +118,6 @@ class SharedRows:
 
     def _places(self, rows):
         return rows if self._index is None else self._index[rows]
-
-    def take(self, rows, axis, **_):
-        """Rows, as the array API's `take` calls it, which scikit-learn indexes with under `array_api_dispatch`."""
-        return self[rows]
-
-    def __array_namespace__(self, api_version=None):
-        # Asked for with dispatch only; indices then stay the objects that they are, by which views are known.
-        return get_namespace(np.empty(0))[0]
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self.given, dtype=dtype, copy=copy)

@@ -3,7 +3,7 @@
 import copy
 import inspect
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from numbers import Integral, Real
 
@@ -15,9 +15,10 @@ from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 from sklearn.pipeline import Pipeline
 from sklearn.utils._dataframe import is_pandas_df
 
+from skbackprop.backends import memory_limit
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.estimators._shared import SharedRows
-from skbackprop.model_selection._memory import FittedSteps
+from skbackprop.model_selection._memory import FittedSteps, FoldMemory
 from skbackprop.model_selection._progress import BestSoFar, only_progress_bars
 from skbackprop.training.population import models_at_a_time, population
 from skbackprop.training.warned import WarningSummary, summarized
@@ -25,6 +26,9 @@ from skbackprop.training.warned import WarningSummary, summarized
 __all__ = ["trained_together"]
 
 _OURS = BackpropClassifier, BackpropRegressor
+
+# Share of the memory that rows of all folds may take.
+_KEPT = 0.25
 
 
 @contextmanager
@@ -60,13 +64,13 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, search
     # Of a pipeline's fit, the rows before and after each step.
     n_bytes = 0 if shares_rows else _n_bytes(X) * (1 if own else len(estimator.steps))
     n_models = models_at_a_time("auto" if is_searched else network.device, n_bytes)
-    share = _share_nothing
+    share = nullcontext
     if shares_rows:
         share = _ShareRows(estimator)
-    elif pipeline and known and estimator.memory is None and "memory" not in searched:
+    elif pipeline and known and estimator.memory is None:
         n_splits = cv if isinstance(cv, int) else getattr(cv, "n_splits", 5)
-        # Two parameter sets at a time: threads pass from one to the next. Or what all trainings at the same time may need.
-        share = _ShareSteps(max(2 * n_splits, n_models or 0) * (len(estimator.steps) - 1))
+        # What a scorer of the user's gets is its own.
+        share = _ShareSteps(estimator, n_splits, n_models or 0, folds=_is_known_scoring(scoring))
     task = _Task(share, BestSoFar(search) if callbacks and known else None)
     with summarized(task.warnings), population(n_models, task):
         yield
@@ -79,7 +83,7 @@ class _Task:
     Parameters
     ----------
     share : callable
-        Context manager around a task, of its estimator, data, and indices of the rows to train on; gives the data to be used.
+        Context manager around a task, of whose arguments it gets a dict, and in which it may exchange them.
     best : BestSoFar or None
     """
 
@@ -101,8 +105,7 @@ class _Task:
             fit = self.n_begun
         if self._best is not None:
             self._best.begin(task)
-        with summarized(self.warnings, fit), self._share(task["estimator"], task["X"], task["train"]) as X:
-            task["X"] = X
+        with summarized(self.warnings, fit), self._share(task):
             result = function(*bound.args, **bound.kwargs)
         if self._best is not None:
             self._best.end(task, result)
@@ -111,11 +114,6 @@ class _Task:
 
 _VALIDATION = model_selection.cross_validate.__module__
 _signature = lru_cache(inspect.signature)
-
-
-@contextmanager
-def _share_nothing(estimator, X, train):
-    yield X
 
 
 class _ShareRows:
@@ -127,12 +125,15 @@ class _ShareRows:
         self._given = self._rows = None
 
     @contextmanager
-    def __call__(self, estimator, X, train):
+    def __call__(self, task):
+        X = task["X"]
         with self._lock:
             if self._given is None:
                 self._given, self._rows = X, self._shared(X)
         # Others come from a search within a step.
-        yield self._rows if X is self._given else X
+        if X is self._given:
+            task["X"] = self._rows
+        yield
 
     def _shared(self, X):
         if not _is_table(X):
@@ -147,24 +148,34 @@ class _ShareRows:
 
 
 class _ShareSteps:
-    """Steps before the network, fitted once for each fold and set of their parameters."""
+    """Steps before the network, fitted once for each fold and set of their parameters, and applied once to its other rows."""
 
-    def __init__(self, n_kept):
-        self._fitted = FittedSteps(n_kept)
+    def __init__(self, estimator, n_splits, n_models, folds):
+        self._n_splits = n_splits
+        self._folds = folds
+        self._fitted = FittedSteps(n_splits, len(estimator.steps) - 1, n_models)
+        self._lock = threading.Lock()
         self._given = None
 
     @contextmanager
-    def __call__(self, estimator, X, train):
-        if self._given is None:
-            self._given = X
-        if X is not self._given:
-            yield X
+    def __call__(self, task):
+        X, pipeline, parameters = task["X"], task["estimator"], task.get("parameters") or {}
+        with self._lock:
+            if self._given is None:
+                self._given = self._taken = X
+                if self._folds and _is_table(X) and self._n_splits * _n_bytes(X) < _KEPT * memory_limit():
+                    self._taken = self._fitted.folds(X)
+        # Others come from a search within a step. What takes the network's place might change the data that it gets.
+        if X is not self._given or {"steps", "memory", pipeline.steps[-1][0]} & parameters.keys():
+            yield
             return
-        estimator.memory = self._fitted.of_fold(train)
+        task["X"] = self._taken
+        applies = self._taken is not X
+        pipeline.memory = memory = FoldMemory(self._fitted, pipeline, parameters, task["train"], applies=applies)
         try:
-            yield X
+            yield
         finally:
-            estimator.memory = None
+            memory.release()
 
 
 def _shares_rows(estimator, searched):
