@@ -1,16 +1,6 @@
 """Warnings and errors of this package."""
 
-import sys
-import warnings
-from pathlib import Path
-
-import numpy as np
-import sklearn
-
-__all__ = ["ModelFileError", "TrainingWarning", "warn_user"]
-
-# Code between a user's line and a warning.
-_BETWEEN = tuple(str(Path(path).parent) for path in (__file__, sklearn.__file__, np.__file__))
+__all__ = ["ModelFileError", "TrainingWarning"]
 
 
 class TrainingWarning(UserWarning):
@@ -37,20 +27,3 @@ class ModelFileError(ValueError):
 
     Raised by :func:`~skbackprop.load` before anything of the file is used.
     """
-
-
-def warn_user(message, category=UserWarning):
-    """Issue a warning that points to the user's line, and not into this package or those whose decorators it has.
-
-    Python's filters show a warning once for each place, and an editor leads there.
-
-    Parameters
-    ----------
-    message : str
-    category : type, default=UserWarning
-    """
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_BETWEEN):
-        frame, level = frame.f_back, level + 1
-    # In a thread of a search there is no user's line.
-    warnings.warn(message, category, stacklevel=level)

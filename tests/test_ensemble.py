@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
@@ -10,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
+import skbackprop
 from skbackprop import BackpropClassifier, BackpropEnsembleClassifier, BackpropEnsembleRegressor, BackpropRegressor
 from skbackprop.model_selection import seed_scores
 
@@ -97,6 +99,61 @@ def test_members_that_drew_some_classes_only():
     ensemble = BackpropEnsembleClassifier(CLASSIFIER, 6, max_samples=20, bootstrap=True, random_state=0).fit(X, labels)
     assert ensemble.predict_spread(X).shape == (len(X), 3)
     np.testing.assert_allclose(ensemble.predict_proba(X).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "member", "data"),
+    [(BackpropEnsembleClassifier, CLASSIFIER, WINE), (BackpropEnsembleRegressor, REGRESSOR, DIABETES)],
+)
+def test_members_draw_as_many_samples_whatever_the_weights_sum_to(kind, member, data, rng):
+    X, y = data
+    weight = rng.uniform(size=len(y))
+    ensembles = [kind(member, 2, random_state=0).fit(X, y, weight * factor) for factor in (1.0, 1 / weight.sum())]
+    for drawn in zip(*(ensemble.estimators_samples_ for ensemble in ensembles), strict=True):
+        assert len(drawn[0]) == len(y)
+        np.testing.assert_array_equal(*drawn)
+    np.testing.assert_array_equal(*(ensemble.predict(X) for ensemble in ensembles))
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_class_weights_are_those_of_the_users_labels(in_pipeline, tmp_path):
+    X, y = WINE
+    labels = np.array(["b", "a", "c"])[y]
+    class_weight = {"a": 5.0, "b": 1.0, "c": 0.5}
+    fits = []
+    for given, weights in (
+        (labels, class_weight),
+        (np.unique(labels, return_inverse=True)[1], {0: 5.0, 1: 1.0, 2: 0.5}),
+    ):
+        member = clone(CLASSIFIER).set_params(class_weight=weights)
+        member = make_pipeline(StandardScaler(), member) if in_pipeline else member
+        fits.append(BackpropEnsembleClassifier(member, 3, random_state=0).fit(X, given))
+    np.testing.assert_array_equal(*(fit.predict_proba(X) for fit in fits))
+    unweighted = BackpropEnsembleClassifier(CLASSIFIER, 3, random_state=0).fit(X, labels)
+    assert (fits[0].predict_proba(X)[:, 0] != unweighted.predict_proba(X)[:, 0]).any()
+    # What the user gave is left as it is.
+    assert class_weight in fits[0].get_params().values()
+    if not in_pipeline:
+        fits[0].save(tmp_path / "model")
+        np.testing.assert_array_equal(skbackprop.load(tmp_path / "model").predict(X), fits[0].predict(X))
+    member = clone(CLASSIFIER).set_params(class_weight={"a": 1.0, "x": 1.0})
+    with pytest.raises(ValueError, match=r"\['b', 'c'\], are not in class_weight, whose keys \['x'\] are no classes"):
+        BackpropEnsembleClassifier(member, 3).fit(X, labels)
+
+
+def test_validation_labels_are_the_users():
+    X, y = WINE
+    labels = np.array(["b", "a", "c"])[y]
+    with config_context(enable_metadata_routing=True):
+        member = clone(CLASSIFIER).set_params(early_stopping=True).set_fit_request(X_val=True, y_val=True)
+        fits = [
+            BackpropEnsembleClassifier(member, 2, random_state=0).fit(X, given, X_val=X[::3], y_val=given[::3])
+            for given in (labels, np.unique(labels, return_inverse=True)[1])
+        ]
+        with pytest.raises(ValueError, match=r"y_val has labels that y has not: \['x'\]"):
+            BackpropEnsembleClassifier(member, 2).fit(X, labels, X_val=X[:2], y_val=["a", "x"])
+    assert max(fits[0].estimators_[0].validation_scores_) > 0.3
+    np.testing.assert_array_equal(*(fit.predict_proba(X) for fit in fits))
 
 
 def test_averaging_helps():

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import pickle
 import re
 import signal
 import threading
@@ -9,19 +10,23 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+from joblib import parallel_config
 from scipy import sparse
 from scipy.stats import loguniform
 from sklearn import config_context, model_selection
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.callback import ProgressBar
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.feature_selection import SelectFromModel
-from sklearn.linear_model import LogisticRegression
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import GroupKFold, KFold, RepeatedStratifiedKFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
@@ -30,7 +35,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop import model_selection as ours
 from skbackprop.backends.cpu import threads
+from skbackprop.estimators._shared import SharedRows
 from skbackprop.exceptions import TrainingWarning
+from skbackprop.model_selection._progress import _settings
 
 pytestmark = [
     pytest.mark.trains,
@@ -140,7 +147,11 @@ def test_labels_as_strings_of_which_a_fold_may_miss_some():
     compare("GridSearchCV", classifier(), GRID, data=(X, np.array(["a", "b", "c"])[y]), cv=KFold(3))
 
 
-@pytest.mark.parametrize("kind", ["csr_array", "csc_matrix", "coo_array"])
+SPARSE_KINDS = ["csr_array", "csc_matrix", "coo_array", "bsr_array", "dia_array", "lil_matrix", "dok_array"]
+
+
+@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
+@pytest.mark.parametrize("kind", SPARSE_KINDS)
 @pytest.mark.parametrize("settings", [{}, {"early_stopping": True}, {"solver": "lbfgs"}], ids=str)
 def test_sparse_data(kind, settings):
     X, y = WINE
@@ -298,22 +309,77 @@ GRID_OF_PIPELINE = {"backpropclassifier__alpha": [1e-4, 1e-2, 1.0]}
 
 
 class Counting(StandardScaler):
-    fits = 0
+    fits = applications = 0
 
     def fit(self, X, y=None, sample_weight=None):
         Counting.fits += 1
         return super().fit(X, y, sample_weight)
 
+    def transform(self, X, copy=None):
+        Counting.applications += 1
+        return super().transform(X, copy)
+
+
+def count(estimator, grid, **settings):
+    """How often a search fits and applies a step that counts both."""
+    Counting.fits = Counting.applications = 0
+    ours.GridSearchCV(estimator, grid, cv=3, refit=False, **settings).fit(*IRIS)
+    return Counting.fits, Counting.applications
+
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_steps_before_the_network_are_fitted_once_for_each_fold(n_jobs):
-    Counting.fits = 0
-    ours.GridSearchCV(pipeline(Counting()), GRID_OF_PIPELINE, cv=3, n_jobs=n_jobs).fit(*IRIS)
-    assert Counting.fits == 3 + 1  # and for the refit
-    grid = {**GRID_OF_PIPELINE, "counting__with_mean": [True, False]}
-    Counting.fits = 0
-    ours.GridSearchCV(pipeline(Counting()), grid, cv=3, n_jobs=n_jobs, refit=False).fit(*IRIS)
-    assert Counting.fits == 6
+def test_steps_before_the_network_are_fitted_and_applied_once_for_each_fold(n_jobs):
+    grid = GRID_OF_PIPELINE
+    # To the rows for training, and to those for the scores.
+    assert count(pipeline(Counting()), grid, n_jobs=n_jobs) == (3, 2 * 3)
+    assert count(pipeline(Counting()), grid, n_jobs=n_jobs, return_train_score=True) == (3, 3 * 3)
+    grid = {**grid, "counting__with_mean": [True, False]}
+    assert count(pipeline(Counting()), grid, n_jobs=n_jobs) == (6, 2 * 6)
+    # Before and after other steps, those with other parameters and those that cannot be hashed among them.
+    halve = FunctionTransformer(lambda X: X / 2)
+    assert count(pipeline(halve, Counting(), PCA(2)), GRID_OF_PIPELINE, n_jobs=n_jobs) == (3, 2 * 3)
+    grid = {"pca__n_components": [2, 3]}
+    assert count(pipeline(Counting(), PCA()), grid, n_jobs=n_jobs) == (3, 2 * 3)
+    assert count(pipeline(PCA(), Counting()), grid, n_jobs=n_jobs) == (6, 2 * 6)
+    with parallel_config("threading"):
+        assert count(pipeline(Counting()), GRID_OF_PIPELINE, n_jobs=n_jobs) == (3, 2 * 3)
+
+
+def test_steps_are_applied_for_each_scorer_of_the_users():
+    """Which may change the rows that it gets, and look at the steps."""
+
+    def scorer(estimator, X, y):
+        assert "transform" not in vars(estimator[0])
+        assert clone(estimator).memory is None
+        score = estimator.score(X, y)
+        X[:] = 0
+        return score
+
+    assert count(pipeline(Counting()), GRID_OF_PIPELINE, scoring=scorer, n_jobs=2) == (3, 3 + 9)
+    compare("GridSearchCV", pipeline(StandardScaler()), GRID_OF_PIPELINE, cv=3, scoring=scorer)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_data_and_what_steps_make_of_them_are_nobodys_to_change(in_place):
+    X, y = (data.copy() for data in WINE)
+    steps = StandardScaler(copy=not in_place), StandardScaler(with_mean=False, copy=not in_place)
+    own = ours.cross_validate(pipeline(*steps), X, y, cv=3, return_estimator=True)
+    theirs = model_selection.cross_validate(pipeline(*steps), X, y, cv=3, return_estimator=True)
+    np.testing.assert_array_equal(X, WINE[0])
+    for fitted, expected in zip(own["estimator"], theirs["estimator"], strict=True):
+        assert [vars(step).keys() for step in fitted[:-1]] == [vars(step).keys() for step in expected[:-1]]
+        np.testing.assert_array_equal(fitted.predict(X.copy()), expected.predict(X.copy()))
+    search = {"backpropclassifier__alpha": [1e-4, 1.0], "standardscaler-2__with_std": [True, False]}
+    compare("GridSearchCV", pipeline(*steps), search, cv=3, data=WINE)
+
+
+def test_what_takes_the_networks_place_gets_data_of_its_own():
+    grid = {"backpropregressor": [Ridge(copy_X=False), regressor()], "standardscaler__with_mean": [True, False]}
+    own, theirs = (
+        module.GridSearchCV(make_pipeline(StandardScaler(), regressor()), grid, cv=3).fit(*DIABETES)
+        for module in (ours, model_selection)
+    )
+    np.testing.assert_array_equal(own.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"])
 
 
 def test_other_estimators_are_left_to_scikit_learn():
@@ -329,6 +395,63 @@ def test_functions(function, make):
     else:
         for own, expected in zip(*results, strict=True):
             np.testing.assert_array_equal(own, expected)
+
+
+@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
+@pytest.mark.parametrize("kind", SPARSE_KINDS)
+def test_pipelines_and_functions_of_sparse_data(kind):
+    X, y = WINE
+    X = getattr(sparse, kind)(np.where(np.median(X, axis=0) < X, X, 0))
+    scaled = pipeline(StandardScaler(with_mean=False))
+    compare("GridSearchCV", scaled, GRID_OF_PIPELINE, data=(X, y), cv=3)
+    for make in (classifier(), scaled):
+        np.testing.assert_array_equal(
+            *(module.cross_val_predict(clone(make), X, y, cv=3) for module in (ours, model_selection))
+        )
+
+
+def test_steps_that_make_frames_of_polars():
+    pytest.importorskip("polars")
+    steps = pipeline(StandardScaler(), PCA(2)).set_output(transform="polars")
+    own, _ = compare("GridSearchCV", steps, GRID_OF_PIPELINE, data=WINE, cv=3)
+    assert type(own.best_estimator_[:-1].transform(WINE[0])).__module__.startswith("polars")
+    compare("GridSearchCV", steps, {"pca__n_components": [2, 3]}, data=load_wine(return_X_y=True, as_frame=True), cv=3)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, pd.DataFrame, sparse.csr_array, sparse.coo_array, np.ndarray.tolist])
+@pytest.mark.parametrize("make", [classifier, lambda: pipeline(StandardScaler(with_mean=False))])
+def test_arrays_of_other_libraries_may_be_dispatched(convert, make, monkeypatch):
+    """With or without scikit-learn's `array_api_dispatch`, what NumPy takes leads to the same."""
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    X, y = convert(WINE[0]), WINE[1]
+    name = next(name for name in make().get_params() if name.endswith("alpha"))
+    results = []
+    for dispatch in (False, True):
+        with config_context(array_api_dispatch=dispatch):
+            search = ours.GridSearchCV(make(), {name: [1e-4, 1.0]}, cv=3, n_jobs=2).fit(X, y)
+            results.append(
+                (
+                    search.cv_results_["mean_test_score"],
+                    search.predict(X),
+                    ours.cross_val_predict(make(), X, y, cv=3, method="predict_proba"),
+                    ours.cross_validate(make(), X, y, cv=3)["test_score"],
+                    *ours.learning_curve(make(), X, y, cv=3, shuffle=True, random_state=0)[1:],
+                    *ours.validation_curve(make(), X, y, cv=3, param_name=name, param_range=[1e-4, 1.0]),
+                )
+            )
+    for without, dispatched in zip(*results, strict=True):
+        np.testing.assert_array_equal(without, dispatched)
+
+
+def test_rows_are_shared_under_dispatch_too(monkeypatch):
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    tables = []
+    whole = SharedRows.__init__
+    monkeypatch.setattr(SharedRows, "__init__", lambda self, X: (tables.append(self), whole(self, X))[1])
+    with config_context(array_api_dispatch=True):
+        ours.GridSearchCV(classifier(), GRID, cv=3).fit(*IRIS)
+    assert len(tables) == 1
+    assert len(tables[0]._views) == 6
 
 
 def test_validation_curve():
@@ -384,8 +507,6 @@ def test_threads_have_one_core_each():
 
 
 def test_another_backend_of_joblib_is_respected():
-    from joblib import parallel_config
-
     names = set()
 
     def scorer(estimator, X, y):
@@ -420,35 +541,48 @@ def test_progress_is_shown_over_the_whole_search(capsys):
 
 
 def best_so_far(out):
-    """Scores and candidates of the lines with better and better ones, in each round of a search."""
-    rounds = re.split("best so far", out)[1:]
-    return [
-        [(float(score), int(number)) for score, number in re.findall(r"- (\S+) by candidate (\d+)/", text)]
-        for text in rounds
-    ]
+    """The score and the parameters that each round of a search shows in the end."""
+    rounds = re.split(r"best so far", out)[1:]
+    return [(float(text.split()[0]), " ".join(text.split(" #")[0].split("\n")[1].split())) for text in rounds]
 
 
-def test_progress_tells_of_the_best_score_so_far(capsys):
+def test_progress_shows_the_search_and_the_best_so_far_with_its_parameters(capsys, monkeypatch):
     pytest.importorskip("rich")
-    bar = ProgressBar(max_propagation_depth=0)
+    monkeypatch.setenv("COLUMNS", "100")
     # The first candidate fails; the scores rise and fall.
-    grid = {"learning_rate_init": [-1.0, 1e-4, 0.05, 1e-3, 0.02]}
+    grid = {"backpropclassifier__learning_rate_init": [-1.0, 1e-4, 0.05, 1e-3, 0.02]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitFailedWarning)
         warnings.filterwarnings("ignore", "One or more of the test scores are non-finite")
-        search = ours.GridSearchCV(classifier(), grid, cv=3, n_jobs=1).set_callbacks(bar).fit(*IRIS)
-    (found,) = best_so_far(capsys.readouterr().out)
-    assert len(found) == 2
-    scores = search.cv_results_["mean_test_score"]
-    expected = [index for index in range(1, 5) if not scores[index] <= np.nanmax(scores[:index], initial=-np.inf)]
-    assert [number - 1 for _, number in found] == expected
-    np.testing.assert_allclose([score for score, _ in found], scores[expected], rtol=1e-3)
+        search = ours.GridSearchCV(pipeline(StandardScaler()), grid, cv=3, n_jobs=1)
+        search.set_callbacks(ProgressBar()).fit(*IRIS)
+    out = capsys.readouterr().out
+    ((score, parameters),) = best_so_far(out)
+    np.testing.assert_allclose(score, np.nanmax(search.cv_results_["mean_test_score"]), rtol=1e-3)
+    assert parameters == f"learning_rate_init={search.best_params_['backpropclassifier__learning_rate_init']}"
+    # The search, its candidates, the best, and the network that is trained in the end; no line of a single fit's.
+    bars = [line for line in out.splitlines() if "%" in line]
+    assert len(bars) == 4
+    assert all("100%" in line for line in bars)
 
-    halving = ours.HalvingGridSearchCV(classifier(), GRID, cv=3, random_state=0).set_callbacks(bar).fit(*IRIS)
+    halving = ours.HalvingGridSearchCV(classifier(), GRID, cv=3, random_state=0)
+    halving.set_callbacks(ProgressBar(max_propagation_depth=0)).fit(*IRIS)
     rounds = best_so_far(capsys.readouterr().out)
     results = halving.cv_results_
     best = [results["mean_test_score"][results["iter"] == number].max() for number in range(halving.n_iterations_)]
-    np.testing.assert_allclose([found[-1][0] for found in rounds], best, rtol=1e-3)
+    np.testing.assert_allclose([score for score, _ in rounds], best, rtol=1e-3)
+
+
+def test_progress_of_single_fits_is_shown_on_demand(capsys):
+    pytest.importorskip("rich")
+    search = ours.GridSearchCV(classifier(), {"alpha": [1.0]}, cv=2, refit=False)
+    search.set_callbacks(ProgressBar(max_propagation_depth=2)).fit(*IRIS)
+    assert capsys.readouterr().out.count("BackpropClassifier - fit") == 2
+
+
+def test_parameters_beside_the_best_score_keep_what_tells_them_apart():
+    assert _settings({"a__alpha": 1.0, "b__size": [8]}).split() == ["alpha=1.0,", "size=[8]"]
+    assert _settings({"a__alpha": 1.0, "b__alpha": "[x]"}).split() == ["a__alpha=1.0,", r"b__alpha='\[x]'"]
 
 
 @pytest.mark.parametrize("refit", ["loss", False])
@@ -459,7 +593,7 @@ def test_best_score_so_far_is_that_of_the_metric_that_decides(refit, capsys):
     search.set_callbacks(ProgressBar(max_propagation_depth=0)).fit(*IRIS)
     rounds = best_so_far(capsys.readouterr().out)
     if refit:
-        np.testing.assert_allclose(rounds[0][-1][0], search.best_score_, rtol=1e-3)
+        np.testing.assert_allclose(rounds[0][0], search.best_score_, rtol=1e-3)
     else:
         assert rounds == []
 
@@ -469,8 +603,8 @@ def test_progress_passes_over_tasks_that_are_not_the_search_s_own(capsys):
     forest = SelectFromModel(RandomForestClassifier(4, n_jobs=2, random_state=0))
     search = ours.GridSearchCV(pipeline(forest), {"backpropclassifier__alpha": [1e-4, 1.0]}, cv=2)
     search.set_callbacks(ProgressBar(max_propagation_depth=0)).fit(*IRIS)
-    (found,) = best_so_far(capsys.readouterr().out)
-    np.testing.assert_allclose(found[-1][0], search.best_score_, rtol=1e-3)
+    ((score, _),) = best_so_far(capsys.readouterr().out)
+    np.testing.assert_allclose(score, search.best_score_, rtol=1e-3)
 
 
 def test_other_callbacks_see_the_tasks_of_scikit_learn_only():
@@ -496,6 +630,153 @@ def test_other_callbacks_see_the_tasks_of_scikit_learn_only():
         module.GridSearchCV(classifier(), GRID, cv=3, n_jobs=1).set_callbacks(callback).fit(*IRIS)
         found.append(callback.names)
     assert found[0] == found[1]
+
+
+def score_of_a_function(estimator, X, y):
+    return estimator.score(X, y)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+@pytest.mark.parametrize("scoring", [None, "accuracy", score_of_a_function, ["accuracy", "neg_log_loss"]], ids=str)
+@pytest.mark.parametrize("make", [classifier, lambda: pipeline(StandardScaler())])
+@pytest.mark.parametrize("name", ["GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"])
+def test_fitted_searches_are_small_and_can_be_pickled_and_copied(name, make, scoring, refit):
+    X, y = np.tile(IRIS[0], (4, 1)), np.tile(IRIS[1], 4)
+    if isinstance(scoring, list):
+        if name.startswith("Halving"):
+            pytest.skip("one metric only")
+        refit = refit and "accuracy"
+    space = {next(name for name in make().get_params() if name.endswith("alpha")): [1e-4, 1.0]}
+    settings = {"RandomizedSearchCV": {"n_iter": 2}, "HalvingRandomSearchCV": {"n_candidates": 2}}.get(name, {})
+    search = getattr(ours, name)(make(), space, cv=3, scoring=scoring, refit=refit, **settings).fit(X, y)
+    stored = pickle.dumps(search)
+    assert len(stored) < 20_000 < X.nbytes * 2
+    for other in (pickle.loads(stored), copy.deepcopy(search)):
+        assert_same_results(other.cv_results_, search.cv_results_)
+        if refit:
+            np.testing.assert_array_equal(other.predict(X), search.predict(X))
+    assert repr(clone(search)) == repr(search)
+
+
+def test_fitted_searches_are_estimators_among_others():
+    search = ours.GridSearchCV(pipeline(StandardScaler()), GRID_OF_PIPELINE, cv=2, n_jobs=1)
+    ways = [model_selection.cross_validate(search, *IRIS, cv=2, n_jobs=n, return_estimator=True) for n in (1, 2)]
+    np.testing.assert_array_equal(*(way["test_score"] for way in ways))
+    for fitted in ways[1]["estimator"]:
+        assert fitted.scorer_._estimator.memory is None
+        assert fitted.best_estimator_.memory is None
+    voting = VotingClassifier([("a", search), ("b", LogisticRegression(max_iter=1000))], voting="soft", n_jobs=2)
+    assert voting.fit(*IRIS).score(*IRIS) > 0.5
+    calibrated = CalibratedClassifierCV(FrozenEstimator(clone(search).fit(*IRIS))).fit(*IRIS)
+    assert calibrated.score(*IRIS) > 0.5
+
+
+@pytest.mark.parametrize("make", [classifier, lambda: pipeline(StandardScaler())])
+@pytest.mark.parametrize("name", ["GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV"])
+def test_fit_of_scikit_learns_class_gets_what_the_user_gave(name, make, monkeypatch):
+    """As those find it who log a search by a function in the place of that method."""
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    estimator = make()
+    space = {next(name for name in estimator.get_params() if name.endswith("alpha")): [1e-4, 1.0]}
+    theirs = getattr(model_selection, name)
+    owner = next(kind for kind in theirs.__mro__ if "fit" in vars(kind))
+    fit, seen = owner.fit, []
+
+    def logged(self, *data, **params):
+        seen.append((self.estimator, *data))
+        before = self.estimator.get_params()
+        fitted = fit(self, *data, **params)
+        assert self.estimator is estimator
+        assert self.estimator.get_params() == before
+        self.score(*data)
+        return fitted
+
+    monkeypatch.setattr(owner, "fit", logged)
+    settings = {"n_iter": 2} if name == "RandomizedSearchCV" else {}
+    getattr(ours, name)(estimator, space, cv=3, **settings).fit(X, y)
+    ((found, *data),) = seen
+    assert found is estimator
+    assert data[0] is X
+    assert data[1] is y
+
+
+def test_frames_that_cannot_be_indexed_fail_as_in_scikit_learn():
+    class Lazy:
+        """A frame of Dask's, as far as scikit-learn looks."""
+
+        shape = (object(), 4)
+        iloc = columns = None
+
+        def __len__(self):
+            return 150
+
+    for make in (classifier(), pipeline(StandardScaler())):
+        errors = []
+        for module in (ours, model_selection):
+            with pytest.raises(AttributeError) as caught:
+                module.cross_val_score(make, Lazy(), IRIS[1], cv=3)
+            errors.append(str(caught.value))
+        assert errors[0] == errors[1]
+
+
+@pytest.mark.filterwarnings(
+    "always::sklearn.exceptions.ConvergenceWarning", "always::skbackprop.exceptions.TrainingWarning"
+)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_search_warns_once_at_the_users_line(n_jobs):
+    grid = {"backpropclassifier__learning_rate_init": [1e-3, 10.0], "backpropclassifier__max_iter": [3, 500]}
+    with pytest.warns(Warning) as caught:  # noqa: PT030
+        search = ours.GridSearchCV(pipeline(StandardScaler(), solver="sgd"), grid, cv=3, n_jobs=n_jobs).fit(*IRIS)
+    assert len(caught) == len({warning.category for warning in caught})
+    assert {warning.filename for warning in caught} == {__file__}
+    text = str(next(warning.message for warning in caught if warning.category is ConvergenceWarning))
+    assert "of 12 fits" in text
+    n_warned = int(re.match(r"(\d+) of", text)[1])
+    with warnings.catch_warnings(record=True) as single:
+        warnings.simplefilter("always")
+        model_selection.GridSearchCV(pipeline(StandardScaler(), solver="sgd"), grid, cv=3, refit=False).fit(*IRIS)
+    assert n_warned == sum("Maximum iterations" in str(warning.message) for warning in single) > 1
+    best = search.best_estimator_[-1]
+    assert ("the fit with the best parameters" in text) == (best.n_iter_ == best.max_iter)
+
+
+@pytest.mark.filterwarnings("always::sklearn.exceptions.ConvergenceWarning")
+def test_cross_validations_and_searches_within_searches_warn_once():
+    for function in (ours.cross_val_score, ours.cross_validate, ours.cross_val_predict):
+        with pytest.warns(ConvergenceWarning, match="^3 of 3 fits warned: Stochastic") as caught:
+            function(classifier(), *IRIS, cv=3)
+        assert [warning.filename for warning in caught] == [__file__]
+    with pytest.warns(ConvergenceWarning, match="^6 of 6 fits warned") as caught:
+        ours.seed_scores(classifier(), *IRIS, n_seeds=2, cv=3)
+    assert [warning.filename for warning in caught] == [__file__]
+    search = ours.GridSearchCV(classifier(), {"alpha": [1e-4, 1.0]}, cv=2)
+    with pytest.warns(ConvergenceWarning, match="^4 of 4 fits and the fit with the best parameters warned") as caught:
+        model_selection.cross_val_score(search, *IRIS, cv=3)
+    assert [warning.filename for warning in caught] == [__file__] * 3
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_filters_that_make_errors_of_warnings_hold_in_each_fit(n_jobs):
+    results = []
+    for module in (ours, model_selection):
+        search = module.GridSearchCV(
+            classifier(learning_rate_init=0.1),
+            {"max_iter": [3, 1000]},
+            cv=3,
+            n_jobs=n_jobs if module is ours else 1,
+            refit=False,
+        )
+        with pytest.warns(FitFailedWarning, match="3 fits failed out of a total of 6"):  # noqa: PT031
+            warnings.simplefilter("error", ConvergenceWarning)
+            warnings.filterwarnings("ignore", "One or more of the test scores are non-finite")
+            search.fit(*IRIS)
+        results.append(search.cv_results_)
+    assert_same_results(*results)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", "Stochastic Optimizer: Maximum iterations")
+        ours.GridSearchCV(classifier(), {"alpha": [1e-4, 1.0]}, cv=3, n_jobs=n_jobs).fit(*IRIS)
+    assert not [warning for warning in caught if warning.category is ConvergenceWarning]
 
 
 def test_verbose_search_tells_of_each_fit(capsys):

@@ -1,6 +1,7 @@
 """Trainings at the same time, on data so small that interpreted kernels can do it, too."""
 
 import threading
+from contextlib import nullcontext
 
 import joblib
 import numpy as np
@@ -174,13 +175,26 @@ def test_backend_counts_jobs():
 
 
 def test_tasks_of_joblib_itself():
-    with population() as in_threads:
-        assert in_threads
-        assert joblib.Parallel(n_jobs=2)(joblib.delayed(pow)(i, 2) for i in range(5)) == [0, 1, 4, 9, 16]
-    with joblib.parallel_config("threading"), population() as in_threads:
-        assert in_threads
-    with joblib.parallel_config("multiprocessing"), population() as in_threads:
-        assert not in_threads
+    squares = [joblib.delayed(pow)(i, 2) for i in range(5)]
+    names = set()
+
+    def call(function, *arguments):
+        names.add(threading.current_thread().name)
+        return function(*arguments)
+
+    for backend, n_jobs, called_in in (
+        (None, 2, "skbackprop"),
+        (None, 1, "MainThread"),
+        ("threading", 2, "Thread-"),
+        ("threading", 1, "MainThread"),
+        ("sequential", 2, "MainThread"),
+        ("multiprocessing", 1, None),
+    ):
+        names.clear()
+        with joblib.parallel_config(backend) if backend else nullcontext(), population(call=call):
+            assert joblib.Parallel(n_jobs=n_jobs)(squares) == [0, 1, 4, 9, 16]
+        assert all(name.startswith(called_in) for name in names)
+        assert bool(names) == (called_in is not None)
 
 
 def test_stopped_threads_run_no_kernel():

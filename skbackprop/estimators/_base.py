@@ -48,7 +48,7 @@ from skbackprop.estimators._state import (
 )
 from skbackprop.estimators._turns import one_at_a_time
 from skbackprop.estimators._validation import HeldOut, Validation, first_split
-from skbackprop.exceptions import TrainingWarning, warn_user
+from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions.activations import ACTIVATIONS, Activation
 from skbackprop.functions.initializers import INITIALIZERS, draw_layer
 from skbackprop.functions.losses import LOSSES
@@ -61,6 +61,7 @@ from skbackprop.training.diagnosis import MIN_EPOCHS, diagnose
 from skbackprop.training.lbfgs import minimize
 from skbackprop.training.progress import OptimizerState, Progress, TrainingPoint
 from skbackprop.training.trainer import DivergenceError, train
+from skbackprop.training.warned import warn
 
 
 def has_partial_fit(estimator):
@@ -590,7 +591,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     def _check_callbacks_of_partial_fit(self):
         """Warn that scikit-learn's callbacks are those of `fit`: who has set a Checkpoint relies on its files."""
         names = ", ".join(type(callback).__name__ for callback in self._skl_callbacks)
-        warn_user(
+        warn(
             f"partial_fit calls no callbacks, and nothing comes of {names}. To be able to go on after an interruption, save the "
             "estimator between the calls, for example with its method save; set_callbacks() without arguments removes them.",
             TrainingWarning,
@@ -819,7 +820,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         if callbacks.resumed is not None and callbacks.resumed.point.finished:
             converged = True
         if not (converged or self._runs_to_the_end()):
-            warn_user(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
@@ -836,7 +837,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         if progress.n_iter >= MIN_EPOCHS:
             findings += self._diagnose_targets(problem)
         if findings:
-            warn_user(" ".join(findings), TrainingWarning)
+            warn(" ".join(findings), TrainingWarning)
 
     def _patience(self):
         """Epochs without improvement after which training stops: `n_iter_no_change`, unless its default would cut a schedule short."""
@@ -855,7 +856,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         if self.batch_size == "auto":
             return min(200, n_rows)
         if self.batch_size > n_rows:
-            warn_user(
+            warn(
                 f"Got `batch_size` less than 1 or larger than sample size. It is going to be clipped: {self.batch_size} to "
                 f"{n_rows}."
             )

@@ -5,11 +5,12 @@ import threading
 
 import numpy as np
 from sklearn.utils import _safe_indexing
+from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import validate_data
 
 from skbackprop.backends.data import as_rows
 
-__all__ = ["SharedRows"]
+__all__ = ["IndexedRows", "SharedRows"]
 
 
 # Targets of more rows are not worth their memory: to train on them takes far longer than to look at them.
@@ -56,7 +57,25 @@ class _Table:
             return self._rows[dtype]
 
 
-class SharedRows:
+class IndexedRows:
+    """What scikit-learn needs of data in the place of an array, in order to take rows of them; `shape` and `__getitem__` are a subclass's."""
+
+    ndim = 2
+    device = "cpu"
+
+    def __len__(self):
+        return self.shape[0]
+
+    def take(self, rows, axis, **_):
+        """Rows, as the array API's `take` calls it, which scikit-learn indexes with under `array_api_dispatch`."""
+        return self[rows]
+
+    def __array_namespace__(self, api_version=None):
+        # Asked for with dispatch only; indices then stay the objects that they are, by which rows are known.
+        return get_namespace(np.empty(0))[0]
+
+
+class SharedRows(IndexedRows):
     """Rows of data that several fits have in common.
 
     To scikit-learn it is data that it can take rows of; the estimators' `fit` and `predict` know it. Rows of the whole are views,
@@ -78,12 +97,8 @@ class SharedRows:
         self._views = {}
         self._memory = [None, {}]
         self.shape = X.shape
-        self.ndim = 2
         if hasattr(X, "columns"):
             self.columns = X.columns
-
-    def __len__(self):
-        return self.shape[0]
 
     def __getitem__(self, rows):
         # scikit-learn's indexing adds an ellipsis.

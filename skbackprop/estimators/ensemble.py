@@ -2,9 +2,11 @@
 
 import joblib
 import numpy as np
+from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skbackprop.estimators._class_weight import class_factors
 from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
@@ -21,7 +23,7 @@ class _Ensemble(SavesToFile):
         estimator=None,
         n_estimators=10,
         *,
-        max_samples=1.0,
+        max_samples=None,
         max_features=1.0,
         bootstrap=True,
         bootstrap_features=False,
@@ -55,7 +57,7 @@ class _Ensemble(SavesToFile):
         y : array-like of shape (n_samples,)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Probabilities by which samples are drawn, up to their sum; None for equal ones.
+            Probabilities by which samples are drawn, up to a factor; None for equal ones.
         **fit_params : dict
             Metadata for the networks' `fit`.
 
@@ -122,11 +124,13 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     Parameters
     ----------
     estimator : BackpropClassifier, default=None
-        The network, of which every member is a copy with a seed of its own; None for one with default parameters.
+        The network, of which every member is a copy with a seed of its own; None for one with default parameters. Its `class_weight`
+        names the classes by their labels; the members count them from 0, in the order of `classes_`.
     n_estimators : int, default=10
         Networks.
-    max_samples : int or float, default=1.0
-        Samples that each network draws, or their share.
+    max_samples : int, float or None, default=None
+        Samples that each network draws; None for as many as there are, whatever their weights. A float is a share of the samples, or
+        of the sum of their weights.
     max_features : int or float, default=1.0
         Features that each network draws, or their share.
     bootstrap : bool, default=True
@@ -206,11 +210,54 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
 
     _default_estimator = BackpropClassifier
 
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Train the networks.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data, which the networks share.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Probabilities by which samples are drawn, up to a factor; None for equal ones.
+        **fit_params : dict
+            Metadata for the networks' `fit`.
+
+        Returns
+        -------
+        self : object
+            The fitted ensemble.
+        """
+        if fit_params.get("y_val") is not None:
+            fit_params["y_val"] = _numbers_of(fit_params["y_val"], np.unique(y))
+        return super().fit(X, y, sample_weight, **fit_params)
+
+    def _validate_estimator(self, default=None):
+        super()._validate_estimator(default)
+        # The members get the classes' numbers in the place of their labels.
+        weights = {
+            name: dict(enumerate(class_factors(value, [self.classes_], None, None)[0].tolist()))
+            for name, value in self.estimator_.get_params().items()
+            if name.rpartition("__")[2] == "class_weight" and isinstance(value, dict)
+        }
+        if weights:
+            self.estimator_ = clone(self.estimator_).set_params(**weights)
+
     def _predict_member(self, network, X):
         probabilities = np.zeros((X.shape[0], self.n_classes_))
         # Its classes are numbers of the ensemble's, of which it may have drawn some only.
         probabilities[:, network.classes_] = network.predict_proba(X)
         return probabilities
+
+
+def _numbers_of(labels, classes):
+    """The numbers of labels among the classes that the members know."""
+    labels = np.asarray(labels)
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise ValueError(f"y_val has labels that y has not: {unknown.tolist()}")
+    return np.searchsorted(classes, labels)
 
 
 class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
@@ -225,8 +272,9 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
         The network, of which every member is a copy with a seed of its own; None for one with default parameters.
     n_estimators : int, default=10
         Networks.
-    max_samples : int or float, default=1.0
-        Samples that each network draws, or their share.
+    max_samples : int, float or None, default=None
+        Samples that each network draws; None for as many as there are, whatever their weights. A float is a share of the samples, or
+        of the sum of their weights.
     max_features : int or float, default=1.0
         Features that each network draws, or their share.
     bootstrap : bool, default=True

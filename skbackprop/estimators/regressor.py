@@ -11,9 +11,10 @@ from sklearn.utils.validation import column_or_1d
 
 from skbackprop.estimators._arrays import library_of
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
-from skbackprop.exceptions import TrainingWarning, warn_user
+from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions.losses import LOSSES, Loss, Quantile
 from skbackprop.training.diagnosis import badly_placed
+from skbackprop.training.warned import warn
 
 __all__ = ["BackpropRegressor"]
 
@@ -624,7 +625,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
             self.target_mean_, self.target_scale_ = scaler.mean_, scaler.scale_
             steps = np.spacing(np.abs(scaler.mean_).astype(dtype))
             if (steps > _LARGEST_STEP * scaler.scale_).any():
-                warn_user(
+                warn(
                     f"Predictions in {dtype} come in steps of {steps.max():g} near the mean of y, {scaler.mean_[steps.argmax()]:g}, whose "
                     f"standard deviation is {scaler.scale_[steps.argmax()]:g}: set dtype='float64', or subtract a number from y.",
                     TrainingWarning,

@@ -1,29 +1,41 @@
-"""What of a cross-validation goes to threads that train networks, and what is left to scikit-learn."""
+"""What the fits of a cross-validation have in common when threads of one process train them."""
 
 import copy
-from contextlib import contextmanager
-from numbers import Real
+import inspect
+import threading
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
+from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
+from sklearn import model_selection
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 from sklearn.pipeline import Pipeline
+from sklearn.utils._dataframe import is_pandas_df
 
+from skbackprop.backends import memory_limit
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.estimators._shared import SharedRows
-from skbackprop.model_selection._memory import FittedSteps, Folds
-from skbackprop.model_selection._progress import only_progress_bars
+from skbackprop.model_selection._memory import FittedSteps, FoldMemory
+from skbackprop.model_selection._progress import BestSoFar, only_progress_bars
 from skbackprop.training.population import models_at_a_time, population
+from skbackprop.training.warned import WarningSummary, summarized
 
 __all__ = ["trained_together"]
 
 _OURS = BackpropClassifier, BackpropRegressor
 
+# Share of the memory that rows of all folds may take.
+_KEPT = 0.25
+
 
 @contextmanager
-def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, callbacks=(), report=None):
-    """Let scikit-learn's cross-validation of an estimator train many networks at once.
+def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, search=None):
+    """Let scikit-learn's cross-validation of an estimator train many networks at once, and warn once for all.
+
+    scikit-learn gets what the user gave. What the fits share takes its place in the single task, as long as that lasts.
 
     Parameters
     ----------
@@ -35,47 +47,138 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, callba
         Names of parameters that change from fit to fit.
     scoring, cv : object
         scikit-learn's parameters.
-    callbacks : sequence
-        scikit-learn's callbacks.
-    report : callable or None, default=None
-        See `PopulationBackend`.
-
-    Yields
-    ------
-    estimator : object
-        To be used in the place of the given one.
-    X : object
-        The same for the data.
+    search : object or None, default=None
+        scikit-learn's, or a subclass; None for the functions.
     """
     own = type(estimator) in _OURS
     pipeline = type(estimator) is Pipeline and len(estimator.steps) > 1 and type(estimator.steps[-1][1]) in _OURS
     if not (own or pipeline):
-        yield estimator, X
+        yield
         return
     network = estimator if own else estimator.steps[-1][1]
-    # Functions and callbacks of the user's get data of the type that the user gave.
-    own_callbacks = getattr(estimator, "_skl_callbacks", ())
-    known = only_progress_bars((*callbacks, *own_callbacks))
-    hidden = _is_table(X) and _is_known_splitter(cv) and _is_known_scoring(scoring) and known
-    shares = own and hidden and _shares(estimator, searched)
+    # Callbacks of the user's see every task, with data of the type that the user gave.
+    callbacks = getattr(search, "_skl_callbacks", ())
+    known = only_progress_bars((*callbacks, *getattr(estimator, "_skl_callbacks", ())))
+    shares_rows = own and known and _shares_rows(estimator, searched) and _is_known_scoring(scoring)
     is_searched = any(name.rpartition("__")[2] == "device" for name in searched)
     # Of a pipeline's fit, the rows before and after each step.
-    n_bytes = 0 if shares else _n_bytes(X) * (1 if own else len(estimator.steps))
+    n_bytes = 0 if shares_rows else _n_bytes(X) * (1 if own else len(estimator.steps))
     n_models = models_at_a_time("auto" if is_searched else network.device, n_bytes)
-    with population(n_models, report) as in_threads:
-        if in_threads and shares:
-            yield estimator, _shared(estimator, X)
-        elif in_threads and pipeline and hidden and estimator.memory is None:
-            folds, steps = Folds(X), copy.copy(estimator)
-            n_splits = cv if isinstance(cv, int) else getattr(cv, "n_splits", 5)
-            # Two parameter sets at a time: threads pass from one to the next. Or what all trainings at the same time may need.
-            steps.memory = FittedSteps(folds, max(2 * n_splits, n_models or 0) * (len(estimator.steps) - 1))
-            yield steps, folds
-        else:
-            yield estimator, X
+    share = nullcontext
+    if shares_rows:
+        share = _ShareRows(estimator)
+    elif pipeline and known and estimator.memory is None:
+        n_splits = cv if isinstance(cv, int) else getattr(cv, "n_splits", 5)
+        # What a scorer of the user's gets is its own.
+        share = _ShareSteps(estimator, n_splits, n_models or 0, folds=_is_known_scoring(scoring))
+    task = _Task(share, BestSoFar(search) if callbacks and known else None)
+    with summarized(task.warnings), population(n_models, task):
+        yield
+    task.warnings.give(task.n_begun)
 
 
-def _shares(estimator, searched):
+class _Task:
+    """Runs the tasks of scikit-learn's cross-validation, of which each is a fit and its scores, or predictions.
+
+    Parameters
+    ----------
+    share : callable
+        Context manager around a task, of whose arguments it gets a dict, and in which it may exchange them.
+    best : BestSoFar or None
+    """
+
+    def __init__(self, share, best):
+        self.warnings = WarningSummary()
+        self.n_begun = 0
+        self._share = share
+        self._best = best
+        self._lock = threading.Lock()
+
+    def __call__(self, function, *arguments, **keywords):
+        if getattr(function, "__module__", None) != _VALIDATION:
+            # Trees of a forest among the steps of a pipeline that is fitted once more in the end, for example.
+            return function(*arguments, **keywords)
+        bound = _signature(function).bind(*arguments, **keywords)
+        task = bound.arguments
+        with self._lock:
+            self.n_begun += 1
+            fit = self.n_begun
+        if self._best is not None:
+            self._best.begin(task)
+        with summarized(self.warnings, fit), self._share(task):
+            result = function(*bound.args, **bound.kwargs)
+        if self._best is not None:
+            self._best.end(task, result)
+        return result
+
+
+_VALIDATION = model_selection.cross_validate.__module__
+_signature = lru_cache(inspect.signature)
+
+
+class _ShareRows:
+    """Data validated once for all, and rows that are indices; where the data are invalid, each fit is left to say so."""
+
+    def __init__(self, estimator):
+        self._estimator = estimator
+        self._lock = threading.Lock()
+        self._given = self._rows = None
+
+    @contextmanager
+    def __call__(self, task):
+        X = task["X"]
+        with self._lock:
+            if self._given is None:
+                self._given, self._rows = X, self._shared(X)
+        # Others come from a search within a step.
+        if X is self._given:
+            task["X"] = self._rows
+        yield
+
+    def _shared(self, X):
+        if not _is_table(X):
+            return X
+        shared = SharedRows(X)
+        dtype = (np.float64, np.float32) if self._estimator.dtype is None else np.dtype(self._estimator.dtype)
+        try:
+            shared.validate(copy.copy(self._estimator), dtype, reset=True)
+        except Exception:
+            return X
+        return shared
+
+
+class _ShareSteps:
+    """Steps before the network, fitted once for each fold and set of their parameters, and applied once to its other rows."""
+
+    def __init__(self, estimator, n_splits, n_models, folds):
+        self._n_splits = n_splits
+        self._folds = folds
+        self._fitted = FittedSteps(n_splits, len(estimator.steps) - 1, n_models)
+        self._lock = threading.Lock()
+        self._given = None
+
+    @contextmanager
+    def __call__(self, task):
+        X, pipeline, parameters = task["X"], task["estimator"], task.get("parameters") or {}
+        with self._lock:
+            if self._given is None:
+                self._given = self._taken = X
+                if self._folds and _is_table(X) and self._n_splits * _n_bytes(X) < _KEPT * memory_limit():
+                    self._taken = self._fitted.folds(X)
+        # Others come from a search within a step. What takes the network's place might change the data that it gets.
+        if X is not self._given or {"steps", "memory", pipeline.steps[-1][0]} & parameters.keys():
+            yield
+            return
+        task["X"] = self._taken
+        applies = self._taken is not X
+        pipeline.memory = memory = FoldMemory(self._fitted, pipeline, parameters, task["train"], applies=applies)
+        try:
+            yield
+        finally:
+            memory.release()
+
+
+def _shares_rows(estimator, searched):
     own_splitter = isinstance(estimator.validation_fraction, Real) or _is_known_splitter(estimator.validation_fraction)
     return own_splitter and "validation_fraction" not in searched
 
@@ -84,23 +187,14 @@ def _n_bytes(X):
     """About the memory of a fit's own copy of its rows."""
     if sparse.issparse(X):
         return 12 * X.nnz
-    return 8 * int(np.prod(getattr(X, "shape", (0,))))
-
-
-def _shared(estimator, X):
-    """The data validated once for all; where they are invalid, each fit is left to say so."""
-    shared = SharedRows(X)
-    dtype = (np.float64, np.float32) if estimator.dtype is None else np.dtype(estimator.dtype)
-    try:
-        shared.validate(copy.copy(estimator), dtype, reset=True)
-    except Exception:
-        return X
-    return shared
+    shape = getattr(X, "shape", (0,))
+    # Dask's frames do not know their number of rows.
+    return 8 * int(np.prod(shape)) if all(isinstance(n, Integral) for n in shape) else 0
 
 
 def _is_table(X):
     is_array = isinstance(X, np.ndarray) and not np.ma.isMaskedArray(X)
-    return (is_array or sparse.issparse(X) or hasattr(X, "iloc")) and len(X.shape) == 2
+    return (is_array or sparse.issparse(X) or is_pandas_df(X)) and len(X.shape) == 2
 
 
 def _is_known_splitter(cv):

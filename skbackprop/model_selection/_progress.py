@@ -1,5 +1,6 @@
 """What scikit-learn's progress bar does not show of a search: the best score so far, and whose it is."""
 
+import textwrap
 import threading
 
 import numpy as np
@@ -13,11 +14,15 @@ def only_progress_bars(callbacks):
     return all(type(callback) is ProgressBar for callback in callbacks)
 
 
-class BestSoFar:
-    """Tells a search's callbacks of each mean score that is better than those before.
+_INDENT, _WIDTH = " " * 8, 40
 
-    To them it is a task of the search with a task for each of these scores, whose names scikit-learn's progress bar shows. The
-    iterations of successive halving have one each: their scores come from different amounts of data.
+
+class BestSoFar:
+    """Tells a search's progress bar of the best mean score so far, and of its parameters.
+
+    For the bar it is a task of the search, whose line is drawn again for each score that is better than those before. The iterations of
+    successive halving have one each: their scores come from different amounts of data. Single fits have no lines; they count as
+    one level more than scikit-learn gives them.
 
     Parameters
     ----------
@@ -30,18 +35,34 @@ class BestSoFar:
         self._lock = threading.Lock()
         self._rounds = {}
 
-    def __call__(self, arguments, result):
-        """Take note of a fit.
+    def begin(self, task):
+        """Take note of a fit that is about to begin.
 
         Parameters
         ----------
-        arguments : dict
-            The keyword arguments of scikit-learn's function for one candidate and one fold. Other tasks, such as those of a forest
-            among the steps of a pipeline that is fitted once more in the end, are passed over.
-        result : dict
-            What it has returned.
+        task : dict
+            The arguments of scikit-learn's function for one candidate and one fold, by name. Those of other functions, and of other
+            searches, are passed over.
         """
-        if arguments.get("callback_ctx") is None or "candidate_progress" not in arguments:
+        if task.get("caller") is not self._search or task["callback_ctx"] is None:
+            return
+        task["callback_ctx"]._propagation_depth += 1
+        context = task["callback_ctx"].parent
+        with self._lock:
+            if id(context) not in self._rounds:
+                self._rounds[id(context)] = _Round(self._search, context)
+
+    def end(self, task, result):
+        """Take note of the result of a fit.
+
+        Parameters
+        ----------
+        task : dict
+            See `begin`.
+        result : dict
+            What scikit-learn's function has returned.
+        """
+        if task.get("caller") is not self._search or task["callback_ctx"] is None:
             return
         score = result["test_scores"]
         if isinstance(score, dict):
@@ -49,11 +70,8 @@ class BestSoFar:
             score = score.get(self._search.refit) if isinstance(self._search.refit, str) else None
         if score is None:
             return
-        context = arguments["callback_ctx"].parent
         with self._lock:
-            if id(context) not in self._rounds:
-                self._rounds[id(context)] = _Round(self._search, context)
-            self._rounds[id(context)].add(arguments, score)
+            self._rounds[id(task["callback_ctx"].parent)].add(task, score)
 
 
 class _Round:
@@ -61,26 +79,34 @@ class _Round:
 
     def __init__(self, search, context):
         self._search = search
+        self._context = context
         self._scores = {}
-        self._n_scores = 0
         self._best = -np.inf
-        task_id = context.max_subtasks
-        # One more than the bar counts, which has been drawn: it is full when the candidates are done.
+        self._task = None
+        self._task_id = context.max_subtasks
+        # One more than the bar counts. No task has ended yet: it is drawn again.
         context.max_subtasks += 1
-        self._task = context.subcontext("best so far", task_id=task_id, max_subtasks=None)
-        self._task.call_on_fit_task_begin(estimator=search)
+        context.call_on_fit_task_begin(estimator=search)
 
-    def add(self, arguments, score):
-        (candidate, n_candidates), (_, n_splits) = arguments["candidate_progress"], arguments["split_progress"]
+    def add(self, task, score):
+        (candidate, _), (_, n_splits) = task["candidate_progress"], task["split_progress"]
         scores = self._scores.setdefault(candidate, [])
         scores.append(score)
-        self._n_scores += 1
         if len(scores) == n_splits and np.mean(scores) > self._best:
             self._best = np.mean(scores)
-            # Its number, as in messages of a verbose search: parameters would fill the line. Only a task with subtasks has one.
-            name = f"{self._best:.4g} by candidate {candidate + 1}/{n_candidates}"
-            found = self._task.subcontext(name, max_subtasks=1)
-            found.call_on_fit_task_begin(estimator=self._search)
-            found.call_on_fit_task_end(estimator=self._search)
-        if self._n_scores == n_candidates * n_splits:
+            if self._task is None:
+                # Only a task with subtasks has a line.
+                self._task = self._context.subcontext(task_id=self._task_id, max_subtasks=1)
+            self._task.task_name = f"best so far {self._best:.4g}{_settings(task['parameters'])}"
+            self._task.call_on_fit_task_begin(estimator=self._search)
             self._task.call_on_fit_task_end(estimator=self._search)
+
+
+def _settings(parameters):
+    """Parameters in lines that leave room for the bar, by their last names where these are enough."""
+    from rich.markup import escape
+
+    last = {name: name.rpartition("__")[2] for name in parameters}
+    names = last if len(set(last.values())) == len(last) else {name: name for name in parameters}
+    text = ", ".join(f"{names[name]}={value!r}" for name, value in parameters.items())
+    return escape("".join(f"\n{_INDENT}{line}" for line in textwrap.wrap(text, _WIDTH)))

@@ -4,7 +4,6 @@ from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
 from skbackprop.model_selection._population import trained_together
-from skbackprop.model_selection._progress import BestSoFar, only_progress_bars
 
 __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
 
@@ -34,24 +33,10 @@ class _PopulationSearch:
         KeyboardInterrupt
             On Ctrl-C, as soon as the kernels have stopped.
         """
-        estimator, callbacks = self.estimator, getattr(self, "_skl_callbacks", ())
         with trained_together(
-            estimator,
-            X,
-            searched=_searched(self),
-            scoring=self.scoring,
-            cv=self.cv,
-            callbacks=callbacks,
-            report=BestSoFar(self) if callbacks and only_progress_bars(callbacks) else None,
-        ) as (trained, data):
-            self.estimator = trained
-            try:
-                super().fit(data, y, **params)
-            finally:
-                self.estimator = estimator
-        if trained is not estimator and hasattr(self, "best_estimator_"):
-            self.best_estimator_.set_params(memory=estimator.memory)
-        return self
+            self.estimator, X, searched=_searched(self), scoring=self.scoring, cv=self.cv, search=self
+        ):
+            return super().fit(X, y, **params)
 
 
 def _searched(search):

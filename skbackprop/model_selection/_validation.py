@@ -17,16 +17,8 @@ __all__ = [
 
 
 def _call(function, estimator, X, *arguments, searched=(), **keywords):
-    with trained_together(estimator, X, searched=searched, scoring=keywords.get("scoring"), cv=keywords.get("cv")) as (
-        trained,
-        data,
-    ):
-        results = function(trained, data, *arguments, **keywords)
-    if trained is not estimator and isinstance(results, dict):
-        for fitted in results.get("estimator", ()):
-            if hasattr(fitted, "memory"):
-                fitted.set_params(memory=estimator.memory)
-    return results
+    with trained_together(estimator, X, searched=searched, scoring=keywords.get("scoring"), cv=keywords.get("cv")):
+        return function(estimator, X, *arguments, **keywords)
 
 
 def cross_validate(estimator, X, y=None, **arguments):

@@ -5,8 +5,8 @@ import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from skbackprop.exceptions import warn_user
 from skbackprop.training.population import is_one_of_many
+from skbackprop.training.warned import warn
 
 __all__ = ["minimize"]
 
@@ -80,7 +80,7 @@ def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=N
     except KeyboardInterrupt:
         if is_one_of_many():
             raise
-        warn_user(f"Training interrupted by user in iteration {n_done + 1}; the estimator keeps the weights it has.")
+        warn(f"Training interrupted by user in iteration {n_done + 1}; the estimator keeps the weights it has.")
         np.copyto(params, accepted, casting="same_kind")
         return n_done, float(latest[0])
     n_iter = min(result.nit, max_iter)
@@ -100,7 +100,7 @@ def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=N
             if result.nfev >= max_fun
             else ""
         )
-        warn_user(
+        warn(
             f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}): {result.message}.{advice} "
             "Scaling the data, for example with StandardScaler, may also help.",
             ConvergenceWarning,

@@ -1,15 +1,22 @@
 """Many trainings at the same time: each on a thread of its own, with one core and one network in that core's cache.
 
 Kernels leave Python's lock to others, so threads are enough: no processes, and no data sent to them. Nothing here knows what the
-trainings are: they come as joblib's tasks.
+trainings are: they come as joblib's tasks, which a function of the caller's may run in its own way.
 """
 
 import concurrent.futures
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import partial
 
 import joblib
-from joblib.parallel import ParallelBackendBase, get_active_backend
+from joblib.parallel import (
+    FallbackToBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+    ThreadingBackend,
+    get_active_backend,
+)
 from sklearn import config_context
 from threadpoolctl import threadpool_limits
 
@@ -65,8 +72,8 @@ class PopulationBackend(ParallelBackendBase):
     n_models : int or None, default=None
         Trainings at the same time, if more than one a core are worth while because they wait for a device together. Of those that
         turn out to compute on their own, there is one a core nevertheless.
-    report : callable or None, default=None
-        Called with the keyword arguments and the result of each task, in its thread.
+    call : callable or None, default=None
+        Called in the place of each task, in its thread: with the task's function and all its arguments, and returns its result.
     """
 
     supports_retrieve_callback = True
@@ -74,18 +81,14 @@ class PopulationBackend(ParallelBackendBase):
     uses_threads = True
     default_n_jobs = -1
 
-    def __init__(self, n_models=None, report=None, **settings):
+    def __init__(self, n_models=None, call=None, **settings):
         super().__init__(**settings)
         self._n_models = n_models
-        self._report = report
+        self._call = call
+        self._outer = get_active_backend()
 
     def effective_n_jobs(self, n_jobs):
         """Threads for a number of jobs; None for one a core, and a negative one counts from the number of cores."""
-        n_threads = self._n_threads(n_jobs)
-        # Tasks of a single job joblib would run itself, and nothing would be reported of them.
-        return n_threads if self._report is None else max(2, n_threads)
-
-    def _n_threads(self, n_jobs):
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         n_jobs = self.default_n_jobs if n_jobs is None else n_jobs
@@ -96,9 +99,11 @@ class PopulationBackend(ParallelBackendBase):
     def configure(self, n_jobs=1, **settings):
         """Start the threads."""
         self.parallel = settings.get("parallel")
-        self._n_workers = self._n_threads(n_jobs)
+        self._n_workers = self.effective_n_jobs(n_jobs)
+        if self._n_workers == 1 and self._call is not None:
+            raise FallbackToBackend(_InTurn(self._call, self._outer))
         self._start()
-        return self.effective_n_jobs(n_jobs)
+        return self._n_workers
 
     def _start(self):
         n_cores = available_threads()
@@ -120,7 +125,7 @@ class PopulationBackend(ParallelBackendBase):
             finally:
                 gathering.end()
 
-        future = self._executor.submit(_run, self._share, func.items, self._report)
+        future = self._executor.submit(_run, self._share, _calling(self._call, func).items)
         future.add_done_callback(end)
         return future
 
@@ -153,48 +158,110 @@ class PopulationBackend(ParallelBackendBase):
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _run(share, tasks, report):
-    results = []
+class _Threads(ThreadingBackend):
+    """joblib's own threads, with a `call` as that of `PopulationBackend`."""
+
+    def __init__(self, call, **settings):
+        super().__init__(**settings)
+        self._call = call
+        self._outer = get_active_backend()
+
+    def configure(self, n_jobs=1, parallel=None, **settings):
+        if self.effective_n_jobs(n_jobs) == 1:
+            raise FallbackToBackend(_InTurn(self._call, self._outer))
+        return super().configure(n_jobs, parallel, **settings)
+
+    def submit(self, func, callback=None):
+        return super().submit(_calling(self._call, func), callback)
+
+
+class _InTurn(ParallelBackendBase):
+    """Tasks one after the other in the thread that asks for their results, with a `call`, of which joblib's own way has none.
+
+    Parameters
+    ----------
+    call : callable
+    outer : tuple of (ParallelBackendBase, int or None)
+        The backend and the number of jobs for what is parallel within the tasks.
+    """
+
+    uses_threads = True
+    supports_sharedmem = True
+
+    def __init__(self, call, outer, **settings):
+        super().__init__(**settings)
+        self._call = call
+        self._outer = outer
+
+    def effective_n_jobs(self, n_jobs):
+        # Of a single job joblib would tell its backend nothing.
+        return 2
+
+    def submit(self, func, callback=None):
+        return _Later(_calling(self._call, func), callback)
+
+    def get_nested_backend(self):
+        return self._outer
+
+
+class _Later:
+    """A batch of tasks that has not run yet."""
+
+    def __init__(self, func, callback):
+        self._func = func
+        self._callback = callback
+
+    def get(self):
+        results = self._func()
+        self._callback(self)
+        return results
+
+
+def _calling(call, batch):
+    """A batch of joblib's tasks, each of which goes through `call`."""
+    batch.items[:] = [(partial(_run_task, call, task), *arguments) for task, *arguments in batch.items]
+    return batch
+
+
+def _run_task(call, task, *arguments, **keywords):
+    """A task without scikit-learn's wrapper, which would change the filters of warnings, and they are all threads'."""
+    wrapped = hasattr(task, "config")
+    function = task.function if wrapped else task
+    with config_context(**task.config) if wrapped else nullcontext():
+        return function(*arguments, **keywords) if call is None else call(function, *arguments, **keywords)
+
+
+def _run(share, tasks):
     # The cores are taken: what the tasks would do in parallel, they do one after the other.
     with share.core(), joblib.parallel_config("sequential"):
-        for function, arguments, keywords in tasks:
-            results.append(_call(function, arguments, keywords))
-            if report is not None:
-                report(keywords, results[-1])
-    return results
-
-
-def _call(function, arguments, keywords):
-    """A task without scikit-learn's wrapper, which would change the filters of warnings, and they are all threads'."""
-    if not hasattr(function, "config"):
-        return function(*arguments, **keywords)
-    with config_context(**function.config):
-        return function.function(*arguments, **keywords)
+        return [function(*arguments, **keywords) for function, arguments, keywords in tasks]
 
 
 @contextmanager
-def population(n_models=None, report=None):
+def population(n_models=None, call=None):
     """Let joblib's parallel calls, and scikit-learn's, train on threads, unless the user chose another of joblib's backends.
 
     Parameters
     ----------
-    n_models, report
-        See `PopulationBackend`.
-
-    Yields
-    ------
-    in_threads : bool
-        Whether tasks run in this process.
+    n_models, call
+        See `PopulationBackend`; other backends within this process have the `call`, too.
     """
-    active = get_active_backend()[0]
-    if not isinstance(active, _default_backend()):
-        yield bool(getattr(active, "supports_sharedmem", False))
+    active, limit = get_active_backend()[0], nullcontext()
+    if isinstance(active, (_default_backend(), PopulationBackend)):
+        backend = PopulationBackend(n_models, call)
+        # BLAS's threads, of the steps before the networks, would come on top.
+        limit = threadpool_limits(1, user_api="blas")
+    elif call is not None and isinstance(active, ThreadingBackend):
+        backend = _Threads(call)
+    elif call is not None and isinstance(active, SequentialBackend | _InTurn):
+        backend = _InTurn(call, get_active_backend())
+    else:
+        yield
         return
-    # BLAS's threads, of the steps before the networks, would come on top.
     token = _together.set(True)
     try:
-        with threadpool_limits(1, user_api="blas"), joblib.parallel_config(PopulationBackend(n_models, report)):
-            yield True
+        with limit, joblib.parallel_config(backend):
+            yield
     finally:
         _together.reset(token)
 

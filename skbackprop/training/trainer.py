@@ -5,9 +5,9 @@ import time
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skbackprop.exceptions import warn_user
 from skbackprop.training.population import is_one_of_many
 from skbackprop.training.shuffling import draw_orders
+from skbackprop.training.warned import warn
 
 __all__ = ["DivergenceError", "train"]
 
@@ -125,7 +125,7 @@ def train(
                 if progress.best_params is None:
                     raise DivergenceError(message)
                 best = "validation score" if progress.validated else "training loss"
-                warn_user(f"{message} The weights of the best {best} are kept.", ConvergenceWarning)
+                warn(f"{message} The weights of the best {best} are kept.", ConvergenceWarning)
                 return True
             start[0][:] = params
             optimizer.n_epochs += n_epochs
@@ -154,9 +154,7 @@ def train(
             optimizer.restore(start[1])
         if is_one_of_many() or not ends_on_interrupt:
             raise
-        warn_user(
-            f"Training interrupted by user in epoch {progress.n_iter + 1}; the estimator keeps the weights it has."
-        )
+        warn(f"Training interrupted by user in epoch {progress.n_iter + 1}; the estimator keeps the weights it has.")
         return True
     finally:
         optimizer.learning_rate = float(optimizer.next_rates(1, session.n_batches, progress.n_seen, len(order))[0])
