@@ -290,6 +290,148 @@ def test_what_no_file_can_hold_is_named(settings, name, path):
     assert not path.exists()
 
 
+OWN = type("Own", (BackpropClassifier,), {})
+SUBCLASSES = {
+    "network": OWN((5,), max_iter=3),
+    "of the same name": type("BackpropClassifier", (BackpropClassifier,), {})((5,), max_iter=3),
+    "regressor": type("Own", (BackpropRegressor,), {})(hidden_layer_sizes=(5,), max_iter=3),
+    "embedding": type("Own", (BackpropEmbedding,), {})(classifier()),
+    "ensemble": type("Own", (BackpropEnsembleClassifier,), {})(classifier(), 2),
+    "in an embedding": BackpropEmbedding(OWN((5,), max_iter=3)),
+    "in an ensemble": BackpropEnsembleClassifier(OWN((5,), max_iter=3), 2),
+    "as a parameter": classifier(solver=type("Adam", (public_functions.Adam,), {})()),
+    "as a random state": classifier(random_state=type("RandomState", (np.random.RandomState,), {})(0)),
+    "as a wrapper": BackpropEmbedding(type("FrozenEstimator", (FrozenEstimator,), {})(classifier())),
+}
+
+
+@pytest.mark.parametrize("name", SUBCLASSES)
+def test_subclasses_are_refused_before_anything_is_written(name, path):
+    model = SUBCLASSES[name]
+    if name == "as a wrapper":
+        model.estimator.estimator.fit(X, Y)
+    model.fit(X, Y)
+    with pytest.raises(ValueError, match="cannot be kept in a model file"):
+        model.save(path)
+    assert not path.exists()
+
+
+def test_given_weights_of_a_subclass_are_refused(path):
+    model = classifier(weight_init=FrozenEstimator(OWN((5,), max_iter=3).fit(X, Y))).fit(X, Y)
+    with pytest.raises(ValueError, match=r"^weight_init=Own.* cannot be kept in a model file"):
+        model.save(path)
+    assert not path.exists()
+
+
+def set_value(name, value):
+    """Set an attribute, also one of a part."""
+
+    def change(model):
+        *parts, last = name.split(".")
+        for part in parts:
+            model = getattr(model, part)
+        setattr(model, last, value)
+
+    return change
+
+
+def fill(get, value=np.nan):
+    def change(model):
+        get(model)[...] = value
+
+    return change
+
+
+# Of a fitted classifier with `solver=Adam()`, batch normalization, averaging and early stopping.
+CONTRADICTIONS = {
+    "parameter out of range": (set_value("alpha", -1.0), "alpha"),
+    "unknown name": (set_value("solver", "adma"), "solver"),
+    "setting out of range": (set_value("solver.beta_1", 7), "beta_1"),
+    "activations of other layers": (set_value("activation", ["tanh", "relu", "relu"]), "activation"),
+    "other normalization": (set_value("normalization", "layer"), "normalization"),
+    "classes twice": (set_value("classes_", np.array([1, 1, 2])), "classes_"),
+    "too few classes": (set_value("classes_", np.array([1, 2])), "outputs"),
+    "other kind of targets": (set_value("_target_type", "binary"), "outputs"),
+    "rows": (set_value("t_", -1), "t_"),
+    "epochs": (set_value("n_iter_", "many"), "n_iter_"),
+    "history": (set_value("history_", [1]), "history_"),
+    "curve": (set_value("loss_curve_", ["low"]), "loss_curve_"),
+    "loss": (set_value("loss_", "low"), "loss_"),
+    "names of other columns": (set_value("feature_names_in_", np.array(["a"], dtype=object)), "feature_names_in_"),
+    "intercepts of another layer": (set_value("intercepts_", [np.zeros(3)]), "intercepts_|shape"),
+    "weights of integers": (set_value("coefs_", [np.ones((4, 5), dtype=int), np.ones((5, 3), dtype=int)]), "type"),
+    "weights": (fill(lambda model: model.coefs_[1]), "coefs_ has values that are not finite"),
+    "intercepts": (fill(lambda model: model.intercepts_[0], np.inf), "intercepts_ has values that are not finite"),
+    "scales": (fill(lambda model: model.scales_[0]), "scales_ has values that are not finite"),
+    "variances": (fill(lambda model: model.running_variances_[0], -1), "variance is negative"),
+    "best parameters": (fill(lambda model: model._best_params), "_best_params has values that are not finite"),
+    "slots": (fill(lambda model: model._optimizer.slots), "slots has values that are not finite"),
+    "average": (fill(lambda model: model._optimizer.average), "average has values that are not finite"),
+    "rate": (set_value("_optimizer.learning_rate", np.inf), "learning_rate"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_what_load_would_refuse_is_refused_before_anything_is_written(name, path):
+    change, message = CONTRADICTIONS[name]
+    settings = {"normalization": "batch", "averaging": 0.9, "early_stopping": True, "solver": public_functions.Adam()}
+    model = classifier(**settings).fit(X, Y)
+    change(model)
+    with pytest.raises(ValueError, match=message):
+        model.save(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_value("target_scale_", np.array([np.nan])), "target_scale_ has values that are not finite"),
+        (lambda model: delattr(model, "target_mean_"), "target_scale_ needs target_mean_"),
+        (set_value("loss", public_functions.Quantile([0.1, 0.5])), "outputs do not go with"),
+    ],
+)
+def test_what_load_would_refuse_of_a_regressor(change, message, path):
+    model = regressor(standardize_target=True).fit(X_DIABETES, Y_DIABETES)
+    change(model)
+    with pytest.raises(ValueError, match=message):
+        model.save(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_value("_n_samples", -1), "_n_samples"),
+        (set_value("n_estimators", -1), "n_estimators"),
+        (lambda model: model.estimators_.pop(), "columns of each network"),
+        (lambda model: model.estimators_features_[0].fill(9), "estimators_features_"),
+        (lambda model: model.estimators_[1].coefs_[0].fill(np.nan), "coefs_ has values that are not finite"),
+    ],
+)
+def test_what_load_would_refuse_of_an_ensemble(change, message, path):
+    model = BackpropEnsembleClassifier(classifier(), 2).fit(X, Y)
+    change(model)
+    with pytest.raises(ValueError, match=message):
+        model.save(path)
+    assert not path.exists()
+
+
+def test_embedding_whose_network_load_would_refuse(path):
+    model = BackpropEmbedding(classifier()).fit(X, Y)
+    model.layer = "last"
+    with pytest.raises(ValueError, match="layer"):
+        model.save(path)
+    assert not path.exists()
+
+
+def test_more_text_than_a_file_may_have_is_refused(path):
+    model = classifier().fit(X, Y)
+    model.history_ = [{"note": "x" * (101 * 10**6)}]
+    with pytest.raises(ValueError, match="too many for a model file"):
+        model.save(path)
+    assert not path.exists()
+
+
 def test_only_a_fitted_model_is_saved(path):
     with pytest.raises(ValueError, match="not fitted"):
         classifier().save(path)

@@ -1,5 +1,6 @@
 """Estimators in files: which of their values a file holds, and what has to be right before they are believed."""
 
+import json
 from dataclasses import fields
 from numbers import Integral, Real
 
@@ -69,6 +70,10 @@ def _attributes_of(estimator):
     return _ENSEMBLE if hasattr(estimator, "n_estimators") else _EMBEDDING
 
 
+#: What the values of a file that contradicts itself may raise.
+_CONTRADICTIONS = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
+
+
 class SavesToFile:
     """An estimator that can be saved."""
 
@@ -94,7 +99,8 @@ class SavesToFile:
         The file has safetensors' format and holds numbers and text only: parameters, weights, classes, history and the
         optimizer's state, so that `partial_fit` goes on as if nothing had been between. Whatever interrupts it, `path` is either
         the old file or the new one. Not in it are callbacks and metadata requests, and parameters that are other objects:
-        functions, scikit-learn's splitters, or classes of your own, for which there are :mod:`pickle` and skops.
+        functions, scikit-learn's splitters, or classes of your own, subclasses of this one included, for which there are
+        :mod:`pickle` and skops.
 
         Parameters
         ----------
@@ -104,7 +110,8 @@ class SavesToFile:
         Raises
         ------
         ValueError
-            If a parameter or an attribute cannot be kept in the file; the message names it.
+            If a parameter or an attribute cannot be kept in the file, or if :func:`~skbackprop.load` would refuse it; the
+            message names it. Nothing is written then.
         OSError
             If the file cannot be written.
         ImportError
@@ -116,7 +123,14 @@ class SavesToFile:
         """
         check_is_fitted(self)
         arrays = {}
-        write(path, "model", {"model": describe(self, arrays)}, arrays)
+        tree = describe(self, arrays)
+        try:
+            _build(json.loads(json.dumps(tree)), arrays)
+        except _CONTRADICTIONS as error:
+            raise ValueError(
+                f"this {type(self).__name__} cannot be kept in a model file, as load would refuse it: {error}"
+            ) from error
+        write(path, "model", {"model": tree}, arrays)
 
 
 def load(path):
@@ -167,7 +181,7 @@ def load(path):
         return _build(content["model"], arrays)
     except ModelFileError as error:
         raise ModelFileError(f"{path} holds no estimator that can be used: {error}") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+    except _CONTRADICTIONS as error:
         raise ModelFileError(f"{path} holds no estimator that can be used: {error!r}") from error
 
 
@@ -189,6 +203,12 @@ def describe(estimator, arrays, path="model", strict=True):
     -------
     tree : dict
     """
+    kind = type(estimator)
+    if strict and not _is_ours(kind):
+        raise ValueError(
+            f"{kind.__name__} cannot be kept in a model file: it is a class of your own, and load makes objects of this package's "
+            "classes only; use pickle or skops.io"
+        )
     names = _attributes_of(estimator)
     if names is _NETWORK and hasattr(estimator, "coefs_"):
         _check_network(estimator)
@@ -197,12 +217,16 @@ def describe(estimator, arrays, path="model", strict=True):
     if state is not None:
         attributes["_optimizer"] = {field.name: getattr(state, field.name) for field in fields(state)}
     return {
-        "estimator": type(estimator).__name__,
+        "estimator": kind.__name__ if _is_ours(kind) else f"{kind.__module__}.{kind.__qualname__}",
         "parameters": describe_parameters(estimator.get_params(deep=False), arrays, path, strict),
         "attributes": {
             name: encode(value, f"{path}.{name}", arrays, _other(arrays, strict)) for name, value in attributes.items()
         },
     }
+
+
+def _is_ours(kind):
+    return kind is getattr(estimators, kind.__name__, None)
 
 
 def describe_parameters(parameters, arrays, path="model", strict=True):
@@ -212,9 +236,9 @@ def describe_parameters(parameters, arrays, path="model", strict=True):
 
 def _other(arrays, strict):
     def other(value, path):
-        if type(value) is getattr(estimators, type(value).__name__, None):
+        if _is_ours(type(value)):
             return describe(value, arrays, path, strict)
-        if isinstance(value, FrozenEstimator):
+        if type(value) is FrozenEstimator:
             return {"frozen": other(value.estimator, path)}
         if not strict:
             named = callable(value) and hasattr(value, "__qualname__")

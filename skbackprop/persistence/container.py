@@ -74,6 +74,8 @@ def write(path, kind, content, arrays):
     ------
     OSError
         If it cannot be written; the message names the file, and says that nothing has changed.
+    ValueError
+        If there is more text than such a file may have.
     """
     library = require_library()
     path = Path(path)
@@ -84,7 +86,13 @@ def write(path, kind, content, arrays):
     header = json.dumps({"format": FORMAT, "version": own_version, "kind": kind, "content": content})
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = {_HEADER: header, _CHECKSUM: _checksum(header, arrays)}
-    data = library.numpy.save(arrays, metadata=text)
+    try:
+        data = library.numpy.save(arrays, metadata=text)
+    except library.SafetensorError as error:
+        raise ValueError(
+            f"{path} was not written: {len(header):,} characters of text, as of history_ or of labels, are too many for a model file; "
+            "use pickle"
+        ) from error
     try:
         _replace(path, data)
     except OSError as error:

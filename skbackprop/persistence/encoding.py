@@ -58,7 +58,7 @@ def encode(value, path, arrays, other):
         return _encode_array(value, path, arrays, other)
     if isinstance(value, Function) and type(value) is getattr(functions, type(value).__name__, None):
         return {"function": type(value).__name__, "parameters": inner(value.get_params(deep=False), "settings")}
-    if isinstance(value, np.random.RandomState):
+    if type(value) is np.random.RandomState:
         return {"random_state": inner(value.get_state(legacy=True), "state")}
     return other(value, path)
 
