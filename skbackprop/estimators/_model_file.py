@@ -17,7 +17,7 @@ from skbackprop.persistence.container import FORMAT, read, write
 from skbackprop.persistence.encoding import decode, encode
 from skbackprop.training.progress import OptimizerState
 
-__all__ = ["SavesToFile", "describe", "describe_parameters", "load", "restore"]
+__all__ = ["SavesToFile", "describe", "describe_parameters", "load", "name_only", "refuse", "restore"]
 
 # In pickles, the number of the format of the estimators' state.
 _STATE_FORMAT = "_skbackprop_format"
@@ -122,6 +122,11 @@ class SavesToFile:
         skbackprop.load : Read the file.
         """
         check_is_fitted(self)
+        if not _is_ours(type(self)):
+            raise ValueError(
+                f"{type(self).__name__} cannot be kept in a model file: it is a class of your own, and load makes objects of this "
+                "package's classes only; use pickle or skops.io"
+            )
         arrays = {}
         tree = describe(self, arrays)
         try:
@@ -185,7 +190,21 @@ def load(path):
         raise ModelFileError(f"{path} holds no estimator that can be used: {error!r}") from error
 
 
-def describe(estimator, arrays, path="model", strict=True):
+def refuse(value, path):
+    """Raise ValueError for a value that no file can hold."""
+    raise ValueError(
+        f"{path.removeprefix('model.')}={value!r} cannot be kept in a model file, which holds numbers, text and this package's own "
+        "objects; set another value before you save, or use pickle or skops.io"
+    )
+
+
+def name_only(value, path):
+    """A value that no file can hold as JSON from which nothing is made: its name, or its class's."""
+    named = value if callable(value) and hasattr(value, "__qualname__") else type(value)
+    return {"unsupported": f"{named.__module__}.{named.__qualname__}"}
+
+
+def describe(estimator, arrays, path="model", unsupported=refuse):
     """An estimator as JSON.
 
     Parameters
@@ -196,19 +215,14 @@ def describe(estimator, arrays, path="model", strict=True):
         The arrays that are met are added.
     path : str
         Names them.
-    strict : bool, default=True
-        Whether it is an error if a parameter cannot be kept; otherwise its description is.
+    unsupported : callable, default=refuse
+        Gives the JSON of a value that no file can hold, from the value and its path.
 
     Returns
     -------
     tree : dict
     """
     kind = type(estimator)
-    if strict and not _is_ours(kind):
-        raise ValueError(
-            f"{kind.__name__} cannot be kept in a model file: it is a class of your own, and load makes objects of this package's "
-            "classes only; use pickle or skops.io"
-        )
     names = _attributes_of(estimator)
     if names is _NETWORK and hasattr(estimator, "coefs_"):
         _check_network(estimator)
@@ -218,9 +232,10 @@ def describe(estimator, arrays, path="model", strict=True):
         attributes["_optimizer"] = {field.name: getattr(state, field.name) for field in fields(state)}
     return {
         "estimator": kind.__name__ if _is_ours(kind) else f"{kind.__module__}.{kind.__qualname__}",
-        "parameters": describe_parameters(estimator.get_params(deep=False), arrays, path, strict),
+        "parameters": describe_parameters(estimator.get_params(deep=False), arrays, path, unsupported),
         "attributes": {
-            name: encode(value, f"{path}.{name}", arrays, _other(arrays, strict)) for name, value in attributes.items()
+            name: encode(value, f"{path}.{name}", arrays, _other(arrays, unsupported))
+            for name, value in attributes.items()
         },
     }
 
@@ -229,24 +244,20 @@ def _is_ours(kind):
     return kind is getattr(estimators, kind.__name__, None)
 
 
-def describe_parameters(parameters, arrays, path="model", strict=True):
+def describe_parameters(parameters, arrays, path="model", unsupported=refuse):
     """Parameters as JSON; see `describe`."""
-    return {name: encode(value, f"{path}.{name}", arrays, _other(arrays, strict)) for name, value in parameters.items()}
+    return {
+        name: encode(value, f"{path}.{name}", arrays, _other(arrays, unsupported)) for name, value in parameters.items()
+    }
 
 
-def _other(arrays, strict):
+def _other(arrays, unsupported):
     def other(value, path):
         if _is_ours(type(value)):
-            return describe(value, arrays, path, strict)
+            return describe(value, arrays, path, unsupported)
         if type(value) is FrozenEstimator:
             return {"frozen": other(value.estimator, path)}
-        if not strict:
-            named = callable(value) and hasattr(value, "__qualname__")
-            return {"unsupported": f"{value.__module__}.{value.__qualname__}" if named else repr(value)}
-        raise ValueError(
-            f"{path.removeprefix('model.')}={value!r} cannot be kept in a model file, which holds numbers, text and this package's own "
-            "objects; set another value before you save, or use pickle or skops.io"
-        )
+        return unsupported(value, path)
 
     return other
 
