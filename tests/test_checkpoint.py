@@ -164,7 +164,8 @@ def test_resumed_training_has_the_bits_of_an_uninterrupted_one(name, tmp_path, r
     # What has ended is not trained again.
     again = make(**settings).set_callbacks(Checkpoint(tmp_path)).fit(*data)
     assert_same_training(again, whole)
-    assert again.history_ == resumed.history_
+    # Times are not kept, from training to training.
+    assert all(record["seconds"] is None for record in again.history_)
 
 
 @pytest.mark.parametrize("kind", ["csr", "float32", "list", "dataframe"])

@@ -1,5 +1,7 @@
 """Models in files: everything comes back, and nothing gets in."""
 
+import copy
+import io
 import json
 import os
 import pickle
@@ -8,11 +10,14 @@ import subprocess
 import sys
 import tracemalloc
 
+import joblib
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -68,7 +73,8 @@ def _plain(value):
         names = sorted(set(vars(value)) - {"key"})
         return type(value).__name__, [(name, _plain(vars(value)[name])) for name in names]
     if isinstance(value, dict):
-        return [(_plain(key), _plain(item)) for key, item in value.items()]
+        # Times are not kept.
+        return [(_plain(key), _plain(item)) for key, item in value.items() if key != "seconds"]
     if isinstance(value, list | tuple):
         return type(value).__name__, [_plain(item) for item in value]
     if isinstance(value, np.ndarray):
@@ -159,6 +165,130 @@ def test_names_of_columns(path):
     loaded.predict(frame)
     with pytest.raises(ValueError, match="feature names"):
         loaded.predict(frame[list("badc")])
+
+
+EQUAL = {
+    "classifier": (classifier(), X, Y),
+    "lbfgs": (classifier(solver="lbfgs"), X, Y),
+    "text": (classifier(), X, np.array(["loss", "alpha", "z"], dtype=object)[Y]),
+    "columns of text": (classifier(), X, np.array([["loss", "b"], ["alpha", "b"], ["alpha", "d"]], dtype=object)[Y]),
+    "everything": (
+        classifier(
+            normalization="batch", averaging=0.9, early_stopping=True, dropout=0.1, solver=public_functions.Adam(0.8)
+        ),
+        X,
+        Y,
+    ),
+    "float32": (classifier(dtype="float32", restore_best_weights=True), X, Y),
+    "random state": (classifier(random_state=np.random.RandomState(0)), X, Y),
+    "regressor": (regressor(standardize_target=True), X_DIABETES, Y_DIABETES),
+    "embedding": (BackpropEmbedding(classifier()), X, Y),
+    "ensemble": (BackpropEnsembleClassifier(classifier(), 4, random_state=0), X, Y),
+    "ensemble of regressors": (BackpropEnsembleRegressor(regressor(), 4, random_state=0), X_DIABETES, Y_DIABETES),
+    "pipeline": (make_pipeline(StandardScaler(), classifier()), X, Y),
+    "search": (GridSearchCV(classifier(), {"alpha": [0.1, 1.0]}, cv=2), X, Y),
+}
+
+
+def stored(model, path):
+    """The bytes that are stored with a model, by the way."""
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer)
+    ways = {"joblib.dump": buffer.getvalue(), "joblib.hash": joblib.hash(model)}
+    ways |= {f"protocol {protocol}": pickle.dumps(model, protocol) for protocol in (2, 4, 5)}
+    if hasattr(model, "save"):
+        model.save(path)
+        ways["file"] = path.read_bytes()
+    return ways
+
+
+def differing(one, other):
+    return [name for name in one if one[name] != other[name]]
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_equal_fits_are_stored_as_equal_bytes(name, path):
+    model, data, y = EQUAL[name]
+    if name == "search":  # its own times are scikit-learn's
+        model, again = (clone(model).fit(data, y).best_estimator_ for _ in range(2))
+        assert not differing(stored(model, path), stored(again, path))
+        return
+    first = clone(model).fit(data, y)
+    expected = stored(first, path)
+    # Without text that is the same object as another one.
+    other_y = (
+        np.array([["".join([*text]) for text in np.atleast_1d(row)] for row in y], dtype=object)
+        if "text" in name
+        else y
+    )
+    other = {
+        "again": clone(model).fit(data, other_y.reshape(y.shape)),
+        "sequentially": clone(model),
+        "predicted with": copy.deepcopy(first),
+        "fitted twice": clone(model).fit(data, y),
+    }
+    with joblib.parallel_config("sequential"):
+        other["sequentially"].fit(data, y)
+    getattr(other["predicted with"], "predict" if hasattr(first, "predict") else "transform")(data)
+    if name != "random state":
+        other["fitted twice"].fit(data, y)
+    if name != "pipeline":  # whose scaler sums in another order
+        spread = np.zeros((len(data), 2 * data.shape[1]))
+        spread[:, ::2] = data
+        other["columns in memory"] = clone(model).fit(np.asfortranarray(data), y)
+        other["every other column"] = clone(model).fit(spread[:, ::2], y)
+    if "n_jobs" in model.get_params():
+        other["on a thread"] = clone(model).set_params(n_jobs=1).fit(data, y).set_params(n_jobs=None)
+    for way, same in other.items():
+        expected_ways = ["joblib.hash", "file"] if way == "predicted with" else list(expected)
+        found = stored(same, path)
+        assert [kind for kind in expected_ways if kind in expected and found[kind] != expected[kind]] == [], way
+
+
+@pytest.mark.parametrize("name", sorted(EQUAL.keys() - {"search", "pipeline", "random state"}))
+def test_loaded_model_has_the_hash_and_the_file_of_the_one_that_was_saved(name, path):
+    model, data, y = EQUAL[name]
+    model = clone(model).fit(data, y)
+    model.save(path)
+    content, hashed = path.read_bytes(), joblib.hash(model)
+    for loaded in (load(path), pickle.loads(pickle.dumps(model))):
+        assert joblib.hash(loaded) == hashed
+        loaded.save(path)
+        assert path.read_bytes() == content
+
+
+BYTES = """
+import pickle, sys
+from hashlib import sha256
+from sklearn.datasets import load_iris
+from skbackprop import BackpropClassifier
+X, y = load_iris(return_X_y=True)
+model = BackpropClassifier((5,), max_iter=3, random_state=0, class_weight={0: 1, 1: 2, 2: 1}).fit(X, y.astype(str).astype(int))
+model.save(sys.argv[1])
+print(sha256(pickle.dumps(model)).hexdigest(), sha256(open(sys.argv[1], "rb").read()).hexdigest())
+"""
+
+
+@pytest.mark.process
+def test_equal_fits_in_other_processes_are_stored_as_equal_bytes(path):
+    found = set()
+    for seed in "0123":
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "NUMBA_NUM_THREADS": str(1 + int(seed) % 2)}
+        command = [sys.executable, "-W", "ignore", "-c", BYTES, str(path)]
+        found.add(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
+    assert len(found) == 1
+
+
+def test_times_stay_with_the_model_that_was_trained(path):
+    model = classifier().fit(X, Y)
+    model.save(path)
+    assert all(record["seconds"] > 0 for record in model.history_)
+    for kept in (load(path), pickle.loads(pickle.dumps(model))):
+        assert all(record.pop("seconds") is None for record in kept.history_)
+        assert kept.history_ == [
+            {name: record[name] for name in record if name != "seconds"} for record in model.history_
+        ]
+        assert kept.partial_fit(X, Y).history_[-1]["seconds"] > 0
 
 
 @pytest.mark.parametrize("frozen", [False, True])

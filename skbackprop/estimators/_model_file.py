@@ -1,7 +1,7 @@
 """Estimators in files: which of their values a file holds, and what has to be right before they are believed."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -74,11 +74,57 @@ def _attributes_of(estimator):
 _CONTRADICTIONS = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
 
 
+def _without_times(history):
+    """The history as it is kept: equal trainings take different times."""
+    return [
+        {**record, "seconds": None} if isinstance(record, dict) and "seconds" in record else record
+        for record in history
+    ]
+
+
+def _new_strings(labels):
+    """Labels or names as strings that are nobody else's: pickles tell apart whether one occurs elsewhere."""
+    if isinstance(labels, list):
+        return [_new_strings(column) for column in labels]
+    if labels.dtype.kind != "O":
+        return labels
+    # Two parts make a new string.
+    new = ["".join((item[:1], item[1:])) if type(item) is str else item for item in labels.ravel()]
+    return np.array(new, dtype=object).reshape(labels.shape)
+
+
+def _settled(value):
+    """Empty arrays anew: they come out of a pickle with other strides, which joblib's hash takes for something else."""
+    return np.empty(value.shape, value.dtype) if isinstance(value, np.ndarray) and not value.size else value
+
+
+def _bare(optimizer):
+    """An optimizer's state without what it has computed when it was asked; None if there is none."""
+    if optimizer is None:
+        return None
+    return replace(optimizer, **{field.name: _settled(getattr(optimizer, field.name)) for field in fields(optimizer)})
+
+
+# What an estimator's state is made of in the place of these attributes.
+_CANONICAL = {
+    "history_": _without_times,
+    "classes_": _new_strings,
+    "feature_names_in_": _new_strings,
+    "_best_running": _settled,
+    "_optimizer": _bare,
+}
+
+
 class SavesToFile:
-    """An estimator that can be saved."""
+    """An estimator that can be saved; equal fits give equal files, pickles and joblib hashes."""
 
     def __getstate__(self):
-        return {**super().__getstate__(), _STATE_FORMAT: FORMAT}
+        state = {**super().__getstate__(), _STATE_FORMAT: FORMAT}
+        for name, change in _CANONICAL.items():
+            if name in state:
+                state[name] = change(state[name])
+        # In the order of the alphabet: that of attributes depends on what was called before.
+        return dict(sorted(state.items()))
 
     def __setstate__(self, state):
         state = dict(state)
@@ -227,6 +273,8 @@ def describe(estimator, arrays, path="model", unsupported=refuse):
     if names is _NETWORK and hasattr(estimator, "coefs_"):
         _check_network(estimator)
     attributes = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
+    if "history_" in attributes:
+        attributes["history_"] = _without_times(attributes["history_"])
     state = attributes.get("_optimizer")
     if state is not None:
         attributes["_optimizer"] = {field.name: getattr(state, field.name) for field in fields(state)}

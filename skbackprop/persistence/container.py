@@ -94,17 +94,27 @@ def write(path, kind, content, arrays):
             "use pickle"
         ) from error
     try:
-        _replace(path, data)
+        _replace(path, _in_order(data))
     except OSError as error:
         kept = "the file that was there is as it was" if path.exists() else "nothing is left of it"
         raise type(error)(error.errno, f"{path} could not be written ({error.strerror}); {kept}", str(path)) from error
 
 
-def _replace(path, data):
+def _in_order(data):
+    """The bytes with the metadata in a fixed order, which the library does not give them: the same contents are the same bytes."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # for the arrays' alignment
+    return len(text).to_bytes(8, "little"), text, memoryview(data)[8 + length :]
+
+
+def _replace(path, parts):
     descriptor, temporary = _open_temporary(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
             if fcntl is not None:
