@@ -10,6 +10,7 @@ from skbackprop.estimators import (
     Checkpoint,
     load,
     register_onnx_converters,
+    save,
     to_onnx,
 )
 from skbackprop.warmup import warmup
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "load",
     "register_onnx_converters",
+    "save",
     "to_onnx",
     "warmup",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
@@ -560,6 +561,42 @@ def test_more_text_than_a_file_may_have_is_refused(path):
     with pytest.raises(ValueError, match="too many for a model file"):
         model.save(path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["classifier", "regressor", "embedding", "ensemble"])
+def test_function_saves_as_the_method_does(name, path):
+    model, data, y = EQUAL[name]
+    model = clone(model).fit(data, y)
+    model.save(path)
+    content = path.read_bytes()
+    skbackprop.save(model, path)
+    assert path.read_bytes() == content
+
+
+AROUND = {
+    "Pipeline": make_pipeline(StandardScaler(), classifier()),
+    "GridSearchCV": GridSearchCV(make_pipeline(classifier()), {}, cv=2),
+    "CalibratedClassifierCV": CalibratedClassifierCV(classifier(), cv=2),
+    "StandardScaler": StandardScaler(),
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_function_names_what_stores_other_models(name, path):
+    sio = pytest.importorskip("skops.io")
+    model = clone(AROUND[name]).fit(X, Y)
+    with pytest.raises(TypeError, match=rf"no {name}: use skops.io.dump\(model, path\)"):
+        skbackprop.save(model, path)
+    assert not path.exists()
+    # And so it is.
+    sio.dump(model, path)
+    trusted = sio.get_untrusted_types(file=path)
+    assert all(kind.startswith(("skbackprop.", "sklearn.")) for kind in trusted)
+    loaded = sio.load(path, trusted=trusted)
+    way = "predict" if hasattr(model, "predict") else "transform"
+    np.testing.assert_array_equal(getattr(loaded, way)(X), getattr(model, way)(X))
+    with pytest.raises(ModelFileError, match=r"skops\.io\.load reads those of skops"):
+        load(path)
 
 
 def test_only_a_fitted_model_is_saved(path):

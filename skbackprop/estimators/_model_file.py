@@ -17,7 +17,7 @@ from skbackprop.persistence.container import FORMAT, read, write
 from skbackprop.persistence.encoding import decode, encode
 from skbackprop.training.progress import OptimizerState
 
-__all__ = ["SavesToFile", "describe", "describe_parameters", "load", "name_only", "refuse", "restore"]
+__all__ = ["SavesToFile", "describe", "describe_parameters", "load", "name_only", "refuse", "restore", "save"]
 
 # In pickles, the number of the format of the estimators' state.
 _STATE_FORMAT = "_skbackprop_format"
@@ -182,6 +182,53 @@ class SavesToFile:
                 f"this {type(self).__name__} cannot be kept in a model file, as load would refuse it: {error}"
             ) from error
         write(path, "model", {"model": tree}, arrays)
+
+
+def save(model, path):
+    """Save a fitted estimator of this package to a file that is safe to load.
+
+    The same as its method `save`. What is made of other estimators, too, such as a Pipeline or a search, is refused: skops stores
+    it, and the error says how.
+
+    Parameters
+    ----------
+    model : BackpropClassifier, BackpropRegressor, BackpropEmbedding, or an ensemble
+        Fitted.
+    path : str or path-like
+        The file, by custom with the suffix ``.safetensors``. One that is there is replaced.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not an estimator of this package.
+    ValueError
+        If a parameter or an attribute cannot be kept in the file, or if :func:`~skbackprop.load` would refuse it.
+    OSError
+        If the file cannot be written.
+    ImportError
+        If safetensors is not installed.
+
+    See Also
+    --------
+    skbackprop.load : Read the file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import skbackprop
+    >>> from sklearn.datasets import load_iris
+    >>> model = skbackprop.BackpropClassifier(random_state=0, solver="lbfgs").fit(*load_iris(return_X_y=True))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     skbackprop.save(model, os.path.join(folder, "iris.safetensors"))
+    """
+    if not isinstance(model, SavesToFile):
+        network = "" if not hasattr(model, "steps") else ", or save(model[-1], path), the last step by itself"
+        raise TypeError(
+            f"model files hold estimators of skbackprop, and no {type(model).__name__}: use skops.io.dump(model, path), and "
+            "skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path)) after a look at these types, which begin with "
+            f"'skbackprop.' or 'sklearn.' if nothing of anybody else's is in it{network}"
+        )
+    model.save(path)
 
 
 def load(path):

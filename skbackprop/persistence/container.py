@@ -205,14 +205,15 @@ def read(path):
     """
     library = require_library()
     path = Path(path)
-    with open(path, "rb"):  # for Python's own errors if there is no such file
-        pass
+    with open(path, "rb") as file:  # for Python's own errors if there is no such file
+        is_zip = file.read(4) == b"PK\3\4"
     try:
         with library.safe_open(path, framework="numpy") as file:
             text = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # whatever the library makes of hostile bytes
-        raise ModelFileError(f"{path} is no file of skbackprop, or is damaged: {error}") from error
+        other = "; it is a zip archive: skops.io.load reads those of skops" if is_zip else ""
+        raise ModelFileError(f"{path} is no file of skbackprop, or is damaged: {error}{other}") from error
     header = text.get(_HEADER)
     if header is None or _CHECKSUM not in text:
         raise ModelFileError(f"{path} is a file of safetensors, but not one that skbackprop has written")
