@@ -3,7 +3,16 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from skbackprop import estimators
-from skbackprop.estimators import BackpropClassifier, BackpropEmbedding, BackpropRegressor, Checkpoint, load, to_onnx
+from skbackprop.estimators import (
+    BackpropClassifier,
+    BackpropEmbedding,
+    BackpropRegressor,
+    Checkpoint,
+    load,
+    register_onnx_converters,
+    save,
+    to_onnx,
+)
 from skbackprop.warmup import warmup
 
 try:
@@ -20,6 +29,8 @@ __all__ = [
     "Checkpoint",
     "__version__",
     "load",
+    "register_onnx_converters",
+    "save",
     "to_onnx",
     "warmup",
 ]

@@ -4,6 +4,7 @@
 """
 
 import datetime
+import os
 import subprocess
 import sys
 import warnings
@@ -434,3 +435,28 @@ def test_given_arrays_are_never_changed(kind, dtype, tmp_path):
     assert given.tobytes() == before
     np.testing.assert_array_equal(weights, kept[0])
     np.testing.assert_array_equal(Y, kept[1])
+
+
+SIMULATED = """
+import numpy as np
+from skbackprop import BackpropClassifier
+from skbackprop.backends import is_usable
+assert not is_usable("cuda")
+try:
+    BackpropClassifier((2,), device="cuda").fit(np.eye(4), [0, 1, 0, 1])
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.process
+def test_simulator_of_a_gpu_with_machine_code_is_refused():
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_DISABLE_JIT"}
+    done = subprocess.run(
+        [sys.executable, "-c", SIMULATED],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**environment, "NUMBA_ENABLE_CUDASIM": "1"},
+    )
+    assert "needs NUMBA_DISABLE_JIT=1, too: set both" in done.stdout

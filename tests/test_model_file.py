@@ -1,5 +1,7 @@
 """Models in files: everything comes back, and nothing gets in."""
 
+import copy
+import io
 import json
 import os
 import pickle
@@ -8,11 +10,15 @@ import subprocess
 import sys
 import tracemalloc
 
+import joblib
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -68,7 +74,8 @@ def _plain(value):
         names = sorted(set(vars(value)) - {"key"})
         return type(value).__name__, [(name, _plain(vars(value)[name])) for name in names]
     if isinstance(value, dict):
-        return [(_plain(key), _plain(item)) for key, item in value.items()]
+        # Times are not kept.
+        return [(_plain(key), _plain(item)) for key, item in value.items() if key != "seconds"]
     if isinstance(value, list | tuple):
         return type(value).__name__, [_plain(item) for item in value]
     if isinstance(value, np.ndarray):
@@ -159,6 +166,130 @@ def test_names_of_columns(path):
     loaded.predict(frame)
     with pytest.raises(ValueError, match="feature names"):
         loaded.predict(frame[list("badc")])
+
+
+EQUAL = {
+    "classifier": (classifier(), X, Y),
+    "lbfgs": (classifier(solver="lbfgs"), X, Y),
+    "text": (classifier(), X, np.array(["loss", "alpha", "z"], dtype=object)[Y]),
+    "columns of text": (classifier(), X, np.array([["loss", "b"], ["alpha", "b"], ["alpha", "d"]], dtype=object)[Y]),
+    "everything": (
+        classifier(
+            normalization="batch", averaging=0.9, early_stopping=True, dropout=0.1, solver=public_functions.Adam(0.8)
+        ),
+        X,
+        Y,
+    ),
+    "float32": (classifier(dtype="float32", restore_best_weights=True), X, Y),
+    "random state": (classifier(random_state=np.random.RandomState(0)), X, Y),
+    "regressor": (regressor(standardize_target=True), X_DIABETES, Y_DIABETES),
+    "embedding": (BackpropEmbedding(classifier()), X, Y),
+    "ensemble": (BackpropEnsembleClassifier(classifier(), 4, random_state=0), X, Y),
+    "ensemble of regressors": (BackpropEnsembleRegressor(regressor(), 4, random_state=0), X_DIABETES, Y_DIABETES),
+    "pipeline": (make_pipeline(StandardScaler(), classifier()), X, Y),
+    "search": (GridSearchCV(classifier(), {"alpha": [0.1, 1.0]}, cv=2), X, Y),
+}
+
+
+def stored(model, path):
+    """The bytes that are stored with a model, by the way."""
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer)
+    ways = {"joblib.dump": buffer.getvalue(), "joblib.hash": joblib.hash(model)}
+    ways |= {f"protocol {protocol}": pickle.dumps(model, protocol) for protocol in (2, 4, 5)}
+    if hasattr(model, "save"):
+        model.save(path)
+        ways["file"] = path.read_bytes()
+    return ways
+
+
+def differing(one, other):
+    return [name for name in one if one[name] != other[name]]
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_equal_fits_are_stored_as_equal_bytes(name, path):
+    model, data, y = EQUAL[name]
+    if name == "search":  # its own times are scikit-learn's
+        model, again = (clone(model).fit(data, y).best_estimator_ for _ in range(2))
+        assert not differing(stored(model, path), stored(again, path))
+        return
+    first = clone(model).fit(data, y)
+    expected = stored(first, path)
+    # Without text that is the same object as another one.
+    other_y = (
+        np.array([["".join([*text]) for text in np.atleast_1d(row)] for row in y], dtype=object)
+        if "text" in name
+        else y
+    )
+    other = {
+        "again": clone(model).fit(data, other_y.reshape(y.shape)),
+        "sequentially": clone(model),
+        "predicted with": copy.deepcopy(first),
+        "fitted twice": clone(model).fit(data, y),
+    }
+    with joblib.parallel_config("sequential"):
+        other["sequentially"].fit(data, y)
+    getattr(other["predicted with"], "predict" if hasattr(first, "predict") else "transform")(data)
+    if name != "random state":
+        other["fitted twice"].fit(data, y)
+    if name != "pipeline":  # whose scaler sums in another order
+        spread = np.zeros((len(data), 2 * data.shape[1]))
+        spread[:, ::2] = data
+        other["columns in memory"] = clone(model).fit(np.asfortranarray(data), y)
+        other["every other column"] = clone(model).fit(spread[:, ::2], y)
+    if "n_jobs" in model.get_params():
+        other["on a thread"] = clone(model).set_params(n_jobs=1).fit(data, y).set_params(n_jobs=None)
+    for way, same in other.items():
+        expected_ways = ["joblib.hash", "file"] if way == "predicted with" else list(expected)
+        found = stored(same, path)
+        assert [kind for kind in expected_ways if kind in expected and found[kind] != expected[kind]] == [], way
+
+
+@pytest.mark.parametrize("name", sorted(EQUAL.keys() - {"search", "pipeline", "random state"}))
+def test_loaded_model_has_the_hash_and_the_file_of_the_one_that_was_saved(name, path):
+    model, data, y = EQUAL[name]
+    model = clone(model).fit(data, y)
+    model.save(path)
+    content, hashed = path.read_bytes(), joblib.hash(model)
+    for loaded in (load(path), pickle.loads(pickle.dumps(model))):
+        assert joblib.hash(loaded) == hashed
+        loaded.save(path)
+        assert path.read_bytes() == content
+
+
+BYTES = """
+import pickle, sys
+from hashlib import sha256
+from sklearn.datasets import load_iris
+from skbackprop import BackpropClassifier
+X, y = load_iris(return_X_y=True)
+model = BackpropClassifier((5,), max_iter=3, random_state=0, class_weight={0: 1, 1: 2, 2: 1}).fit(X, y.astype(str).astype(int))
+model.save(sys.argv[1])
+print(sha256(pickle.dumps(model)).hexdigest(), sha256(open(sys.argv[1], "rb").read()).hexdigest())
+"""
+
+
+@pytest.mark.process
+def test_equal_fits_in_other_processes_are_stored_as_equal_bytes(path):
+    found = set()
+    for seed in "0123":
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "NUMBA_NUM_THREADS": str(1 + int(seed) % 2)}
+        command = [sys.executable, "-W", "ignore", "-c", BYTES, str(path)]
+        found.add(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
+    assert len(found) == 1
+
+
+def test_times_stay_with_the_model_that_was_trained(path):
+    model = classifier().fit(X, Y)
+    model.save(path)
+    assert all(record["seconds"] > 0 for record in model.history_)
+    for kept in (load(path), pickle.loads(pickle.dumps(model))):
+        assert all(record.pop("seconds") is None for record in kept.history_)
+        assert kept.history_ == [
+            {name: record[name] for name in record if name != "seconds"} for record in model.history_
+        ]
+        assert kept.partial_fit(X, Y).history_[-1]["seconds"] > 0
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -288,6 +419,184 @@ def test_what_no_file_can_hold_is_named(settings, name, path):
     with pytest.raises(ValueError, match=f"^{name}=.* cannot be kept in a model file"):
         classifier(**settings).fit(X, Y).save(path)
     assert not path.exists()
+
+
+OWN = type("Own", (BackpropClassifier,), {})
+SUBCLASSES = {
+    "network": OWN((5,), max_iter=3),
+    "of the same name": type("BackpropClassifier", (BackpropClassifier,), {})((5,), max_iter=3),
+    "regressor": type("Own", (BackpropRegressor,), {})(hidden_layer_sizes=(5,), max_iter=3),
+    "embedding": type("Own", (BackpropEmbedding,), {})(classifier()),
+    "ensemble": type("Own", (BackpropEnsembleClassifier,), {})(classifier(), 2),
+    "in an embedding": BackpropEmbedding(OWN((5,), max_iter=3)),
+    "in an ensemble": BackpropEnsembleClassifier(OWN((5,), max_iter=3), 2),
+    "as a parameter": classifier(solver=type("Adam", (public_functions.Adam,), {})()),
+    "as a random state": classifier(random_state=type("RandomState", (np.random.RandomState,), {})(0)),
+    "as a wrapper": BackpropEmbedding(type("FrozenEstimator", (FrozenEstimator,), {})(classifier())),
+}
+
+
+@pytest.mark.parametrize("name", SUBCLASSES)
+def test_subclasses_are_refused_before_anything_is_written(name, path):
+    model = SUBCLASSES[name]
+    if name == "as a wrapper":
+        model.estimator.estimator.fit(X, Y)
+    model.fit(X, Y)
+    with pytest.raises(ValueError, match="cannot be kept in a model file"):
+        model.save(path)
+    assert not path.exists()
+
+
+def test_given_weights_of_a_subclass_are_refused(path):
+    model = classifier(weight_init=FrozenEstimator(OWN((5,), max_iter=3).fit(X, Y))).fit(X, Y)
+    with pytest.raises(ValueError, match=r"^weight_init=Own.* cannot be kept in a model file"):
+        model.save(path)
+    assert not path.exists()
+
+
+def set_value(name, value):
+    """Set an attribute, also one of a part."""
+
+    def change(model):
+        *parts, last = name.split(".")
+        for part in parts:
+            model = getattr(model, part)
+        setattr(model, last, value)
+
+    return change
+
+
+def fill(get, value=np.nan):
+    def change(model):
+        get(model)[...] = value
+
+    return change
+
+
+# Of a fitted classifier with `solver=Adam()`, batch normalization, averaging and early stopping.
+CONTRADICTIONS = {
+    "parameter out of range": (set_value("alpha", -1.0), "alpha"),
+    "unknown name": (set_value("solver", "adma"), "solver"),
+    "setting out of range": (set_value("solver.beta_1", 7), "beta_1"),
+    "activations of other layers": (set_value("activation", ["tanh", "relu", "relu"]), "activation"),
+    "other normalization": (set_value("normalization", "layer"), "normalization"),
+    "classes twice": (set_value("classes_", np.array([1, 1, 2])), "classes_"),
+    "too few classes": (set_value("classes_", np.array([1, 2])), "outputs"),
+    "other kind of targets": (set_value("_target_type", "binary"), "outputs"),
+    "rows": (set_value("t_", -1), "t_"),
+    "epochs": (set_value("n_iter_", "many"), "n_iter_"),
+    "history": (set_value("history_", [1]), "history_"),
+    "curve": (set_value("loss_curve_", ["low"]), "loss_curve_"),
+    "loss": (set_value("loss_", "low"), "loss_"),
+    "names of other columns": (set_value("feature_names_in_", np.array(["a"], dtype=object)), "feature_names_in_"),
+    "intercepts of another layer": (set_value("intercepts_", [np.zeros(3)]), "intercepts_|shape"),
+    "weights of integers": (set_value("coefs_", [np.ones((4, 5), dtype=int), np.ones((5, 3), dtype=int)]), "type"),
+    "weights": (fill(lambda model: model.coefs_[1]), "coefs_ has values that are not finite"),
+    "intercepts": (fill(lambda model: model.intercepts_[0], np.inf), "intercepts_ has values that are not finite"),
+    "scales": (fill(lambda model: model.scales_[0]), "scales_ has values that are not finite"),
+    "variances": (fill(lambda model: model.running_variances_[0], -1), "variance is negative"),
+    "best parameters": (fill(lambda model: model._best_params), "_best_params has values that are not finite"),
+    "slots": (fill(lambda model: model._optimizer.slots), "slots has values that are not finite"),
+    "average": (fill(lambda model: model._optimizer.average), "average has values that are not finite"),
+    "rate": (set_value("_optimizer.learning_rate", np.inf), "learning_rate"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_what_load_would_refuse_is_refused_before_anything_is_written(name, path):
+    change, message = CONTRADICTIONS[name]
+    settings = {"normalization": "batch", "averaging": 0.9, "early_stopping": True, "solver": public_functions.Adam()}
+    model = classifier(**settings).fit(X, Y)
+    change(model)
+    with pytest.raises(ValueError, match=message):
+        model.save(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_value("target_scale_", np.array([np.nan])), "target_scale_ has values that are not finite"),
+        (lambda model: delattr(model, "target_mean_"), "target_scale_ needs target_mean_"),
+        (set_value("loss", public_functions.Quantile([0.1, 0.5])), "outputs do not go with"),
+    ],
+)
+def test_what_load_would_refuse_of_a_regressor(change, message, path):
+    model = regressor(standardize_target=True).fit(X_DIABETES, Y_DIABETES)
+    change(model)
+    with pytest.raises(ValueError, match=message):
+        model.save(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_value("_n_samples", -1), "_n_samples"),
+        (set_value("n_estimators", -1), "n_estimators"),
+        (lambda model: model.estimators_.pop(), "columns of each network"),
+        (lambda model: model.estimators_features_[0].fill(9), "estimators_features_"),
+        (lambda model: model.estimators_[1].coefs_[0].fill(np.nan), "coefs_ has values that are not finite"),
+    ],
+)
+def test_what_load_would_refuse_of_an_ensemble(change, message, path):
+    model = BackpropEnsembleClassifier(classifier(), 2).fit(X, Y)
+    change(model)
+    with pytest.raises(ValueError, match=message):
+        model.save(path)
+    assert not path.exists()
+
+
+def test_embedding_whose_network_load_would_refuse(path):
+    model = BackpropEmbedding(classifier()).fit(X, Y)
+    model.layer = "last"
+    with pytest.raises(ValueError, match="layer"):
+        model.save(path)
+    assert not path.exists()
+
+
+def test_more_text_than_a_file_may_have_is_refused(path):
+    model = classifier().fit(X, Y)
+    model.history_ = [{"note": "x" * (101 * 10**6)}]
+    with pytest.raises(ValueError, match="too many for a model file"):
+        model.save(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["classifier", "regressor", "embedding", "ensemble"])
+def test_function_saves_as_the_method_does(name, path):
+    model, data, y = EQUAL[name]
+    model = clone(model).fit(data, y)
+    model.save(path)
+    content = path.read_bytes()
+    skbackprop.save(model, path)
+    assert path.read_bytes() == content
+
+
+AROUND = {
+    "Pipeline": make_pipeline(StandardScaler(), classifier()),
+    "GridSearchCV": GridSearchCV(make_pipeline(classifier()), {}, cv=2),
+    "CalibratedClassifierCV": CalibratedClassifierCV(classifier(), cv=2),
+    "StandardScaler": StandardScaler(),
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_function_names_what_stores_other_models(name, path):
+    sio = pytest.importorskip("skops.io")
+    model = clone(AROUND[name]).fit(X, Y)
+    with pytest.raises(TypeError, match=rf"no {name}: use skops.io.dump\(model, path\)"):
+        skbackprop.save(model, path)
+    assert not path.exists()
+    # And so it is.
+    sio.dump(model, path)
+    trusted = sio.get_untrusted_types(file=path)
+    assert all(kind.startswith(("skbackprop.", "sklearn.")) for kind in trusted)
+    loaded = sio.load(path, trusted=trusted)
+    way = "predict" if hasattr(model, "predict") else "transform"
+    np.testing.assert_array_equal(getattr(loaded, way)(X), getattr(model, way)(X))
+    with pytest.raises(ModelFileError, match=r"skops\.io\.load reads those of skops"):
+        load(path)
 
 
 def test_only_a_fitted_model_is_saved(path):

@@ -1,8 +1,8 @@
 """Promises to users: validation, labels, scikit-learn's contract. No compiled code."""
 
 from skbackprop.estimators._checkpoint import Checkpoint
-from skbackprop.estimators._model_file import load
-from skbackprop.estimators._onnx import to_onnx
+from skbackprop.estimators._model_file import load, save
+from skbackprop.estimators._onnx import register_onnx_converters, to_onnx
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.embedding import BackpropEmbedding
 from skbackprop.estimators.regressor import BackpropRegressor
@@ -15,6 +15,8 @@ __all__ = [
     "BackpropRegressor",
     "Checkpoint",
     "load",
+    "register_onnx_converters",
+    "save",
     "to_onnx",
 ]
 

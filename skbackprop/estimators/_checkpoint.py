@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_array
 
 from skbackprop.estimators._arrays import as_numpy
 from skbackprop.estimators._base import BaseBackprop
-from skbackprop.estimators._model_file import describe, describe_parameters, restore
+from skbackprop.estimators._identity import identify
+from skbackprop.estimators._model_file import describe, describe_parameters, name_only, restore
 from skbackprop.exceptions import ModelFileError
 from skbackprop.functions.schedules import Clock
 from skbackprop.persistence.container import SUFFIX, read, remove_stale, require_library, write
@@ -39,7 +40,8 @@ class Checkpoint:
 
     Each training has files of its own in the folder. It is the same if the estimator's parameters and all arguments of `fit` are,
     apart from `n_jobs`, `verbose`, and `max_iter`, which may be raised to train on, unless the schedule of the learning rate is
-    laid out over it. In a search, each candidate on each fold is a training. With ``warm_start`` the weights to start from have to
+    laid out over it. Functions, as for `scoring`, are the same if their code and all values that they use are, and objects, such as
+    splitters, if their state is; see Notes. In a search, each candidate on each fold is a training. With ``warm_start`` the weights to start from have to
     be the same, too.
 
     A file is complete or not there, whatever happens while it is written, and the older ones are removed only after that.
@@ -67,7 +69,8 @@ class Checkpoint:
     Raises
     ------
     ValueError
-        From `fit`, with ``solver='lbfgs'``, which is SciPy's own and keeps no state to go on from.
+        From `fit`, with ``solver='lbfgs'``, which is SciPy's own and keeps no state to go on from, or with a parameter that
+        cannot be compared when the program is run again.
     TypeError
         From `fit`, if it is set on anything but a :class:`~skbackprop.BackpropClassifier` or
         :class:`~skbackprop.BackpropRegressor`; in a Pipeline, set it on the last step.
@@ -85,6 +88,10 @@ class Checkpoint:
     -----
     With ``random_state=None`` a training counts as the same although each would be another one: `fit` goes on with what it
     finds. A second call for the sake of other random numbers needs another folder, or ``resume=False``.
+
+    A function is compared by its code, its defaults, the values of its closure, and the global functions and values that it uses;
+    what belongs to installed libraries is compared by name, and :func:`functools.partial` by its parts. Another version of Python
+    compiles code to something else: training then starts anew.
 
     ``partial_fit`` has no callbacks; use :meth:`BackpropClassifier.save` between its calls.
 
@@ -274,7 +281,7 @@ class _Series:
         path = self.folder / f"{self.prefix}{fitted_estimator.n_iter_:06d}{SUFFIX}"
         arrays = {}
         content = {
-            "model": describe(fitted_estimator, arrays, strict=False),
+            "model": describe(fitted_estimator, arrays, unsupported=name_only),
             "point": encode(vars(point), "point", arrays, None),
         }
         write(path, "checkpoint", content, arrays)
@@ -308,10 +315,23 @@ def _key(estimator, X, y, metadata):
     for name in without_effect:
         parameters.pop(name)
     arrays = {}
-    tree = describe_parameters(parameters, arrays, strict=False)
+
+    def unsupported(value, path):
+        try:
+            return identify(value, path, arrays)
+        except (TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"Checkpoint cannot tell whether {path.removeprefix('model.')}={value!r} is the same when the program is run again: "
+                f"{error}. Pass a function, or an object whose state pickle can store, or leave the callback out"
+            ) from error
+
+    tree = describe_parameters(parameters, arrays, unsupported=unsupported)
+    kind = type(estimator)
+    # Of this package's own by name, as ever.
+    kind = kind.__name__ if kind.__module__.startswith("skbackprop.") else unsupported(kind, "type")
     start = [*estimator.coefs_, *estimator.intercepts_, estimator.t_] if _goes_on(estimator) else None
     data = [_plain(X), _plain(y), {name: _plain(value) for name, value in metadata.items()}]
-    return joblib.hash([type(estimator).__name__, json.dumps(tree, sort_keys=True), arrays, start, data])
+    return joblib.hash([kind, json.dumps(tree, sort_keys=True), arrays, start, data])
 
 
 def _goes_on(estimator):

@@ -1,6 +1,7 @@
 """Estimators in files: which of their values a file holds, and what has to be right before they are believed."""
 
-from dataclasses import fields
+import json
+from dataclasses import fields, replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -16,7 +17,7 @@ from skbackprop.persistence.container import FORMAT, read, write
 from skbackprop.persistence.encoding import decode, encode
 from skbackprop.training.progress import OptimizerState
 
-__all__ = ["SavesToFile", "describe", "describe_parameters", "load", "restore"]
+__all__ = ["SavesToFile", "describe", "describe_parameters", "load", "name_only", "refuse", "restore", "save"]
 
 # In pickles, the number of the format of the estimators' state.
 _STATE_FORMAT = "_skbackprop_format"
@@ -69,11 +70,61 @@ def _attributes_of(estimator):
     return _ENSEMBLE if hasattr(estimator, "n_estimators") else _EMBEDDING
 
 
+#: What the values of a file that contradicts itself may raise.
+_CONTRADICTIONS = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
+
+
+def _without_times(history):
+    """The history as it is kept: equal trainings take different times."""
+    return [
+        {**record, "seconds": None} if isinstance(record, dict) and "seconds" in record else record
+        for record in history
+    ]
+
+
+def _new_strings(labels):
+    """Labels or names as strings that are nobody else's: pickles tell apart whether one occurs elsewhere."""
+    if isinstance(labels, list):
+        return [_new_strings(column) for column in labels]
+    if labels.dtype.kind != "O":
+        return labels
+    # Two parts make a new string.
+    new = ["".join((item[:1], item[1:])) if type(item) is str else item for item in labels.ravel()]
+    return np.array(new, dtype=object).reshape(labels.shape)
+
+
+def _settled(value):
+    """Empty arrays anew: they come out of a pickle with other strides, which joblib's hash takes for something else."""
+    return np.empty(value.shape, value.dtype) if isinstance(value, np.ndarray) and not value.size else value
+
+
+def _bare(optimizer):
+    """An optimizer's state without what it has computed when it was asked; None if there is none."""
+    if optimizer is None:
+        return None
+    return replace(optimizer, **{field.name: _settled(getattr(optimizer, field.name)) for field in fields(optimizer)})
+
+
+# What an estimator's state is made of in the place of these attributes.
+_CANONICAL = {
+    "history_": _without_times,
+    "classes_": _new_strings,
+    "feature_names_in_": _new_strings,
+    "_best_running": _settled,
+    "_optimizer": _bare,
+}
+
+
 class SavesToFile:
-    """An estimator that can be saved."""
+    """An estimator that can be saved; equal fits give equal files, pickles and joblib hashes."""
 
     def __getstate__(self):
-        return {**super().__getstate__(), _STATE_FORMAT: FORMAT}
+        state = {**super().__getstate__(), _STATE_FORMAT: FORMAT}
+        for name, change in _CANONICAL.items():
+            if name in state:
+                state[name] = change(state[name])
+        # In the order of the alphabet: that of attributes depends on what was called before.
+        return dict(sorted(state.items()))
 
     def __setstate__(self, state):
         state = dict(state)
@@ -94,7 +145,8 @@ class SavesToFile:
         The file has safetensors' format and holds numbers and text only: parameters, weights, classes, history and the
         optimizer's state, so that `partial_fit` goes on as if nothing had been between. Whatever interrupts it, `path` is either
         the old file or the new one. Not in it are callbacks and metadata requests, and parameters that are other objects:
-        functions, scikit-learn's splitters, or classes of your own, for which there are :mod:`pickle` and skops.
+        functions, scikit-learn's splitters, or classes of your own, subclasses of this one included, for which there are
+        :mod:`pickle` and skops.
 
         Parameters
         ----------
@@ -104,7 +156,8 @@ class SavesToFile:
         Raises
         ------
         ValueError
-            If a parameter or an attribute cannot be kept in the file; the message names it.
+            If a parameter or an attribute cannot be kept in the file, or if :func:`~skbackprop.load` would refuse it; the
+            message names it. Nothing is written then.
         OSError
             If the file cannot be written.
         ImportError
@@ -115,8 +168,67 @@ class SavesToFile:
         skbackprop.load : Read the file.
         """
         check_is_fitted(self)
+        if not _is_ours(type(self)):
+            raise ValueError(
+                f"{type(self).__name__} cannot be kept in a model file: it is a class of your own, and load makes objects of this "
+                "package's classes only; use pickle or skops.io"
+            )
         arrays = {}
-        write(path, "model", {"model": describe(self, arrays)}, arrays)
+        tree = describe(self, arrays)
+        try:
+            _build(json.loads(json.dumps(tree)), arrays)
+        except _CONTRADICTIONS as error:
+            raise ValueError(
+                f"this {type(self).__name__} cannot be kept in a model file, as load would refuse it: {error}"
+            ) from error
+        write(path, "model", {"model": tree}, arrays)
+
+
+def save(model, path):
+    """Save a fitted estimator of this package to a file that is safe to load.
+
+    The same as its method `save`. What is made of other estimators, too, such as a Pipeline or a search, is refused: skops stores
+    it, and the error says how.
+
+    Parameters
+    ----------
+    model : BackpropClassifier, BackpropRegressor, BackpropEmbedding, or an ensemble
+        Fitted.
+    path : str or path-like
+        The file, by custom with the suffix ``.safetensors``. One that is there is replaced.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not an estimator of this package.
+    ValueError
+        If a parameter or an attribute cannot be kept in the file, or if :func:`~skbackprop.load` would refuse it.
+    OSError
+        If the file cannot be written.
+    ImportError
+        If safetensors is not installed.
+
+    See Also
+    --------
+    skbackprop.load : Read the file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import skbackprop
+    >>> from sklearn.datasets import load_iris
+    >>> model = skbackprop.BackpropClassifier(random_state=0, solver="lbfgs").fit(*load_iris(return_X_y=True))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     skbackprop.save(model, os.path.join(folder, "iris.safetensors"))
+    """
+    if not isinstance(model, SavesToFile):
+        network = "" if not hasattr(model, "steps") else ", or save(model[-1], path), the last step by itself"
+        raise TypeError(
+            f"model files hold estimators of skbackprop, and no {type(model).__name__}: use skops.io.dump(model, path), and "
+            "skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path)) after a look at these types, which begin with "
+            f"'skbackprop.' or 'sklearn.' if nothing of anybody else's is in it{network}"
+        )
+    model.save(path)
 
 
 def load(path):
@@ -167,11 +279,25 @@ def load(path):
         return _build(content["model"], arrays)
     except ModelFileError as error:
         raise ModelFileError(f"{path} holds no estimator that can be used: {error}") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+    except _CONTRADICTIONS as error:
         raise ModelFileError(f"{path} holds no estimator that can be used: {error!r}") from error
 
 
-def describe(estimator, arrays, path="model", strict=True):
+def refuse(value, path):
+    """Raise ValueError for a value that no file can hold."""
+    raise ValueError(
+        f"{path.removeprefix('model.')}={value!r} cannot be kept in a model file, which holds numbers, text and this package's own "
+        "objects; set another value before you save, or use pickle or skops.io"
+    )
+
+
+def name_only(value, path):
+    """A value that no file can hold as JSON from which nothing is made: its name, or its class's."""
+    named = value if callable(value) and hasattr(value, "__qualname__") else type(value)
+    return {"unsupported": f"{named.__module__}.{named.__qualname__}"}
+
+
+def describe(estimator, arrays, path="model", unsupported=refuse):
     """An estimator as JSON.
 
     Parameters
@@ -182,47 +308,51 @@ def describe(estimator, arrays, path="model", strict=True):
         The arrays that are met are added.
     path : str
         Names them.
-    strict : bool, default=True
-        Whether it is an error if a parameter cannot be kept; otherwise its description is.
+    unsupported : callable, default=refuse
+        Gives the JSON of a value that no file can hold, from the value and its path.
 
     Returns
     -------
     tree : dict
     """
+    kind = type(estimator)
     names = _attributes_of(estimator)
     if names is _NETWORK and hasattr(estimator, "coefs_"):
         _check_network(estimator)
     attributes = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
+    if "history_" in attributes:
+        attributes["history_"] = _without_times(attributes["history_"])
     state = attributes.get("_optimizer")
     if state is not None:
         attributes["_optimizer"] = {field.name: getattr(state, field.name) for field in fields(state)}
     return {
-        "estimator": type(estimator).__name__,
-        "parameters": describe_parameters(estimator.get_params(deep=False), arrays, path, strict),
+        "estimator": kind.__name__ if _is_ours(kind) else f"{kind.__module__}.{kind.__qualname__}",
+        "parameters": describe_parameters(estimator.get_params(deep=False), arrays, path, unsupported),
         "attributes": {
-            name: encode(value, f"{path}.{name}", arrays, _other(arrays, strict)) for name, value in attributes.items()
+            name: encode(value, f"{path}.{name}", arrays, _other(arrays, unsupported))
+            for name, value in attributes.items()
         },
     }
 
 
-def describe_parameters(parameters, arrays, path="model", strict=True):
+def _is_ours(kind):
+    return kind is getattr(estimators, kind.__name__, None)
+
+
+def describe_parameters(parameters, arrays, path="model", unsupported=refuse):
     """Parameters as JSON; see `describe`."""
-    return {name: encode(value, f"{path}.{name}", arrays, _other(arrays, strict)) for name, value in parameters.items()}
+    return {
+        name: encode(value, f"{path}.{name}", arrays, _other(arrays, unsupported)) for name, value in parameters.items()
+    }
 
 
-def _other(arrays, strict):
+def _other(arrays, unsupported):
     def other(value, path):
-        if type(value) is getattr(estimators, type(value).__name__, None):
-            return describe(value, arrays, path, strict)
-        if isinstance(value, FrozenEstimator):
+        if _is_ours(type(value)):
+            return describe(value, arrays, path, unsupported)
+        if type(value) is FrozenEstimator:
             return {"frozen": other(value.estimator, path)}
-        if not strict:
-            named = callable(value) and hasattr(value, "__qualname__")
-            return {"unsupported": f"{value.__module__}.{value.__qualname__}" if named else repr(value)}
-        raise ValueError(
-            f"{path.removeprefix('model.')}={value!r} cannot be kept in a model file, which holds numbers, text and this package's own "
-            "objects; set another value before you save, or use pickle or skops.io"
-        )
+        return unsupported(value, path)
 
     return other
 

@@ -9,6 +9,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
 
 import skbackprop.estimators as estimators
 from skbackprop.estimators.classifier import BackpropClassifier
@@ -16,9 +18,22 @@ from skbackprop.estimators.embedding import BackpropEmbedding
 from skbackprop.estimators.regressor import BackpropRegressor
 from skbackprop.functions import elementary
 from skbackprop.functions.activations import ACTIVATIONS, Activation
+from skbackprop.functions.losses import Loss
 from skbackprop.functions.normalizations import NORMALIZATIONS
 
-__all__ = ["to_onnx"]
+__all__ = ["register_onnx_converters", "to_onnx"]
+
+# skl2onnx's options of classifiers. It sets `zipmap` by itself for the steps of a pipeline: probabilities are an array all the same.
+_ZIPMAP_NOCL = {"zipmap": [True, False], "nocl": [True, False]}
+
+#: The estimators that are converted, by name, and the options of each.
+_OPTIONS = {
+    "BackpropClassifier": {**_ZIPMAP_NOCL, "raw_scores": [True, False]},
+    "BackpropRegressor": {},
+    "BackpropEmbedding": {},
+    "BackpropEnsembleClassifier": _ZIPMAP_NOCL,
+    "BackpropEnsembleRegressor": {},
+}
 
 
 def to_onnx(model, X=None, **settings):
@@ -32,7 +47,11 @@ def to_onnx(model, X=None, **settings):
     - of a regressor: ``variable``, of shape (n_samples, n_outputs) also for a single output, and ``std`` with
       ``loss='gaussian_nll'``;
     - of a :class:`~skbackprop.BackpropEmbedding`: ``variable``, the units;
-    - of an ensemble: those of its kind, in float64, as the networks' predictions are averaged.
+    - of an ensemble: those of its kind, in float64, as the networks' predictions are averaged;
+    - of a search: those of its ``best_estimator_``.
+
+    skl2onnx converts what is around networks, and gets some of it wrong without a word: isotonic calibration, tuned thresholds, and
+    stacking by labels, for example. That is refused here, with an error that says what to choose instead.
 
     Parameters
     ----------
@@ -40,9 +59,12 @@ def to_onnx(model, X=None, **settings):
         Fitted.
     X : {array-like, dataframe} of shape (n_samples, n_features), default=None
         Data as `model` takes them, a row is enough: their types and names become those of the graph's inputs. None makes one input
-        ``X`` of the network's type.
+        ``X`` of the network's type; models that take text, or columns by their names, need data.
     **settings : dict
-        Further arguments of :func:`skl2onnx.to_onnx`, such as `target_opset`.
+        Further arguments of :func:`skl2onnx.to_onnx`, such as `target_opset`, and `options`: a classifier's are ``zipmap=False``
+        for probabilities as an array in other models, too, ``nocl=True`` for labels that are places in `classes_`, and
+        ``raw_scores=True`` for the outputs of `decision_function` in the place of probabilities; for two classes in two columns,
+        of which the first has the other sign.
 
     Returns
     -------
@@ -54,11 +76,12 @@ def to_onnx(model, X=None, **settings):
     ImportError
         If skl2onnx is not installed.
     ValueError
-        If a function of your own has no form in ONNX, or the labels have none.
+        If a function of your own has no form in ONNX, or the labels have none; if skl2onnx would make a graph that does not
+        compute what the model does, or has no converter for a part of it; if the model needs `X`.
 
-    Notes
-    -----
-    skl2onnx learns of these networks in the first call; from then on its own functions convert them as well.
+    See Also
+    --------
+    register_onnx_converters : For skl2onnx's own functions.
 
     Examples
     --------
@@ -72,42 +95,190 @@ def to_onnx(model, X=None, **settings):
     >>> [output.name for output in graph.graph.output]
     ['label', 'probabilities']
     """
-    _register()
+    register_onnx_converters()
     import skl2onnx
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+    from skl2onnx.common.exceptions import MissingShapeCalculator
 
-    if X is None and "initial_types" not in settings:
-        network = _network_of(model[-1] if hasattr(model, "steps") else model)
-        single = hasattr(network, "coefs_") and network.coefs_[0].dtype == np.float32
-        kind = (FloatTensorType if single else DoubleTensorType)([None, model.n_features_in_])
-        settings["initial_types"] = [("X", kind)]
-    return skl2onnx.to_onnx(model, X, **settings)
+    if hasattr(model, "best_estimator_"):
+        options = settings.get("options") or {}
+        best = model.best_estimator_
+        settings["options"] = {id(best) if key == id(model) else key: value for key, value in options.items()} or None
+        model = best
+    _refuse_misconverted(model)
+    makes_input = X is None and "initial_types" not in settings
+    try:
+        if makes_input:
+            network = _network_of(model[-1] if hasattr(model, "steps") else model)
+            single = hasattr(network, "coefs_") and network.coefs_[0].dtype == np.float32
+            kind = (FloatTensorType if single else DoubleTensorType)([None, model.n_features_in_])
+            settings["initial_types"] = [("X", kind)]
+        return skl2onnx.to_onnx(model, X, **settings)
+    except (_NoFormError, MissingShapeCalculator):
+        raise
+    except KeyError as error:
+        if not isinstance(error.args[0], type):
+            raise
+        raise _NoFormError(f"skl2onnx has no converter for {error.args[0].__name__}, which is in the model") from error
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        if not makes_input or type(model).__name__ in _OPTIONS:
+            raise
+        raise ValueError(
+            f"without X the graph gets one input of numbers, with which the conversion failed: {error}. If the model takes text, or "
+            "columns by their names, pass X, of which a row is enough"
+        ) from error
+
+
+class _NoFormError(ValueError):
+    """Something has no form in ONNX, whatever else is given."""
 
 
 @lru_cache(maxsize=1)
-def _register():
-    """Tell skl2onnx of the estimators, when it is first needed: to import it takes longer than all of this package."""
+def register_onnx_converters():
+    """Let skl2onnx's own functions convert this package's estimators, by themselves and within others.
+
+    :func:`to_onnx` does this by itself. skl2onnx's functions do not refuse what skl2onnx gets wrong.
+
+    Raises
+    ------
+    ImportError
+        If skl2onnx is not installed.
+
+    See Also
+    --------
+    to_onnx : Converts a model.
+
+    Examples
+    --------
+    >>> import skl2onnx
+    >>> from sklearn.datasets import load_iris
+    >>> import skbackprop
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = skbackprop.BackpropClassifier(solver="lbfgs", random_state=0).fit(X, y)
+    >>> skbackprop.register_onnx_converters()
+    >>> graph = skl2onnx.to_onnx(model, X[:1])
+    """
+    # Not by itself when skl2onnx is imported: to import it takes longer than all of this package, and nothing tells of it.
     try:
         from skl2onnx import update_registered_converter
     except ImportError:
         raise ImportError('to_onnx needs skl2onnx: pip install "skbackprop[onnx]", or pip install skl2onnx') from None
-    for kind in (BackpropClassifier, BackpropRegressor, BackpropEmbedding):
-        update_registered_converter(kind, f"Skbackprop{kind.__name__}", _set_types, _convert, parser=_parse)
-    for kind in (estimators.BackpropEnsembleClassifier, estimators.BackpropEnsembleRegressor):
-        update_registered_converter(kind, f"Skbackprop{kind.__name__}", _set_types, _convert_ensemble, parser=_parse)
+    for name, options in _OPTIONS.items():
+        convert = _convert_ensemble if "Ensemble" in name else _convert
+        kind = getattr(estimators, name)
+        update_registered_converter(kind, f"Skbackprop{name}", _set_types, convert, parser=_parse, options=options)
+
+
+def _refuse_misconverted(model):
+    """Raise ValueError for what skl2onnx converts to something else, or to a graph that nothing can run."""
+    for part in _parts(model):
+        name = type(part).__name__
+        problem = None
+        # By their names: not all of these modules need be imported.
+        if name == "CalibratedClassifierCV":
+            members = [calibrated.estimator for calibrated in part.calibrated_classifiers_]
+            if part.method != "sigmoid":
+                problem = f"method={part.method!r} is converted to something else, or not at all; use method='sigmoid'"
+            elif not all(map(_gives_raw_scores, members)):
+                problem = _NO_RAW_SCORES.format(type(members[0]).__name__)
+        elif name == "StackingClassifier":
+            methods = part.stack_method_
+            wrong = [estimator for estimator in part.estimators_ if not _gives_raw_scores(estimator)]
+            if "predict" in methods or ("decision_function" in methods and len(part.classes_) == 2):
+                problem = f"stack_method_={methods} is converted to probabilities, or to too many columns; use stack_method='predict_proba'"
+            elif "decision_function" in methods and wrong:
+                problem = _NO_RAW_SCORES.format(type(wrong[0]).__name__)
+        elif name == "TunedThresholdClassifierCV":
+            problem = (
+                "its threshold is left out; convert its estimator_, and compare the probabilities with best_threshold_"
+            )
+        elif name in ("VotingClassifier", "OneVsRestClassifier", "BaggingClassifier"):
+            without = [
+                e for e in part.estimators_ if isinstance(e, BackpropClassifier) and not hasattr(e, "predict_proba")
+            ]
+            if without:
+                problem = f"it needs probabilities, and loss={without[0].loss!r} has none; use loss='log_loss'"
+        if problem is not None:
+            raise _NoFormError(f"skl2onnx cannot convert this {name}: {problem}")
+
+
+_NO_RAW_SCORES = (
+    "it takes the outputs of decision_function, and skl2onnx gives it the probabilities of a {}; let the BackpropClassifier be what "
+    "it takes, or the last step of a Pipeline"
+)
+
+
+def _parts(model):
+    """A fitted model, and the fitted ones within it."""
+    if isinstance(model, list | tuple):
+        for item in model:
+            yield from _parts(item)
+    elif isinstance(model, BaseEstimator):
+        yield model
+        for name, value in vars(model).items():
+            if name in ("steps", "transformer_list") or (name.endswith("_") and name != "base_estimator_"):
+                yield from _parts(value)
+    elif hasattr(model, "calibrators"):
+        yield from _parts(model.estimator)
+
+
+def _gives_raw_scores(model):
+    """Whether skl2onnx gives what `decision_function` gives, if there is one, where another model takes it."""
+    if not hasattr(model, "decision_function"):
+        return True
+    if isinstance(model, Pipeline):
+        # Ours look for what a pipeline is asked, see `_options`.
+        return isinstance(_last_step(model), BackpropClassifier)
+    if hasattr(model, "best_estimator_"):
+        return False
+    return all(map(_gives_raw_scores, getattr(model, "estimators_", [])))
 
 
 def _parse(scope, model, inputs, custom_parsers=None):
     operator = scope.declare_local_operator(f"Skbackprop{type(model).__name__}", model)
     operator.inputs = inputs
-    for name, kind in _outputs(model).items():
+    for name, kind in _outputs(model, **_options(scope, scope, model)).items():
         operator.outputs.append(scope.declare_local_variable(name, kind))
     return operator.outputs
 
 
 def _set_types(operator):
-    for variable, kind in zip(operator.outputs, _outputs(operator.raw_operator).values(), strict=True):
-        variable.type = kind
+    scope, model = operator.scope_inst, operator.raw_operator
+    # A meta-estimator may have no use for the last ones.
+    for variable, kind in zip(
+        operator.outputs, _outputs(model, **_options(scope, scope, model)).values(), strict=False
+    ):
+        # It goes on in the type in which it has declared the numbers.
+        is_number = _is_float(kind) and _is_float(variable.type)
+        variable.type = type(variable.type)(kind.shape) if is_number else kind
+
+
+def _is_float(kind):
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+    return isinstance(kind, DoubleTensorType | FloatTensorType)
+
+
+def _options(scope, asked, model):
+    """skl2onnx's options that change the outputs; `asked`, the scope or the container, has them."""
+    names = {"raw_scores", "nocl"} & _OPTIONS[type(model).__name__].keys()
+    options = {
+        name: bool(value)
+        for name, value in asked.get_options(model, dict.fromkeys(names, False)).items()
+        if name in names
+    }
+    above = [operator.raw_operator for operator in scope.operators.values()]
+    pipelines = [other for other in above if isinstance(other, Pipeline) and _last_step(other) is model]
+    if "raw_scores" in names and any(asked.get_options(p, {"raw_scores": False})["raw_scores"] for p in pipelines):
+        # It was asked by a model around it, which has no use for labels, and does not pass it on. Of labels it expects numbers.
+        options = dict.fromkeys(names, True)
+    return options
+
+
+def _last_step(model):
+    while isinstance(model, Pipeline):
+        model = model.steps[-1][1]
+    return model
 
 
 def _network_of(model):
@@ -122,14 +293,23 @@ def _is_ensemble(model):
     return isinstance(model, estimators.BackpropEnsembleClassifier | estimators.BackpropEnsembleRegressor)
 
 
-def _outputs(model):
-    """Types of the outputs by name."""
+def _outputs(model, raw_scores=False, nocl=False):
+    """Types of the outputs by name.
+
+    Parameters
+    ----------
+    model : estimator
+    raw_scores : bool, default=False
+        Of a classifier: whether they are those of `decision_function`, for two classes with the first one's before them.
+    nocl : bool, default=False
+        Of a classifier: whether labels are places in `classes_`.
+    """
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, SequenceType
 
     if _is_ensemble(model):
         if not hasattr(model, "classes_"):
             return {"variable": DoubleTensorType([None, 1])}
-        _, labels = _labels([model.classes_])
+        _, labels = _labels([model.classes_], nocl)
         return {"label": labels([None]), "probabilities": DoubleTensorType([None, model.n_classes_])}
     single = _network_of(model).coefs_[0].dtype == np.float32
     numbers = FloatTensorType if single else DoubleTensorType
@@ -139,12 +319,12 @@ def _outputs(model):
     if isinstance(model, BackpropRegressor):
         names = ["variable", "std"] if model._loss().has_std else ["variable"]
         return {name: numbers([None, n_outputs // len(names)]) for name in names}
-    _, labels = _labels(_classes_of_columns(model))
+    _, labels = _labels(_classes_of_columns(model), nocl)
     binary = model._target_type == "binary"
     if model._has_columns:
         return {"label": labels([None, len(model.classes_)]), "probabilities": SequenceType(numbers([None, None]))}
     label = labels([None, n_outputs] if model._target_type == "multilabel-indicator" else [None])
-    if not hasattr(model, "predict_proba"):
+    if not (raw_scores or hasattr(model, "predict_proba")):
         return {"label": label, "decision_function": numbers([None] if binary else [None, n_outputs])}
     return {"label": label, "probabilities": numbers([None, len(model.classes_) if binary else n_outputs])}
 
@@ -156,18 +336,23 @@ def _classes_of_columns(model):
     return model.classes_ if model._has_columns else [model.classes_]
 
 
-def _labels(columns):
-    """The classes of columns as ONNX holds them, and their type."""
+def _labels(columns, nocl=False):
+    """The classes of columns as ONNX holds them, or with `nocl` their places, and their type."""
     from skl2onnx.common import data_types
 
     if columns is None:
         return None, data_types.Int64TensorType
+    if nocl:
+        columns = [np.arange(len(classes)) for classes in columns]
     # As `predict` puts columns side by side: in the type that holds all of them.
     together = np.concatenate(columns)
     columns = [classes.astype(together.dtype) for classes in columns]
     if together.dtype.kind in "UO":
         if not all(isinstance(label, str) for label in together):
-            raise ValueError(f"ONNX has no type for the labels {together.tolist()}; use text or numbers")
+            raise _NoFormError(
+                f"ONNX has no type for the labels {together.tolist()}: use text or numbers, or set options={{'nocl': True}} for "
+                "labels that are places in classes_"
+            )
         return [
             np.array([label.encode() for label in classes], dtype=object) for classes in columns
         ], data_types.StringTensorType
@@ -178,6 +363,11 @@ def _labels(columns):
         "i": (np.int64, data_types.Int64TensorType),
     }
     kind = "i" if together.dtype.kind == "u" and together.max() < 2**63 else together.dtype.kind
+    if kind not in kinds:
+        raise _NoFormError(
+            f"ONNX has no type for labels of dtype {together.dtype}: fit with y.astype(str), or with numbers, or set "
+            "options={'nocl': True} for labels that are places in classes_"
+        )
     dtype, type_ = kinds[kind]
     return [classes.astype(dtype) for classes in columns], type_
 
@@ -218,6 +408,10 @@ class _Graph:
         kind = self._proto.STRING if value.dtype == object else self._proto_of(value.dtype)
         self._container.add_initializer(name, kind, value.shape, value.ravel().tolist())
         return name
+
+    def new_name(self, name):
+        """A name that nothing else has."""
+        return self._scope.get_unique_variable_name(name)
 
     def number(self, name, output=None):
         """Anything as numbers of the graph's type."""
@@ -302,9 +496,34 @@ _ACTIVATIONS = {
 
 def _activation(g, z, choice):
     function = ACTIVATIONS.get_function(choice)
-    if function.name not in _ACTIVATIONS:
-        raise ValueError(f"activation={function!r} has no form in ONNX")
+    # One's own has its own formula, also under a name of ours.
+    if type(function) not in ACTIVATIONS.values() or function.name not in _ACTIVATIONS:
+        raise _NoFormError(f"activation={function!r} has no form in ONNX")
     return _ACTIVATIONS[function.name](g, z, **function.get_params(deep=False))
+
+
+_LINKS = {
+    "identity": lambda g, raw: raw,
+    "exp": lambda g, raw: g("Exp", raw),
+    "logistic": lambda g, raw: g("Sigmoid", raw),
+    "softmax": lambda g, raw: g("Softmax", raw, axis=1),
+}
+
+
+def _link(kind):
+    """The name of the inverse link of a class of losses; raises ValueError if it is one's own."""
+    definers = [next(base for base in kind.__mro__ if name in vars(base)) for name in ("inverse_link", "loops")]
+    if not all(map(_is_ours, definers)):
+        raise _NoFormError(
+            f"the predictions of the loss {kind.__name__} have no form in ONNX: it defines its own inverse_link or loops; derive it "
+            "from a loss with the same link, such as Poisson for exp, and define loss_gradient alone"
+        )
+    # What one's own class says of it changes nothing.
+    return next(filter(_is_ours, kind.__mro__)).out_activation
+
+
+def _is_ours(kind):
+    return kind.__module__ == Loss.__module__
 
 
 def _hidden_layers(g, x, model, n_layers):
@@ -352,9 +571,26 @@ def _convert(scope, operator, container):
     x = _inputs(g, operator)
     if isinstance(model, BackpropEmbedding):
         units = _hidden_layers(g, x, network, range(len(network.coefs_) - 1)[model.layer] + 1)
-        g("Identity", units, output=operator.output_full_names[0])
+        g("Identity", units, output=_output_names(g, operator)[0])
         return
-    _convert_network(g, model, x, operator.output_full_names)
+    options = _options(scope, container, model)
+    _convert_network(g, model, x, _output_names(g, operator, **options), **options)
+
+
+def _output_names(g, operator, **options):
+    """Names for all outputs, also for those that a meta-estimator leaves out or has declared in another type of numbers."""
+    from skl2onnx.common.data_types import guess_proto_type
+
+    names = []
+    for name, kind in _outputs(operator.raw_operator, **options).items():
+        declared = operator.outputs[len(names)] if len(names) < len(operator.outputs) else None
+        if declared is not None and type(declared.type) is type(kind):
+            names.append(declared.full_name)
+            continue
+        names.append(g.new_name(name))
+        if declared is not None:
+            g("Cast", names[-1], to=guess_proto_type(declared.type), output=declared.full_name)
+    return names
 
 
 def _inputs(g, operator):
@@ -366,12 +602,13 @@ def _inputs(g, operator):
 def _convert_ensemble(scope, operator, container):
     """The same for an ensemble: the mean of its networks' predictions, in float64, as scikit-learn computes it."""
     model = operator.raw_operator
+    options = _options(scope, container, model)
     g = _Graph(scope, container, np.float64)
     x = _inputs(g, operator)
     predictions = []
     for network, features in zip(model.estimators_, model.estimators_features_, strict=True):
         if not isinstance(network, model._default_estimator):
-            raise ValueError(
+            raise _NoFormError(
                 f"an ensemble of {type(network).__name__} has no form in ONNX, only one of {model._default_estimator.__name__}"
             )
         own = _Graph(scope, container, network.coefs_[0].dtype)
@@ -382,10 +619,10 @@ def _convert_ensemble(scope, operator, container):
             predictions.append(_spread_over_classes(g, network, names, model.n_classes_))
         else:
             predictions.append(g.number(names[0]))
-    outputs = operator.output_full_names
+    outputs = _output_names(g, operator, **options)
     mean = g("Div", _sum(g, *predictions), float(len(predictions)), output=outputs[-1])
     if hasattr(model, "classes_"):
-        classes, _ = _labels([model.classes_])
+        classes, _ = _labels([model.classes_], **options)
         g("Identity", _best(g, mean, classes[0], keepdims=0), output=outputs[0])
 
 
@@ -400,15 +637,17 @@ def _spread_over_classes(g, network, names, n_classes):
     return g.number(votes)
 
 
-def _convert_network(g, model, x, outputs):
+def _convert_network(g, model, x, outputs, **options):
     """Outputs of a network by name."""
     n_hidden = len(model.coefs_) - 1
     raw = _weighted(g, _hidden_layers(g, x, model, n_hidden), model, n_hidden)
-    (_convert_classifier if isinstance(model, BackpropClassifier) else _convert_regressor)(g, model, raw, outputs)
+    convert = _convert_classifier if isinstance(model, BackpropClassifier) else _convert_regressor
+    convert(g, model, raw, outputs, **options)
 
 
 def _convert_regressor(g, model, raw, outputs):
     loss = model._loss()
+    link = _link(type(loss))
     scale = getattr(model, "target_scale_", None)
     n_outputs = model.n_outputs_
 
@@ -429,30 +668,35 @@ def _convert_regressor(g, model, raw, outputs):
         logarithms = _between(g, g.columns(raw, 1, n_outputs, 2), -30.0, 30.0)
         in_units(g("Exp", g("Mul", logarithms, 0.5)), None, outputs[1])
         return
-    in_units(g("Exp", raw) if loss.out_activation == "exp" else raw, means, outputs[0])
+    in_units(_LINKS[link](g, raw), means, outputs[0])
 
 
-def _convert_classifier(g, model, raw, outputs):
+def _convert_classifier(g, model, raw, outputs, raw_scores=False, nocl=False):
     kind = model._loss_key()[0]
-    classes, _ = _labels(_classes_of_columns(model))
+    link = _link(kind)
+    classes, _ = _labels(_classes_of_columns(model), nocl)
     label, scores = outputs
     has_proba = hasattr(model, "predict_proba")
     if model._has_columns:
         ends = np.cumsum([0, *map(len, model.classes_)])
-        parts = [g("Softmax", g.columns(raw, start, end), axis=1) for start, end in pairwise(ends)]
+        parts = [g.columns(raw, *pair) for pair in pairwise(ends)]
+        parts = [g("LogSoftmax", part, axis=1) if raw_scores else _LINKS[link](g, part) for part in parts]
         g("SequenceConstruct", *parts, output=scores)
         labels = [_best(g, part, labels, keepdims=1) for part, labels in zip(parts, classes, strict=True)]
         g("Concat", *labels, axis=1, output=label)
         return
     if model._target_type == "multiclass":
-        predictions = g("Softmax", raw, axis=1) if has_proba else raw
-        g("Identity", predictions, output=scores)
+        predictions = _LINKS[link](g, raw)
         g("Identity", _best(g, predictions, classes[0], keepdims=0), output=label)
+        if raw_scores or not has_proba:
+            # As `decision_function` gives them.
+            predictions = g("LogSoftmax", raw, axis=1) if link == "softmax" else raw
+        g("Identity", predictions, output=scores)
         return
-    predictions = g("Sigmoid", raw) if has_proba else raw
+    predictions = _LINKS[link](g, raw)
     positive = g("Greater", predictions, float(kind.threshold))
     if model._target_type == "multilabel-indicator":
-        g("Identity", predictions, output=scores)
+        g("Identity", predictions if has_proba and not raw_scores else raw, output=scores)
         g("Cast", positive, to=g._proto.INT64, output=label)
         return
     flat = g.constant(np.array([-1]))
@@ -460,13 +704,16 @@ def _convert_classifier(g, model, raw, outputs):
     if len(model.classes_) == 1:
         index = g("Mul", index, g.constant(np.array(0)))
     g("Gather", g.constant(classes[0]), index, output=label)
-    if not has_proba:
-        g("Reshape", predictions, flat, output=scores)
-    elif len(model.classes_) == 1:
-        # Of the shape of the predictions, which depends on the rows.
-        g("Add", g("Mul", predictions, 0.0), 1.0, output=scores)
-    else:
+    if len(model.classes_) == 1 and (raw_scores or has_proba):
+        # Ones, of the shape of the predictions, which depends on the rows.
+        g("Identity", raw if raw_scores else g("Add", g("Mul", predictions, 0.0), 1.0), output=scores)
+    elif raw_scores:
+        # As skl2onnx's own converters give them, and its meta-estimators take them.
+        g("Concat", g("Neg", raw), raw, axis=1, output=scores)
+    elif has_proba:
         g("Concat", g("Sub", 1.0, predictions), predictions, axis=1, output=scores)
+    else:
+        g("Reshape", raw, flat, output=scores)
 
 
 def _best(g, predictions, classes, keepdims):

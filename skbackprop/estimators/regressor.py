@@ -331,7 +331,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     history_ : list of dict
         For every epoch its number ('epoch'), 'loss', 'validation_loss' and 'validation_score' (None where there is no
         validation data), 'learning_rate', that of its last step, and 'seconds', the time for training and validation;
-        epochs that were run in one call of the kernels share theirs evenly. Of its last mini-batch 'gradient_norm_0' and so
+        epochs that were run in one call of the kernels share theirs evenly, and files and pickles do not keep it: it is None
+        then. Of its last mini-batch 'gradient_norm_0' and so
         on for each layer of weights: the norm of the loss's gradient, without penalty and before clipping; and
         'constant_units_0' and so on for each hidden layer: the share of units whose output is the same for all rows, dead
         or saturated ones. Goes on with `warm_start` and `partial_fit`.

@@ -74,6 +74,8 @@ def write(path, kind, content, arrays):
     ------
     OSError
         If it cannot be written; the message names the file, and says that nothing has changed.
+    ValueError
+        If there is more text than such a file may have.
     """
     library = require_library()
     path = Path(path)
@@ -84,19 +86,35 @@ def write(path, kind, content, arrays):
     header = json.dumps({"format": FORMAT, "version": own_version, "kind": kind, "content": content})
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = {_HEADER: header, _CHECKSUM: _checksum(header, arrays)}
-    data = library.numpy.save(arrays, metadata=text)
     try:
-        _replace(path, data)
+        data = library.numpy.save(arrays, metadata=text)
+    except library.SafetensorError as error:
+        raise ValueError(
+            f"{path} was not written: {len(header):,} characters of text, as of history_ or of labels, are too many for a model file; "
+            "use pickle"
+        ) from error
+    try:
+        _replace(path, _in_order(data))
     except OSError as error:
         kept = "the file that was there is as it was" if path.exists() else "nothing is left of it"
         raise type(error)(error.errno, f"{path} could not be written ({error.strerror}); {kept}", str(path)) from error
 
 
-def _replace(path, data):
+def _in_order(data):
+    """The bytes with the metadata in a fixed order, which the library does not give them: the same contents are the same bytes."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # for the arrays' alignment
+    return len(text).to_bytes(8, "little"), text, memoryview(data)[8 + length :]
+
+
+def _replace(path, parts):
     descriptor, temporary = _open_temporary(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
             if fcntl is not None:
@@ -187,14 +205,15 @@ def read(path):
     """
     library = require_library()
     path = Path(path)
-    with open(path, "rb"):  # for Python's own errors if there is no such file
-        pass
+    with open(path, "rb") as file:  # for Python's own errors if there is no such file
+        is_zip = file.read(4) == b"PK\3\4"
     try:
         with library.safe_open(path, framework="numpy") as file:
             text = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # whatever the library makes of hostile bytes
-        raise ModelFileError(f"{path} is no file of skbackprop, or is damaged: {error}") from error
+        other = "; it is a zip archive: skops.io.load reads those of skops" if is_zip else ""
+        raise ModelFileError(f"{path} is no file of skbackprop, or is damaged: {error}{other}") from error
     header = text.get(_HEADER)
     if header is None or _CHECKSUM not in text:
         raise ModelFileError(f"{path} is a file of safetensors, but not one that skbackprop has written")

@@ -54,11 +54,11 @@ def encode(value, path, arrays, other):
         return {"number": value.item(), "dtype": value.dtype.str}
     if isinstance(value, np.str_):
         return str(value)
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
         return _encode_array(value, path, arrays, other)
     if isinstance(value, Function) and type(value) is getattr(functions, type(value).__name__, None):
         return {"function": type(value).__name__, "parameters": inner(value.get_params(deep=False), "settings")}
-    if isinstance(value, np.random.RandomState):
+    if type(value) is np.random.RandomState:
         return {"random_state": inner(value.get_state(legacy=True), "state")}
     return other(value, path)
 

@@ -17,7 +17,7 @@ from numba import types
 from numba.core.errors import NumbaPerformanceWarning
 from numba.np.numpy_support import as_dtype
 
-from skbackprop._compile import SIMULATED, native
+from skbackprop._compile import JIT, SIMULATED, native
 
 __all__ = [
     "Device",
@@ -97,6 +97,9 @@ def unavailable_reason(index=0):
     reason : str or None
         With what to do about it; None if the device can be used.
     """
+    if SIMULATED and JIT:
+        # Its threads would run machine code that knows nothing of them, and end the process.
+        return "Numba's simulator of a GPU, NUMBA_ENABLE_CUDASIM=1, needs NUMBA_DISABLE_JIT=1, too: set both before Python starts"
     if SIMULATED:
         return None if index == 0 else "the simulator has one device"
     if getattr(cuda, "implementation", None) != "NVIDIA":
