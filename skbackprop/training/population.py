@@ -166,10 +166,10 @@ class _Threads(ThreadingBackend):
         self._call = call
         self._outer = get_active_backend()
 
-    def configure(self, n_jobs=1, parallel=None, **settings):
+    def configure(self, n_jobs=1, **settings):
         if self.effective_n_jobs(n_jobs) == 1:
             raise FallbackToBackend(_InTurn(self._call, self._outer))
-        return super().configure(n_jobs, parallel, **settings)
+        return super().configure(n_jobs, **settings)
 
     def submit(self, func, callback=None):
         return super().submit(_calling(self._call, func), callback)

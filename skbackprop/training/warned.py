@@ -26,8 +26,7 @@ def warn(message, category, stacklevel):
         As that of :func:`warnings.warn`.
     """
     taking = _taking.get()
-    caller = sys._getframe(stacklevel)
-    action = None if taking is None else _action(message, category, caller)
+    action = None if taking is None else _action(message, category, sys._getframe(stacklevel))
     if action in (None, "error"):
         warnings.warn(message, category, stacklevel=stacklevel + 1)
     elif action != "ignore":
