@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.datasets import load_iris
+from test_optimizers import Run
 
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop._compile import JIT, SIMULATED
@@ -25,7 +26,6 @@ from skbackprop.functions.schedules import SCHEDULES
 from skbackprop.network import Network
 from skbackprop.testing import numerical_gradient, reference_loss, reference_raw_predict
 from skbackprop.training.progress import OptimizerState
-from test_optimizers import Run
 
 RATE = 0.01
 EVERYTHING = Penalties(
@@ -82,7 +82,7 @@ def train_naively(problem, optimizer, penalties, n_epochs=2, batch_size=9):
     network, start, _, X, Y, weights = problem
     params = start.astype(np.float64)
     average, losses = params.copy(), []
-    coefs, intercepts = network.views(params)
+    coefs, _ = network.views(params)
     # Weights decay, the rest does not; layers that are frozen stay.
     is_weight, is_trained = np.zeros(len(params), dtype=bool), np.ones(len(params), dtype=bool)
     for view in network.views(is_weight)[0]:
