@@ -1,5 +1,7 @@
 """The regressor."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
@@ -570,6 +572,12 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         self.n_jobs = n_jobs
         self.device = device
 
+    def _advice(self, parameter, value):
+        if parameter == "loss" and isinstance(value, Integral | list | tuple | np.ndarray):
+            # scikit-learn's order of the arguments is not that of its classifier.
+            return f"The first argument of {type(self).__name__} is loss: did you mean hidden_layer_sizes={value!r}?"
+        return super()._advice(parameter, value)
+
     def _encode_targets(self, y, keep_classes, memory):
         link = self._loss().out_activation
         if self.standardize_target and link != "identity":
@@ -717,7 +725,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         predictions = self._unscaled(predictions)
         if loss.has_std:
             means, deviations = (_squeezed(part) for part in (predictions[:, 0::2], predictions[:, 1::2]))
-            return (means, deviations) if return_std else means
+            return _WithSpread((means, deviations)) if return_std else means
         return _squeezed(predictions)
 
     def score(self, X, y, sample_weight=None):
@@ -754,6 +762,19 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         if library is None:
             return (predictions * scales + means).astype(predictions.dtype)
         return library.xp.astype(predictions * library.take(scales) + library.take(means), predictions.dtype)
+
+
+class _WithSpread(tuple):
+    """Means and standard deviations, with an answer to those who take them for one array, as TransformedTargetRegressor does."""
+
+    __slots__ = ()
+
+    @property
+    def ndim(self):
+        raise AttributeError(
+            "predict(return_std=True) gives a tuple of means and standard deviations, which cannot be transformed as one array: in "
+            "the place of TransformedTargetRegressor use standardize_target=True"
+        )
 
 
 def _squeezed(columns):
