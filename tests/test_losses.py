@@ -1,5 +1,7 @@
 """Losses: gradients, extremes, links, domains and settings, for every loss of the registry."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numba import types
@@ -333,6 +335,36 @@ def test_reported_log_losses_clip_probabilities_but_not_their_gradient(dtype):
     losses, delta = evaluate(multiclass, np.array([[-1000.0, 0.0]], dtype=dtype), np.array([[0.0]]))
     np.testing.assert_allclose(losses, end, rtol=1e-6)
     np.testing.assert_array_equal(delta, [[-1, 1]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_log_loss_of_several_columns_is_the_sum_of_theirs(smoothing, scale, dtype, rng):
+    counts = (3, 2, 4)
+    starts = np.cumsum((0, *counts))
+    Z = (scale * rng.standard_normal((7, 9))).astype(dtype)
+    Y = np.column_stack([rng.integers(0, count, 7) for count in counts]).astype(float)
+    together = LOSSES["log_loss"](smoothing).for_outputs(counts)
+    of_one = LOSSES["log_loss"](smoothing).for_task("multiclass")
+    losses, delta = evaluate(together, Z, Y)
+    links, total = predict(together, Z), 0.0
+    for column, (start, stop) in enumerate(pairwise(starts)):
+        own, own_delta = evaluate(of_one, Z[:, start:stop].copy(), Y[:, [column]])
+        total += own
+        tolerance = 8 * np.finfo(dtype).eps
+        np.testing.assert_allclose(delta[:, start:stop], own_delta, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(links[:, start:stop], predict(of_one, Z[:, start:stop].copy()), rtol=tolerance)
+    np.testing.assert_allclose(losses, total, rtol=1e-5 if dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["squared_error", "absolute_error", "huber", "log_cosh", "quantile"])
+def test_losses_of_small_errors_are_not_negative(name, dtype, rng):
+    loss = LOSSES[name]().for_task("regression")
+    errors = np.geomspace(1e-9, 1.0, 1000) * rng.choice([-1, 1], 1000)
+    losses, _ = evaluate(loss, errors[:, np.newaxis].astype(dtype), np.zeros((1000, 1)))
+    assert (losses >= 0).all()
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])

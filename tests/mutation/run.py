@@ -48,7 +48,9 @@ BROKEN = 100
 def make_copy(work):
     """The tracked files as they are now, and the times of the files before them, by which Python knows its bytecode."""
     copy = work / "copy"
-    for name in subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split():
+    for name in subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split():
         if (ROOT / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
@@ -100,7 +102,9 @@ class Source:
         loops = {
             node.args[0].id
             for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "loop" and isinstance(node.args[0], ast.Name)
+            if isinstance(node, ast.Call)
+            and getattr(node.func, "id", "") == "loop"
+            and isinstance(node.args[0], ast.Name)
         }
         for node in ast.walk(tree):
             self.excluded += [getattr(node, name) for name in ("annotation", "returns") if getattr(node, name, None)]
@@ -120,7 +124,9 @@ class Source:
 
     @staticmethod
     def _within(spans, position):
-        return any((node.lineno, node.col_offset) <= position < (node.end_lineno, node.end_col_offset) for node in spans)
+        return any(
+            (node.lineno, node.col_offset) <= position < (node.end_lineno, node.end_col_offset) for node in spans
+        )
 
     def is_numeric(self, position):
         """Whether Numba compiles what stands there."""
@@ -174,7 +180,9 @@ def draw(copy, n, seed):
     for folder in FOLDERS:
         for path, (line, column), kinds in rng.sample(places[folder], round(n * len(places[folder]) / total)):
             operator, occurrence = rng.choice(kinds)
-            sample.append({"path": path, "line": line, "column": column, "operator": operator, "occurrence": occurrence})
+            sample.append(
+                {"path": path, "line": line, "column": column, "operator": operator, "occurrence": occurrence}
+            )
     # So that the first of them are a sample, too.
     rng.shuffle(sample)
     return sample
@@ -285,7 +293,14 @@ def test(work, lane, mutants, control):
         code = source.code if control else code
         result = kill(copy, path, code, tests, seconds, digest) if tests else "not run"
         diff = [line for line in unified_diff(source.code.splitlines(), code.splitlines(), lineterm="", n=0)][3:]
-        record = {**mutant, "lane": lane, "result": result, "tests": len(tests), "seconds": time.monotonic() - began, "diff": diff}
+        record = {
+            **mutant,
+            "lane": lane,
+            "result": result,
+            "tests": len(tests),
+            "seconds": time.monotonic() - began,
+            "diff": diff,
+        }
         with (work / ("control.jsonl" if control else "results.jsonl")).open("a") as file:
             file.write(json.dumps(record) + "\n")
         print(result, path, mutant["line"], *diff, flush=True)
@@ -327,7 +342,9 @@ def main():
         counts = Counter(record["result"] for record in results.values())
         for record in results.values():
             if record["result"] in ("survived", "not run"):
-                print(f"{record['result']}: {record['path']}:{record['line']} {record['operator']}, {record['tests']} tests")
+                print(
+                    f"{record['result']}: {record['path']}:{record['line']} {record['operator']}, {record['tests']} tests"
+                )
                 print(*(f"    {line}" for line in record["diff"]), sep="\n")
         killed = counts["killed"] + counts["timeout"]
         print(dict(counts), f"{100 * killed / max(len(results), 1):.1f} % killed of {len(results)}")
