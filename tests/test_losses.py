@@ -434,6 +434,17 @@ def test_targets_inside_the_domain_pass(loss, rng):
 
 
 @pytest.mark.parametrize(
+    ("power", "lowest"), [(-0.5, -2.0), (0, -2.0), (0.5, 0.0), (1, 0.0), (1.9, 0.0), (2, 1e-300), (3, 1e-300)]
+)
+def test_the_domain_of_tweedie_depends_on_its_power(power, lowest):
+    loss = LOSSES["tweedie"](power=power)
+    loss.check_targets(np.array([[lowest], [1.0]]))
+    if lowest >= 0:
+        with pytest.raises(ValueError, match=f"with power={power} is defined for y >"):
+            loss.check_targets(np.array([[lowest - 1e-3], [1.0]]))
+
+
+@pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
         ("log_loss", {"label_smoothing": 1.0}, "'label_smoothing' parameter of LogLoss must be"),

@@ -115,7 +115,8 @@ def test_partial_fit():
 def test_errors():
     with pytest.raises(ValueError, match="loss='hinge' is for one column of classes"):
         make(loss="hinge").fit(X, Y)
-    with pytest.raises(ValueError, match="at most 31 are supported"):
-        make().fit(X, np.column_stack([DIGITS[:600]] * 32))
+    for n_columns in (32, 33):
+        with pytest.raises(ValueError, match=f"y has {n_columns} columns of classes; at most 31 are supported"):
+            make().fit(X, np.column_stack([DIGITS[:600]] * n_columns))
     with pytest.raises(ValueError, match="3 columns of classes"):
         make(early_stopping=True).fit(X, Y, X_val=X, y_val=Y[:, :2])

@@ -10,8 +10,8 @@ A place is an operator, a number, a condition, a loop or the like; of what cosmi
 matter: annotations, decorators that only compile or remember, and code that only writes LLVM code (it has a Python twin, and is
 left out of the coverage for the same reason).
 
-A mutant is given to the tests that run its line, the fastest case of each test first, then the other cases, to the first that fails, in
-the order of their times, up to as many as take `BUDGET` seconds without a fault. Formulas and kernels are tested as plain
+A mutant is given to the tests that run its line, the fastest first, and sooner the first cases of many tests than many cases of one,
+up to the first that fails, or to as many as take `BUDGET` seconds without a fault. Formulas and kernels are tested as plain
 Python: compiled they would be compiled anew for each mutant.
 """
 
@@ -40,7 +40,7 @@ LANES = {
 COMPILES = {"formula", "kernel", "native", "specialise"}
 WITHOUT_EFFECT = COMPILES | {"lru_cache", "cache"}
 #: Seconds that a mutant's tests take without the mutation, at most.
-BUDGET = 30.0
+BUDGET = 40.0
 #: Exit code of a test run that says nothing.
 BROKEN = 100
 
@@ -204,30 +204,35 @@ class Cases:
         self.files = {Path(name).relative_to(work / "copy").as_posix(): name for name in self.data.measured_files()}
 
     def running(self, path, lines):
-        """The tests that run some of the lines; of a line that only imports run, those of the module."""
+        """The tests that run some of the lines, with their seconds; of a line that only imports run, those of the module."""
         if path not in self.files:
-            return []
+            return {}
         by_line = self.data.contexts_by_lineno(self.files[path])
         found = {name for line in lines for name in by_line.get(line, ())} - {""}
         if not found and any(line in by_line for line in lines):
             found = {name for names in by_line.values() for name in names} - {""}
         found = {name.partition("|")[0] for name in found} & self.seconds.keys()
-        groups = defaultdict(list)
+        # The first case of a test rather than a tenth one.
+        urgency, n_cases = {}, Counter()
         for name in sorted(found, key=lambda name: (self.seconds[name], name)):
-            groups[name.partition("[")[0]].append(name)
-        first = [names[0] for names in groups.values()]
-        rest = sorted(found.difference(first), key=lambda name: (self.seconds[name], name))
-        chosen, spent = [], 0.0
-        for name in [*sorted(first, key=lambda name: self.seconds[name]), *rest]:
-            spent += self.seconds[name]
-            if spent > BUDGET:
-                break
-            chosen.append(name)
+            n_cases[name.partition("[")[0]] += 1
+            urgency[name] = (self.seconds[name] + 0.005) * n_cases[name.partition("[")[0]]
+        chosen = {}
+        for name in sorted(urgency, key=urgency.get):
+            if sum(chosen.values()) + self.seconds[name] <= BUDGET:
+                chosen[name] = self.seconds[name]
         return chosen
 
 
-def kill(copy, path, code, tests, seconds, digest):
-    """What becomes of a mutant in a child of this process: "killed", "timeout" or "survived"."""
+def kill(copy, path, code, tests, digest):
+    """What becomes of a mutant in a child of this process: "killed", "timeout" or "survived".
+
+    `tests` has their seconds. A loop without an end is told by a single test that takes five times as long as the slowest of them,
+    and twenty seconds more.
+    """
+    longest = 20 + 5 * max(tests.values())
+    options = ["-x", "-q", "-p", "no:cacheprovider"]
+    options += ["-o", f"faulthandler_timeout={longest}", "-o", "faulthandler_exit_on_timeout=true"]
     file = copy / path
     original, times = file.read_bytes(), file.stat()
     # A time of its own, and no bytecode: the next import reads the source.
@@ -245,14 +250,13 @@ def kill(copy, path, code, tests, seconds, digest):
             # The compiled kernels are those of the sources without the mutation.
             import_module("skbackprop._compile")._environment_digest = lambda: digest
             result = BROKEN
-            result = import_module("pytest").main(["-x", "-q", "-p", "no:cacheprovider", *tests])
+            result = import_module("pytest").main([*options, *tests])
         except Exception:
             traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(int(result))
-    # A loop without an end is far from what the tests take; a slow machine is not.
-    limit = time.monotonic() + 30 + 3 * seconds
+    limit = time.monotonic() + longest + 3 * sum(tests.values())
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -276,7 +280,15 @@ def test(work, lane, mutants, control):
     prepare(work, lane)
     copy = work / "copy"
     # What does not change is imported once.
-    for name in ("pytest", "numba", "pandas", "sklearn.model_selection", "sklearn.pipeline", "sklearn.neural_network"):
+    for name in (
+        "pytest",
+        "numba",
+        "pandas",
+        "matplotlib.pyplot",
+        "scipy.stats",
+        "sklearn.model_selection",
+        "sklearn.neural_network",
+    ):
         import_module(name)
     code = "from skbackprop import _compile; print(_compile._environment_digest())"
     digest = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -287,11 +299,10 @@ def test(work, lane, mutants, control):
         source = sources.setdefault(path, Source(copy / path))
         first, last = source.statement((mutant["line"], mutant["column"]))
         tests = cases.running(path, range(first, last + 1))
-        seconds = sum(cases.seconds[name] for name in tests)
         began = time.monotonic()
         code = source.mutate(mutant["operator"], mutant["occurrence"])
         code = source.code if control else code
-        result = kill(copy, path, code, tests, seconds, digest) if tests else "not run"
+        result = kill(copy, path, code, tests, digest) if tests else "not run"
         diff = [line for line in unified_diff(source.code.splitlines(), code.splitlines(), lineterm="", n=0)][3:]
         record = {
             **mutant,
