@@ -3,12 +3,15 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.datasets import load_iris
+from test_optimizers import Run
 
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop._compile import JIT, SIMULATED
@@ -21,11 +24,22 @@ from skbackprop.functions.optimizers import OPTIMIZERS, RMSprop
 from skbackprop.functions.penalties import Penalties
 from skbackprop.functions.schedules import SCHEDULES
 from skbackprop.network import Network
+from skbackprop.testing import numerical_gradient, reference_loss, reference_raw_predict
 from skbackprop.training.progress import OptimizerState
 
+RATE = 0.01
 EVERYTHING = Penalties(
     1e-3, 0.5, (0.1, 0.3, 0.3), clip_norm=0.5, clip_value=0.2, max_norm=1.0, average=0.9, frozen=(1,)
 )
+
+
+class Problem(NamedTuple):
+    network: Network
+    params: np.ndarray
+    data: object
+    X: np.ndarray
+    Y: np.ndarray
+    weights: np.ndarray
 
 
 def make_problem(rng, dtype=np.float64, is_sparse=False, normalization=None, activations=("tanh", "gelu")):
@@ -38,25 +52,85 @@ def make_problem(rng, dtype=np.float64, is_sparse=False, normalization=None, act
     params = (rng.standard_normal(network.n_params) * 0.4).astype(dtype)
     for scale in network.normalizer_views(params)[0]:
         scale[:] = rng.uniform(0.5, 1.5, scale.size)
-    return network, params, as_rows(sparse.csr_array(X) if is_sparse else X, np.dtype(dtype)), Y
+    data = as_rows(sparse.csr_array(X) if is_sparse else X, np.dtype(dtype))
+    return Problem(network, params, data, X, Y, np.random.default_rng(3).uniform(0.2, 2.0, 17))
 
 
-def train(session_of, problem, optimizer, penalties, rng_seed=3, n_epochs=2, batch_size=9):
+def order_of_rows(n_rows, n_epochs):
+    rng = np.random.default_rng(4)
+    return np.concatenate([rng.permutation(n_rows) for _ in range(n_epochs)])
+
+
+def train(session_of, problem, optimizer, penalties, n_epochs=2, batch_size=9):
     """Everything that two epochs leave behind."""
-    network, start, data, Y = problem
+    network, start, data, _, Y, weights = problem
     params = start.copy()
-    rng = np.random.default_rng(rng_seed)
-    weights = rng.uniform(0.2, 2.0, len(Y))
     state = OptimizerState.start(
-        optimizer, SCHEDULES["constant"](), 0.01, 0.5, 1, params, averages=penalties.average is not None
+        optimizer, SCHEDULES["constant"](), RATE, 0.5, 1, params, averages=penalties.average is not None
     )
     state.running = np.zeros(network.n_running)
-    order = np.concatenate([rng.permutation(len(Y)) for _ in range(n_epochs)])
+    order = order_of_rows(len(Y), n_epochs)
     with session_of(network, params.dtype, data, Y, weights, batch_size, len(Y), 1, penalties, 7) as session:
-        rates = np.full(n_epochs * session.n_batches, 0.01)
+        rates = np.full(n_epochs * session.n_batches, RATE)
         epochs = session.run_epochs(order, rates, params, state)
         loss = session.loss(np.arange(len(Y)), params, state.running)
     return params, state.slots, state.average, state.carried, state.running, np.array([loss, state.n_steps]), *epochs
+
+
+def train_naively(problem, optimizer, penalties, n_epochs=2, batch_size=9):
+    """The parameters, their average and the epochs' losses, by numerical gradients of the naive network, without dropout."""
+    network, start, _, X, Y, weights = problem
+    params = start.astype(np.float64)
+    average, losses = params.copy(), []
+    coefs, _ = network.views(params)
+    # Weights decay, the rest does not; layers that are frozen stay.
+    is_weight, is_trained = np.zeros(len(params), dtype=bool), np.ones(len(params), dtype=bool)
+    for view in network.views(is_weight)[0]:
+        view[:] = True
+    for layer in penalties.frozen:
+        for views in network.views(is_trained):
+            views[layer][:] = False
+    runs = {decays: Run(optimizer, params[is_weight == decays]) for decays in (True, False)}
+    for order in order_of_rows(len(Y), n_epochs).reshape(n_epochs, -1):
+        total = 0.0
+        for rows in np.split(order, np.arange(batch_size, len(Y), batch_size)):
+
+            def loss(values, rows=rows):
+                return reference_loss(network, values, X[rows], Y[rows], weights[rows], penalties)
+
+            # As scikit-learn's, each batch counts by its rows and not by their weights.
+            total += loss(params) * len(rows)
+            gradient = numerical_gradient(loss, params)
+            if penalties.clip_value is not None:
+                gradient = np.clip(gradient, -penalties.clip_value, penalties.clip_value)
+            if penalties.clip_norm is not None:
+                gradient *= min(1.0, penalties.clip_norm / np.linalg.norm(gradient))
+            before = params.copy()
+            for decays, run in runs.items():
+                # What the limit of the norms and frozen layers have made of the last update.
+                run.params[:] = params[is_weight == decays]
+                params[is_weight == decays] = run.update(gradient[is_weight == decays], RATE, decays=float(decays))
+            params[~is_trained] = before[~is_trained]
+            if penalties.max_norm is not None:
+                for coef in coefs[:-1]:
+                    coef *= np.minimum(1.0, penalties.max_norm / np.linalg.norm(coef, axis=0))
+            average += (1.0 - (penalties.average or 0.0)) * (params - average)
+        losses.append(total / len(Y))
+    return params, average, np.array(losses)
+
+
+def check_training(backend, problem, optimizer, penalties, tolerance=1e-9, **extent):
+    """Training on the CPU is that of the naive network, and on other devices what it is on the CPU."""
+    if backend.device != "cpu":
+        expected = train(cpu.Session, problem, optimizer, penalties, **extent)
+        assert_same(train(backend.Session, problem, optimizer, penalties, **extent), expected, tolerance)
+        return
+    # Which units are dropped only the kernels know.
+    penalties = replace(penalties, dropout=())
+    params, _, average, *_, losses, _, _ = train(cpu.Session, problem, optimizer, penalties, **extent)
+    ours = params, params if penalties.average is None else average, losses
+    expected = train_naively(problem, optimizer, penalties, **extent)
+    assert_same(ours, expected, 2e-4 if params.dtype == np.float32 else 1e-6)
 
 
 def assert_same(ours, expected, tolerance):
@@ -65,35 +139,33 @@ def assert_same(ours, expected, tolerance):
 
 
 @pytest.mark.parametrize(("dtype", "is_sparse"), [(np.float32, False), (np.float64, True)])
-def test_everything_at_once_is_as_on_the_cpu(dtype, is_sparse, backend_tier, rng):
-    problem = make_problem(rng, dtype, is_sparse)
-    optimizer = OPTIMIZERS["nadam"]()
-    expected = train(cpu.Session, problem, optimizer, EVERYTHING)
+def test_training_with_everything_at_once(dtype, is_sparse, backend_tier, rng):
     # Adam divides by roots of squares: what rounding makes of a tiny gradient shows in full.
     tolerance = 1e-4 if dtype == np.float32 else 1e-9
-    assert_same(train(backend_tier.Session, problem, optimizer, EVERYTHING), expected, tolerance)
+    check_training(
+        backend_tier, make_problem(rng, dtype, is_sparse), OPTIMIZERS["nadam"](), EVERYTHING, tolerance=tolerance
+    )
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])
 def test_rows_in_the_memory_of_others(is_sparse, backend, rng, monkeypatch):
     """Also with dropout, whose masks depend on the rows' numbers among those to train on, nothing is copied."""
-    network, params, rows, Y = make_problem(rng, is_sparse=is_sparse)
+    problem = make_problem(rng, is_sparse=is_sparse)
     index = rng.permutation(17)[:11]
-    apart = (network, params, rows.selected(index).gathered(), Y[:11])
+    together = problem._replace(data=problem.data.selected(index), Y=problem.Y[:11], weights=problem.weights[:11])
+    apart = together._replace(data=together.data.gathered())
     expected = train(backend.Session, apart, OPTIMIZERS["adam"](), EVERYTHING)
     if backend.device == "cpu":
         monkeypatch.setattr("skbackprop.backends.data.Rows.gathered", None)
-    together = train(backend.Session, (network, params, rows.selected(index), Y[:11]), OPTIMIZERS["adam"](), EVERYTHING)
-    for array, other in zip(together, expected, strict=True):
+    ours = train(backend.Session, together, OPTIMIZERS["adam"](), EVERYTHING)
+    for array, other in zip(ours, expected, strict=True):
         np.testing.assert_array_equal(array, other)
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
-def test_normalized_trainings_are_as_on_the_cpu(normalization, backend_tier, rng):
+def test_training_with_normalization(normalization, backend_tier, rng):
     problem = make_problem(rng, normalization=normalization)
-    penalties = Penalties(1e-2, dropout=(0.0, 0.2, 0.2))
-    expected = train(cpu.Session, problem, OPTIMIZERS["sgd"](), penalties)
-    assert_same(train(backend_tier.Session, problem, OPTIMIZERS["sgd"](), penalties), expected, 1e-9)
+    check_training(backend_tier, problem, OPTIMIZERS["sgd"](), Penalties(1e-2, dropout=(0.0, 0.2, 0.2)))
 
 
 @pytest.mark.parametrize(
@@ -105,27 +177,22 @@ def test_normalized_trainings_are_as_on_the_cpu(normalization, backend_tier, rng
     ],
     ids=repr,
 )
-def test_every_optimizer_is_as_on_the_cpu(optimizer, backend, rng):
-    problem = make_problem(rng)
-    penalties = Penalties(1e-2)
-    expected = train(cpu.Session, problem, optimizer, penalties)
-    assert_same(train(backend.Session, problem, optimizer, penalties), expected, 1e-9)
+def test_training_with_every_optimizer(optimizer, backend, rng):
+    check_training(backend, make_problem(rng), optimizer, Penalties(1e-2))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation_is_as_on_the_cpu(activation, backend, rng):
+def test_training_with_every_activation(activation, backend, rng):
     problem = make_problem(rng, activations=(activation, "relu"))
-    expected = train(cpu.Session, problem, OPTIMIZERS["sgd"](), Penalties(), n_epochs=1, batch_size=17)
-    ours = train(backend.Session, problem, OPTIMIZERS["sgd"](), Penalties(), n_epochs=1, batch_size=17)
-    assert_same(ours, expected, 1e-9)
+    check_training(backend, problem, OPTIMIZERS["sgd"](), Penalties(), n_epochs=1, batch_size=17)
 
 
 def test_blocks_of_rows(backend_tier, rng, monkeypatch):
     """A batch that does not fit the workspace is the same batch."""
     problem = make_problem(rng, normalization="layer")
     expected = train(cpu.Session, problem, OPTIMIZERS["sgd"](), Penalties(1e-2))
-    if backend_tier.device != "cpu":
-        monkeypatch.setattr("skbackprop.backends.cuda.session._block_rows", lambda network, itemsize, n_rows: 4)
+    owner = "cpu" if backend_tier.device == "cpu" else "cuda.session"
+    monkeypatch.setattr(f"skbackprop.backends.{owner}._block_rows", lambda network, itemsize, n_rows: 4)
     ours = train(backend_tier.Session, problem, OPTIMIZERS["sgd"](), Penalties(1e-2))
     # Units are constant over the rows of a block.
     assert_same(ours[:-1], expected[:-1], 1e-9)
@@ -161,7 +228,8 @@ def test_products_on_tensor_cores(tier, backend, rng):
     loss = LOSSES["squared_error"]().for_task("regression").key()
     network = Network((X.shape[1], hidden, Y.shape[1]), (ACTIVATIONS.get_key("tanh"),), loss, None)
     params = (rng.standard_normal(network.n_params) * 0.3).astype(np.float32)
-    problem = network, params, as_rows(X, np.dtype(np.float32)), Y
+    weights = np.ones(rows)
+    problem = Problem(network, params, as_rows(X, np.dtype(np.float32)), X, Y, weights)
     training = {"optimizer": OPTIMIZERS["sgd"](), "penalties": Penalties(), "n_epochs": 1, "batch_size": rows}
     session = partial(backend.Session.func, tier=tier)
     expected = train(cpu.Session, problem, **training)
@@ -172,8 +240,8 @@ def test_products_on_tensor_cores(tier, backend, rng):
     again = train(partial(session, precision="tf32"), problem, **training)
     for array, other in zip(again if tier == "stepwise" else ours, ours, strict=True):
         np.testing.assert_array_equal(array, other)
-    predictions = backend.predict(network, params, problem[2], precision="tf32")
-    full = cpu.predict(network, params, problem[2], 1)
+    predictions = backend.predict(network, params, problem.data, precision="tf32")
+    full = cpu.predict(network, params, problem.data, 1)
     np.testing.assert_allclose(predictions, full, rtol=2e-3, atol=2e-3)
     assert np.abs(predictions - full).max() > 1e-6
 
@@ -213,12 +281,12 @@ def test_tensor_cores_that_are_not_there(monkeypatch, rng):
 
 
 def test_predictions_in_parts(backend, rng, monkeypatch):
+    owner = "cpu" if backend.device == "cpu" else "cuda.session"
     for is_sparse in (False, True):
-        network, params, data, _ = make_problem(rng, is_sparse=is_sparse)
-        expected = cpu.predict(network, params, data, 1)
-        if backend.device != "cpu":
-            monkeypatch.setattr("skbackprop.backends.cuda.session._block_rows", lambda network, itemsize, n_rows: 7)
-        np.testing.assert_allclose(backend.predict(network, params, data, 1), expected, rtol=1e-12)
+        network, params, data, X, *_ = make_problem(rng, is_sparse=is_sparse)
+        monkeypatch.setattr(f"skbackprop.backends.{owner}._block_rows", lambda network, itemsize, n_rows: 7)
+        predictions = backend.predict(network, params, data, 1, link=False)
+        np.testing.assert_allclose(predictions, reference_raw_predict(network, params, X), rtol=1e-12)
 
 
 OPTIONS = {
@@ -240,7 +308,9 @@ OPTIONS = {
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:lbfgs failed")
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_estimators_are_as_on_the_cpu(options):
+def test_estimators_are_as_on_the_cpu(options, backend):
+    if backend.device == "cpu":
+        pytest.skip("of other devices")
     X, y = load_iris(return_X_y=True)
     X, y = X[::5], y[::5]
     settings = {"hidden_layer_sizes": (6,), "max_iter": 3, "batch_size": 15, "random_state": 0, **options}
@@ -254,7 +324,9 @@ def test_estimators_are_as_on_the_cpu(options):
 
 @pytest.mark.usefixtures("_everywhere_the_device")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_trainings_that_go_on_are_as_on_the_cpu():
+def test_trainings_that_go_on_are_as_on_the_cpu(backend):
+    if backend.device == "cpu":
+        pytest.skip("of other devices")
     X, y = load_iris(return_X_y=True)
     X, y = X[::5].astype(np.float32), X[::5, 0]
     models = []
@@ -336,7 +408,7 @@ def test_memory_is_estimated_before_it_is_taken(backend, rng, monkeypatch):
         pytest.skip("of the GPU's memory")
     from skbackprop.backends.cuda.device import Device
 
-    network, params, data, Y = make_problem(rng)
+    network, params, data, _, Y, _ = make_problem(rng)
     session = partial(backend.Session, network, params.dtype, data, Y, None, 17, 17, 1, Penalties())
     monkeypatch.setattr(Device, "free_bytes", lambda self: 1000.0)
     with pytest.raises(

@@ -138,6 +138,9 @@ def test_scoring_monitor_in_a_search():
     monitor = ScoringMonitor(scoring="accuracy")
     estimator = model().set_callbacks(monitor)
     GridSearchCV(estimator, {"alpha": [0.1, 0.2]}, cv=2, refit=False).fit(X, Y)
+    epochs = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(epochs) == 2 * 2 * 6
+    assert all(0 < row["accuracy"] <= 1 for row in epochs)
 
 
 def test_no_callback_no_task(monkeypatch):

@@ -128,6 +128,10 @@ def test_pipeline_and_search():
         model, {"backpropembedding__layer": [0, 1], "backpropembedding__estimator__alpha": [0.1]}, cv=2
     )
     assert search.fit(X, Y).best_score_ > 0.8
+    for layer in (0, 1):
+        model.set_params(**{"backpropembedding__layer": layer, "backpropembedding__estimator__alpha": 0.1}).fit(X, Y)
+        assert model[:-1].transform(X).shape[1] == model[1].estimator_.coefs_[layer].shape[1]
+        assert model[1].estimator_.alpha == 0.1
 
 
 def test_arguments_reach_the_network():

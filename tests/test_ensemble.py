@@ -172,6 +172,9 @@ def test_in_pipelines_and_searches():
         make_pipeline(StandardScaler(), ensemble), {"backpropensembleclassifier__estimator__alpha": [1e-4, 1.0]}, cv=3
     )
     assert search.fit(*WINE).best_score_ > 0.8
+    best = search.best_params_["backpropensembleclassifier__estimator__alpha"]
+    assert {member.alpha for member in search.best_estimator_[-1].estimators_} == {best}
+    assert len(set(search.cv_results_["mean_test_score"])) == 2
 
 
 def test_no_decision_function_beside_averaged_probabilities():

@@ -119,6 +119,27 @@ def test_elementary_functions_at_the_edges(dtype):
         np.testing.assert_array_equal(y, np.array([pair[1] for pair in pairs], dtype=dtype), err_msg=name)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exponentials_and_logarithms_over_the_whole_range_of_the_type(dtype):
+    tiny, largest = np.finfo(dtype).tiny, np.finfo(dtype).max
+    ends = np.log(largest) + np.linspace(-0.01, 0.01, 401)
+    x = np.concatenate([np.linspace(np.log(tiny) - 3, np.log(largest) + 3, 3001), ends]).astype(dtype)
+    y, exact = np.empty_like(x), np.exp(x.astype(np.longdouble))
+    apply_exp(x, y)
+    np.testing.assert_array_equal(np.isinf(y), exact > largest)
+    # Near the smallest numbers the result is flushed to zero.
+    flushed, ordinary = exact < 3 * tiny, (exact >= 3 * tiny) & (exact <= largest / 2)
+    assert (y[flushed] <= 3 * tiny).all()
+    assert (y[exact < tiny / 2] == 0).all()
+    assert (np.abs(y - exact)[ordinary] <= 2 * np.spacing(exact[ordinary].astype(dtype))).all()
+    near_the_end = (exact > largest / 2) & (exact <= largest)
+    np.testing.assert_allclose(y[near_the_end], exact[near_the_end], rtol=2 * np.finfo(dtype).eps)
+    x = np.geomspace(tiny, largest / 2, 3001, dtype=dtype)
+    y, exact = np.empty_like(x), np.log(x.astype(np.longdouble))
+    apply_log(x, y)
+    assert (np.abs(y - exact) <= 2 * np.spacing(np.abs(exact).astype(dtype))).all()
+
+
 def test_elementary_functions_do_not_depend_on_the_place_in_an_array(rng):
     """A vector's lanes and a loop's remainder give the same bits."""
     x = rng.uniform(-5, 5, 67).astype(np.float32)

@@ -5,13 +5,17 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import BaggingRegressor
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop import BackpropClassifier, BackpropEmbedding, BackpropRegressor
 from skbackprop.functions import StepDecay
 from skbackprop.inspection import GradientFlowDisplay, LossCurveDisplay
 
@@ -47,7 +51,7 @@ def test_losses():
     assert display.line_.get_color() == "red"
     assert display.validation_line_ is display.score_line_ is display.score_ax_ is display.best_line_ is None
     assert display.rate_lines_ == []
-    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("Epoch", "Loss")
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("Epoch", "Loss, with penalty")
     assert legend(display.ax_) == ["Training loss"]
     assert display.figure_ is display.ax_.figure
 
@@ -112,6 +116,26 @@ def test_steps_of_the_learning_rate_are_marked():
     assert [line.get_xdata()[0] for line in display.rate_lines_] == [6, 11]
     assert legend(display.ax_) == ["Training loss", "New learning rate"]
     assert LossCurveDisplay.from_estimator(make(solver="sgd", learning_rate="cosine").fit(X, Y)).rate_lines_ == []
+
+
+def test_each_curve_has_a_colour_of_its_own_and_the_legend_is_outside(pyplot):
+    model = make(early_stopping=True).fit(X, Y)
+    display = LossCurveDisplay.from_estimator(model)
+    lines = [display.line_, display.validation_line_, display.score_line_]
+    assert len({line.get_color() for line in lines}) == 3
+    display.figure_.canvas.draw()
+    box = display.score_ax_.get_legend().get_window_extent()
+    assert box.y0 >= display.ax_.get_window_extent().y1
+    # Two estimators in one plot have six curves.
+    _, ax = pyplot.subplots()
+    both = [LossCurveDisplay.from_estimator(model, name=name, ax=ax) for name in "ab"]
+    assert len({line.get_color() for one in both for line in (one.line_, one.validation_line_, one.score_line_)}) == 6
+
+
+def test_the_axis_says_which_losses_have_a_penalty():
+    assert LossCurveDisplay.from_estimator(make(alpha=0.0).fit(X, Y)).ax_.get_ylabel() == "Loss"
+    model = make(early_stopping=True).fit(X, Y)
+    assert LossCurveDisplay.from_estimator(model).ax_.get_ylabel() == "Loss, of the training with penalty"
 
 
 def test_two_estimators_in_one_plot(pyplot):
@@ -182,9 +206,43 @@ def test_estimators(display):
         display.from_estimator(make())
     with pytest.raises(ValueError, match="solver='lbfgs' keeps no history of epochs"):
         display.from_estimator(make(solver="lbfgs").fit(X, Y))
-    for estimator in (LogisticRegression(), GridSearchCV(make(), {}), make_pipeline(LogisticRegression())):
-        with pytest.raises(TypeError, match="must be a BackpropClassifier or a BackpropRegressor"):
+    for estimator in (LogisticRegression(), make_pipeline(LogisticRegression()), 3):
+        with pytest.raises(TypeError, match="must be a BackpropClassifier or a BackpropRegressor, got "):
             display.from_estimator(estimator)
+
+
+@pytest.mark.parametrize("display", [LossCurveDisplay, GradientFlowDisplay])
+def test_the_network_inside_a_meta_estimator(display):
+    for meta, network in [
+        (GridSearchCV(make_pipeline(StandardScaler(), make()), {}, cv=2), lambda meta: meta.best_estimator_[-1]),
+        (TransformedTargetRegressor(make()), lambda meta: meta.regressor_),
+        (make_pipeline(StandardScaler(), TransformedTargetRegressor(make())), lambda meta: meta[-1].regressor_),
+        (BackpropEmbedding(make()), lambda meta: meta.estimator_),
+        (TunedThresholdClassifierCV(BackpropClassifier((5,), max_iter=12)), lambda meta: meta.estimator_),
+    ]:
+        with pytest.raises(NotFittedError):
+            display.from_estimator(meta)
+        meta.fit(X, Y > 0 if hasattr(meta, "predict_proba") else Y)
+        shown = display.from_estimator(meta)
+        alone = display.from_estimator(network(meta))
+        for name in ("line_",) if display is LossCurveDisplay else ("norm_lines_", "constant_lines_"):
+            for line, expected in zip(np.ravel(getattr(shown, name)), np.ravel(getattr(alone, name)), strict=True):
+                np.testing.assert_array_equal(line.get_xydata(), expected.get_xydata())
+    assert display.from_estimator(FrozenEstimator(make().fit(X, Y)))
+
+
+@pytest.mark.parametrize("display", [LossCurveDisplay, GradientFlowDisplay])
+def test_meta_estimators_of_several_networks_or_none_are_refused_in_a_line(display):
+    several = [
+        CalibratedClassifierCV(BackpropClassifier((5,), max_iter=3), cv=2).fit(X, Y > 0),
+        BaggingRegressor(make(), 2).fit(X, Y),
+        GridSearchCV(make(), {}, cv=2, refit=False).fit(X, Y),
+    ]
+    for meta in several:
+        message = f"got {type(meta).__name__}; for a meta-estimator, give a network inside it"
+        with pytest.raises(TypeError, match=message) as caught:
+            display.from_estimator(meta)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("display", [LossCurveDisplay, GradientFlowDisplay])

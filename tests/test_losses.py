@@ -1,5 +1,7 @@
 """Losses: gradients, extremes, links, domains and settings, for every loss of the registry."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numba import types
@@ -335,6 +337,36 @@ def test_reported_log_losses_clip_probabilities_but_not_their_gradient(dtype):
     np.testing.assert_array_equal(delta, [[-1, 1]])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_log_loss_of_several_columns_is_the_sum_of_theirs(smoothing, scale, dtype, rng):
+    counts = (3, 2, 4)
+    starts = np.cumsum((0, *counts))
+    Z = (scale * rng.standard_normal((7, 9))).astype(dtype)
+    Y = np.column_stack([rng.integers(0, count, 7) for count in counts]).astype(float)
+    together = LOSSES["log_loss"](smoothing).for_outputs(counts)
+    of_one = LOSSES["log_loss"](smoothing).for_task("multiclass")
+    losses, delta = evaluate(together, Z, Y)
+    links, total = predict(together, Z), 0.0
+    for column, (start, stop) in enumerate(pairwise(starts)):
+        own, own_delta = evaluate(of_one, Z[:, start:stop].copy(), Y[:, [column]])
+        total += own
+        tolerance = 8 * np.finfo(dtype).eps
+        np.testing.assert_allclose(delta[:, start:stop], own_delta, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(links[:, start:stop], predict(of_one, Z[:, start:stop].copy()), rtol=tolerance)
+    np.testing.assert_allclose(losses, total, rtol=1e-5 if dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["squared_error", "absolute_error", "huber", "log_cosh", "quantile"])
+def test_losses_of_small_errors_are_not_negative(name, dtype, rng):
+    loss = LOSSES[name]().for_task("regression")
+    errors = np.geomspace(1e-9, 1.0, 1000) * rng.choice([-1, 1], 1000)
+    losses, _ = evaluate(loss, errors[:, np.newaxis].astype(dtype), np.zeros((1000, 1)))
+    assert (losses >= 0).all()
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 def test_focal_with_gamma_0_is_log_loss(task, rng):
     focal, log_loss = LOSSES["focal"](gamma=0.0).for_task(task), LOSSES["log_loss"]().for_task(task)
@@ -399,6 +431,17 @@ def test_targets_outside_the_domain_are_refused(loss, y, message):
 @pytest.mark.parametrize("loss", CASES)
 def test_targets_inside_the_domain_pass(loss, rng):
     loss.check_targets(data(loss, 2, rng)[1])
+
+
+@pytest.mark.parametrize(
+    ("power", "lowest"), [(-0.5, -2.0), (0, -2.0), (0.5, 0.0), (1, 0.0), (1.9, 0.0), (2, 1e-300), (3, 1e-300)]
+)
+def test_the_domain_of_tweedie_depends_on_its_power(power, lowest):
+    loss = LOSSES["tweedie"](power=power)
+    loss.check_targets(np.array([[lowest], [1.0]]))
+    if lowest >= 0:
+        with pytest.raises(ValueError, match=f"with power={power} is defined for y >"):
+            loss.check_targets(np.array([[lowest - 1e-3], [1.0]]))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils.class_weight import compute_sample_weight
 
 from skbackprop import BackpropClassifier
 from skbackprop.backends import cpu
@@ -75,19 +76,29 @@ def test_one_column_is_what_it_was():
 
 
 def test_labels_may_be_words():
-    model = make(max_iter=5).fit(X, NAMES)
-    assert set(model.predict(X)[:, 0]) <= {"zero", "one", "two"}
-    assert set(model.predict(X)[:, 1]) <= {"low", "high"}
+    codes = np.column_stack([np.unique(column, return_inverse=True)[1] for column in NAMES.T])
+    words, numbers = make(max_iter=5).fit(X, NAMES), make(max_iter=5).fit(X, codes)
+    for column, predicted in zip(words.classes_, numbers.predict(X).T, strict=True):
+        assert len(np.unique(predicted)) == len(column)
+    expected = [classes[column] for classes, column in zip(words.classes_, numbers.predict(X).T, strict=True)]
+    np.testing.assert_array_equal(words.predict(X), np.column_stack(expected))
+    assert [list(classes) for classes in words.classes_] == [["one", "two", "zero"], ["high", "low"]]
 
 
-def test_class_weights_validation_data_and_searches():
-    factors = [dict.fromkeys(range(10), 1.0), {0: 2.0}, {1: 3.0}]
-    make(max_iter=3, class_weight=factors).fit(X, Y)
-    make(max_iter=3, class_weight="balanced").fit(X, Y)
+@pytest.mark.parametrize("class_weight", ["balanced", [dict.fromkeys(range(10), 1.0), {0: 2.0}, {1: 3.0}]])
+def test_class_weights_stand_for_weights_of_rows(class_weight):
+    settings = {"max_iter": 3, "batch_size": 100, "shuffle": False}
+    rows = compute_sample_weight(class_weight, Y)
+    model, expected = make(class_weight=class_weight, **settings).fit(X, Y), make(**settings).fit(X, Y, rows)
+    np.testing.assert_allclose(model.coefs_[0], expected.coefs_[0], rtol=1e-9)
+    assert np.abs(model.coefs_[0] - make(**settings).fit(X, Y).coefs_[0]).max() > 1e-3
+
+
+def test_validation_data_and_searches():
     stopped = make(early_stopping=True).fit(X[:400], Y[:400], X_val=X[400:], y_val=Y[400:])
     assert stopped.best_validation_score_ == pytest.approx(stopped.score(X[400:], Y[400:]))
-    search = GridSearchCV(make(max_iter=5), {"alpha": [1e-4, 1.0]}, cv=2).fit(X, Y)
-    assert set(search.best_params_) == {"alpha"}
+    search = GridSearchCV(make(learning_rate_init=0.01), {"alpha": [1e-4, 1e4]}, cv=2).fit(X, Y)
+    assert search.best_params_ == {"alpha": 1e-4}
 
 
 def test_partial_fit():
@@ -104,7 +115,8 @@ def test_partial_fit():
 def test_errors():
     with pytest.raises(ValueError, match="loss='hinge' is for one column of classes"):
         make(loss="hinge").fit(X, Y)
-    with pytest.raises(ValueError, match="at most 31 are supported"):
-        make().fit(X, np.column_stack([DIGITS[:600]] * 32))
+    for n_columns in (32, 33):
+        with pytest.raises(ValueError, match=f"y has {n_columns} columns of classes; at most 31 are supported"):
+            make().fit(X, np.column_stack([DIGITS[:600]] * n_columns))
     with pytest.raises(ValueError, match="3 columns of classes"):
         make(early_stopping=True).fit(X, Y, X_val=X, y_val=Y[:, :2])

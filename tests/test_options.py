@@ -17,7 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.functions import AdamW, Cosine, Gaussian, LeakyReLU, LogLoss, Quantile
 from skbackprop.functions.activations import ACTIVATIONS
+from skbackprop.functions.initializers import INITIALIZERS
 from skbackprop.functions.losses import LOSSES
+from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.schedules import SCHEDULES
 
@@ -39,30 +41,84 @@ def regressor(**settings):
     return BackpropRegressor(**{"hidden_layer_sizes": (20,), "max_iter": 60, "random_state": 0, **settings})
 
 
+SCHEDULED = {"solver": "sgd", "learning_rate_init": 0.1, "power_t": 0.1, "n_iter_no_change": np.inf}
+#: For the schedules that wait for the loss to stop falling, which it soon does.
+WAITING = {name: {"tol": 0.02, "n_iter_no_change": 2} for name in ("adaptive", "reduce_on_plateau")}
+
+#: Each choice, and what is set besides.
 CHOICES = [
-    *({"activation": name} for name in ACTIVATIONS),
-    *({"loss": name} for name, kind in LOSSES.items() if "multiclass" in kind.kinds()),
-    *({"learning_rate": name, "n_iter_no_change": np.inf} for name in SCHEDULES),
+    *(({"activation": name}, {}) for name in ACTIVATIONS),
+    *(({"loss": name}, {}) for name, kind in LOSSES.items() if "multiclass" in kind.kinds()),
+    *(({"learning_rate": name}, {**SCHEDULED, **WAITING.get(name, {})}) for name in SCHEDULES),
     *(
-        {"solver": name, "learning_rate_init": {"sgd": 0.1, "lion": 2e-3}.get(name, 5 * kind.default_rate)}
+        ({"solver": name}, {"learning_rate_init": {"sgd": 0.1, "lion": 2e-3}.get(name, 5 * kind.default_rate)})
         for name, kind in OPTIMIZERS.items()
     ),
-    {"dropout": 0.3},
-    {"dropout": (0.1, 0.3)},
-    {"alpha": 1e-2, "l1_ratio": 0.5},
-    {"max_norm": 2.0},
-    {"clip_norm": 1.0},
-    {"clip_value": 0.1},
-    {"averaging": 0.9},
-    {"weight_init": "he_normal"},
-    {"output_bias": "prior"},
+    *(({"weight_init": name}, {}) for name in INITIALIZERS),
+    *(({"normalization": name}, {}) for name in NORMALIZATIONS),
+    ({"dropout": 0.3}, {}),
+    ({"dropout": (0.1, 0.3)}, {}),
+    ({"alpha": 1e-2}, {}),
+    ({"l1_ratio": 0.5}, {"alpha": 1e-2}),
+    ({"max_norm": 2.0}, {}),
+    ({"clip_norm": 1.0}, {}),
+    ({"clip_value": 0.1}, {}),
+    ({"averaging": 0.9}, {}),
+    ({"output_bias": "prior"}, {}),
+    ({"restore_best_weights": True}, {"learning_rate_init": 0.03}),
 ]
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
-def test_digits_are_learnt_with_every_choice(choice):
-    model = classifier(**{"learning_rate_init": 5e-3, **choice}).fit(X_DIGITS[:1200], Y_DIGITS[:1200])
+@pytest.mark.filterwarnings("ignore:100% of the units")  # Adam's, at a rate that suits another solver
+@pytest.mark.parametrize(("choice", "settings"), CHOICES, ids=str)
+def test_digits_are_learnt_with_every_choice(choice, settings):
+    settings = {"learning_rate_init": 5e-3, **settings}
+    model = classifier(**settings, **choice).fit(X_DIGITS[:1200], Y_DIGITS[:1200])
     assert model.score(X_DIGITS[1200:], Y_DIGITS[1200:]) > 0.8
+    # A choice that were ignored would give the model of the default.
+    default = classifier(**settings)
+    is_default = choice.items() <= default.get_params().items()
+    default.fit(X_DIGITS[:1200], Y_DIGITS[:1200])
+    assert np.array_equal(model.coefs_[0], default.coefs_[0]) == is_default
+
+
+def one_update(start, **settings):
+    """What one update by the gradient of all rows changes, and the model after it."""
+    plain = {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 1.0, "max_iter": 1, "batch_size": len(X_DIGITS)}
+    model = classifier(**{**plain, **settings}, weight_init=start).fit(X_DIGITS, Y_DIGITS)
+    arrays = zip([*model.coefs_, *model.intercepts_], [*start[0], *start[1]], strict=True)
+    return np.concatenate([(after - before).ravel() for after, before in arrays]), model
+
+
+@pytest.fixture(scope="module")
+def start():
+    model = classifier(max_iter=1).fit(X_DIGITS, Y_DIGITS)
+    return model.coefs_, model.intercepts_
+
+
+def test_gradients_are_clipped_at_what_is_asked_for(start):
+    change, _ = one_update(start)
+    assert np.linalg.norm(change) > 0.1
+    clipped, _ = one_update(start, clip_norm=0.1)
+    np.testing.assert_allclose(clipped, change * 0.1 / np.linalg.norm(change), rtol=1e-6, atol=1e-12)
+    clipped, _ = one_update(start, clip_value=1e-3)
+    np.testing.assert_allclose(clipped, np.clip(change, -1e-3, 1e-3), rtol=1e-6, atol=1e-12)
+    assert (np.abs(change) > 1e-3).any()
+
+
+def test_weights_into_a_unit_have_the_largest_norm_that_is_asked_for(start):
+    _, model = one_update(start, max_norm=1.0)
+    norms = np.linalg.norm(model.coefs_[0], axis=0)
+    assert norms.max() == pytest.approx(1.0)
+    free = np.linalg.norm(one_update(start)[1].coefs_[0], axis=0)
+    np.testing.assert_allclose(norms, np.minimum(free, 1.0), rtol=1e-9)
+
+
+def test_one_rate_of_dropout_is_that_of_the_hidden_layers(start):
+    of_all, _ = one_update(start, dropout=0.3)
+    np.testing.assert_array_equal(of_all, one_update(start, dropout=(0.0, 0.3))[0])
+    for other in (0.0, 0.4, (0.3, 0.3), (0.3, 0.0)):
+        assert not np.array_equal(of_all, one_update(start, dropout=other)[0])
 
 
 @pytest.mark.parametrize("name", [name for name, kind in LOSSES.items() if "regression" in kind.kinds()])
@@ -71,8 +127,11 @@ def test_diabetes_is_learnt_with_every_loss(name):
         y, settings = Y_DIABETES / 100, {}
     else:
         y, settings = Y_DIABETES, {"standardize_target": True}
-    model = regressor(loss=name, learning_rate_init=5e-3, **settings).fit(X_DIABETES, y)
+    settings["learning_rate_init"] = 5e-3
+    model = regressor(loss=name, **settings).fit(X_DIABETES, y)
     assert model.score(X_DIABETES, y) > 0.35
+    squared = regressor(**settings).fit(X_DIABETES, y)
+    assert np.array_equal(model.coefs_[0], squared.coefs_[0]) == (name == "squared_error")
 
 
 def test_activation_of_each_layer():
@@ -92,7 +151,7 @@ def test_settings_are_searched_and_pickled():
     model = classifier(solver=AdamW(weight_decay=0.1), learning_rate=Cosine(warmup_epochs=1), loss=LogLoss(0.1))
     search = GridSearchCV(model, {"solver__weight_decay": [0.0, 0.5], "loss__label_smoothing": [0.0, 0.1]}, cv=2)
     search.fit(X_CANCER, Y_CANCER)
-    assert set(search.best_params_) == {"solver__weight_decay", "loss__label_smoothing"}
+    assert len(set(search.cv_results_["mean_test_score"])) > 1
     best = search.best_estimator_
     assert clone(best).get_params()["solver__weight_decay"] == search.best_params_["solver__weight_decay"]
     again = pickle.loads(pickle.dumps(best))

@@ -367,7 +367,7 @@ def test_invalid_settings(name, setting, value):
 
 
 def test_unknown_schedule():
-    with pytest.raises(ValueError, match="learning_rate='linear' is not known; choose one of 'constant'"):
-        SCHEDULES.get_function("linear")
+    with pytest.raises(ValueError, match="learning_rate='trapezoid' is not known; choose one of 'adaptive'"):
+        SCHEDULES.get_function("trapezoid")
     with pytest.raises(TypeError, match=r"learning_rate=0\.1 is not a function"):
         SCHEDULES.get_function(0.1)

@@ -12,6 +12,7 @@ PACKAGE = Path(skbackprop.__file__).parent
 LAYERS = [
     "exceptions",
     "_lazy",
+    "_names",
     "_parameters",
     "_compile",
     "functions",

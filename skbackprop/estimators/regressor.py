@@ -1,5 +1,7 @@
 """The regressor."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
@@ -575,6 +577,12 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         self.n_jobs = n_jobs
         self.device = device
 
+    def _advice(self, parameter, value):
+        if parameter == "loss" and isinstance(value, Integral | list | tuple | np.ndarray):
+            # scikit-learn's order of the arguments is not that of its classifier.
+            return f"The first argument of {type(self).__name__} is loss: did you mean hidden_layer_sizes={value!r}?"
+        return super()._advice(parameter, value)
+
     def _encode_targets(self, y, first_pass, memory, incremental, classes):
         link = self._loss().out_activation
         if self.standardize_target and link != "identity":
@@ -749,7 +757,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         predictions = self._unscaled(predictions)
         if loss.has_std:
             means, deviations = (_squeezed(part) for part in (predictions[:, 0::2], predictions[:, 1::2]))
-            return (means, deviations) if return_std else means
+            return _WithSpread((means, deviations)) if return_std else means
         return _squeezed(predictions)
 
     @np.errstate(under="ignore")
@@ -798,6 +806,19 @@ _NEAR_MEDIAN = 0.25
 
 # Distance of neighbouring predictions, by the targets' deviation: what is left of them then has errors of a few percent.
 _LARGEST_STEP = 1 / 8
+
+
+class _WithSpread(tuple):
+    """Means and standard deviations, with an answer to those who take them for one array, as TransformedTargetRegressor does."""
+
+    __slots__ = ()
+
+    @property
+    def ndim(self):
+        raise AttributeError(
+            "predict(return_std=True) gives a tuple of means and standard deviations, which cannot be transformed as one array: in "
+            "the place of TransformedTargetRegressor use standardize_target=True"
+        )
 
 
 def _squeezed(columns):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from skbackprop._names import did_you_mean, listed
 from skbackprop.functions._function import Function
 
 __all__ = ["Registry"]
@@ -33,11 +34,13 @@ class Registry(Mapping):
         try:
             return self._entries[name]
         except KeyError:
-            known = ", ".join(map(repr, self._entries))
-            raise ValueError(f"{self.kind}={name!r} is not known; choose one of {known}") from None
+            meant = did_you_mean(name, self._entries) if isinstance(name, str) else None
+            hint = "choose" if meant is None else f"did you mean {meant!r}? Choose"
+            raise ValueError(f"{self.kind}={name!r} is not known; {hint} one of {listed(self._entries)}") from None
 
     def __contains__(self, name):
-        return name in self._entries
+        # What has no hash is no name.
+        return isinstance(name, str) and name in self._entries
 
     def __iter__(self):
         return iter(self._entries)
@@ -67,10 +70,10 @@ class Registry(Mapping):
         if isinstance(choice, str):
             return self[choice]()
         if not isinstance(choice, self.base) or not isinstance(choice, Function):
-            known = ", ".join(map(repr, self._entries))
+            classes = ", ".join(sorted(entry.__name__ for entry in self._entries.values()))
             raise TypeError(
-                f"{self.kind}={choice!r} is not a function of this kind: give one of the names {known}, or an object of one of "
-                f"the classes {', '.join(entry.__name__ for entry in self._entries.values())}"
+                f"{self.kind}={choice!r} is not a function of this kind: give one of the names {listed(self._entries)}, or an "
+                f"object of one of the classes {classes}"
             )
         choice._validate_params()
         return choice

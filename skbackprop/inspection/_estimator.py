@@ -1,11 +1,16 @@
-"""Which estimators can be inspected, and the network inside a pipeline."""
+"""Which estimators can be inspected, and the network inside a pipeline, a search or another meta-estimator."""
 
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 
 __all__ = ["check_network", "find_network"]
+
+#: Where meta-estimators keep the one estimator that they have fitted.
+_FITTED = "best_estimator_", "regressor_", "estimator_"
 
 
 def check_network(estimator):
@@ -24,14 +29,14 @@ def check_network(estimator):
     """
     if not isinstance(estimator, BackpropClassifier | BackpropRegressor):
         raise TypeError(
-            f"estimator={estimator!r} must be a BackpropClassifier or a BackpropRegressor; for a meta-estimator, give the "
-            "one inside, such as the best_estimator_ of a search"
+            f"estimator must be a BackpropClassifier or a BackpropRegressor, got {type(estimator).__name__}; for a "
+            "meta-estimator, give a network inside it, such as the best_estimator_ of a search"
         )
     check_is_fitted(estimator)
 
 
 def find_network(estimator):
-    """A fitted network, or the one that is the last step of a pipeline.
+    """A fitted network, or the one inside: a pipeline's last step, a search's best, the only one of a meta-estimator.
 
     Parameters
     ----------
@@ -44,11 +49,24 @@ def find_network(estimator):
     Raises
     ------
     TypeError
-        If it is something else.
+        If it is something else, or holds several.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     """
-    while isinstance(estimator, Pipeline):
-        estimator = estimator[-1]
+    while (inner := _inside(estimator)) is not None:
+        estimator = inner
     check_network(estimator)
     return estimator
+
+
+def _inside(estimator):
+    """The estimator that another one has fitted, if that is a single one; None if not."""
+    if isinstance(estimator, Pipeline):
+        return estimator[-1]
+    if isinstance(estimator, FrozenEstimator):
+        return estimator.estimator
+    if isinstance(estimator, BaseEstimator) and {"estimator", "regressor"} & estimator.get_params(deep=False).keys():
+        check_is_fitted(estimator)
+    # Beside several fitted ones `estimator_` is what they were cloned from.
+    names = () if hasattr(estimator, "estimators_") else _FITTED
+    return next((getattr(estimator, name) for name in names if hasattr(estimator, name)), None)

@@ -33,6 +33,8 @@ class LossCurveDisplay:
         For the second axis.
     estimator_name : str or None, default=None
         Put before the curves' names in the legend.
+    penalised : bool, default=True
+        Whether the training losses contain a penalty, which the axis then says.
 
     Attributes
     ----------
@@ -77,6 +79,7 @@ class LossCurveDisplay:
         best_epoch=None,
         score_name="Validation score",
         estimator_name=None,
+        penalised=True,
     ):
         self.losses = losses
         self.validation_losses = validation_losses
@@ -85,6 +88,7 @@ class LossCurveDisplay:
         self.best_epoch = best_epoch
         self.score_name = score_name
         self.estimator_name = estimator_name
+        self.penalised = penalised
 
     @classmethod
     def from_estimator(
@@ -97,8 +101,9 @@ class LossCurveDisplay:
 
         Parameters
         ----------
-        estimator : BackpropClassifier, BackpropRegressor or Pipeline
-            Fitted, with a stochastic solver. Of a :class:`~sklearn.pipeline.Pipeline` the last step is taken.
+        estimator : BackpropClassifier, BackpropRegressor or a meta-estimator with one of them
+            Fitted, with a stochastic solver. Of a :class:`~sklearn.pipeline.Pipeline` the last step is taken, of a search the best
+            estimator, and of others the one that they have fitted.
         name : str, default=None
             Put before the curves' names in the legend, to tell estimators apart that are drawn together.
         ax : matplotlib Axes, default=None
@@ -131,11 +136,12 @@ class LossCurveDisplay:
             best_epoch=_best_epoch(network, validation_scores, _column(history, "loss")),
             score_name=_score_name(network),
             estimator_name=name,
+            penalised=network.alpha > 0,
         )
         return display.plot(ax, line_kw=line_kw, validation_line_kw=validation_line_kw, score_line_kw=score_line_kw)
 
     def plot(self, ax=None, *, line_kw=None, validation_line_kw=None, score_line_kw=None):
-        """Draw the curves.
+        """Draw the curves, each in a colour of its own.
 
         Parameters
         ----------
@@ -156,7 +162,10 @@ class LossCurveDisplay:
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
+        # Above the curves, where there is room to be had, and clear of the second axis' numbers.
+        place = {}
         if ax is None:
+            place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
             _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_, self.score_ax_ = ax, ax.figure, None
         self.validation_line_ = self.score_line_ = self.best_line_ = None
@@ -168,16 +177,18 @@ class LossCurveDisplay:
             return text if self.estimator_name is None else f"{self.estimator_name}: {text[0].lower()}{text[1:]}"
 
         (self.line_,) = ax.plot(epochs, self.losses, **{"label": label("Training loss"), **marker, **(line_kw or {})})
-        color = self.line_.get_color()
         if self.validation_losses is not None:
-            defaults = {"label": label("Validation loss"), "color": color, "linestyle": "--", **marker}
+            defaults = {"label": label("Validation loss"), "linestyle": "--", **marker}
             (self.validation_line_,) = ax.plot(
                 epochs, self.validation_losses, **{**defaults, **(validation_line_kw or {})}
             )
         handles = ax.get_legend_handles_labels()[0]
         if self.validation_scores is not None:
+            # The second axis would begin with the first colour again.
+            (next_line,) = ax.plot([], [])
+            next_line.remove()
             self.score_ax_ = ax.twinx()
-            defaults = {"label": label(self.score_name), "color": color, "linestyle": ":", **marker}
+            defaults = {"label": label(self.score_name), "color": next_line.get_color(), "linestyle": ":", **marker}
             (self.score_line_,) = self.score_ax_.plot(
                 epochs, self.validation_scores, **{**defaults, **(score_line_kw or {})}
             )
@@ -192,15 +203,16 @@ class LossCurveDisplay:
         if self.best_epoch is not None:
             self.best_line_ = ax.axvline(
                 self.best_epoch,
-                color=color,
+                color=self.line_.get_color(),
                 linestyle="-.",
                 linewidth=0.8,
                 label=label(f"Best epoch: {self.best_epoch}"),
             )
             handles.append(self.best_line_)
-        ax.set(xlabel="Epoch", ylabel="Loss")
+        whose = "with penalty" if self.validation_losses is None else "of the training with penalty"
+        ax.set(xlabel="Epoch", ylabel=f"Loss, {whose}" if self.penalised else "Loss")
         # On the axes that are drawn last, so that no curve covers it.
-        (self.score_ax_ or ax).legend(handles=handles)
+        (self.score_ax_ or ax).legend(handles=handles, **place)
         return self
 
     def _rate_changes(self):
@@ -264,8 +276,9 @@ class GradientFlowDisplay:
 
         Parameters
         ----------
-        estimator : BackpropClassifier, BackpropRegressor or Pipeline
-            Fitted, with a stochastic solver. Of a :class:`~sklearn.pipeline.Pipeline` the last step is taken.
+        estimator : BackpropClassifier, BackpropRegressor or a meta-estimator with one of them
+            Fitted, with a stochastic solver. Of a :class:`~sklearn.pipeline.Pipeline` the last step is taken, of a search the best
+            estimator, and of others the one that they have fitted.
         name : str, default=None
             For the title; None for the class of the network.
         ax : matplotlib Axes or array-like of two of them, default=None
