@@ -169,6 +169,15 @@ def test_gradients_are_numerical_gradients(loss, activation, is_sparse, backend,
     check_gradient(backend, *problem, rng, Penalties(0.1, l1_ratio=0.5 if is_sparse else 0.0))
 
 
+def test_penalties_are_off_unless_they_are_asked_for():
+    np.testing.assert_array_equal(Penalties().numbers(), np.zeros(6))
+    assert not Penalties().finishes
+    assert Penalties().dropout == Penalties().frozen == ()
+    np.testing.assert_array_equal(Penalties(0.5).numbers(), [0.5, 0, 0, 0, 0, 0])
+    everything = Penalties(0.5, 0.25, clip_norm=1, clip_value=2, max_norm=3, average=0.9)
+    np.testing.assert_array_equal(everything.numbers(), [0.375, 0.125, 1, 2, 3, 0.9])
+
+
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("hidden", [(), (4,), (1,)])
 @pytest.mark.parametrize("loss", ["SquaredError", "BinaryLogLoss", "MulticlassLogLoss"])

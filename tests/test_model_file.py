@@ -783,6 +783,10 @@ HOSTILE = {
         attribute("classes_", {"strings": ["a", "b"], "shape": [2], "dtype": "<U999999999"}),
         "no estimator",
     ),
+    "text of hundreds of megabytes": (
+        attribute("classes_", {"strings": ["a", "b"], "shape": [2], "dtype": "<U25000000"}),
+        "strings of type",
+    ),
     "shape that is too large": (
         attribute("classes_", {"strings": ["a"], "shape": [2**40], "dtype": "|O"}),
         "no estimator|not write",

@@ -180,8 +180,10 @@ def reference_loss(network, params, X, Y, sample_weight=None, penalties=None):
     penalty = 0.0
     if penalties is not None:
         coefs, _ = network.views(np.asarray(params, dtype=np.float64))
-        l2, l1 = penalties.numbers()[:2]
-        penalty = sum(0.5 * l2 * (coef**2).sum() + l1 * np.abs(coef).sum() for coef in coefs)
+        share = penalties.l1_ratio
+        penalty = penalties.alpha * sum(
+            (1 - share) / 2 * (coef**2).sum() + share * np.abs(coef).sum() for coef in coefs
+        )
     return (weights @ rows + penalty) / weights.sum()
 
 
