@@ -10,9 +10,10 @@ from scipy.stats import norm
 from sklearn._loss import loss as reference
 from sklearn.base import clone
 
-from skbackprop._compile import invoke, kernel
+from skbackprop._compile import formula, invoke, kernel
 from skbackprop.backends.cpu.memory import at
 from skbackprop.functions._function import N_SETTINGS
+from skbackprop.functions.elementary import number
 from skbackprop.functions.losses import LOSSES, loss_loops
 
 DTYPES = [np.float32, np.float64]
@@ -512,3 +513,21 @@ def test_losses_refuse_tasks_that_they_do_not_serve():
     message = "loss='focal' is for binary and multiclass targets, not for regression ones: use one of squared_error, "
     with pytest.raises(ValueError, match=message):
         LOSSES["focal"]().for_task("regression")
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_subclass_of_a_variant_is_what_runs(task):
+    kind = LOSSES["hinge"]().kinds()[task]
+
+    class Doubled(kind):
+        name = f"doubled_{task}_hinge"
+
+        @staticmethod
+        @formula
+        def loss_gradient(z, y, c):
+            margin, slope = number(2.0, z), z - z
+            return margin, slope
+
+    assert type(Doubled().for_task(task)) is Doubled
+    losses, _ = evaluate(Doubled().for_task(task), np.zeros((2, 3)), np.zeros((2, 1 if task == "multiclass" else 3)))
+    np.testing.assert_array_equal(losses, 6.0)

@@ -1,5 +1,6 @@
 """A call that is refused or interrupted leaves the estimator as it was, and a second call trains on what the first was about."""
 
+import copy
 import os
 import pickle
 import signal
@@ -18,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import scale
 
+import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.backends import get_backend
 from skbackprop.backends.data import as_rows
@@ -356,12 +358,12 @@ def test_read_only_models_can_be_trained_on(make, settings, tmp_path):
         array.setflags(write=False)
     for _ in range(2):
         expected.partial_fit(X, Y)
-    for copy in (joblib.load(tmp_path / "model", mmap_mode="r"), pickle.loads(pickled, buffers=buffers), frozen):
-        np.testing.assert_array_equal(copy.predict(X), model.predict(X))
-        copy.set_params(early_stopping=False)
+    for other in (joblib.load(tmp_path / "model", mmap_mode="r"), pickle.loads(pickled, buffers=buffers), frozen):
+        np.testing.assert_array_equal(other.predict(X), model.predict(X))
+        other.set_params(early_stopping=False)
         for _ in range(2):
-            copy.partial_fit(X, Y)
-        np.testing.assert_array_equal(copy.predict(X), expected.predict(X))
+            other.partial_fit(X, Y)
+        np.testing.assert_array_equal(other.predict(X), expected.predict(X))
     again = joblib.load(tmp_path / "model", mmap_mode="r").set_params(warm_start=True).fit(X, Y)
     np.testing.assert_array_equal(again.predict(X), warm.predict(X))
     assert (tmp_path / "model").read_bytes() == stored
@@ -425,6 +427,31 @@ def test_interrupted_partial_fit_can_be_made_again():
     for network in (model, undisturbed):
         network.partial_fit(data[:5000], labels[:5000])
     np.testing.assert_array_equal(model.coefs_[0], undisturbed.coefs_[0])
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"dropout": 0.2, "averaging": 0.9}, {"random_state": np.random.RandomState(3)}]
+)
+def test_loop_of_partial_fit_goes_on_from_its_file_to_the_same_bits(settings, tmp_path):
+    pytest.importorskip("safetensors")
+
+    def run(path, chunks):
+        model = skbackprop.load(path) if path.exists() else classifier(**copy.deepcopy(settings))
+        for start in range(getattr(model, "t_", 0), len(X), 40):
+            if chunks == 0:
+                return None
+            chunks -= 1
+            chunk = slice(start, start + 40)
+            model.partial_fit(X[chunk], Y[chunk], classes=[0, 1, 2])
+            model.save(path)
+        return model
+
+    undisturbed = run(tmp_path / "one", 10)
+    assert run(tmp_path / "two", 1) is None
+    assert run(tmp_path / "two", 2) is None
+    resumed = run(tmp_path / "two", 10)
+    np.testing.assert_array_equal(resumed.coefs_[0], undisturbed.coefs_[0])
+    assert resumed.t_ == 150
 
 
 def test_callbacks_that_partial_fit_does_not_call_are_named():

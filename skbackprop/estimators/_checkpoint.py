@@ -93,7 +93,8 @@ class Checkpoint:
     what belongs to installed libraries is compared by name, and :func:`functools.partial` by its parts. Another version of Python
     compiles code to something else: training then starts anew.
 
-    ``partial_fit`` has no callbacks; use :meth:`BackpropClassifier.save` between its calls.
+    ``partial_fit`` calls no callbacks, and warns where one is set. Save the estimator between its calls, by
+    :meth:`BackpropClassifier.save`; its attribute `t_` tells where to go on.
 
     Examples
     --------

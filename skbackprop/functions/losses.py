@@ -253,7 +253,7 @@ class Loss(Function):
                 f"loss={self.public_name!r} is for {' and '.join(kinds)} targets, not for {task} ones: use one of {served}"
             )
         kind = kinds[task]
-        return self if type(self) is kind else kind(**self.get_params(deep=False))
+        return self if isinstance(self, kind) else kind(**self.get_params(deep=False))
 
     def outputs_per_target(self):
         """The number of predictions for each target.
