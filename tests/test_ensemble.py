@@ -199,4 +199,8 @@ def test_scores_of_seeds():
     assert scores.shape == (3, 4)
     assert 0.5 < scores.mean() <= 1
     np.testing.assert_array_equal(scores, seed_scores(network, X, y, n_seeds=3, cv=4, random_state=0))
+    one, other = (
+        seed_scores(CLASSIFIER, X, y, n_seeds=1, cv=2, scoring="neg_log_loss", random_state=seed) for seed in (0, 1)
+    )
+    assert (one != other).all()
     assert len({tuple(row) for row in seed_scores(CLASSIFIER, X, y, n_seeds=3, cv=4, scoring="neg_log_loss")}) == 3

@@ -622,6 +622,15 @@ def test_file_that_cannot_be_written(tmp_path, path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_temporary_file_of_another_writer_is_left_alone(path):
+    others = path.with_name(f".{path.name}.{os.getpid()}-0.tmp")
+    others.write_bytes(b"half")
+    model = classifier().fit(X, Y)
+    model.save(path)
+    np.testing.assert_array_equal(load(path).predict_proba(X), model.predict_proba(X))
+    assert others.read_bytes() == b"half"
+
+
 def test_file_has_the_permissions_of_any_new_file(tmp_path, path):
     classifier().fit(X, Y).save(path)
     (tmp_path / "other").touch()

@@ -447,6 +447,9 @@ def test_normalization_cannot_change_after_fit():
         model.partial_fit(X_TRAIN, Y_TRAIN)
     model.fit(X_TRAIN, Y_TRAIN)
     assert not hasattr(model, "running_means_")
+    plain = make(None).fit(X_TRAIN[:60], Y_TRAIN[:60]).set_params(normalization="batch")
+    with pytest.raises(ValueError, match="the fitted network has normalization=None, but normalization='batch'"):
+        plain.predict(X_TEST)
     model.set_params(normalization=None)
     with pytest.raises(ValueError, match="the fitted network has normalization='layer', but normalization=None"):
         model.predict(X_TEST)

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections import Counter, defaultdict
 from difflib import unified_diff
 from importlib import import_module
@@ -168,6 +169,16 @@ class Source:
         return mutate_code(self.code, get_operator(operator)(), occurrence)
 
 
+def _is_python(code):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(code, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
 def draw(copy, n, seed):
     """The sample: each folder's share of it is that of all places."""
     places = defaultdict(list)
@@ -180,6 +191,8 @@ def draw(copy, n, seed):
     for folder in FOLDERS:
         for path, (line, column), kinds in rng.sample(places[folder], round(n * len(places[folder]) / total)):
             operator, occurrence = rng.choice(kinds)
+            if not _is_python(Source(copy / path).mutate(operator, occurrence)):
+                continue  # a star of `**settings` taken for an operator
             sample.append(
                 {"path": path, "line": line, "column": column, "operator": operator, "occurrence": occurrence}
             )
@@ -241,7 +254,7 @@ def kill(copy, path, code, tests, digest):
     child = os.fork()
     if child == 0:
         os.setsid()
-        with open(os.environ.get("MUTLOG", os.devnull), "w") as sink:
+        with open(os.devnull, "w") as sink:
             os.dup2(sink.fileno(), 1)
             os.dup2(sink.fileno(), 2)
         sys.dont_write_bytecode = True
