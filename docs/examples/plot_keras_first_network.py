@@ -32,7 +32,7 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 
 # %%
 # Two classes in `y` bring the output unit, its sigmoid and the loss along. `early_stopping` sets a share of the rows aside
-# and scores them after each epoch, as Keras's `validation_split` does; ten epochs are too few for it to stop anything.
+# and scores them after each epoch, as Keras's `validation_split` does; `n_iter_no_change` says that all ten epochs are wanted.
 # `alpha=0` turns the L2 penalty off, which Keras does not have by default.
 
 network = BackpropClassifier(
@@ -45,6 +45,7 @@ network = BackpropClassifier(
     alpha=0,
     early_stopping=True,
     validation_fraction=0.2,
+    n_iter_no_change=float("inf"),
     random_state=0,
 )
 model = make_pipeline(StandardScaler(), network)
