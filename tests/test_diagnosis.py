@@ -77,6 +77,13 @@ def test_targets_that_predictions_are_not_meant_to_be_near_are_not_told():
     X, y = load_diabetes(return_X_y=True)
     BackpropRegressor(loss=Quantile(quantile=0.01), max_iter=20, random_state=0).fit(scale(X), y)
     rng = np.random.default_rng(0)
+    noise = 20 * rng.standard_normal(500)
+    BackpropRegressor(loss=Quantile(quantile=0.3), max_iter=100, learning_rate_init=0.01, random_state=0).fit(
+        rng.standard_normal((500, 3)), noise
+    )
+    # A column that is constant but for rounding.
+    targets = np.column_stack([scale(y), np.full(len(y), 0.1)])
+    BackpropRegressor(max_iter=200, learning_rate_init=0.01, random_state=0).fit(scale(X), targets)
     # Nothing can be learned of noise, wherever it lies.
     BackpropRegressor(max_iter=20, random_state=0, standardize_target=True).fit(
         scale(X), 100 + rng.standard_normal(len(y))

@@ -16,8 +16,10 @@ from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import r2_score
-from sklearn.preprocessing import scale
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
 
 import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor
@@ -519,3 +521,113 @@ def test_warnings_point_to_the_users_line():
             classifier(**settings).fit(X, Y)
         assert caught
         assert {warning.filename for warning in caught} == {__file__}
+
+
+# --- What else a review found
+
+
+def test_losses_that_give_the_outputs_another_meaning_are_refused():
+    model = regressor().fit(X, X[:, :2])
+    before = state(model)
+    model.set_params(loss="gaussian_nll")
+    for call in (lambda: model.partial_fit(X, X[:, 0]), lambda: model.set_params(warm_start=True).fit(X, X[:, 0])):
+        with pytest.raises(
+            ValueError, match="gives the network's outputs another meaning than the loss that it was fitted with"
+        ):
+            call()
+    assert state(model) == before
+    with pytest.raises(ValueError, match="loss='gaussian_nll' is not what the network was fitted with"):
+        model.predict(X, return_std=True)
+    other = classifier(loss="log_loss").fit(X, Y).set_params(loss="hinge").partial_fit(X, Y)
+    assert other.out_activation_ == "identity"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"averaging": 2.0}, {"batch_size": 0}, {"l1_ratio": 7}, {"clip_norm": -1}, {"n_jobs": 0}, {"alpha": np.nan}],
+)
+def test_parameters_are_validated_in_every_call_of_partial_fit(settings):
+    model = classifier().partial_fit(X, Y, classes=[0, 1, 2])
+    before = state(model)
+    with pytest.raises(ValueError, match=f"The '{next(iter(settings))}' parameter"):
+        model.set_params(**settings).partial_fit(X, Y)
+    assert state(model) == before
+
+
+def test_callback_that_sets_a_parameter_at_the_beginning_is_heard():
+    class Faster:
+        max_propagation_depth = 0
+
+        def setup(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context, *, X, y, metadata):
+            if context.task_name == "fit":
+                estimator.learning_rate_init = 0.5
+
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+    model = classifier().set_callbacks(Faster()).fit(X, Y)
+    assert model.learning_rate_init == model.history_[-1]["learning_rate"] == 0.5
+
+
+def test_shallow_copy_shares_no_list_with_the_model():
+    model = classifier().fit(X, Y)
+    other = copy.copy(model)
+    other.partial_fit(X, Y)
+    other.set_params(warm_start=True).fit(X, Y)
+    assert len(model.loss_curve_) == len(model.history_) == 5
+    assert len(other.loss_curve_) == len(other.history_) == 11
+
+
+def test_early_stopping_goes_by_what_a_subclass_predicts():
+    class Shifted(BackpropRegressor):
+        def predict(self, X):
+            return super().predict(X) + 100
+
+    class Scored(BackpropClassifier):
+        def score(self, X, y, sample_weight=None):
+            return 42.0
+
+    target = Y.astype(float)
+    model = Shifted(hidden_layer_sizes=(8,), max_iter=5, random_state=0, early_stopping=True).fit(X, target)
+    assert max(model.validation_scores_) < -1000
+    assert set(Scored(max_iter=5, random_state=0, early_stopping=True).fit(X, Y).validation_scores_) == {42.0}
+
+
+@pytest.mark.parametrize(
+    ("weights", "size"), [(np.full(150, 1e-44, dtype=np.float32), "small"), (np.full(150, 1e307), "large")]
+)
+def test_weights_whose_sum_is_no_divisor_are_refused(weights, size):
+    with pytest.raises(ValueError, match=f"sample_weight, with class_weight, is too {size} for {weights.dtype}"):
+        classifier(dtype=weights.dtype.name).fit(X, Y, sample_weight=weights)
+
+
+def test_weights_to_begin_with_that_are_none_are_refused():
+    fitted = classifier().fit(X, Y)
+    pipeline = make_pipeline(StandardScaler(), fitted)
+    for given, message in (
+        (pipeline, "is no network: give the fitted network in it"),
+        (FrozenEstimator(pipeline), "is no network"),
+        ((1, 2, 3), r"has to be \(coefs_, intercepts_\)"),
+        (([np.full_like(coef, np.nan) for coef in fitted.coefs_], fitted.intercepts_), "values that are not finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            classifier(weight_init=given).fit(X, Y)
+
+
+def test_settings_of_what_has_none_are_refused():
+    for name in ("normalization__momentum", "validation_fraction__n_splits", "weight_init__x", "dropout__x"):
+        with pytest.raises(ValueError, match=f"{name} cannot be set"):
+            classifier().set_params(**{name: 1})
+    with pytest.raises(ValueError, match="Invalid parameter 'nothing'"):
+        classifier().set_params(nothing__x=1)
+
+
+def test_scores_of_missing_labels_say_so():
+    with pytest.raises(ValueError, match="y has missing labels"):
+        classifier().fit(X, KINDS["text"]).score(X, np.array([None, *KINDS["text"][1:]], dtype=object))

@@ -121,6 +121,19 @@ def _check_range(targets, dtype, name):
         raise ValueError(f"{name} contains values too large for {dtype}; scale y, or use dtype='float64'")
 
 
+def _check_size(weights):
+    """Raise ValueError for weights of rows by whose sum a gradient cannot be divided."""
+    if weights is None or not weights.any():
+        return
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total) or weights.max() < np.finfo(weights.dtype).tiny:
+        raise ValueError(
+            f"sample_weight, with class_weight, is too {'small' if np.isfinite(total) else 'large'} for {weights.dtype}: multiply all "
+            "weights by a number that brings them near 1"
+        )
+
+
 def _as_given(given, validated):
     """Data for scorers: the user's own DataFrame, with its names, otherwise what validation made of it."""
     return given if hasattr(given, "columns") else validated
@@ -269,13 +282,18 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         for key in params:
             name, nested, setting = key.partition("__")
             choice = params.get(name, getattr(self, name, None))
-            if nested and name in _REGISTRIES and isinstance(choice, str):
-                known = _REGISTRIES[name]
-                example = f", such as {name}={known[choice].__name__}()" if choice in known else ""
+            if not nested or name not in self._get_param_names() or hasattr(choice, "set_params"):
+                continue
+            known = _REGISTRIES.get(name)
+            if known is None or not isinstance(choice, str):
                 raise ValueError(
-                    f"{key} cannot be set, because {name}={choice!r} is a name, which has no settings: set {name} to an object of "
-                    f"skbackprop.functions{example}, and then its {setting}"
+                    f"{key} cannot be set, because {name}={choice!r} is no object with parameters of its own"
                 )
+            example = f", such as {name}={known[choice].__name__}()" if choice in known else ""
+            raise ValueError(
+                f"{key} cannot be set, because {name}={choice!r} is a name, which has no settings: set {name} to an object of "
+                f"skbackprop.functions{example}, and then its {setting}"
+            )
         return super().set_params(**params)
 
     @with_callbacks
@@ -362,6 +380,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         -------
         training : Training
         """
+        if incremental and hasattr(self, "coefs_"):
+            # scikit-learn's wrapper leaves this out in all calls but the first.
+            self._validate_params()
         # An unusable device is an error before anything is done.
         get_backend(self.device, precision=self.precision)
         hidden = self._hidden_units()
@@ -394,6 +415,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
         if not (incremental or loss_weight is None or loss_weight.any()):
             raise ValueError("class_weight leaves no sample a weight: give a class a positive one")
+        _check_size(loss_weight)
         _check_range(targets, dtype, "y")
         held_out = None
         if has_validation_data:
@@ -403,6 +425,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             names = ("sample_weight", "X_val", "y_val", "sample_weight_val", "groups")
             metadata = dict(zip(names, (sample_weight, *validation_data, groups), strict=True))
             callbacks = _Callbacks(owner, given, metadata)
+            # A callback may have set other parameters.
+            vars(self).update(owner.get_params(deep=False))
         random_state = check_random_state(self.random_state)
         if callbacks is not None:
             random_state = callbacks.begin_draws(random_state)
@@ -673,6 +697,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         self.n_layers_ = len(network.layer_units)
         self.n_outputs_ = network.layer_units[-1]
         self.out_activation_ = network.loss[0].out_activation
+        self._outputs_form = self._form_of_outputs()
         self.n_iter_ = 0
         self.t_ = 0
         for attribute in ({*STATE_ATTRIBUTES} - attributes.keys()) | {"_optimizer", "loss_", *_STOCHASTIC_ATTRIBUTES}:
@@ -701,6 +726,16 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
                 "warm_start and partial_fit go on with the fitted network: call fit with warm_start=False to start anew"
             )
         check_same_normalization(self, network)
+        if getattr(self, "_outputs_form", self._form_of_outputs()) != self._form_of_outputs():
+            raise ValueError(
+                f"loss={self.loss!r} gives the network's outputs another meaning than the loss that it was fitted with; warm_start and "
+                "partial_fit go on with the fitted network: call fit with warm_start=False to start anew"
+            )
+        self.out_activation_ = network.loss[0].out_activation
+
+    def _form_of_outputs(self):
+        """What has to stay the same of the loss for the outputs to mean the same."""
+        return None
 
     def _progress(self, validated):
         progress = Progress(
@@ -708,12 +743,13 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         )
         if hasattr(self, "loss_curve_"):
             progress.n_seen = self.t_
-            progress.loss_curve = self.loss_curve_
-            progress.history = self.history_
+            # Lists of its own: the present ones may be those of a shallow copy, too.
+            progress.loss_curve = list(self.loss_curve_)
+            progress.history = list(self.history_)
             progress.no_improvement_count = self._no_improvement_count
             if validated and self.validation_scores_ is not None:
-                progress.validation_scores = self.validation_scores_
-                progress.validation_loss_curve = self.validation_loss_curve_
+                progress.validation_scores = list(self.validation_scores_)
+                progress.validation_loss_curve = list(self.validation_loss_curve_)
                 progress.best_score = self.best_validation_score_
             if self.best_loss_ is not None:
                 progress.best_loss = self.best_loss_
@@ -852,6 +888,10 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         """Whether the schedule is laid out over `max_iter` epochs."""
         return self._optimizer.schedule.ends_with_max_iter
 
+    def _has_own(self, *methods):
+        """Whether a subclass of a user's has one of these methods of its own."""
+        return not all(getattr(type(self), name).__module__.startswith("skbackprop.") for name in methods)
+
     def _batch_rows(self, n_rows):
         if self.batch_size == "auto":
             return min(200, n_rows)
@@ -901,8 +941,15 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             # Scorers are not made for predictions that are not finite, of which the loss tells.
             return float(scorer(view, held_out.X, held_out.y, **weights)) if np.isfinite(loss) else np.nan
 
+        def own_score(loss):
+            if not np.isfinite(loss):
+                return np.nan
+            return float(view.score(held_out.X, held_out.y, sample_weight=held_out.loss_weight))
+
         if self.scoring == "loss":
             score = np.negative
+        elif scorer is None and self._has_own("predict", "score"):
+            score = own_score
         else:
             score = score_predictions if scorer is None else score_view
         if held_out.order is not None:

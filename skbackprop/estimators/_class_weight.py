@@ -1,5 +1,6 @@
 """Weights of classes, and through them of rows."""
 
+import math
 from numbers import Real
 
 import numpy as np
@@ -67,7 +68,7 @@ def _given(class_weight, labels):
     invalid = {
         label: weight
         for label, weight in class_weight.items()
-        if not (isinstance(weight, Real) and np.isfinite(weight) and weight >= 0)
+        if not (isinstance(weight, Real) and math.isfinite(weight) and weight >= 0)
     }
     if invalid:
         raise ValueError(f"class_weight must be non-negative, got {invalid}: give each class a finite number")

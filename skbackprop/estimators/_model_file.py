@@ -413,6 +413,7 @@ def restore(estimator, attributes, arrays, other=None):
         estimator.n_features_in_, estimator.n_outputs_ = network.layer_units[0], network.layer_units[-1]
         estimator.n_layers_ = len(network.layer_units)
         estimator.out_activation_ = network.loss[0].out_activation
+        estimator._outputs_form = estimator._form_of_outputs()
     elif known is _ENSEMBLE and attributes:
         _check_ensemble(estimator)
         estimator.estimator_ = estimator._get_estimator()

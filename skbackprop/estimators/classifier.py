@@ -98,7 +98,8 @@ def _count_missing(labels, kinds, values):
         return int(np.sum(np.asarray(labels.isna())))
     if hasattr(labels, "null_count"):  # polars, pyarrow
         count = labels.null_count
-        return int(np.sum(np.asarray(count() if callable(count) else count)))
+        count = int(np.sum(np.asarray(count() if callable(count) else count)))
+        return count or _count_missing(np.asarray(labels), kinds, values)
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "fmM":
         return int(np.sum(np.isnan(labels) if labels.dtype.kind == "f" else np.isnat(labels)))
     if any(kind.__name__ in _MISSING or issubclass(kind, float | np.floating | np.datetime64) for kind in kinds):
@@ -1075,6 +1076,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             labels = self.predict(X)
             if labels.shape == y.shape:
                 return float(np.average(labels == y))
+        check_labels(y, "y")
         return super().score(X, y, sample_weight)
 
     def __sklearn_tags__(self):

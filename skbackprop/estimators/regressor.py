@@ -646,8 +646,13 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
             targets = (targets - self.target_mean_) / self.target_scale_
         return super()._in_units(targets, dtype)
 
+    def _form_of_outputs(self):
+        loss = self._loss()
+        return loss.outputs_per_target(), loss.has_std
+
     def _diagnose_targets(self, problem):
         loss = self._loss()
+        # Other quantiles are meant to be away from the mean.
         is_extreme = isinstance(loss, Quantile) and np.abs(np.asarray(loss.quantile) - 0.5).min() > _NEAR_MEDIAN
         advice = {
             "identity": "" if self.standardize_target else "standardize_target=True",
@@ -754,6 +759,11 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         if return_std and not loss.has_std:
             raise ValueError(f"return_std=True needs loss='gaussian_nll', which learns a spread; loss is {self.loss!r}")
         predictions = self._predict_raw(X)
+        form = loss.outputs_per_target(), loss.has_std
+        if getattr(self, "_outputs_form", form) != form:
+            raise ValueError(
+                f"loss={self.loss!r} is not what the network was fitted with, and its outputs mean something else"
+            )
         predictions = self._unscaled(predictions)
         if loss.has_std:
             means, deviations = (_squeezed(part) for part in (predictions[:, 0::2], predictions[:, 1::2]))
@@ -802,7 +812,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
 # Rows that are looked at after training, and levels of quantiles that predictions near the mean are expected of.
 _SAMPLE_ROWS = 1000
-_NEAR_MEDIAN = 0.25
+_NEAR_MEDIAN = 0.1
 
 # Distance of neighbouring predictions, by the targets' deviation: what is left of them then has errors of a few percent.
 _LARGEST_STEP = 1 / 8

@@ -184,7 +184,9 @@ def badly_placed(targets, predictions, weights, advice):
         means = np.average(targets, axis=0, weights=weights)
         variances = np.average((targets - means) ** 2, axis=0, weights=weights)
         errors = np.average((targets - predictions) ** 2, axis=0, weights=weights)
-        ratios = np.where((variances > 0) & np.isfinite(errors), errors / variances, 0.0)
+        # Columns that are constant but for rounding have nothing to be worse than.
+        varies = variances > (len(targets) * np.finfo(float).eps * means) ** 2
+        ratios = np.where(varies & np.isfinite(errors), errors / variances, 0.0)
         sizes = np.sqrt(means**2 + variances)
         is_far = (sizes > _FAR_FROM_ONE) | (sizes < 1 / _FAR_FROM_ONE)
     ratios[~is_far] = 0.0
