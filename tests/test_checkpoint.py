@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -22,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor, Checkpoint
+from skbackprop.estimators._identity import identify
 from skbackprop.functions import Adaptive, Cosine, OneCycle, ReduceOnPlateau
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
@@ -351,6 +353,14 @@ class Weighted:
         return self(estimator, X, y)
 
 
+def with_attribute(share):
+    def scorer(estimator, X, y):
+        return scorer.share * estimator.score(X, y)
+
+    scorer.share = share
+    return scorer
+
+
 def own_class(share):
     return type("Own", (Weighted,), {"__call__": lambda self, estimator, X, y: share * estimator.score(X, y)})(1.0)
 
@@ -369,6 +379,7 @@ SCORERS = {
     "default": with_default,
     "global value": with_global,
     "function that it calls": with_helper,
+    "attribute of the function": with_attribute,
     "partial": lambda share: functools.partial(weighted, share=share),
     "partial of a closure": lambda share: functools.partial(functools.partial(closure(share))),
     "object": Weighted,
@@ -396,19 +407,105 @@ def trainings(folder):
     return {name[:-18] for name in files(folder)}
 
 
+def assert_same_by_share(make_scorer, folder):
+    """Two shares are two trainings, and each the same again when its scorer is made anew, as when the program is run again."""
+
+    def fit(share):
+        model = classifier(early_stopping=True, max_iter=2, scoring=make_scorer(share))
+        return model.set_callbacks(Checkpoint(folder)).fit(X, Y).validation_scores_
+
+    scores = {share: fit(share) for share in (0.5, 1.0)}
+    assert len(trainings(folder)) == 2
+    for share in scores:
+        assert fit(share) == scores[share]
+    assert len(trainings(folder)) == 2
+
+
 @pytest.mark.parametrize("name", SCORERS)
 def test_functions_are_the_same_by_their_code_and_state(name, tmp_path):
-    settings = {"early_stopping": True, "max_iter": 2}
-    models = {
-        share: classifier(**settings, scoring=SCORERS[name](share)).set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
-        for share in (0.5, 1.0)
-    }
-    assert len(trainings(tmp_path)) == 2
-    # Made anew, as when the program is run again.
-    for share, model in models.items():
-        again = classifier(**settings, scoring=SCORERS[name](share)).set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
-        assert again.validation_scores_ == model.validation_scores_
-    assert len(trainings(tmp_path)) == 2
+    assert_same_by_share(SCORERS[name], tmp_path)
+
+
+# Programs whose scorer takes its function from modules of one's own: beside it, in a folder without __init__.py, and in a package.
+SCORERS_IN_MODULES = {
+    "attribute of a module": "import own_cost\ndef scorer(*data): return own_cost.cost(*data)",
+    "of another name": "import own_cost as some\ndef scorer(*data): return some.cost(*data)",
+    "imported in the function": "def scorer(*data):\n import own_cost\n return own_cost.cost(*data)",
+    "from it in the function": "def scorer(*data):\n from own_cost import cost\n return cost(*data)",
+    "in a function within": "def scorer(*data):\n def inner():\n  import own_cost as c\n  return c.cost(*data)\n return inner()",
+    "of a folder": "import own_folder.cost\ndef scorer(*data): return own_folder.cost.cost(*data)",
+    "of a folder, in the function": "def scorer(*data):\n import own_folder.cost as c\n return c.cost(*data)",
+    "from a folder, in the function": "def scorer(*data):\n from own_folder import cost\n return cost.cost(*data)",
+    "of a package": "import own_package\ndef scorer(*data): return own_package.cost.cost(*data)",
+    "relative": "__package__ = 'own_package'\ndef scorer(*data):\n from . import cost\n return cost.cost(*data)",
+    "by a name that is computed": "import own_cost\ndef scorer(*data): return getattr(own_cost, 'co' + 'st')(*data)",
+    "passed on": "import own_cost\ndef help(m, *d): return m.cost(*d)\ndef scorer(*d): return help(own_cost, *d)",
+    "closure": "def make():\n import own_cost\n def scorer(*data): return own_cost.cost(*data)\n return scorer\nscorer = make()",
+    "default": "import own_cost\ndef scorer(*data, m=own_cost): return m.cost(*data)",
+    "attribute of a class": "import own_cost\nclass S:\n m = own_cost\n def __call__(s, *d): return s.m.cost(*d)\nscorer = S()",
+    "module of a module": "import own_more\ndef scorer(*data): return own_more.cost(*data)",
+}
+
+
+@pytest.mark.parametrize("name", SCORERS_IN_MODULES)
+def test_functions_in_modules_of_ones_own_are_the_same_by_what_is_in_the_modules(name, tmp_path, monkeypatch):
+    modules = tmp_path / "modules"
+    for folder in (modules / "own_folder", modules / "own_package"):
+        folder.mkdir(parents=True)
+    monkeypatch.syspath_prepend(modules)
+    # The files are written faster than their times tell.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def scorer(share):
+        text = f"def cost(estimator, X, y): return {share} * estimator.score(X, y)\n"
+        for file in ("own_cost.py", "own_folder/cost.py", "own_package/cost.py"):
+            (modules / file).write_text(text)
+        (modules / "own_package" / "__init__.py").write_text("from . import cost\n")
+        (modules / "own_more.py").write_text("import own_cost\ndef cost(*data): return own_cost.cost(*data)\n")
+        forget()
+        names = {"__name__": "__main__"}
+        exec(SCORERS_IN_MODULES[name], names)
+        return names["scorer"]
+
+    def forget():
+        for module in [module for module in sys.modules if module.startswith("own_")]:
+            del sys.modules[module]
+        importlib.invalidate_caches()
+
+    try:
+        assert_same_by_share(scorer, tmp_path / "checkpoints")
+    finally:
+        forget()
+
+
+def test_values_that_a_program_sets_in_a_module_are_compared(tmp_path, monkeypatch):
+    (tmp_path / "own_settings.py").write_text("share = None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own_settings = importlib.import_module("own_settings")
+
+    def scorer(share):
+        own_settings.share = share
+        return lambda estimator, X, y: own_settings.share * estimator.score(X, y)
+
+    try:
+        assert_same_by_share(scorer, tmp_path / "checkpoints")
+    finally:
+        del sys.modules["own_settings"]
+
+
+def test_modules_of_libraries_are_known_by_their_names():
+    import json
+
+    def scorer(estimator, X, y):
+        import email
+        from xml import dom
+
+        return json, np.linalg, email, dom
+
+    parts = identify(scorer, "scoring", {})["function"]["map"]
+    assert parts.keys() == {"code", "defaults", "closure", "globals"}
+    assert parts["closure"] == [{"module": "json"}]
+    assert parts["globals"]["map"]["np"] == {"module": "numpy"}
 
 
 def random_splitter(seed):

@@ -32,6 +32,7 @@ from skbackprop import (
     BackpropEnsembleRegressor,
     BackpropRegressor,
     model_selection,
+    register_onnx_converters,
     to_onnx,
 )
 from skbackprop._compile import formula
@@ -41,7 +42,7 @@ from skbackprop.functions.losses import LOSSES, BinaryHinge, BinaryLogLoss, Loss
 from skbackprop.functions.normalizations import NORMALIZATIONS
 
 onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("skl2onnx")
+skl2onnx = pytest.importorskip("skl2onnx")
 pytestmark = [
     pytest.mark.trains,
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -324,6 +325,14 @@ def test_what_skl2onnx_gets_wrong_is_refused(name):
     model, message = MISCONVERTED[name]
     with pytest.raises(ValueError, match=message):
         to_onnx(clone(model).fit(X, Y == 1))
+
+
+@pytest.mark.parametrize("name", [name for name in MISCONVERTED if name not in ("temperature", "no converter")])
+def test_skl2onnx_itself_refuses_what_it_gets_wrong_around_a_network(name):
+    model, message = MISCONVERTED[name]
+    register_onnx_converters()
+    with pytest.raises(ValueError, match=message):
+        skl2onnx.to_onnx(clone(model).fit(X, Y == 1), X[:1])
 
 
 def test_stacked_raw_outputs_of_a_search_are_refused():

@@ -1,6 +1,7 @@
 """Threads, processes, interrupts."""
 
 import dis
+import gc
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,7 @@ from skbackprop._compile import JIT
 from skbackprop._lazy import lazy
 from skbackprop.backends import cpu
 from skbackprop.backends.cpu import sync, threads
+from skbackprop.estimators import _turns
 
 ROOT = Path(skbackprop.__file__).parent.parent
 RNG = np.random.default_rng(0)
@@ -171,6 +173,24 @@ def test_threads_that_fit_the_same_estimator_take_turns(warm_start):
     assert all(finite)
     np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
     assert model.loss_curve_ == expected.loss_curve_
+
+
+@compiled_only
+def test_estimators_that_are_compared_by_value_take_turns_each():
+    class Compared(BackpropClassifier):
+        def __eq__(self, other):
+            return isinstance(other, Compared) and self.get_params() == other.get_params()
+
+    before = set(_turns._locks)
+    models = [Compared((3,), max_iter=1, random_state=0) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda model: model.partial_fit(X, Y, classes=np.unique(Y)).fit(X, Y), models))
+    assert models[0] == models[1]
+    keys = {id(model) for model in models}
+    assert keys <= set(_turns._locks)
+    del models
+    gc.collect()
+    assert not set(_turns._locks) - before
 
 
 @compiled_only

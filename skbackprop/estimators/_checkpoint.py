@@ -89,9 +89,12 @@ class Checkpoint:
     With ``random_state=None`` a training counts as the same although each would be another one: `fit` goes on with what it
     finds. A second call for the sake of other random numbers needs another folder, or ``resume=False``.
 
-    A function is compared by its code, its defaults, the values of its closure, and the global functions and values that it uses;
-    what belongs to installed libraries is compared by name, and :func:`functools.partial` by its parts. Another version of Python
-    compiles code to something else: training then starts anew.
+    A function is compared by its code, its defaults, its attributes, the values of its closure, and the global functions and
+    values that it uses; what belongs to installed libraries is compared by name, and :func:`functools.partial` by its parts. A
+    module of your own is compared by its file, and by the functions and values that are used of it: any change of the file starts
+    training anew, where a function that is imported by name, ``from scores import cost`` at the top of the program, is compared
+    by itself. Modules that a function imports by :mod:`importlib` are not compared. Another version of Python compiles code to
+    something else: training then starts anew.
 
     ``partial_fit`` calls no callbacks, and warns where one is set. Save the estimator between its calls, by
     :meth:`BackpropClassifier.save`; its attribute `t_` tells where to go on.

@@ -1,7 +1,10 @@
 """What tells values apart that no file can hold: functions and objects, by their code and state, in every process alike."""
 
+import contextlib
 import dis
 import functools
+import hashlib
+import importlib.util
 import json
 import sys
 import sysconfig
@@ -38,9 +41,10 @@ _VERSIONS = ("_sklearn_version", "_skbackprop_format")
 def identify(value, path, arrays):
     """A value as JSON that is the same for the same value, and another one for any other.
 
-    A function is its code, its defaults, the values of its closure and the global values that it uses; `functools.partial`, a bound
-    method or another object is its class and its state, which is what :mod:`pickle` would store. Functions and classes of
-    libraries are their names.
+    A function is its code, its defaults, its attributes, the values of its closure and the global values that it uses;
+    `functools.partial`, a bound method or another object is its class and its state, which is what :mod:`pickle` would store. A
+    module is its source, and for a function the attributes that it uses. Functions, classes and modules of libraries are their
+    names.
 
     Parameters
     ----------
@@ -85,7 +89,7 @@ class _Identity:
         if isinstance(value, set | frozenset):
             return {"set": sorted(json.dumps(inner(item, "item")) for item in value)}
         if isinstance(value, types.ModuleType):
-            return {"module": value.__name__}
+            return {"module": value.__name__} | ({} if _is_library(value) else {"source": _source(value)})
         if isinstance(value, types.CodeType):
             return {"code": _code(value, inner)}
         if _has_known_name(value):
@@ -97,14 +101,7 @@ class _Identity:
                 "has": inner(own, "has"),
             }
         if isinstance(value, types.FunctionType):
-            names = sorted(_global_names(value.__code__) & value.__globals__.keys())
-            parts = {
-                "code": value.__code__,
-                "defaults": [value.__defaults__, value.__kwdefaults__],
-                "closure": [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()],
-                "globals": {name: value.__globals__[name] for name in names},
-            }
-            return {"function": inner(parts, "function")}
+            return {"function": inner(_function_parts(value), "function")}
         if isinstance(value, types.MethodType | staticmethod | classmethod):
             return {
                 "method": type(value).__name__,
@@ -117,6 +114,71 @@ class _Identity:
                 if hasattr(value, name):
                     return {"wrapped": inner(getattr(value, name), "wrapped")}
         return {"state": inner(_state(value), "state"), "of": inner(type(value), "of")}
+
+
+def _function_parts(function):
+    """What a function computes with."""
+    names = sorted(_global_names(function.__code__) & function.__globals__.keys())
+    parts = {
+        "code": function.__code__,
+        "defaults": [function.__defaults__, function.__kwdefaults__],
+        "closure": [cell.cell_contents for cell in function.__closure__ or () if cell != types.CellType()],
+        "globals": {name: function.__globals__[name] for name in names},
+    }
+    values = [*parts["closure"], *parts["globals"].values(), *(function.__defaults__ or ())]
+    values += [*(function.__kwdefaults__ or {}).values(), *_imported(function)]
+    # Only where there are any, so that the others stay what they were for the files that are there. What decorators note is
+    # in the closure, too.
+    if attributes := {name: item for name, item in vars(function).items() if not name.startswith("__")}:
+        parts["attributes"] = attributes
+    if modules := _modules_used(values, set().union(*(code.co_names for code in _codes(function.__code__)))):
+        parts["modules"] = modules
+    return parts
+
+
+def _codes(code):
+    """A function's code, and that of the functions and classes within it."""
+    yield code
+    for item in code.co_consts:
+        if isinstance(item, types.CodeType):
+            yield from _codes(item)
+
+
+def _imported(function):
+    """Modules that a function imports itself, other than those of libraries."""
+    for code in _codes(function.__code__):
+        steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+        for index, step in enumerate(steps):
+            if step.opname != "IMPORT_NAME":
+                continue
+            level, names = (before.argval for before in steps[index - 2 : index])
+            if level == 0 and _is_library_name(step.argval.partition(".")[0]):
+                continue
+            with contextlib.suppress(ImportError):
+                # As the function itself will.
+                yield __import__(step.argval, function.__globals__, None, names, level)
+
+
+def _modules_used(values, names):
+    """Modules among the values and their attributes, other than those of libraries, each with its attributes of these names."""
+    found: dict = {}
+    values = list(values)
+    while values:
+        value = values.pop()
+        if isinstance(value, types.ModuleType) and not _is_library(value) and value.__name__ not in found:
+            used = {name: vars(value)[name] for name in sorted(names & vars(value).keys())}
+            found[value.__name__] = [value, used]
+            values.extend(used.values())
+    return dict(sorted(found.items()))
+
+
+def _source(module):
+    """What stands for a module's file, None if it has none."""
+    file = getattr(module, "__file__", None)
+    try:
+        return file and hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError as error:
+        raise TypeError(f"the source of the module {module.__name__!r} cannot be read ({error})") from error
 
 
 def _state(value):
@@ -150,9 +212,30 @@ def _has_known_name(value):
     found = module = sys.modules.get(name)
     for part in value.__qualname__.split("."):
         found = getattr(found, part, None)
+    return found is value and _is_library(module)
+
+
+def _is_library(module):
+    """Whether a module is one of a library, or has no file that could change."""
     file = getattr(module, "__file__", None)
-    is_library = name.partition(".")[0] == "skbackprop" or file is None
-    return found is value and (is_library or any(Path(file).is_relative_to(folder) for folder in _LIBRARIES))
+    # A folder without __init__.py has none, but the modules within it do.
+    files = [file] if file is not None else list(getattr(module, "__path__", ()))
+    return module is None or module.__name__.partition(".")[0] == "skbackprop" or all(map(_is_in_library, files))
+
+
+def _is_library_name(name):
+    """Whether the name is that of a library's module, or of none, without importing it."""
+    if name in sys.modules:
+        return _is_library(sys.modules[name])
+    spec = importlib.util.find_spec(name)
+    if spec is None or not (spec.has_location or spec.submodule_search_locations):
+        return True
+    files = [spec.origin] if spec.has_location else spec.submodule_search_locations
+    return all(map(_is_in_library, files))
+
+
+def _is_in_library(file):
+    return any(Path(file).is_relative_to(folder) for folder in _LIBRARIES)
 
 
 def _is_code(name, item):
@@ -170,5 +253,5 @@ def _code(code, inner):
 
 
 def _global_names(code):
-    names = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return names.union(*(_global_names(item) for item in code.co_consts if isinstance(item, types.CodeType)))
+    steps = (step for part in _codes(code) for step in dis.get_instructions(part))
+    return {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}

@@ -137,7 +137,8 @@ class _NoFormError(ValueError):
 def register_onnx_converters():
     """Let skl2onnx's own functions convert this package's estimators, by themselves and within others.
 
-    :func:`to_onnx` does this by itself. skl2onnx's functions do not refuse what skl2onnx gets wrong.
+    :func:`to_onnx` does this by itself. skl2onnx's functions, too, then refuse what skl2onnx gets wrong around a network, as
+    :func:`to_onnx` says, where they meet the network.
 
     Raises
     ------
@@ -206,6 +207,12 @@ _NO_RAW_SCORES = (
     "it takes the outputs of decision_function, and skl2onnx gives it the probabilities of a {}; let the BackpropClassifier be what "
     "it takes, or the last step of a Pipeline"
 )
+
+
+def _refuse_around(scope):
+    """The same for the models that skl2onnx converts together with a network, whichever function it was called by."""
+    for operator in list(scope.operators.values()):
+        _refuse_misconverted(operator.raw_operator)
 
 
 def _parts(model):
@@ -565,6 +572,7 @@ def _normalized_over_units(g, z, model, layer):
 
 def _convert(scope, operator, container):
     """What skl2onnx calls to add a network to a graph."""
+    _refuse_around(scope)
     model = operator.raw_operator
     network = _network_of(model)
     g = _Graph(scope, container, network.coefs_[0].dtype)
@@ -601,6 +609,7 @@ def _inputs(g, operator):
 
 def _convert_ensemble(scope, operator, container):
     """The same for an ensemble: the mean of its networks' predictions, in float64, as scikit-learn computes it."""
+    _refuse_around(scope)
     model = operator.raw_operator
     options = _options(scope, container, model)
     g = _Graph(scope, container, np.float64)

@@ -8,7 +8,8 @@ from functools import wraps
 __all__ = ["one_at_a_time"]
 
 #: Of those estimators that were fitted and still are there. Beside them, as locks can be neither copied nor pickled.
-_locks: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+#: By their ids: a class may compare its estimators by value, which leaves them without a hash.
+_locks: dict[int, threading.RLock] = {}
 
 if hasattr(os, "register_at_fork"):
     # The threads that hold locks are the parent's.
@@ -29,7 +30,14 @@ def one_at_a_time(method):
 
     @wraps(method)
     def taking_turns(estimator, *arguments, **settings):
-        with _locks.setdefault(estimator, threading.RLock()):
+        with _lock_of(estimator):
             return method(estimator, *arguments, **settings)
 
     return taking_turns
+
+
+def _lock_of(estimator):
+    key = id(estimator)
+    if key not in _locks:
+        weakref.finalize(estimator, _locks.pop, key, None)
+    return _locks.setdefault(key, threading.RLock())
