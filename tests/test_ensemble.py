@@ -1,18 +1,28 @@
 """Ensembles: members trained together, averaged, and their spread."""
 
+import os
+import threading
+import warnings
+
+import joblib
 import numpy as np
 import pytest
-from sklearn import config_context
+from joblib.parallel import get_active_backend
+from sklearn import config_context, model_selection
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_wine
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import skbackprop
 from skbackprop import BackpropClassifier, BackpropEnsembleClassifier, BackpropEnsembleRegressor, BackpropRegressor
+from skbackprop import model_selection as ours
 from skbackprop.model_selection import seed_scores
 
 pytestmark = [
@@ -204,3 +214,216 @@ def test_scores_of_seeds():
     )
     assert (one != other).all()
     assert len({tuple(row) for row in seed_scores(CLASSIFIER, X, y, n_seeds=3, cv=4, scoring="neg_log_loss")}) == 3
+
+
+BOTH = pytest.mark.parametrize(
+    ("kind", "member", "data"),
+    [(BackpropEnsembleClassifier, CLASSIFIER, WINE), (BackpropEnsembleRegressor, REGRESSOR, DIABETES)],
+    ids=["classifier", "regressor"],
+)
+
+
+def refused_fits(X, y):
+    missing = X.copy()
+    missing[0, 0] = np.nan
+    yield {}, (missing, y), ValueError
+    yield {}, (X, y[:-1]), ValueError
+    yield {"max_features": X.shape[1] + 1}, (X[:50], y[:50]), ValueError
+    yield {"n_estimators": 0}, (X, y), ValueError
+    yield {"estimator__learning_rate_init": 1e300}, (1e3 * X, y), ValueError
+
+
+@BOTH
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_refused_fit_leaves_the_ensemble_as_it_was(kind, member, data, warm_start):
+    ensemble = kind(clone(member), 2, random_state=0, warm_start=warm_start).fit(*data)
+    predictions, members = ensemble.predict(data[0]), list(ensemble.estimators_)
+    for settings, arguments, error in refused_fits(*data):
+        for fitted in (ensemble, kind(clone(member), 2)):
+            before = fitted.get_params()
+            fitted.set_params(**{"n_estimators": 3, **settings})
+            attributes = dict(vars(fitted))
+            with pytest.raises(error), np.errstate(all="ignore"):
+                fitted.fit(*arguments)
+            assert vars(fitted).keys() == attributes.keys()
+            assert all(vars(fitted)[name] is value for name, value in attributes.items())
+            fitted.set_params(**{name: before[name] for name in ("n_estimators", *settings)})
+    assert ensemble.estimators_ == members
+    np.testing.assert_array_equal(ensemble.predict(data[0]), predictions)
+
+
+class Interrupted(BackpropClassifier):
+    """A member whose training ends by Ctrl-C."""
+
+    def fit(self, *arguments, **keywords):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_interrupted_fit_leaves_the_ensemble_as_it_was(n_jobs):
+    ensemble = BackpropEnsembleClassifier(CLASSIFIER, 2, random_state=0, warm_start=True, n_jobs=n_jobs).fit(*WINE)
+    members = list(ensemble.estimators_)
+    ensemble.set_params(n_estimators=4, estimator=Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.fit(*WINE)
+    assert ensemble.estimators_ == members
+
+
+@pytest.mark.parametrize(
+    "labels", [lambda y: y + 1, lambda y: y.astype(str), lambda y: np.minimum(y, 1), lambda y: np.r_[y[:-1], 3]]
+)
+def test_warm_start_refuses_other_classes(labels):
+    X, y = WINE
+    ensemble = BackpropEnsembleClassifier(CLASSIFIER, 2, random_state=0, warm_start=True).fit(X, y)
+    probabilities = ensemble.predict_proba(X)
+    ensemble.set_params(n_estimators=3)
+    with pytest.raises(ValueError, match=r"same classes as in the previous .* Previously got \[0 1 2\], `y` has \["):
+        ensemble.fit(X, labels(y))
+    ensemble.set_params(n_estimators=2)
+    np.testing.assert_array_equal(ensemble.predict_proba(X), probabilities)
+    fitted = ensemble.set_params(warm_start=False).fit(X, labels(y))
+    np.testing.assert_array_equal(fitted.classes_, np.unique(labels(y)))
+
+
+@BOTH
+def test_warm_start_refuses_other_features(kind, member, data):
+    X, y = data
+    ensemble = kind(member, 2, random_state=0, warm_start=True).fit(X, y).set_params(n_estimators=3)
+    with pytest.raises(ValueError, match=f"X has 3 features, but {kind.__name__} is expecting {X.shape[1]}"):
+        ensemble.fit(X[:, :3], y)
+
+
+def assert_once_here(caught):
+    assert len(caught) == len({warning.category for warning in caught})
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.filterwarnings("always::sklearn.exceptions.ConvergenceWarning")
+@BOTH
+@pytest.mark.parametrize("n_jobs", [1, 2, None])
+@pytest.mark.parametrize("backend", ["loky", "threading", "sequential"])
+def test_members_warn_once_at_the_users_line(kind, member, data, n_jobs, backend):
+    ensemble = kind(clone(member).set_params(max_iter=2), 3, n_jobs=n_jobs, warm_start=True)
+    with joblib.parallel_config(backend):
+        with pytest.warns(ConvergenceWarning, match=r"^3 of 3 fits warned: Stochastic") as caught:
+            ensemble.fit(*data)
+        assert_once_here(caught)
+        with pytest.warns(ConvergenceWarning, match=r"^2 of 2 fits warned: Stochastic") as caught:
+            ensemble.set_params(n_estimators=5).fit(*data)
+        assert_once_here(caught)
+    assert not any("summary" in name for name in vars(ensemble))
+
+
+def test_a_filter_that_makes_an_error_of_a_members_warning_ends_the_fit():
+    ensemble = BackpropEnsembleClassifier(clone(CLASSIFIER).set_params(max_iter=2), 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        with pytest.raises(ConvergenceWarning, match=r"^Stochastic"):
+            ensemble.fit(*WINE)
+    assert not hasattr(ensemble, "estimators_")
+
+
+class NetworkOfTheUsers(BackpropClassifier):
+    """Like ours."""
+
+
+class PipelineOfTheUsers(Pipeline):
+    """Like scikit-learn's."""
+
+
+@pytest.mark.filterwarnings("always::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_jobs", [1, None])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        BackpropEnsembleClassifier(BackpropClassifier((4,), max_iter=2), 2),
+        make_pipeline(StandardScaler(), BackpropEnsembleClassifier(BackpropClassifier((4,), max_iter=2), 2)),
+        NetworkOfTheUsers((4,), max_iter=2),
+        PipelineOfTheUsers([("scale", StandardScaler()), ("network", BackpropClassifier((4,), max_iter=2))]),
+        TransformedTargetRegressor(BackpropRegressor(hidden_layer_sizes=(4,), max_iter=2)),
+        ours.GridSearchCV(BackpropClassifier((4,), max_iter=2), {"alpha": [1e-4, 1.0]}, cv=2),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_searches_over_whatever_has_networks_in_it_warn_once(estimator, n_jobs):
+    X, y = WINE
+    estimator = clone(estimator)
+    for backend in ("loky", "threading", "sequential"):
+        with joblib.parallel_config(backend):
+            with pytest.warns(ConvergenceWarning, match=r"^3 of 3 fits warned: Stochastic") as caught:
+                ours.cross_val_score(estimator, X, y, cv=3, n_jobs=n_jobs)
+            assert_once_here(caught)
+            name = next(name for name in estimator.get_params() if name.rpartition("__")[2] == "alpha")
+            search = ours.GridSearchCV(estimator, {name: [1e-4, 1.0]}, cv=2, n_jobs=n_jobs)
+            with pytest.warns(ConvergenceWarning, match=r"^4 of 4 fits and the fit with the best param") as caught:
+                search.fit(X, y)
+            assert_once_here(caught)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_searches_leave_other_estimators_where_they_were(n_jobs):
+    places = []
+    for module in (ours, model_selection):
+        with joblib.parallel_config("loky", inner_max_num_threads=1, max_nbytes=None):
+            results = module.cross_validate(Where(), *WINE, cv=2, n_jobs=n_jobs, return_estimator=True)
+        places.append([estimator.place_ for estimator in results["estimator"]])
+    is_here = [[(process == os.getpid(), *rest) for process, *rest in place] for place in places]
+    assert is_here[0] == is_here[1]
+
+
+class Where(DummyClassifier):
+    """Tells where it was fitted."""
+
+    def fit(self, X, y, sample_weight=None):
+        backend, n_jobs = get_active_backend()
+        kinds = [kind.__name__ for kind in type(backend).__mro__ if kind.__module__.startswith("joblib")]
+        self.place_ = os.getpid(), threading.current_thread() is threading.main_thread(), kinds[0], n_jobs
+        return super().fit(X, y, sample_weight)
+
+
+@BOTH
+def test_data_that_would_be_misread_are_refused(kind, member, data):
+    X, y = data
+    ensemble = kind(member, 2, random_state=0).fit(X, y)
+    masked = np.ma.masked_array(X, X.mean() < X)
+    lazy = type("LazyFrame", (), {})()
+    for arguments, name in (
+        ((masked, y), "X"),
+        ((X, np.ma.masked_array(y, y > 1)), "y"),
+        ((X, y, masked[:, 0]), "s.*"),
+    ):
+        with pytest.raises(TypeError, match=f"^{name} is a masked array"):
+            ensemble.fit(*arguments)
+    for arguments, name in (((lazy, y), "X"), ((X, lazy), "y")):
+        with pytest.raises(TypeError, match=f"^{name} is a LazyFrame"):
+            ensemble.fit(*arguments)
+    with pytest.raises(TypeError, match=r"^X has dates"):
+        ensemble.fit(X.astype("M8[D]"), y)
+    names = [name for name in ("predict", "predict_proba", "predict_log_proba", "predict_spread") if name in dir(kind)]
+    for name in names:
+        with pytest.raises(TypeError, match=r"^X is a masked array"):
+            getattr(ensemble, name)(masked)
+
+
+def test_labels_that_are_none_are_refused():
+    X, y = WINE
+    dates = np.array(["2020-01-01", "2021-01-01", "2022-01-01"], "M8[D]")[y]
+    ensemble = BackpropEnsembleClassifier(CLASSIFIER, 2, random_state=0)
+    np.testing.assert_array_equal(ensemble.fit(X, dates).classes_, np.unique(dates))
+    missing = np.r_[np.array(["NaT"], "M8[D]"), dates[1:]]
+    for labels in (missing, [None, *y[1:]], np.r_[np.nan, y[1:]]):
+        with pytest.raises(ValueError, match=r"^y has missing labels \(1 of 178\)"):
+            ensemble.fit(X, labels)
+    with pytest.raises(ValueError, match=r"^y has labels of mixed types"):
+        ensemble.fit(X, ["a", *y[1:].tolist()])
+    with pytest.raises(ValueError, match="y is an array of objects, which are numbers"):
+        ensemble.fit(X, y.astype(object))
+    with config_context(enable_metadata_routing=True):
+        member = clone(CLASSIFIER).set_params(early_stopping=True).set_fit_request(X_val=True, y_val=True)
+        ensemble = BackpropEnsembleClassifier(member, 2)
+        with pytest.raises(ValueError, match=r"^y_val has missing labels \(1 of 2\)"):
+            ensemble.fit(X, y.astype(str), X_val=X[:2], y_val=["0", None])
+        with pytest.raises(TypeError, match=r"^y_val is a masked array"):
+            ensemble.fit(X, y, X_val=X[:2], y_val=np.ma.masked_array(y[:2], [True, False]))
+        with pytest.raises(ValueError, match=r"^y_val has labels that y has not: \['0', '1'\]"):
+            ensemble.fit(X, y, X_val=X[:2], y_val=["0", "1"])

@@ -35,11 +35,11 @@ def copy_state(estimator):
 
     Parameters
     ----------
-    estimator : BaseBackprop
+    estimator : BaseBackprop or BaseBagging
 
     Returns
     -------
-    copied : BaseBackprop
+    copied : BaseBackprop or BaseBagging
     """
     copied = object.__new__(type(estimator))
     vars(copied).update(vars(estimator))
@@ -51,11 +51,11 @@ def publish_state(draft, before, estimator):
 
     Parameters
     ----------
-    draft : BaseBackprop
+    draft : BaseBackprop or BaseBagging
         Made by `copy_state`.
     before : dict
         The draft's attributes as they were then.
-    estimator : BaseBackprop
+    estimator : BaseBackprop or BaseBagging
         Keeps what callbacks have set on it in the meantime.
     """
     # In one step: other threads may predict.

@@ -15,7 +15,7 @@ from sklearn.utils.validation import column_or_1d
 
 from skbackprop.backends.data import frozen
 from skbackprop.estimators._arrays import as_numpy, library_of
-from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
+from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key, refuse_misread
 from skbackprop.estimators._class_weight import class_factors
 from skbackprop.functions.losses import LOSSES, LogLoss, Loss
 
@@ -133,6 +133,35 @@ def _unknown(labels, classes):
     if (labels.dtype.kind in "UO") != (classes.dtype.kind in "UO"):
         return labels
     return np.setdiff1d(labels, classes, assume_unique=True)
+
+
+def refuse_other_classes(classes, fitted):
+    """Raise ValueError if a warm start would get other classes than those of the fit before.
+
+    Parameters
+    ----------
+    classes, fitted : ndarray
+        Different labels, now and then.
+    """
+    if len(_unknown(classes, fitted)) or len(classes) != len(fitted):
+        raise ValueError(
+            "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+            f"got {fitted}, `y` has {classes}"
+        )
+
+
+def refuse_misread_labels(labels, name):
+    """Raise an error for labels that validation would misread, or would refuse without saying why.
+
+    Parameters
+    ----------
+    labels : object
+        As users give them.
+    name : str
+        What errors call them.
+    """
+    refuse_misread(**{name: None if _is_date(labels) else labels})
+    check_labels(labels, name)
 
 
 def _named(classes, positions):
@@ -712,8 +741,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         self.device = device
 
     def _refuse_targets(self, y, name):
-        super()._refuse_targets(None if _is_date(y) else y, name)
-        check_labels(y, name)
+        refuse_misread_labels(y, name)
 
     def _set_classes(self, y):
         target_type = type_of_target(y, input_name="y")
@@ -829,13 +857,9 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
                     )
             return
         classes = unique_labels(y)
-        unknown = _unknown(classes, self.classes_)
-        if self.warm_start and (len(unknown) or len(classes) != len(self.classes_)):
-            raise ValueError(
-                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
-                f"got {self.classes_}, `y` has {classes}"
-            )
-        if len(unknown):
+        if self.warm_start:
+            refuse_other_classes(classes, self.classes_)
+        if len(_unknown(classes, self.classes_)):
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
             )

@@ -6,11 +6,15 @@ from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skbackprop.estimators._base import refuse_misread
 from skbackprop.estimators._class_weight import class_factors
 from skbackprop.estimators._model_file import SavesToFile
-from skbackprop.estimators.classifier import BackpropClassifier
+from skbackprop.estimators._state import copy_state, publish_state
+from skbackprop.estimators._turns import one_at_a_time
+from skbackprop.estimators.classifier import BackpropClassifier, _unknown, refuse_misread_labels, refuse_other_classes
 from skbackprop.estimators.regressor import BackpropRegressor
 from skbackprop.training.population import models_at_a_time, population
+from skbackprop.training.warned import WarningSummary, begin_fit, summarized
 
 __all__ = ["BackpropEnsembleClassifier", "BackpropEnsembleRegressor"]
 
@@ -47,15 +51,16 @@ class _Ensemble(SavesToFile):
             verbose=verbose,
         )
 
+    @one_at_a_time
     def fit(self, X, y, sample_weight=None, **fit_params):
-        """Train the networks.
+        """Train the networks; their warnings come as one, and a call that fails leaves the ensemble as it was.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data, which the networks share.
         y : array-like of shape (n_samples,)
-            Targets.
+            Labels of the classes, or numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Probabilities by which samples are drawn, up to a factor; None for equal ones.
         **fit_params : dict
@@ -65,10 +70,57 @@ class _Ensemble(SavesToFile):
         -------
         self : object
             The fitted ensemble.
+
+        Raises
+        ------
+        TypeError
+            If an argument is a masked array.
+        ValueError
+            If an argument is invalid, or if the training of a network diverges.
         """
-        estimator = self._get_estimator()
-        with population(models_at_a_time(getattr(estimator, "device", "cpu"), 0)):
-            return super().fit(X, y, sample_weight, **fit_params)
+        refuse_misread(X=X, sample_weight=sample_weight)
+        self._refuse_targets(y, "y")
+        fit_params = self._for_members(y, fit_params)
+        draft = copy_state(self)
+        before = dict(vars(draft))
+        draft._summary = summary = WarningSummary()
+        if self._goes_on():
+            # Members of another width would be of no use to one another.
+            validate_data(draft, X, reset=False, skip_check_array=True)
+            # scikit-learn appends to the lists that it finds.
+            draft.estimators_ = list(self.estimators_)
+            draft.estimators_features_ = list(self.estimators_features_)
+        n_before = len(self.estimators_) if self._goes_on() else 0
+
+        def train(function, *arguments, **keywords):
+            with summarized(summary):
+                return function(*arguments, **keywords)
+
+        device = getattr(self._get_estimator(), "device", "cpu")
+        with population(models_at_a_time(device, 0), train):
+            super(_Ensemble, draft).fit(X, y, sample_weight, **fit_params)
+        del draft._summary
+        publish_state(draft, before, self)
+        summary.give(len(self.estimators_) - n_before)
+        return self
+
+    def _goes_on(self):
+        """Whether `fit` keeps the networks that there are."""
+        return self.warm_start and hasattr(self, "estimators_")
+
+    def _refuse_targets(self, y, name):
+        """Raise an error for targets that validation would misread, or would refuse without saying why."""
+        refuse_misread(**{name: y})
+
+    def _for_members(self, y, fit_params):
+        """The metadata as the members understand them."""
+        return fit_params
+
+    def _make_estimator(self, append=True, random_state=None):
+        member = super()._make_estimator(append, random_state)
+        # It is fitted next, in the same thread.
+        begin_fit(self._summary, member)
+        return member
 
     def _get_estimator(self):
         return self._default_estimator() if self.estimator is None else self.estimator
@@ -92,6 +144,7 @@ class _Ensemble(SavesToFile):
            using deep ensembles". Advances in Neural Information Processing Systems 30.
         """
         check_is_fitted(self)
+        refuse_misread(X=X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=None, ensure_all_finite=False, reset=False)
         networks = zip(self.estimators_, self.estimators_features_, strict=True)
         return np.std([self._predict_member(network, X[:, features]) for network, features in networks], axis=0)
@@ -110,6 +163,7 @@ class _Ensemble(SavesToFile):
         -------
         y : ndarray of shape (n_samples,)
         """
+        refuse_misread(X=X)
         # Each network's prediction uses the cores by itself.
         with joblib.parallel_config("sequential"):
             return super().predict(X, **params)
@@ -200,8 +254,28 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of `classes_`.
         """
+        refuse_misread(X=X)
         with joblib.parallel_config("sequential"):
             return super().predict_proba(X, **params)
+
+    def predict_log_proba(self, X, **params):
+        """Logarithms of the mean of the networks' probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Data.
+        **params : dict
+            Metadata for the networks.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        refuse_misread(X=X)
+        with joblib.parallel_config("sequential"):
+            return super().predict_log_proba(X, **params)
 
     @property
     def decision_function(self):
@@ -210,28 +284,22 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
 
     _default_estimator = BackpropClassifier
 
-    def fit(self, X, y, sample_weight=None, **fit_params):
-        """Train the networks.
+    def _refuse_targets(self, y, name):
+        refuse_misread_labels(y, name)
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data, which the networks share.
-        y : array-like of shape (n_samples,)
-            Labels.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Probabilities by which samples are drawn, up to a factor; None for equal ones.
-        **fit_params : dict
-            Metadata for the networks' `fit`.
+    def _for_members(self, y, fit_params):
+        if fit_params.get("y_val") is None:
+            return fit_params
+        self._refuse_targets(fit_params["y_val"], "y_val")
+        return {**fit_params, "y_val": _numbers_of(fit_params["y_val"], np.unique(y))}
 
-        Returns
-        -------
-        self : object
-            The fitted ensemble.
-        """
-        if fit_params.get("y_val") is not None:
-            fit_params["y_val"] = _numbers_of(fit_params["y_val"], np.unique(y))
-        return super().fit(X, y, sample_weight, **fit_params)
+    def _validate_y(self, y):
+        fitted = self.classes_ if self._goes_on() else None
+        y = super()._validate_y(y)
+        if fitted is not None:
+            # The members know theirs by numbers.
+            refuse_other_classes(self.classes_, fitted)
+        return y
 
     def _validate_estimator(self, default=None):
         super()._validate_estimator(default)
@@ -254,7 +322,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
 def _numbers_of(labels, classes):
     """The numbers of labels among the classes that the members know."""
     labels = np.asarray(labels)
-    unknown = np.setdiff1d(labels, classes)
+    unknown = _unknown(np.unique(labels), classes)
     if len(unknown):
         raise ValueError(f"y_val has labels that y has not: {unknown.tolist()}")
     return np.searchsorted(classes, labels)

@@ -20,7 +20,7 @@ from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.estimators._shared import SharedRows
 from skbackprop.model_selection._memory import FittedSteps, FoldMemory
 from skbackprop.model_selection._progress import BestSoFar, only_progress_bars
-from skbackprop.training.population import models_at_a_time, population
+from skbackprop.training.population import models_at_a_time, observed, population
 from skbackprop.training.warned import WarningSummary, summarized
 
 __all__ = ["trained_together"]
@@ -40,7 +40,7 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, search
     Parameters
     ----------
     estimator : object
-        Anything; what is neither ours nor a pipeline that ends with ours is left to scikit-learn.
+        Anything; what is neither ours nor a pipeline that ends with ours is trained as scikit-learn has it.
     X : object
         Data as the user gave them.
     searched : collection of str
@@ -53,7 +53,11 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, search
     own = type(estimator) in _OURS
     pipeline = type(estimator) is Pipeline and len(estimator.steps) > 1 and type(estimator.steps[-1][1]) in _OURS
     if not (own or pipeline):
-        yield
+        # There may be networks of ours in it nevertheless: members of an ensemble, those of a subclass.
+        task = _Task(nullcontext, None)
+        with summarized(task.warnings), observed(task):
+            yield
+        task.warnings.give(task.n_begun)
         return
     network = estimator if own else estimator.steps[-1][1]
     # Callbacks of the user's see every task, with data of the type that the user gave.

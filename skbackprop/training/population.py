@@ -12,6 +12,7 @@ from functools import partial
 import joblib
 from joblib.parallel import (
     FallbackToBackend,
+    LokyBackend,
     ParallelBackendBase,
     SequentialBackend,
     ThreadingBackend,
@@ -24,7 +25,7 @@ from skbackprop.backends import is_usable, memory_limit
 from skbackprop.backends.cpu.threads import available_threads
 from skbackprop.backends.together import Share
 
-__all__ = ["PopulationBackend", "is_one_of_many", "models_at_a_time", "population"]
+__all__ = ["PopulationBackend", "is_one_of_many", "models_at_a_time", "observed", "population"]
 
 # Trainings that wait for a device together. Each has a thread; a launch of more would not be faster for each.
 _MOST_MODELS = 512
@@ -175,6 +176,24 @@ class _Threads(ThreadingBackend):
         return super().submit(_calling(self._call, func), callback)
 
 
+class _Processes(LokyBackend):
+    """joblib's own processes; a `call` as that of `PopulationBackend` has what a single job does in this one."""
+
+    def __init__(self, call, active):
+        settings = getattr(active, "backend_kwargs", {})
+        super().__init__(
+            nesting_level=active.nesting_level, inner_max_num_threads=active.inner_max_num_threads, **settings
+        )
+        self._call = call
+        self._outer = get_active_backend()
+
+    def configure(self, n_jobs=1, **settings):
+        try:
+            return super().configure(n_jobs, **settings)
+        except FallbackToBackend:
+            raise FallbackToBackend(_InTurn(self._call, self._outer)) from None
+
+
 class _InTurn(ParallelBackendBase):
     """Tasks one after the other in the thread that asks for their results, with a `call`, of which joblib's own way has none.
 
@@ -251,11 +270,9 @@ def population(n_models=None, call=None):
         backend = PopulationBackend(n_models, call)
         # BLAS's threads, of the steps before the networks, would come on top.
         limit = threadpool_limits(1, user_api="blas")
-    elif call is not None and isinstance(active, ThreadingBackend):
-        backend = _Threads(call)
-    elif call is not None and isinstance(active, SequentialBackend | _InTurn):
-        backend = _InTurn(call, get_active_backend())
     else:
+        backend = None if call is None else _observed(active, call)
+    if backend is None:
         yield
         return
     token = _together.set(True)
@@ -264,6 +281,29 @@ def population(n_models=None, call=None):
             yield
     finally:
         _together.reset(token)
+
+
+@contextmanager
+def observed(call):
+    """Let those of joblib's tasks that run in this process go through a function; where they run stays as it is.
+
+    Parameters
+    ----------
+    call : callable
+        See `PopulationBackend`.
+    """
+    backend = _observed(get_active_backend()[0], call)
+    with nullcontext() if backend is None else joblib.parallel_config(backend):
+        yield
+
+
+def _observed(active, call):
+    """A backend like the active one with a `call`; None if there is none."""
+    if isinstance(active, ThreadingBackend):
+        return _Threads(call)
+    if isinstance(active, SequentialBackend | _InTurn):
+        return _InTurn(call, get_active_backend())
+    return _Processes(call, active) if isinstance(active, LokyBackend) else None
 
 
 def _default_backend():

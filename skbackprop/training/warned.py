@@ -5,7 +5,7 @@ import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["WarningSummary", "summarized", "warn"]
+__all__ = ["WarningSummary", "begin_fit", "summarized", "warn"]
 
 # Packages between a user's line and a warning.
 _BETWEEN = {"contextlib", "joblib", "numpy", "skbackprop", "sklearn"}
@@ -50,10 +50,12 @@ def _action(message, category, frame):
 
 
 class WarningSummary:
-    """How many fits gave which warning."""
+    """How many fits gave which warning; if it is made in the context of another summary, that one has them all."""
 
     def __init__(self):
         self._kinds = {}
+        # Asked here, and not where a fit begins, which may be in another thread.
+        self._wider = _taking.get()
 
     def take(self, fit, message, category, frame):
         """Take note of a warning.
@@ -102,7 +104,7 @@ def _users_stacklevel():
 
 @contextmanager
 def summarized(summary, fit=None):
-    """Leave the warnings of trainings in this context to a summary, unless a wider one has them already.
+    """Leave the warnings of trainings in this context to a summary, or to the wider one that it was made in.
 
     Parameters
     ----------
@@ -114,10 +116,22 @@ def summarized(summary, fit=None):
     ------
     summary : WarningSummary
     """
-    taking = _taking.get()
-    nested = taking is not None and taking[0] is not summary
-    token = _taking.set(taking if nested else (summary, fit))
+    token = _taking.set(summary._wider or (summary, fit))
     try:
         yield summary
     finally:
         _taking.reset(token)
+
+
+def begin_fit(summary, fit):
+    """Within the context of `summarized`: the warnings that follow are those of another fit, unless a wider summary has them.
+
+    Parameters
+    ----------
+    summary : WarningSummary
+    fit : object
+        See `WarningSummary.take`.
+    """
+    taking = _taking.get()
+    if taking is not None and taking[0] is summary:
+        _taking.set((summary, fit))
