@@ -260,12 +260,15 @@ class Interrupted(BackpropClassifier):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_interrupted_fit_leaves_the_ensemble_as_it_was(n_jobs):
-    ensemble = BackpropEnsembleClassifier(CLASSIFIER, 2, random_state=0, warm_start=True, n_jobs=n_jobs).fit(*WINE)
-    members = list(ensemble.estimators_)
-    ensemble.set_params(n_estimators=4, estimator=Interrupted())
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_an_interrupted_fit_leaves_the_ensemble_as_it_was(n_jobs, warm_start):
+    ensemble = BackpropEnsembleClassifier(CLASSIFIER, 2, random_state=0, warm_start=warm_start, n_jobs=n_jobs)
+    members = list(ensemble.fit(*WINE).estimators_)
+    attributes = dict(vars(ensemble.set_params(n_estimators=4, estimator=Interrupted())))
     with pytest.raises(KeyboardInterrupt):
         ensemble.fit(*WINE)
+    assert vars(ensemble).keys() == attributes.keys()
+    assert all(vars(ensemble)[name] is value for name, value in attributes.items())
     assert ensemble.estimators_ == members
 
 
