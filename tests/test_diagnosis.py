@@ -1,5 +1,6 @@
 """What `fit` says of a training that went wrong, and that it says nothing of others."""
 
+import re
 import warnings
 
 import numpy as np
@@ -58,9 +59,13 @@ def test_ordinary_trainings_are_silent(load, activation, solver):
 def test_targets_that_are_not_scaled_are_told(factor, settings):
     X, y = load_diabetes(return_X_y=True)
     X, y = scale(X), factor * y
-    model = BackpropRegressor(max_iter=20, random_state=0, **settings)
-    with pytest.warns(TrainingWarning, match=r"worse than the mean of y would be .*Set standardize_target=True\."):
+    model = BackpropRegressor(max_iter=20, n_iter_no_change=np.inf, random_state=0, **settings)
+    with pytest.warns(
+        TrainingWarning, match=r"worse than the mean of y would be .*Set standardize_target=True\."
+    ) as caught:
         model.fit(X, y)
+    told = float(re.search(r"\(R\^2 = (\S+)\)", str(caught[0].message))[1])
+    assert told == pytest.approx(model.score(X, y), rel=0.01, abs=0.06)
     assert model.set_params(standardize_target=True).fit(X, y).score(X, y) > 0.1
 
 

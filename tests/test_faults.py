@@ -5,6 +5,7 @@
 
 import datetime
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -326,6 +327,10 @@ def test_network_that_does_not_fit_is_refused_before_memory_is_taken(size, solve
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=.* parameters; .* at least [\d,]+ bytes"):
         model.fit(X, Y)
     assert not hasattr(model, "coefs_")
+    with pytest.raises(ValueError, match="bytes") as caught:
+        model.fit(X, Y)
+    n_bytes, gibibytes = re.search(r"([\d,]+) bytes \(([\d,.]+) GiB\)", str(caught.value)).groups()
+    assert float(gibibytes.replace(",", "")) == pytest.approx(int(n_bytes.replace(",", "")) / 2**30, abs=0.1)
 
 
 def test_refused_network_leaves_the_fitted_one():

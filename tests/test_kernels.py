@@ -18,7 +18,7 @@ from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.penalties import Penalties
-from skbackprop.functions.random import philox
+from skbackprop.functions.random import draw_units, philox
 from skbackprop.functions.schedules import SCHEDULES
 from skbackprop.network import Network
 from skbackprop.testing import numerical_gradient, reference_loss, reference_predict, reference_raw_predict
@@ -407,6 +407,19 @@ def test_philox_known_answers():
         out = np.zeros(4, dtype=np.uint64)
         run_philox(np.array(counter, dtype=np.uint64), np.array(key, dtype=np.uint64), out)
         np.testing.assert_array_equal(out, np.array(expected, dtype=np.uint64))
+
+
+@kernel
+def run_draw_units(seed, step, layer, row, quad, out):
+    out[0], out[1], out[2], out[3] = draw_units(seed, step, layer, row, quad)
+
+
+def test_numbers_of_the_masks_are_those_of_their_counter():
+    # The order is part of every checkpoint: another one would go on with other masks.
+    drawn, expected = np.zeros((2, 4), dtype=np.uint64)
+    run_draw_units(5, 2**32 + 7, 3, 2**33 + 11, 2, drawn)
+    run_philox(np.array([2, 11, 3, 7], dtype=np.uint64), np.array([5, 0], dtype=np.uint64), expected)
+    np.testing.assert_array_equal(drawn, expected)
 
 
 def test_dropped_share_and_scale(rng):

@@ -43,6 +43,7 @@ from skbackprop.functions.normalizations import NORMALIZATIONS
 
 onnxruntime = pytest.importorskip("onnxruntime")
 skl2onnx = pytest.importorskip("skl2onnx")
+onnx = pytest.importorskip("onnx")
 pytestmark = [
     pytest.mark.trains,
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -361,6 +362,16 @@ def test_models_around_a_regressor_compute_the_same(name, dtype):
     (output,) = run(to_onnx(model, data[:1]), data).values()
     expected = model.predict(data)
     np.testing.assert_allclose(output[:, 0], expected, rtol=20 * TOLERANCE[dtype], atol=20 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_input_of_a_pipeline_has_the_type_of_the_network_at_its_end(dtype):
+    model = make_pipeline(
+        StandardScaler(), MinMaxScaler(), BackpropClassifier((5,), dtype=dtype, max_iter=5, random_state=0)
+    ).fit(X, Y)
+    (given,) = to_onnx(model).graph.input
+    kinds = {"float32": onnx.TensorProto.FLOAT, "float64": onnx.TensorProto.DOUBLE}
+    assert given.type.tensor_type.elem_type == kinds[dtype]
 
 
 @pytest.mark.parametrize("name", ["calibrated", "stacked", "vote of probabilities", "bagging"])
