@@ -37,6 +37,7 @@ from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.schedules import SCHEDULES
+from skbackprop.model_selection import HalvingGridSearchCV
 from skbackprop.persistence import container
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -576,6 +577,12 @@ def test_function_saves_as_the_method_does(name, path):
 AROUND = {
     "Pipeline": make_pipeline(StandardScaler(), classifier()),
     "GridSearchCV": GridSearchCV(make_pipeline(classifier()), {}, cv=2),
+    "HalvingGridSearchCV": HalvingGridSearchCV(
+        make_pipeline(StandardScaler(), classifier()),
+        {"backpropclassifier__alpha": [1e-4, 1.0]},
+        cv=2,
+        min_resources=50,
+    ),
     "CalibratedClassifierCV": CalibratedClassifierCV(classifier(), cv=2),
     "StandardScaler": StandardScaler(),
 }
