@@ -170,7 +170,8 @@ def run(network, tier, dtype, penalties, optimizer="adam", is_sparse=False):
     X = np.ones((64, 8), dtype=dtype)
     rows = as_rows(sparse.csr_array(X) if is_sparse else X, np.dtype(dtype))
     params = np.zeros(network.n_params, dtype=dtype)
-    state = OptimizerState.start(OPTIMIZERS[optimizer](), SCHEDULES["constant"](), 0.01, 0.5, 1, params, True)
+    averages = penalties.average is not None
+    state = OptimizerState.start(OPTIMIZERS[optimizer](), SCHEDULES["constant"](), 0.01, 0.5, 1, params, averages)
     state.running = np.zeros(network.n_running)
     n_targets = 1 if network.loss[0].n_codes else 3
     targets = np.zeros((64, n_targets), dtype=dtype)
