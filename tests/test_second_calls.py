@@ -247,6 +247,8 @@ INVALID = {
     "scoring": ({"early_stopping": True, "scoring": "no score"}, {}),
     "groups": ({}, {"groups": Y}),
     "precision": ({"precision": "tf32"}, {}),
+    "averaging": ({"averaging": -0.5}, {}),
+    "beta_1": ({"beta_1": 1.5}, {}),
     "warm classes": ({}, {"y": np.full(150, np.nan)}),
 }
 
