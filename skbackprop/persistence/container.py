@@ -28,6 +28,9 @@ FORMAT = 1
 
 SUFFIX = ".safetensors"
 
+# Bytes that safetensors reads of a header, at most.
+_LARGEST_HEADER = 100_000_000
+
 _HEADER, _CHECKSUM = "skbackprop", "sha256"
 
 # Names of unfinished files: hidden, and told apart by the process and a count.
@@ -88,11 +91,15 @@ def write(path, kind, content, arrays):
     text = {_HEADER: header, _CHECKSUM: _checksum(header, arrays)}
     try:
         data = library.numpy.save(arrays, metadata=text)
-    except library.SafetensorError as error:
+        # Earlier versions write what they then refuse to read.
+        fits = int.from_bytes(data[:8], "little") <= _LARGEST_HEADER
+    except library.SafetensorError:
+        fits = False
+    if not fits:
         raise ValueError(
             f"{path} was not written: {len(header):,} characters of text, as of history_ or of labels, are too many for a model file; "
             "use pickle"
-        ) from error
+        )
     try:
         _replace(path, _in_order(data))
     except OSError as error:
