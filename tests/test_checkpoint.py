@@ -23,8 +23,9 @@ from sklearn.preprocessing import StandardScaler
 
 import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor, Checkpoint
+from skbackprop.estimators._checkpoint import _depends_on_max_iter
 from skbackprop.estimators._identity import identify
-from skbackprop.functions import Adaptive, Cosine, OneCycle, ReduceOnPlateau
+from skbackprop.functions import Adaptive, Cosine, OneCycle, Polynomial, ReduceOnPlateau
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.schedules import SCHEDULES
@@ -763,3 +764,9 @@ def test_killed_at_random_moments(sent, tmp_path, rng):
     resumed = classifier(**settings, n_jobs=1).set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
     assert_same_training(resumed, whole)
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULES, Cosine(restart_epochs=5), Polynomial(warmup_epochs=3)], ids=str)
+def test_schedules_tell_whether_their_rates_depend_on_the_end(schedule):
+    model = BackpropClassifier(solver="sgd", learning_rate=schedule, max_iter=20)
+    assert _depends_on_max_iter(model) == SCHEDULES.get_function(schedule).ends_with_max_iter

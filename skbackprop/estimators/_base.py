@@ -438,8 +438,10 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             self._initialize(network, random_state, dtype)
         else:
             self._check_same_network(network)
-        # Training writes into arrays of its own: the present ones may be read-only, or others' too.
-        params, running = (array.copy() for array in flat_state(self, network, dtype))
+        params, running = flat_state(self, network, dtype)
+        if not first_pass:
+            # Training writes into arrays of its own: the present ones may be read-only, or others' too.
+            params = np.array(params)
         vars(self).update(state_attributes(network, params, running))
         rows = as_rows(X, dtype)
         train_rows = np.arange(len(targets))
@@ -726,7 +728,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
                 "warm_start and partial_fit go on with the fitted network: call fit with warm_start=False to start anew"
             )
         check_same_normalization(self, network)
-        if getattr(self, "_outputs_form", self._form_of_outputs()) != self._form_of_outputs():
+        if self._means_other_outputs():
             raise ValueError(
                 f"loss={self.loss!r} gives the network's outputs another meaning than the loss that it was fitted with; warm_start and "
                 "partial_fit go on with the fitted network: call fit with warm_start=False to start anew"
@@ -736,6 +738,10 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     def _form_of_outputs(self):
         """What has to stay the same of the loss for the outputs to mean the same."""
         return None
+
+    def _means_other_outputs(self):
+        """Whether the loss was changed to one for which a fitted network's outputs mean something else; not known of older files."""
+        return getattr(self, "_outputs_form", None) not in (None, self._form_of_outputs())
 
     def _progress(self, validated):
         progress = Progress(
@@ -935,21 +941,17 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         # A view of this estimator: its coefs_ are those being trained, or their average, and what a scorer sets on it is lost.
         view = copy_state(self)
         vars(view).update(state_attributes(problem.network, params, running))
-        weights = {} if held_out.sample_weight is None else {"sample_weight": held_out.sample_weight}
+        weight = held_out.sample_weight
+        if scorer is None and self._has_own("predict", "score"):
+            scorer, weight = check_scoring(self, scoring=None), held_out.loss_weight
+        weights = {} if weight is None else {"sample_weight": weight}
 
         def score_view(loss):
             # Scorers are not made for predictions that are not finite, of which the loss tells.
             return float(scorer(view, held_out.X, held_out.y, **weights)) if np.isfinite(loss) else np.nan
 
-        def own_score(loss):
-            if not np.isfinite(loss):
-                return np.nan
-            return float(view.score(held_out.X, held_out.y, sample_weight=held_out.loss_weight))
-
         if self.scoring == "loss":
             score = np.negative
-        elif scorer is None and self._has_own("predict", "score"):
-            score = own_score
         else:
             score = score_predictions if scorer is None else score_view
         if held_out.order is not None:

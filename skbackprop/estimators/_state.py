@@ -188,26 +188,33 @@ def given_state(given, network, dtype):
     if not isinstance(given, tuple) and hasattr(given, "scales_"):
         _check_normalization(given, network, "weight_init comes from")
         return flat_state(given, network, dtype)
-    if isinstance(given, tuple) and not (len(given) == 2 and all(hasattr(part, "__len__") for part in given)):
-        raise ValueError("weight_init as a tuple has to be (coefs_, intercepts_), a list of arrays each")
-    if not (isinstance(given, tuple) or hasattr(given, "coefs_")):
-        unfrozen = given.estimator if isinstance(given, FrozenEstimator) else given
-        if not hasattr(unfrozen, "hidden_layer_sizes"):
-            raise ValueError(
-                f"weight_init={given!r} is no network: give the fitted network in it, such as pipeline[-1], search.best_estimator_ or "
-                "embedding.estimator_"
-            )
-        raise ValueError(
-            f"weight_init={given!r} is not fitted. scikit-learn's clone, which searches, pipelines and ensembles call, makes an "
-            "unfitted copy of a fitted estimator in a parameter: give weight_init=sklearn.frozen.FrozenEstimator(estimator), or its "
-            "weights, (estimator.coefs_, estimator.intercepts_)"
-        )
-    coefs, intercepts = given if isinstance(given, tuple) else (given.coefs_, given.intercepts_)
+    coefs, intercepts = _given_weights(given)
     scales, offsets = initial_normalizers(network)
     params = network.flatten(list(coefs), list(intercepts), dtype, scales, offsets)
     if not np.isfinite(params).all():
         raise ValueError("weight_init has values that are not finite")
     return params, None
+
+
+def _given_weights(given):
+    """Weights and intercepts of `weight_init`; raises ValueError if it has none."""
+    if isinstance(given, tuple):
+        if not (len(given) == 2 and all(hasattr(part, "__len__") for part in given)):
+            raise ValueError("weight_init as a tuple has to be (coefs_, intercepts_), a list of arrays each")
+        return given
+    if hasattr(given, "coefs_"):
+        return given.coefs_, given.intercepts_
+    unfrozen = given.estimator if isinstance(given, FrozenEstimator) else given
+    if not hasattr(unfrozen, "hidden_layer_sizes"):
+        raise ValueError(
+            f"weight_init={given!r} is no network: give the fitted network in it, such as pipeline[-1], search.best_estimator_ or "
+            "embedding.estimator_"
+        )
+    raise ValueError(
+        f"weight_init={given!r} is not fitted. scikit-learn's clone, which searches, pipelines and ensembles call, makes an "
+        "unfitted copy of a fitted estimator in a parameter: give weight_init=sklearn.frozen.FrozenEstimator(estimator), or its "
+        "weights, (estimator.coefs_, estimator.intercepts_)"
+    )
 
 
 def initial_normalizers(network):

@@ -125,10 +125,19 @@ def _log_softmax(scores):
         return scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
 
 
-def _unknown(labels, classes):
+def unknown_labels(labels, classes):
     """Those of some different labels that are none of the classes.
 
     Text is never a number, which it would be for NumPy, once it has made text of both.
+
+    Parameters
+    ----------
+    labels, classes : ndarray
+        No label twice.
+
+    Returns
+    -------
+    unknown : ndarray
     """
     if (labels.dtype.kind in "UO") != (classes.dtype.kind in "UO"):
         return labels
@@ -143,7 +152,7 @@ def refuse_other_classes(classes, fitted):
     classes, fitted : ndarray
         Different labels, now and then.
     """
-    if len(_unknown(classes, fitted)) or len(classes) != len(fitted):
+    if len(unknown_labels(classes, fitted)) or len(classes) != len(fitted):
         raise ValueError(
             "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
             f"got {fitted}, `y` has {classes}"
@@ -808,7 +817,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         if self._has_columns:
             self._check_classes(y, "y_val")
             return self._encode(y)
-        unknown = _unknown(unique_labels(y), self.classes_)
+        unknown = unknown_labels(unique_labels(y), self.classes_)
         if len(unknown):
             raise ValueError(f"y_val has classes that are not in y: {unknown}; those of y are {self.classes_}")
         return self._encode(y)
@@ -845,11 +854,12 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     def _check_classes(self, y, name="y"):
         if self._has_columns:
             for index, (classes, column) in enumerate(zip(self.classes_, y.T, strict=True)):
-                unknown = _unknown(np.unique(column), classes)
-                if self.warm_start and len(np.unique(column)) != len(classes):
+                found = np.unique(column)
+                unknown = unknown_labels(found, classes)
+                if self.warm_start and len(found) != len(classes):
                     raise ValueError(
                         "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
-                        f"column {index} of {name} had {classes}, now it has {np.unique(column)}"
+                        f"column {index} of {name} had {classes}, now it has {found}"
                     )
                 if len(unknown):
                     raise ValueError(
@@ -859,7 +869,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         classes = unique_labels(y)
         if self.warm_start:
             refuse_other_classes(classes, self.classes_)
-        if len(_unknown(classes, self.classes_)):
+        if len(unknown_labels(classes, self.classes_)):
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
             )

@@ -11,7 +11,12 @@ from skbackprop.estimators._class_weight import class_factors
 from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators._state import copy_state, publish_state
 from skbackprop.estimators._turns import one_at_a_time
-from skbackprop.estimators.classifier import BackpropClassifier, _unknown, refuse_misread_labels, refuse_other_classes
+from skbackprop.estimators.classifier import (
+    BackpropClassifier,
+    refuse_misread_labels,
+    refuse_other_classes,
+    unknown_labels,
+)
 from skbackprop.estimators.regressor import BackpropRegressor
 from skbackprop.training.population import models_at_a_time, population
 from skbackprop.training.warned import WarningSummary, begin_fit, summarized
@@ -322,7 +327,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
 def _numbers_of(labels, classes):
     """The numbers of labels among the classes that the members know."""
     labels = np.asarray(labels)
-    unknown = _unknown(np.unique(labels), classes)
+    unknown = unknown_labels(np.unique(labels), classes)
     if len(unknown):
         raise ValueError(f"y_val has labels that y has not: {unknown.tolist()}")
     return np.searchsorted(classes, labels)

@@ -759,8 +759,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         if return_std and not loss.has_std:
             raise ValueError(f"return_std=True needs loss='gaussian_nll', which learns a spread; loss is {self.loss!r}")
         predictions = self._predict_raw(X)
-        form = loss.outputs_per_target(), loss.has_std
-        if getattr(self, "_outputs_form", form) != form:
+        if self._means_other_outputs():
             raise ValueError(
                 f"loss={self.loss!r} is not what the network was fitted with, and its outputs mean something else"
             )

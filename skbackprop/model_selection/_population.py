@@ -50,15 +50,20 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, search
     search : object or None, default=None
         scikit-learn's, or a subclass; None for the functions.
     """
+    task, running = _plan(estimator, X, searched, scoring, cv, search)
+    with summarized(task.warnings), running:
+        yield
+    task.warnings.give(task.n_begun)
+
+
+def _plan(estimator, X, searched, scoring, cv, search):
+    """What runs the tasks, and the context manager in which joblib leaves them to it; see `trained_together`."""
     own = type(estimator) in _OURS
     pipeline = type(estimator) is Pipeline and len(estimator.steps) > 1 and type(estimator.steps[-1][1]) in _OURS
     if not (own or pipeline):
         # There may be networks of ours in it nevertheless: members of an ensemble, those of a subclass.
         task = _Task(nullcontext, None)
-        with summarized(task.warnings), observed(task):
-            yield
-        task.warnings.give(task.n_begun)
-        return
+        return task, observed(task)
     network = estimator if own else estimator.steps[-1][1]
     # Callbacks of the user's see every task, with data of the type that the user gave.
     callbacks = getattr(search, "_skl_callbacks", ())
@@ -76,9 +81,7 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, search
         # What a scorer of the user's gets is its own.
         share = _ShareSteps(estimator, n_splits, n_models or 0, folds=_is_known_scoring(scoring))
     task = _Task(share, BestSoFar(search) if callbacks and known else None)
-    with summarized(task.warnings), population(n_models, task):
-        yield
-    task.warnings.give(task.n_begun)
+    return task, population(n_models, task)
 
 
 class _Task:

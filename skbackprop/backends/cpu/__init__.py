@@ -186,7 +186,8 @@ class Session:
     Raises
     ------
     ValueError
-        If the data are not those of such a network, or if a mini-batch of one row would be normalized. A last mini-batch of one row is left out instead.
+        If the data are not those of such a network, or if a mini-batch of one row would be normalized. A last mini-batch of one
+        row is left out instead.
     """
 
     def __init__(

@@ -247,7 +247,8 @@ class Session:
     Raises
     ------
     ValueError
-        If the data are not those of such a network, or if a mini-batch of one row would be normalized. A last mini-batch of one row is left out instead.
+        If the data are not those of such a network, or if a mini-batch of one row would be normalized. A last mini-batch of one
+        row is left out instead.
     MemoryError
         If the device has not enough memory.
     """
