@@ -271,6 +271,17 @@ print(sha256(pickle.dumps(model)).hexdigest(), sha256(open(sys.argv[1], "rb").re
 """
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_arrays_in_a_file_are_aligned(path):
+    X, y = load_iris(return_X_y=True)
+    for n_characters in range(8):
+        # Labels of other lengths make headers of other lengths.
+        BackpropClassifier(2, max_iter=1, solver="lbfgs").fit(
+            X, np.array(["a", "b", "c" + "x" * n_characters])[y]
+        ).save(path)
+        assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0
+
+
 @pytest.mark.process
 def test_equal_fits_in_other_processes_are_stored_as_equal_bytes(path):
     found = set()

@@ -454,6 +454,24 @@ def test_rows_are_shared_under_dispatch_too(monkeypatch):
     assert len(tables[0]._views) == 6
 
 
+class SplitterOfArrays(KFold):
+    """One that looks at the data, as a user may write it."""
+
+    def split(self, X, y=None, groups=None):
+        assert isinstance(X, np.ndarray)
+        return super().split(X, y, groups)
+
+
+def test_splitters_of_users_get_the_data_themselves():
+    X, y = load_iris(return_X_y=True)
+    network = BackpropClassifier(4, max_iter=2, early_stopping=True, validation_fraction=SplitterOfArrays(3))
+    search = ours.GridSearchCV(network, {"alpha": [1e-4, 1e-2]}, cv=2, error_score="raise")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        search.fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
 def test_validation_curve():
     arguments = {"param_name": "alpha", "param_range": [1e-4, 1.0], "cv": 3}
     for own, expected in zip(
