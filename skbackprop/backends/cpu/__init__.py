@@ -6,26 +6,30 @@ from functools import lru_cache
 
 import numpy as np
 
-from skbackprop.backends.cpu.calls import layer_calls, piece_calls, update_calls
-from skbackprop.backends.cpu.epoch import (
-    AS_IS,
-    CARRIED,
-    DIFFERENTIATE,
-    EVALUATE,
-    SPARSE,
-    STEP,
-    TRAIN,
-    UNPACKED,
-    predict_rows,
-    train_batches,
-)
+from skbackprop.backends.cpu.calls import layer_calls, program_rows, shared_calls, step_address, update_calls
+from skbackprop.backends.cpu.epoch import predict_rows, train_batches
 from skbackprop.backends.cpu.gemm import CACHED_BYTES, SCRATCH_SIZE, TILE_ROWS, packed_size
 from skbackprop.backends.cpu.inputs import input_gradient
 from skbackprop.backends.cpu.layers import granule_rows
 from skbackprop.backends.cpu.normalization import statistics_size
+from skbackprop.backends.cpu.program import is_by_strips, prediction_calls, training_calls
+from skbackprop.backends.cpu.state import (
+    AS_IS,
+    FORM,
+    N_CLOCK,
+    N_SUMS,
+    SPARSE,
+    UNPACKED,
+    Data,
+    Model,
+    Plan,
+    Report,
+    Work,
+)
 from skbackprop.backends.cpu.sync import NON_FINITE
 from skbackprop.backends.cpu.threads import Team
 from skbackprop.backends.data import Epochs, check_data, check_state, frozen
+from skbackprop.backends.record import Record
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.optimizers import N_CONSTANTS
 from skbackprop.functions.penalties import Penalties
@@ -61,6 +65,9 @@ _STAGGER_BYTES = 13 * _LINE_BYTES
 # A right factor that is used for at most this many tiles of rows, and whose rows are not far apart, is not worth packing.
 _UNPACKED_TILES = 6
 _UNPACKED_BYTES = 1 << 10
+
+#: The first of an optimizer's constants that are carried from one update to the next.
+CARRIED = N_CONSTANTS - 2
 
 # Workspaces of predictions up to this size are kept.
 _KEPT_BYTES = 1 << 20
@@ -102,48 +109,48 @@ def _packs(n_rows, n_inner, n_columns, itemsize):
     return n_inner * n_columns * itemsize > CACHED_BYTES and not (near and few)
 
 
-class _Plan:
-    """Offsets of what a network needs for a block of rows; see `epoch` for the columns."""
+class _Offsets:
+    """Where what a network needs for a block of rows lies; see `state` for the columns."""
 
     def __init__(self, network, dtype, block_rows, is_sparse, training):
         itemsize = np.dtype(dtype).itemsize
         n_layers = len(network.layout)
-        self.offsets = np.full((n_layers + 1, 8), UNPACKED, dtype=np.int64)
+        self.table = np.full((n_layers + 1, 8), UNPACKED, dtype=np.int64)
         self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = self.n_granules = 0
         for layer, n_units in enumerate(network.layer_units):
-            self.offsets[layer, 0] = self.n_units
+            self.table[layer, 0] = self.n_units
             if not (is_sparse and layer == 0):
                 self.n_units += _whole_lines(n_units * block_rows, itemsize)
         if network.normalization is not None and training:
             for layer, n_units in enumerate(network.layer_units[1:-1]):
-                self.offsets[layer + 1, 4] = self.n_statistics
+                self.table[layer + 1, 4] = self.n_statistics
                 self.n_statistics += statistics_size(network.over_batch, n_units, block_rows)
         if is_sparse:
-            self.offsets[0, 1:5] = SPARSE
+            self.table[0, 1:5] = SPARSE
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
             dealt = granule_rows(fan_out)
             strip = max(1, _STRIP_BYTES // (dealt * fan_out * itemsize)) * dealt
             if is_sparse and layer == 0:
                 strip = fan_in  # for each strip, all stored entries would be gone through
-            self.offsets[layer, 5:] = dealt, strip, self.n_granules
+            self.table[layer, 5:] = dealt, strip, self.n_granules
             self.n_granules += -(-fan_in // dealt)
-            self.offsets[layer + 1, 7] = self.n_granules
+            self.table[layer + 1, 7] = self.n_granules
             if block_rows == 1 or fan_out == 1:
                 continue
             if not (is_sparse and layer == 0):
-                self.offsets[layer, 1] = self.offsets[layer, 3] = AS_IS
+                self.table[layer, 1] = self.table[layer, 3] = AS_IS
                 if _packs(block_rows, fan_in, fan_out, itemsize):
-                    self.offsets[layer, 1] = self.n_forward
+                    self.table[layer, 1] = self.n_forward
                     self.n_forward += packed_size(fan_in, fan_out, itemsize)
                 if training and _packs(fan_in, block_rows, fan_out, itemsize):
-                    self.offsets[layer, 3] = self.n_deltas
+                    self.table[layer, 3] = self.n_deltas
                     self.n_deltas += packed_size(block_rows, fan_out, itemsize)
             if training and layer > 0:
-                self.offsets[layer, 2] = self.n_backward
+                self.table[layer, 2] = self.n_backward
                 self.n_backward += packed_size(fan_out, fan_in, itemsize)
 
 
-_plan = lru_cache(maxsize=64)(_Plan)
+_offsets_of = lru_cache(maxsize=64)(_Offsets)
 
 
 def _scratches(team, network, dtype, n_ones=0):
@@ -218,12 +225,11 @@ class Session:
                 )
             self._n_trained = n_trained - (n_trained % batch_size == 1)
         n_layers = len(network.layout)
-        self._dropout = np.array(penalties.dropout or [0.0] * n_layers)
-        self._trained = np.ones(n_layers, dtype=bool)
-        self._trained[list(penalties.frozen)] = False
+        self._trained = np.ones(n_layers, dtype=np.int64)
+        self._trained[list(penalties.frozen)] = 0
         keeps = tuple(
             kind.slope_of_input or rate > 0
-            for (kind, _), rate in zip(network.activations, self._dropout[1:], strict=True)
+            for (kind, _), rate in zip(network.activations, penalties.dropout[1:] or [0.0] * n_layers, strict=False)
         )
         self._calls = layer_calls(network, np.dtype(dtype), keeps)
         self._keeps = any(keeps)
@@ -235,7 +241,6 @@ class Session:
         self._weights = frozen(weights.astype(dtype, copy=False))
         itemsize = np.dtype(dtype).itemsize
         self._block_rows = self._batch_size if normalizes_batches else _block_rows(network, itemsize, self._batch_size)
-        plan = _plan(network, np.dtype(dtype), self._block_rows, rows.is_sparse, training=True)
         row_flops = 3.0 * _row_flops(network, rows.density)
         # About ten operations a parameter for the update.
         batch_flops = row_flops * batch_size + 10.0 * network.n_params
@@ -250,35 +255,39 @@ class Session:
         self._stride = _staggered_size(network.n_params, itemsize)
         self._vectors = np.zeros((0, self._stride), dtype=dtype)
         self._dtype = np.dtype(dtype)
-        self._plan = plan
+        self._offsets = _offsets_of(network, self._dtype, self._block_rows, rows.is_sparse, training=True)
 
     def __enter__(self):
-        plan, dtype, rows = self._plan, self._dtype, self._block_rows
         try:
             self._team.__enter__()
-            self._allocate(plan, dtype, rows)
+            self._work = self._allocate()
         except BaseException:
             # Without memory, or after Ctrl-C, there is no session: the threads are for others.
             self._team.__exit__(None, None, None)
             raise
         return self
 
-    def _allocate(self, plan, dtype, rows):
-        self._constants = _aligned(self._team.n_threads * N_CONSTANTS, np.float64)
-        self._workspace = (
-            _aligned(plan.n_forward, dtype),
-            _aligned(plan.n_backward, dtype),
-            _aligned(plan.n_deltas, dtype),
-            _aligned(plan.n_units, dtype),
-            _aligned(plan.n_units if self._keeps else 0, dtype),
-            _aligned(plan.n_units, dtype),
-            _aligned(rows * self._targets.shape[1], dtype),
-            _aligned(rows, np.float64),
-            _aligned(plan.n_granules, np.float64),
-            _aligned(2 * plan.n_granules, np.float64),
-            _scratches(self._team, self._network, dtype, n_ones=rows),
-            _aligned(plan.n_units if self._normalizes else 0, dtype),
-            _aligned(plan.n_statistics, np.float64),
+    def _allocate(self):
+        """The workspace."""
+        offsets, dtype, rows, n_threads = self._offsets, self._dtype, self._block_rows, self._team.n_threads
+        return Work(
+            control=self._team.control,
+            clock=_aligned(n_threads * N_CLOCK, np.int64),
+            sums=_aligned(n_threads * N_SUMS, np.float64),
+            constants=_aligned(n_threads * N_CONSTANTS, np.float64),
+            forward_panels=_aligned(offsets.n_forward, dtype),
+            backward_panels=_aligned(offsets.n_backward, dtype),
+            delta_panels=_aligned(offsets.n_deltas, dtype),
+            units=_aligned(offsets.n_units, dtype),
+            slopes=_aligned(offsets.n_units if self._keeps else 0, dtype),
+            deltas=_aligned(offsets.n_units, dtype),
+            normalized=_aligned(offsets.n_units if self._normalizes else 0, dtype),
+            statistics=_aligned(offsets.n_statistics, np.float64),
+            targets=_aligned(rows * self._targets.shape[1], dtype),
+            losses=_aligned(rows, np.float64),
+            squares=_aligned(offsets.n_granules, np.float64),
+            gradient_squares=_aligned(2 * offsets.n_granules, np.float64),
+            scratches=_scratches(self._team, self._network, dtype, n_ones=rows),
         )
 
     def __exit__(self, *exception):
@@ -306,28 +315,26 @@ class Session:
         check_state(self._network, self._dtype, params, optimizer, bool(self._penalties.average))
         if self._n_trained < self._n_given:
             order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
-        kind, numbers = optimizer.key
-        settings = np.zeros(N_SETTINGS)
-        settings[: len(numbers)] = numbers
-        self._constants.reshape(-1, N_CONSTANTS)[:, CARRIED:] = optimizer.carried
+        constants = self._work.constants.reshape(-1, N_CONSTANTS)
+        constants[:, CARRIED:] = optimizer.carried
         gradient, own_params, *own_slots = self._reserve(2 + len(optimizer.slots))
         copies = [(params, own_params), *zip(optimizer.slots, own_slots, strict=True)]
         for array, own in copies:
             own[:] = array
-        codes = self._codes(optimizer.n_steps, TRAIN)
+        n_epochs, n_layers = len(order) // self._n_trained, len(self._network.layout)
+        report = self._report(n_epochs, optimizer.n_steps, np.zeros((n_epochs, n_layers)))
+        model = Model(own_params, gradient, self._vectors[2:].reshape(-1), optimizer.average, optimizer.running)
         try:
-            epochs = self._run(
-                order, rates, self._n_trained, self._batch_size, own_params, gradient, codes,
-                self._pieces(self._penalties.finishes, True), update_calls(kind, self._dtype), settings, self._vectors[2:],
-                optimizer.average, optimizer.running, self._penalties, self._dropout,
-            )  # fmt: skip
+            self._run(order, rates, self._n_trained, self._batch_size, model, report, self._penalties, optimizer.key)
         finally:
             # After Ctrl-C, too, what has been learned stays.
             for array, own in copies:
                 array[:] = own
-        optimizer.n_steps = int(codes[STEP])
-        optimizer.carried[:] = self._constants[CARRIED:N_CONSTANTS]
-        return epochs
+        optimizer.n_steps = int(report.n_steps[0])
+        optimizer.carried[:] = constants[0, CARRIED:]
+        hidden = np.array(self._network.layer_units[1:-1], dtype=float)
+        constant_units = report.constant_units.sum(axis=1).reshape(n_epochs, n_layers)[:, :-1] / hidden
+        return Epochs(report.losses, report.norms, constant_units)
 
     def loss_gradient(self, order, params):
         """Loss and gradient of all rows together.
@@ -344,11 +351,12 @@ class Session:
         gradient : ndarray of shape (n_params,)
             The session's own array, overwritten by the next call.
         """
+        if self._network.over_batch and len(order) > self._block_rows:
+            raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._block_rows}")
         # Of a mini-batch's means and variances nothing is kept.
         running = np.zeros(self._network.n_running)
         (gradient,) = self._reserve(1)
-        loss = self._evaluate(order, params, gradient, running, DIFFERENTIATE, self._penalties, self._dropout)
-        return loss, gradient
+        return self._evaluate(order, params, gradient, running, self._penalties), gradient
 
     def loss(self, order, params, running=None):
         """Loss of all rows together, without penalty and without dropout.
@@ -366,8 +374,7 @@ class Session:
         loss : float
         """
         folded = self._network.fold(params, running)
-        nothing = np.zeros(0, dtype=self._dtype)
-        return self._evaluate(order, params, nothing, folded, EVALUATE, Penalties(), np.zeros_like(self._dropout))
+        return self._evaluate(order, params, np.zeros(0, dtype=self._dtype), folded, Penalties())
 
     def _reserve(self, n_vectors):
         """The session's own arrays of parameters: the gradient, then those of training."""
@@ -375,66 +382,80 @@ class Session:
             self._vectors = _aligned((n_vectors, self._stride), self._dtype)
         return self._vectors[:n_vectors, : self._network.n_params]
 
-    def _evaluate(self, order, params, gradient, running, mode, penalties, dropout):
-        differentiates = mode == DIFFERENTIATE
-        if differentiates and self._network.over_batch and len(order) > self._block_rows:
-            raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._block_rows}")
+    def _evaluate(self, order, params, gradient, running, penalties):
         nothing = np.zeros(0, dtype=self._dtype)
-        epochs = self._run(
-            order, np.zeros(1), len(order), len(order), params, gradient, self._codes(0, mode),
-            self._pieces(differentiates, differentiates), update_calls(None, self._dtype),
-            np.zeros(N_SETTINGS), nothing, nothing, running, penalties, dropout,
+        report = self._report(1, 0, np.zeros((0, 0)))
+        self._run(
+            order, np.zeros(1), len(order), len(order), Model(params, gradient, nothing, nothing, running), report, penalties,
+            None,
         )  # fmt: skip
-        return float(epochs.losses[0])
+        return float(report.losses[0])
 
-    def _codes(self, n_steps, mode):
-        codes = n_steps, self._targets.shape[1], mode, self._seed, self._network.over_batch, self._stride
-        return np.array(codes, dtype=np.int64)
+    def _report(self, n_epochs, n_steps, norms):
+        return Report(
+            losses=np.zeros(n_epochs),
+            norms=norms,
+            constant_units=np.zeros((n_epochs * len(self._network.layout), self._team.n_threads)),
+            n_steps=np.array([n_steps], dtype=np.int64),
+            predictions=np.zeros(0, dtype=self._dtype),
+        )
 
-    def _pieces(self, finishes, trains):
-        over_batch = None if self._network.normalization is None else self._network.over_batch
-        return piece_calls(self._dtype, self._rows.index_dtype, self._penalties, finishes, over_batch, trains)
+    def _run(self, order, rates, n_trained, batch_size, model, report, penalties, optimizer):
+        """Run the program for some batches, and finish the losses of the report.
 
-    def _run(
-        self,
-        order,
-        rates,
-        n_trained,
-        batch_size,
-        params,
-        gradient,
-        codes,
-        pieces,
-        calls,
-        settings,
-        slots,
-        average,
-        running,
-        penalties,
-        dropout,
-    ):
-        network, rows = self._network, self._rows
-        n_layers = len(network.layout)
-        if running.size != network.n_running:
-            raise ValueError(f"{running.size} running numbers for a network with {network.n_running}")
-        n_epochs = len(order) // n_trained
-        losses = np.zeros(n_epochs)
-        norms = np.zeros((n_epochs, n_layers))
-        constant_units = np.zeros((n_epochs * n_layers, self._team.n_threads))
-        self._team.run(
-            train_batches,
-            network.layout, self._calls, network.settings.reshape(-1), pieces, dropout, self._trained, self._plan.offsets, codes,
-            penalties.numbers(), calls, settings, self._constants,
-            rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, self._targets.reshape(-1), self._weights,
-            rows.places(order), order, rates, n_trained, batch_size, self._block_rows,
-            params, gradient, slots.reshape(-1), average, running, *self._workspace, losses, norms, constant_units,
+        `optimizer` is its key; None evaluates the loss, and its gradient if the model has room for it.
+        """
+        network, rows, offsets = self._network, self._rows, self._offsets
+        if model.running.size != network.n_running:
+            raise ValueError(f"{model.running.size} running numbers for a network with {network.n_running}")
+        kind, numbers = optimizer or (None, ())
+        prepare, update = update_calls(kind, self._dtype)
+        update_settings = np.zeros(N_SETTINGS)
+        update_settings[: len(numbers)] = numbers
+        calls = training_calls(
+            network, offsets.table, penalties, differentiates=model.grads.size > 0, updates=optimizer is not None
+        )
+        l2, l1, clip_norm, clip_value, max_norm, decay = penalties.numbers().tolist()
+        plan = Plan(
+            layout=network.layout,
+            offsets=offsets.table,
+            calls=self._calls,
+            program=program_rows(calls, self._dtype, rows.index_dtype),
+            settings=network.settings.reshape(-1),
+            dropout=np.array(penalties.dropout or [0.0] * len(network.layout)),
+            trained=self._trained,
+            update_settings=update_settings,
+            n_threads=self._team.n_threads,
+            n_targets=self._targets.shape[1],
+            n_epochs=len(order) // n_trained,
+            n_trained=n_trained,
+            batch_size=batch_size,
+            block_rows=self._block_rows,
+            seed=self._seed,
+            centred=network.over_batch,
+            stride=self._stride,
+            by_strips=optimizer is not None and is_by_strips(penalties),
+            l2=l2,
+            l1=l1,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            max_norm=max_norm,
+            decay=decay,
+            weigh=step_address("weigh", self._dtype) if self._weights.size else 0,
+            prepare=prepare,
+            update=update,
+            **shared_calls(self._dtype),
+        )
+        data = Data(
+            rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, self._targets.reshape(-1), self._weights, order,
+            rows.places(order), rates,
         )  # fmt: skip
+        record = Record(FORM, data, plan, model, self._work, report)
+        self._team.run(train_batches, record.words)
+        losses = report.losses
         losses /= n_trained
         if self._team.control[NON_FINITE] != 0:
             losses[-1] = np.nan
-        hidden = np.array(network.layer_units[1:-1], dtype=float)
-        constant_units = constant_units.sum(axis=1).reshape(n_epochs, n_layers)[:, :-1] / hidden
-        return Epochs(losses, norms, constant_units)
 
 
 def _prediction_rows(n_rows):
@@ -469,43 +490,96 @@ def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
     """
     n_rows = rows.shape[0]
     out = np.empty((n_rows, network.layer_units[-1]), dtype=params.dtype) if out is None else out
-    plan, block_rows, calls = _forward(network, params.dtype, n_rows, rows.index_dtype, link)
+    offsets, plan = _forward(network, params.dtype, n_rows, rows.index_dtype, link)
     flops = _row_flops(network, rows.density) * n_rows
     with Team(n_jobs, flops, flops, flops) as team:
-        team.run(
-            predict_rows, *calls,
-            rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, rows.places(np.arange(n_rows)), block_rows, params,
-            network.fold(params, running),
-            *_prediction_workspace(plan, network, params.dtype, team),
-            out,
-        )  # fmt: skip
+        nothing = np.zeros(0, dtype=params.dtype)
+        places = rows.places(np.arange(n_rows))
+        record = Record(
+            FORM,
+            Data(
+                rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, nothing, nothing, places, places, _NO_DOUBLES
+            ),
+            plan,
+            Model(params, nothing, nothing, nothing, network.fold(params, running)),
+            _prediction_workspace(offsets, network, params.dtype, team),
+            Report(_NO_DOUBLES, _NO_DOUBLES_2D, _NO_DOUBLES_2D, _NO_INTEGERS, out.reshape(-1)),
+        )
+        team.run(predict_rows, record.words)
     return out
+
+
+_NO_DOUBLES, _NO_DOUBLES_2D, _NO_INTEGERS = np.zeros(0), np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
 
 
 @lru_cache(maxsize=64)
 def _forward(network, dtype, n_rows, index_dtype, link):
-    """What all predictions of so many rows have in common: the plan, the rows of a block, and the kernel's arguments up to the data."""
+    """What all predictions of so many rows have in common: where units lie, and the plan."""
     block_rows = max(1, min(_block_rows(network, dtype.itemsize, n_rows), _prediction_rows(n_rows)))
-    plan = _plan(network, dtype, block_rows, index_dtype is not None, training=False)
-    over_batch = None if network.normalization is None else network.over_batch
-    pieces = piece_calls(dtype, index_dtype, over_batch=over_batch)
-    calls = network.layout, layer_calls(network, dtype, None, link), network.settings.reshape(-1), pieces, plan.offsets
-    return plan, block_rows, calls
+    offsets = _offsets_of(network, dtype, block_rows, index_dtype is not None, training=False)
+    n_layers = len(network.layout)
+    plan = Plan(
+        layout=network.layout,
+        offsets=offsets.table,
+        calls=layer_calls(network, dtype, None, link),
+        program=program_rows(prediction_calls(network, offsets.table, link), dtype, index_dtype),
+        settings=network.settings.reshape(-1),
+        dropout=np.zeros(n_layers),
+        trained=_NO_INTEGERS,
+        update_settings=_NO_DOUBLES,
+        n_threads=1,
+        n_targets=0,
+        n_epochs=0,
+        n_trained=0,
+        batch_size=0,
+        block_rows=block_rows,
+        seed=0,
+        centred=0,
+        stride=offsets.n_units,
+        by_strips=0,
+        l2=0.0,
+        l1=0.0,
+        clip_norm=0.0,
+        clip_value=0.0,
+        max_norm=0.0,
+        decay=0.0,
+        weigh=0,
+        prepare=0,
+        update=0,
+        **shared_calls(dtype),
+    )
+    return offsets, plan
 
 
 _kept = threading.local()
 
 
-def _prediction_workspace(plan, network, dtype, team):
+def _prediction_workspace(offsets, network, dtype, team):
     """Panels, units and scratch memory; those of a thread's last small prediction are used again by its next one."""
-    key = plan, team.n_threads
+    key = offsets, team.n_threads
     if getattr(_kept, "key", None) == key:
-        return _kept.workspace
-    workspace = (
-        _aligned(plan.n_forward, dtype),
-        _aligned((team.n_threads, plan.n_units), dtype),
-        _scratches(team, network, dtype),
+        return _kept.work._replace(control=team.control)
+    n_threads = team.n_threads
+    nothing = np.zeros(0, dtype=dtype)
+    work = Work(
+        control=team.control,
+        clock=_aligned(n_threads * N_CLOCK, np.int64),
+        sums=_NO_DOUBLES,
+        constants=_NO_DOUBLES,
+        forward_panels=_aligned(offsets.n_forward, dtype),
+        backward_panels=nothing,
+        delta_panels=nothing,
+        units=_aligned(n_threads * offsets.n_units, dtype),
+        slopes=nothing,
+        deltas=nothing,
+        normalized=nothing,
+        statistics=_NO_DOUBLES,
+        targets=nothing,
+        losses=_NO_DOUBLES,
+        squares=_NO_DOUBLES,
+        gradient_squares=_NO_DOUBLES,
+        scratches=_scratches(team, network, dtype),
     )
-    if sum(array.nbytes for array in workspace) <= _KEPT_BYTES:
-        _kept.key, _kept.workspace = key, workspace
-    return workspace
+    if sum(array.nbytes for array in work) <= _KEPT_BYTES:
+        _kept.key, _kept.work = key, work
+    return work

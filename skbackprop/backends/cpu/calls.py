@@ -1,4 +1,4 @@
-"""Addresses of the loops around the functions that a user chose, compiled for a dtype."""
+"""Addresses of the steps, and of the loops around the functions that a user chose, compiled for a dtype."""
 
 from functools import lru_cache
 
@@ -6,120 +6,99 @@ import numpy as np
 from numba import types
 
 from skbackprop._compile import JIT, loop
-from skbackprop.backends.cpu.dropout import drop
+from skbackprop.backends.cpu import normalization, penalties, steps
 from skbackprop.backends.cpu.gemm import multiply, pack
 from skbackprop.backends.cpu.layers import refresh_weights
-from skbackprop.backends.cpu.normalization import (
-    normalize_rows,
-    normalize_units,
-    pass_back_rows,
-    pass_back_units,
-    scale_units,
-)
-from skbackprop.backends.cpu.penalties import finish_gradient, follow_average, limit_norms
-from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
+from skbackprop.backends.cpu.state import FORM
 from skbackprop.functions.activations import activation_loops
 from skbackprop.functions.losses import loss_loops
 from skbackprop.functions.optimizers import optimizer_loops
 
-__all__ = ["layer_calls", "piece_calls", "update_calls"]
+__all__ = ["layer_calls", "program_rows", "shared_calls", "step_address", "update_calls"]
 
 _INDEX = types.intp
 _NUMBER = types.float64
 _NUMBERS = types.CPointer(_NUMBER)
 _ADDRESS = np.int64 if JIT else object
 
+#: Parameters of a step: the record, the thread, the layer.
+_STEP = types.CPointer(types.int64), _INDEX, _INDEX
 
-_LAYOUT = types.Array(types.int64, 2, "C")
-_PIECES = {
-    template.__name__: loop(template)
-    for template in (
-        multiply,
-        pack,
-        refresh_weights,
-        forward_rows,
-        add_gradient_rows,
-        drop,
-        finish_gradient,
-        limit_norms,
-        follow_average,
-    )
-}
-# Loops of the normalizations: forward in training, backward, forward in predictions.
-_OVER_BATCH = loop(normalize_units), loop(pass_back_units), loop(scale_units)
-_rows = loop(normalize_rows)
-_OVER_UNITS = _rows, loop(pass_back_rows), _rows
+# Steps that look at the indices of sparse rows, of which there are two types.
+_SPARSE_STEPS = ("forward_sparse", "gradient_sparse")
 
-
-def _number(dtype):
-    return types.float32 if dtype == np.float32 else types.float64
+_multiply, _pack, _refresh = loop(multiply), loop(pack), loop(refresh_weights)
 
 
 def _pointer(dtype):
-    return types.CPointer(_number(dtype))
+    return types.CPointer(types.float32 if dtype == np.float32 else types.float64)
 
 
-@lru_cache(maxsize=64)
-def piece_calls(dtype, indices, penalties=None, finishes=False, over_batch=None, trains=False):
-    """Addresses of the loops that do not depend on the network's functions.
+@lru_cache(maxsize=256)
+def _step(name, dtype, index_dtype):
+    modules = steps, normalization, penalties
+    template = next(getattr(module, name) for module in modules if hasattr(module, name))
+    return loop(template, opened=FORM.opened(dtype, index_dtype))
+
+
+def step_address(name, dtype, index_dtype=None):
+    """Where the machine code of a step lies.
+
+    Parameters
+    ----------
+    name : str
+        A function of `steps`, `normalization` or `penalties`; "wait" for none.
+    dtype : numpy.dtype
+    index_dtype : numpy.dtype or None, default=None
+        Of a sparse matrix's indices; None for dense rows.
+
+    Returns
+    -------
+    address : int
+        Where Numba does not compile, the Python function; 0 for none.
+    """
+    if name == "wait":
+        return 0
+    index_dtype = index_dtype if name in _SPARSE_STEPS else np.dtype(np.int32)
+    return _step(name, dtype.name, index_dtype.name).address(*_STEP)
+
+
+def program_rows(calls, dtype, index_dtype):
+    """A list of calls as the kernels take it.
+
+    Parameters
+    ----------
+    calls : list of Call
+    dtype, index_dtype
+        As for `step_address`.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_calls, 4)
+        See `state`.
+    """
+    rows = [(step_address(call.step, dtype, index_dtype), call.layer, call.when, call.waits) for call in calls]
+    return np.array(rows, dtype=_ADDRESS)
+
+
+def shared_calls(dtype):
+    """Addresses of the loops that several steps need.
 
     Parameters
     ----------
     dtype : numpy.dtype
-    indices : numpy.dtype or None
-        Of a sparse matrix's indices; None for dense rows.
-    penalties : Penalties or None
-        None for predictions.
-    finishes : bool, default=False
-        Whether the gradient is made ready before the optimizer's pass.
-    over_batch : bool or None, default=None
-        Whether hidden units are normalized over mini-batches, or over layers; None for no normalization.
-    trains : bool, default=False
-        Whether there is a gradient.
 
     Returns
     -------
-    calls : ndarray of shape (11,)
-        In the order of `epoch`'s constants; 0 for what is not needed.
+    addresses : dict
+        By the names of `state.Plan`.
     """
-    own, vector = _pointer(dtype), types.Array(_number(dtype), 1, "C")
-    data, narrow, whole = (
-        types.Array(kind, 1, "C", readonly=True) for kind in (_number(dtype), types.int32, types.int64)
-    )
-    members, layout = types.Array(types.int64, 1, "C"), types.Array(types.int64, 2, "C")
-    signatures = {
-        "multiply": (own, _INDEX, _INDEX, own, *[_INDEX] * 4, own, _INDEX, own, _INDEX, own),
-        "pack": (own, *[_INDEX] * 4, own),
+    own = _pointer(dtype)
+    return {
+        "multiply": _multiply.address(own, _INDEX, _INDEX, own, *[_INDEX] * 4, own, _INDEX, own, _INDEX, own),
+        "pack": _pack.address(own, *[_INDEX] * 4, own),
+        "refresh": _refresh.address(own, *[_INDEX] * 5, _NUMBER, _NUMBER, _NUMBERS, own, _INDEX, own, _INDEX),
     }
-    if indices is not None:
-        rows = (data, whole if indices == np.int64 else narrow, whole, members, members)
-        dropout = _NUMBER, _INDEX, _INDEX
-        signatures["forward_rows"] = (*rows, _INDEX, _INDEX, vector, _INDEX, vector, _INDEX, _INDEX, *dropout)
-    if penalties is not None:
-        strengths = _NUMBER, _NUMBER, _NUMBERS
-        signatures["refresh_weights"] = (own, *[_INDEX] * 5, *strengths, own, _INDEX, own, _INDEX)
-        if indices is not None:
-            signatures["add_gradient_rows"] = (*rows, vector, *[_INDEX] * 3, vector, _INDEX, _INDEX, *dropout)
-        if penalties.dropout:
-            signatures["drop"] = (_NUMBER, *[_INDEX] * 3, members, *[_INDEX] * 3, own, own, types.boolean)
-        if finishes:
-            signatures["finish_gradient"] = (layout, vector, vector, *[_NUMBER] * 4, _INDEX, _INDEX)
-        if penalties.max_norm:
-            signatures["limit_norms"] = (layout, vector, _NUMBER, _INDEX, _INDEX)
-        if penalties.average:
-            signatures["follow_average"] = (layout, vector, vector, _NUMBER, _INDEX, _INDEX)
-    calls = np.zeros(len(_PIECES) + 2, dtype=_ADDRESS)
-    for index, (name, piece) in enumerate(_PIECES.items()):
-        if name in signatures:
-            calls[index] = piece.address(*signatures[name])
-    if over_batch is not None:
-        normalize, pass_back, predict = _OVER_BATCH if over_batch else _OVER_UNITS
-        common = (members, *[_INDEX] * 6, own, own, own)
-        forward = normalize if trains else predict
-        calls[-2] = forward.address(*common, _NUMBERS, _NUMBERS, _NUMBERS, types.boolean)
-        if trains:
-            calls[-1] = pass_back.address(*common, own, _NUMBERS, types.boolean)
-    return calls
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from skbackprop._compile import formula
 from skbackprop.functions.elementary import natural, number
 from skbackprop.functions.random import draw_units
 
-__all__ = ["drop", "drop_entry"]
+__all__ = ["drop_entry", "drop_rows"]
 
 
 @formula
@@ -20,15 +20,16 @@ def _threshold(rate):
     return np.uint64(rate * 4294967296.0)
 
 
-def drop(rate, seed, step, layer, numbers, first, last, n_units, units, slopes, keeps):
-    """Drop units of a range of a block's rows; a loop of its own.
+@formula
+def drop_rows(rate, seed, step, layer, numbers, first, last, n_units, units, slopes, keeps):
+    """Drop units of a range of a block's rows.
 
     Parameters
     ----------
     rate : float
         Share of the units.
     seed, step, layer : int
-    numbers : ndarray of int64
+    numbers : pointer to int64
         Which row of the training data each row of the block is.
     first, last : int
         Range of the block's rows.
@@ -55,7 +56,7 @@ def drop(rate, seed, step, layer, numbers, first, last, n_units, units, slopes, 
 
 @formula
 def drop_entry(rate, seed, step, row, column, x):
-    """What `drop` makes of one input, where only those that are not zero are stored.
+    """What `drop_rows` makes of one input, where only those that are not zero are stored.
 
     Parameters
     ----------

@@ -1,9 +1,7 @@
 """Normalizations of a layer's weighted inputs, and how a gradient passes back through them.
 
-What only few trainings need: each is compiled as a loop of its own when it is needed. Two signatures are shared by all of them,
-one of the forward pass, one of the backward pass, so that the kernels need not know which is which. Where a loop needs what other
-threads have computed, all threads meet in it. Sums over a unit's rows, or over a row's units, are taken by one thread, in an order
-that the width of vectors does not change; those over rows in float64.
+They are steps (see `steps`). Where one needs what other threads have computed, all threads meet in it. Sums over a unit's rows, or over a
+row's units, are taken by one thread, in an order that the width of vectors does not change; those over rows in float64.
 
 In the formulas x is the normalized input, y the output, and g, h the gradients with respect to y and to x.
 """
@@ -13,11 +11,21 @@ import numpy as np
 from skbackprop._compile import formula
 from skbackprop.backends.cpu.layers import share
 from skbackprop.backends.cpu.memory import at
+from skbackprop.backends.cpu.state import BASE, BLOCK, FIRST, LAST, N_CLOCK, N_ROWS, STATISTICS, UNITS, opened
 from skbackprop.backends.cpu.sync import aborted, barrier
 from skbackprop.backends.cpu.unpacked import inner_product, plain_sum
+from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.elementary import natural, number
+from skbackprop.network import FAN_OUT, INTERCEPTS, RUNNING
 
-__all__ = ["normalize_rows", "normalize_units", "pass_back_rows", "pass_back_units", "scale_units", "statistics_size"]
+__all__ = [
+    "normalize_backward_rows",
+    "normalize_backward_units",
+    "normalize_rows",
+    "normalize_units",
+    "scale_units",
+    "statistics_size",
+]
 
 # Units that are dealt together: a cache line of them, for float32.
 _GRANULE = np.int64(16)
@@ -38,55 +46,28 @@ def statistics_size(over_batch, n_units, block_rows):
     return 4 * n_units if over_batch else 2 * n_units + block_rows
 
 
-def normalize_units(
-    control,
-    thread,
-    n_threads,
-    n_rows,
-    first,
-    last,
-    n_units,
-    units,
-    normalized,
-    scales,
-    running,
-    statistics,
-    settings,
-    keeps,
-):
+def normalize_units(record, thread, layer):
     """Batch normalization of a mini-batch, which is a single block (Ioffe and Szegedy, 2015, algorithm 1).
 
-    Parameters
-    ----------
-    control : ndarray of int64
-        Shared by the threads.
-    thread, n_threads : int
-    n_rows : int
-        Rows of the block.
-    first, last : int
-        Range of the thread's own.
-    n_units : int
-    units : pointer
-        The block's weighted inputs, row by row; changed to the outputs.
-    normalized : pointer
-        Their x, for the backward pass.
-    scales : pointer
-        The layer's scales, and after them its offsets.
-    running : pointer
-        The layer's running means, then its running variances, then the number of mini-batches so far; brought up to date.
-    statistics : pointer
-        The batch's means, then its inverse standard deviations, then two places for each unit.
-    settings : pointer
-        Epsilon and momentum.
-    keeps : bool
-        Not looked at.
+    `statistics` keeps the batch's means, its inverse standard deviations, and two places for each unit. Running means and variances, and
+    the number of mini-batches so far, which follows them, are brought up to date.
     """
-    barrier(control, n_threads)
-    if aborted(control):
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_rows, n_units = now[N_ROWS], plan.layout[layer, FAN_OUT]
+    epsilon, momentum = _settings(plan)
+    units, normalized = (
+        at(work.units, plan.offsets[layer + 1, UNITS]),
+        at(work.normalized, plan.offsets[layer + 1, UNITS]),
+    )
+    scales, running = _scales(plan, model.params, layer), at(model.running, plan.layout[layer, RUNNING])
+    means = at(work.statistics, plan.offsets[layer + 1, STATISTICS])
+    inverses = at(means, n_units)
+    barrier(work.control, plan.n_threads)
+    if aborted(work.control):
         return
-    low, high = share(n_units, _GRANULE, thread, n_threads)
-    means, inverses = at(statistics, np.int64(0)), at(statistics, n_units)
-    _set_zero(statistics, low, high)
+    low, high = share(n_units, _GRANULE, thread, plan.n_threads)
+    _set_zero(means, low, high)
     _set_zero(inverses, low, high)
     for row in range(n_rows):
         z = at(units, row * n_units)
@@ -102,19 +83,19 @@ def normalize_units(
             difference = np.float64(z[j]) - means[j]
             inverses[j] += difference * difference
     # Of the first batches the plain average.
-    rate = max(1.0 - settings[1], 1.0 / (running[2 * n_units] + 1.0))
+    rate = max(1.0 - momentum, 1.0 / (running[2 * n_units] + 1.0))
     for unit in range(low, high):
         j, k = natural(unit), natural(n_units + unit)
         running[j] = (1.0 - rate) * running[j] + rate * means[j]
         # Unbiased, as in the paper's algorithm 2.
         running[k] = (1.0 - rate) * running[k] + rate * (inverses[j] / (n_rows - 1))
-        inverses[j] = 1.0 / np.sqrt(inverses[j] / n_rows + settings[0])
-    barrier(control, n_threads)
-    if aborted(control):
+        inverses[j] = 1.0 / np.sqrt(inverses[j] / n_rows + epsilon)
+    barrier(work.control, plan.n_threads)
+    if aborted(work.control):
         return
     if thread == 0:
         running[2 * n_units] += 1.0
-    for row in range(first, last):
+    for row in range(now[FIRST], now[LAST]):
         z, x = at(units, row * n_units), at(normalized, row * n_units)
         for unit in range(n_units):
             j, k = natural(unit), natural(n_units + unit)
@@ -122,39 +103,35 @@ def normalize_units(
             z[j] = scales[j] * x[j] + scales[k]
 
 
-def pass_back_units(
-    control, thread, n_threads, n_rows, first, last, n_units, deltas, normalized, scales, grads, statistics, adds
-):
+def normalize_backward_units(record, thread, layer):
     """The gradient through batch normalization (Ioffe and Szegedy, 2015, section 3).
 
     With means over the rows of the batch: ``s / sigma * (g - mean(g) - x * mean(g x))``.
-
-    Parameters
-    ----------
-    control, thread, n_threads, n_rows, first, last, n_units, normalized, scales, statistics
-        As for `normalize_units`.
-    deltas : pointer
-        The rows' g; changed to the gradients with respect to the weighted inputs.
-    grads : pointer
-        Gradients of the scales, then of the offsets.
-    adds : bool
-        Whether `grads` hold the sums over blocks before this one.
     """
-    barrier(control, n_threads)
-    if aborted(control):
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_rows, n_units = now[N_ROWS], plan.layout[layer, FAN_OUT]
+    deltas, normalized = (
+        at(work.deltas, plan.offsets[layer + 1, UNITS]),
+        at(work.normalized, plan.offsets[layer + 1, UNITS]),
+    )
+    scales, grads = _scales(plan, model.params, layer), _scales(plan, model.grads, layer)
+    inverses = at(work.statistics, plan.offsets[layer + 1, STATISTICS] + n_units)
+    sums = at(inverses, n_units)
+    barrier(work.control, plan.n_threads)
+    if aborted(work.control):
         return
-    low, high = share(n_units, _GRANULE, thread, n_threads)
-    inverses, sums = at(statistics, n_units), at(statistics, 2 * n_units)
-    _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, adds)
+    low, high = share(n_units, _GRANULE, thread, plan.n_threads)
+    _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, now[BLOCK] > 0)
     for unit in range(low, high):
         j, k = natural(unit), natural(n_units + unit)
         inverses[j] *= np.float64(scales[j])
         sums[j] /= n_rows
         sums[k] /= n_rows
-    barrier(control, n_threads)
-    if aborted(control):
+    barrier(work.control, plan.n_threads)
+    if aborted(work.control):
         return
-    for row in range(first, last):
+    for row in range(now[FIRST], now[LAST]):
         g, x = at(deltas, row * n_units), at(normalized, row * n_units)
         for unit in range(n_units):
             j, k = natural(unit), natural(n_units + unit)
@@ -162,82 +139,50 @@ def pass_back_units(
             g[j] = number(inverses[j] * rest, deltas)
 
 
-def scale_units(
-    control,
-    thread,
-    n_threads,
-    n_rows,
-    first,
-    last,
-    n_units,
-    units,
-    normalized,
-    scales,
-    running,
-    statistics,
-    settings,
-    keeps,
-):
-    """Batch normalization with running means and variances, which have been folded into factors and summands.
-
-    Parameters
-    ----------
-    control, thread, n_threads, n_rows, first, last, n_units, units
-        As for `normalize_units`.
-    running : pointer
-        The layer's factors, then its summands.
-    normalized, scales, statistics, settings, keeps
-        Not looked at.
-    """
-    for row in range(first, last):
+def scale_units(record, thread, layer):
+    """Batch normalization with running means and variances, which have been folded into factors and summands."""
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_units = plan.layout[layer, FAN_OUT]
+    units, folded = (
+        at(work.units, now[BASE] + plan.offsets[layer + 1, UNITS]),
+        at(model.running, plan.layout[layer, RUNNING]),
+    )
+    for row in range(now[FIRST], now[LAST]):
         z = at(units, row * n_units)
         for unit in range(n_units):
             j, k = natural(unit), natural(n_units + unit)
-            z[j] = number(np.float64(z[j]) * running[j] + running[k], units)
+            z[j] = number(np.float64(z[j]) * folded[j] + folded[k], units)
 
 
-def normalize_rows(
-    control,
-    thread,
-    n_threads,
-    n_rows,
-    first,
-    last,
-    n_units,
-    units,
-    normalized,
-    scales,
-    running,
-    statistics,
-    settings,
-    keeps,
-):
+def normalize_rows(record, thread, layer):
     """Layer normalization (Ba, Kiros and Hinton, 2016, equation 4).
 
-    Parameters
-    ----------
-    control, thread, n_threads, n_rows, first, last, n_units, units, normalized, scales
-        As for `normalize_units`.
-    running : pointer
-        Not looked at.
-    statistics : pointer
-        Two places for each unit, then the rows' inverse standard deviations.
-    settings : pointer
-        Epsilon.
-    keeps : bool
-        Whether there will be a backward pass; without, neither `normalized` nor `statistics` is looked at.
+    `statistics` keeps two places for each unit, then the rows' inverse standard deviations; only where there will be a backward pass.
     """
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_units, keeps = plan.layout[layer, FAN_OUT], work.normalized.size > 0
+    epsilon, _ = _settings(plan)
+    units, normalized = (
+        at(work.units, now[BASE] + plan.offsets[layer + 1, UNITS]),
+        at(work.normalized, plan.offsets[layer + 1, UNITS]),
+    )
+    scales, inverses = (
+        _scales(plan, model.params, layer),
+        at(work.statistics, plan.offsets[layer + 1, STATISTICS] + 2 * n_units),
+    )
     zero = np.int64(0)
-    for row in range(first, last):
+    for row in range(now[FIRST], now[LAST]):
         z = at(units, row * n_units)
         mean = number(plain_sum(z, n_units) / n_units, units)
         for unit in range(n_units):
             j = natural(unit)
             z[j] = z[j] - mean
-        inverse = 1.0 / np.sqrt(inner_product(z, zero, z, zero, n_units) / n_units + settings[0])
+        inverse = 1.0 / np.sqrt(inner_product(z, zero, z, zero, n_units) / n_units + epsilon)
         factor = number(inverse, units)
         if keeps:
-            statistics[2 * n_units + row] = inverse
+            inverses[row] = inverse
             x = at(normalized, row * n_units)
             for unit in range(n_units):
                 j = natural(unit)
@@ -247,38 +192,54 @@ def normalize_rows(
             z[j] = scales[j] * (z[j] * factor) + scales[k]
 
 
-def pass_back_rows(
-    control, thread, n_threads, n_rows, first, last, n_units, deltas, normalized, scales, grads, statistics, adds
-):
+def normalize_backward_rows(record, thread, layer):
     """The gradient through layer normalization.
 
     With ``h = s * g`` and means over the units of the row: ``(h - mean(h) - x * mean(h x)) / sigma``.
-
-    Parameters
-    ----------
-    control, thread, n_threads, n_rows, first, last, n_units, deltas, normalized, scales, grads, statistics, adds
-        As for `pass_back_units`; `statistics` as for `normalize_rows`.
     """
-    barrier(control, n_threads)
-    if aborted(control):
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_rows, n_units = now[N_ROWS], plan.layout[layer, FAN_OUT]
+    deltas, normalized = (
+        at(work.deltas, plan.offsets[layer + 1, UNITS]),
+        at(work.normalized, plan.offsets[layer + 1, UNITS]),
+    )
+    scales, grads = _scales(plan, model.params, layer), _scales(plan, model.grads, layer)
+    sums = at(work.statistics, plan.offsets[layer + 1, STATISTICS])
+    inverses = at(sums, 2 * n_units)
+    barrier(work.control, plan.n_threads)
+    if aborted(work.control):
         return
     zero = np.int64(0)
-    low, high = share(n_units, _GRANULE, thread, n_threads)
-    _sum_units(n_rows, low, high, n_units, deltas, normalized, statistics, grads, adds)
-    barrier(control, n_threads)
-    if aborted(control):
+    low, high = share(n_units, _GRANULE, thread, plan.n_threads)
+    _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, now[BLOCK] > 0)
+    barrier(work.control, plan.n_threads)
+    if aborted(work.control):
         return
-    for row in range(first, last):
+    for row in range(now[FIRST], now[LAST]):
         g, x = at(deltas, row * n_units), at(normalized, row * n_units)
         for unit in range(n_units):
             j = natural(unit)
             g[j] = scales[j] * g[j]
         mean = number(plain_sum(g, n_units) / n_units, deltas)
         slope = number(inner_product(g, zero, x, zero, n_units) / n_units, deltas)
-        inverse = number(statistics[2 * n_units + row], deltas)
+        inverse = number(inverses[row], deltas)
         for unit in range(n_units):
             j = natural(unit)
             g[j] = inverse * (g[j] - mean - x[j] * slope)
+
+
+@formula
+def _settings(plan):
+    """Epsilon and momentum, after the settings of all layers."""
+    numbers = at(plan.settings, plan.layout.shape[0] * N_SETTINGS)
+    return numbers[0], numbers[1]
+
+
+@formula
+def _scales(plan, params, layer):
+    """A pointer to a layer's scales, or to their gradients, which follow its intercepts; after them its offsets."""
+    return at(params, plan.layout[layer, INTERCEPTS] + plan.layout[layer, FAN_OUT])
 
 
 @formula

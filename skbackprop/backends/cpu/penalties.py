@@ -1,18 +1,19 @@
 """What is done with the gradient before an update, and with the parameters after it, apart from the optimizer.
 
-What only few trainings need is not decorated: it is compiled as a loop of its own when it is needed.
+What is not decorated is a step, see `steps`.
 """
 
 import numpy as np
 
 from skbackprop._compile import formula
 from skbackprop.backends.cpu.layers import granule, own_rows, share
+from skbackprop.backends.cpu.state import FACTOR, N_SUMS, opened
 from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
 from skbackprop.functions.penalties import clipped, penalised_mean
 from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
 
-__all__ = ["finish_gradient", "follow_average", "limit_norms", "sum_squares", "total_norm", "write_norms"]
+__all__ = ["average_params", "finish_gradient", "limit_norms", "sum_squares", "total_norm", "write_norms"]
 
 
 @formula
@@ -26,22 +27,25 @@ def _own_part(layout, layer, part, thread, n_threads):
     return layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last
 
 
-def finish_gradient(layout, params, grads, l2, l1, factor, clip_value, thread, n_threads):
+def finish_gradient(record, thread, layer):
     """Turn a thread's part of the sum of the rows' gradients into that of the penalised mean, limited by `clip_value`."""
-    kind = params.dtype.type
-    ratio, bound = kind(factor), kind(clip_value)
-    for layer in range(layout.shape[0]):
-        for part in range(2):
-            squares = kind(l2 * (1 - part))
-            absolutes = kind(l1 * (1 - part))
-            low, high = _own_part(layout, layer, part, thread, n_threads)
+    _, plan, model, work, _ = opened(record)
+    kind = model.params.dtype.type
+    factor = thread * N_SUMS + FACTOR
+    ratio, bound = kind(work.sums[factor]), kind(plan.clip_value)
+    for part in range(2):
+        squares = kind(plan.l2 * (1 - part))
+        absolutes = kind(plan.l1 * (1 - part))
+        low, high = _own_part(plan.layout, layer, part, thread, plan.n_threads)
+        for position in range(low, high):
+            i = natural(position)
+            model.grads[i] = penalised_mean(model.grads[i], model.params[i], squares, absolutes, ratio)
+        if plan.clip_value != 0.0:
             for position in range(low, high):
                 i = natural(position)
-                grads[i] = penalised_mean(grads[i], params[i], squares, absolutes, ratio)
-            if clip_value != 0.0:
-                for position in range(low, high):
-                    i = natural(position)
-                    grads[i] = clipped(grads[i], bound)
+                model.grads[i] = clipped(model.grads[i], bound)
+    if layer == plan.layout.shape[0] - 1:
+        work.sums[factor] = 1.0
 
 
 @formula
@@ -87,29 +91,30 @@ def write_norms(layout, squares, total_weight, norms):
         norms[layer] = np.sqrt(total) / total_weight
 
 
-def limit_norms(layout, params, largest, thread, n_threads):
-    """Scale down the weights into a hidden unit whose norm is above `largest` (Srivastava et al., 2014, section 5.1)."""
-    for layer in range(layout.shape[0] - 1):
-        fan_in, fan_out = layout[layer, FAN_IN], layout[layer, FAN_OUT]
-        first, last = share(fan_out, np.int64(1), thread, n_threads)
-        for j in range(first, last):
-            total = 0.0
+def limit_norms(record, thread, layer):
+    """Scale down the weights into a hidden unit whose norm is above `max_norm` (Srivastava et al., 2014, section 5.1)."""
+    _, plan, model, _, _ = opened(record)
+    largest, weights = plan.max_norm, plan.layout[layer, WEIGHTS]
+    fan_in, fan_out = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
+    first, last = share(fan_out, np.int64(1), thread, plan.n_threads)
+    for j in range(first, last):
+        total = 0.0
+        for k in range(fan_in):
+            w = np.float64(model.params[natural(weights + k * fan_out + j)])
+            total += w * w
+        if total > largest * largest:
+            factor = model.params.dtype.type(largest / np.sqrt(total))
             for k in range(fan_in):
-                w = np.float64(params[natural(layout[layer, WEIGHTS] + k * fan_out + j)])
-                total += w * w
-            if total > largest * largest:
-                factor = params.dtype.type(largest / np.sqrt(total))
-                for k in range(fan_in):
-                    params[natural(layout[layer, WEIGHTS] + k * fan_out + j)] *= factor
+                model.params[natural(weights + k * fan_out + j)] *= factor
 
 
-def follow_average(layout, params, average, decay, thread, n_threads):
-    """Move a thread's part of the parameters' running average towards the parameters."""
-    kind = params.dtype.type
-    kept, rest = kind(decay), kind(1.0 - decay)
-    for layer in range(layout.shape[0]):
-        for part in range(2):
-            low, high = _own_part(layout, layer, part, thread, n_threads)
-            for position in range(low, high):
-                i = natural(position)
-                average[i] = kept * average[i] + rest * params[i]
+def average_params(record, thread, layer):
+    """Move a thread's part of the running average of a layer's parameters (EMA) towards the parameters."""
+    _, plan, model, _, _ = opened(record)
+    kind = model.params.dtype.type
+    kept, rest = kind(plan.decay), kind(1.0 - plan.decay)
+    for part in range(2):
+        low, high = _own_part(plan.layout, layer, part, thread, plan.n_threads)
+        for position in range(low, high):
+            i = natural(position)
+            model.average[i] = kept * model.average[i] + rest * model.params[i]

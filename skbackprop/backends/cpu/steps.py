@@ -1,0 +1,438 @@
+"""The steps of a mini-batch and of a prediction: what one thread does for one layer.
+
+All steps have the same three parameters: a pointer to the record (`state`), the number of the thread, and the number of a layer of weights.
+`program` puts them in order, `epoch` takes them by their addresses. Each is compiled by itself, when a training first needs it.
+
+First the rows of a block are dealt to the threads, for the forward and the backward pass, which need nothing of each other; then the
+parameters, for the gradient (a sum over all rows, in order) and the update.
+"""
+
+import numpy as np
+
+from skbackprop._compile import formula, invoke
+from skbackprop.backends.cpu.dropout import drop_entry, drop_rows
+from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, multiply_row
+from skbackprop.backends.cpu.layers import count_constant, own_rows, set_intercepts, share
+from skbackprop.backends.cpu.memory import at, copy, copy_row, fill_zero, prefetch
+from skbackprop.backends.cpu.penalties import sum_squares, total_norm
+from skbackprop.backends.cpu.state import (
+    AS_IS,
+    BACK,
+    BACKWARD,
+    BASE,
+    BATCH_ROWS,
+    BLOCK,
+    DEALT,
+    DELTAS,
+    EPOCH,
+    FACTOR,
+    FIRST,
+    FORTH,
+    FORWARD,
+    LAST,
+    LOSS,
+    N_CLOCK,
+    N_ROWS,
+    N_SUMS,
+    SQUARES,
+    START,
+    STEP,
+    STRIP,
+    UNITS,
+    UNPACKED,
+    WEIGHT,
+    opened,
+)
+from skbackprop.backends.cpu.unpacked import backward_unpacked, forward_unpacked, outer_product
+from skbackprop.backends.data import first_at_least
+from skbackprop.functions._function import N_SETTINGS
+from skbackprop.functions.elementary import fma, natural
+from skbackprop.functions.optimizers import N_CONSTANTS
+from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
+
+# Rows of shuffled data are fetched this far ahead of their copies.
+_ROWS_AHEAD = 8
+# Rows of more numbers are left to the C library's copy.
+_SHORT_ROW = 128
+
+
+def gather(record, thread, layer):
+    """Copy dense rows to the units of the first layer, and fetch the first of those that come after."""
+    data, plan, _, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_columns = plan.layout[0, FAN_IN]
+    begin, end = now[START] + now[FIRST], now[START] + now[LAST]
+    target = now[BASE] + plan.offsets[0, UNITS] + now[FIRST] * n_columns
+    for position in range(begin, end):
+        if position + _ROWS_AHEAD < data.places.size:
+            prefetch(at(data.X, data.places[position + _ROWS_AHEAD] * n_columns), n_columns)
+        row, out = (
+            at(data.X, data.places[position] * n_columns),
+            at(work.units, target + (position - begin) * n_columns),
+        )
+        if n_columns <= _SHORT_ROW:
+            copy_row(row, out, n_columns)
+        else:
+            copy(row, out, n_columns)
+
+
+def drop(record, thread, layer):
+    """Drop units that are inputs of a layer, and what was kept of their slopes; the first layer's have none."""
+    data, plan, _, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    first, last, n_units = now[FIRST], now[LAST], plan.layout[layer, FAN_IN]
+    low = plan.offsets[layer, UNITS] + first * n_units
+    drop_rows(
+        plan.dropout[layer], plan.seed, now[STEP], layer, at(data.order, now[START]), first, last, n_units,
+        at(work.units, low), at(work.slopes, low), layer > 0,
+    )  # fmt: skip
+
+
+def forward(record, thread, layer):
+    """Weighted inputs of a layer: ``Z = b + A W``."""
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    first, last, base = now[FIRST], now[LAST], now[BASE]
+    fan_in, fan_out = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
+    panels = plan.offsets[layer, FORWARD]
+    zero, one = np.int64(0), np.int64(1)  # of the type that variables have
+    right, r_row = at(model.params, plan.layout[layer, WEIGHTS]), fan_out
+    if panels != AS_IS:
+        right, r_row = at(work.forward_panels, panels), zero
+    invoke(plan.multiply, (
+        at(work.units, base + plan.offsets[layer, UNITS] + first * fan_in), fan_in, one, right, r_row,
+        last - first, fan_in, fan_out, at(model.params, plan.layout[layer, INTERCEPTS]), zero,
+        at(work.units, base + plan.offsets[layer + 1, UNITS] + first * fan_out), fan_out, at(work.scratches[thread], 0),
+    ))  # fmt: skip
+
+
+def forward_alone(record, thread, layer):
+    """The same for a layer of one unit, or for one row."""
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    forward_unpacked(
+        work.units, now[BASE] + plan.offsets[layer, UNITS], now[FIRST], now[LAST], model.params,
+        plan.layout[layer, WEIGHTS], plan.layout[layer, INTERCEPTS], now[BASE] + plan.offsets[layer + 1, UNITS],
+        plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT],
+    )  # fmt: skip
+
+
+def forward_sparse(record, thread, layer):
+    """The same for sparse rows: the stored entries only."""
+    data, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    first, last, start, step = now[FIRST], now[LAST], now[START], now[STEP]
+    n_units, weights = plan.layout[0, FAN_OUT], plan.layout[0, WEIGHTS]
+    low = now[BASE] + plan.offsets[1, UNITS] + first * n_units
+    set_intercepts(model.params, plan.layout[0, INTERCEPTS], work.units, low, last - first, n_units)
+    for position in range(first, last):
+        row = data.places[start + position]
+        target = low + (position - first) * n_units
+        for entry in range(data.indptr[row], data.indptr[row + 1]):
+            column = data.indices[entry]
+            x = drop_entry(plan.dropout[0], plan.seed, step, data.order[start + position], column, data.entries[entry])
+            source = weights + column * n_units
+            for j in range(n_units):
+                unit = natural(target + j)
+                work.units[unit] = fma(x, model.params[natural(source + j)], work.units[unit])
+
+
+def activate(record, thread, layer):
+    """Activation of a hidden layer, and its slopes where they are kept."""
+    _, plan, _, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    fan_out = plan.layout[layer, FAN_OUT]
+    low = now[BASE] + plan.offsets[layer + 1, UNITS] + now[FIRST] * fan_out
+    invoke(plan.calls[layer, FORTH], (
+        at(work.units, low), at(work.slopes, low), (now[LAST] - now[FIRST]) * fan_out, at(plan.settings, layer * N_SETTINGS),
+    ))  # fmt: skip
+
+
+def weigh(record, thread, layer):
+    """Total weight of a batch of rows with weights."""
+    data, _, _, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    total = 0.0
+    for position in range(now[START], now[START] + now[BATCH_ROWS]):
+        total += data.weights[data.places[position]]
+    work.sums[thread * N_SUMS + WEIGHT] = total
+
+
+def evaluate(record, thread, layer):
+    """Losses of the rows, and their gradients with respect to the raw predictions."""
+    data, plan, _, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    first, last, start = now[FIRST], now[LAST], now[START]
+    n_outputs, n_targets = plan.layout[layer, FAN_OUT], plan.n_targets
+    # Few columns, which are not worth a call.
+    for position in range(first, last):
+        if start + position + _ROWS_AHEAD < data.places.size:
+            prefetch(at(data.Y, data.places[start + position + _ROWS_AHEAD] * n_targets), 1)
+        source, target = data.places[start + position] * n_targets, position * n_targets
+        for j in range(n_targets):
+            work.targets[natural(target + j)] = data.Y[natural(source + j)]
+    low = plan.offsets[layer + 1, UNITS] + first * n_outputs
+    invoke(plan.calls[layer, FORTH], (
+        at(work.units, low), at(work.targets, first * n_targets), last - first, n_outputs, n_targets,
+        at(work.deltas, low), at(work.losses, first), at(plan.settings, layer * N_SETTINGS),
+    ))  # fmt: skip
+    if data.weights.size > 0:
+        for position in range(first, last):
+            weight = data.weights[data.places[start + position]]
+            work.losses[position] *= weight
+            row = plan.offsets[layer + 1, UNITS] + position * n_outputs
+            for j in range(row, row + n_outputs):
+                work.deltas[j] *= weight
+
+
+def backward(record, thread, layer):
+    """Gradient with respect to a layer's inputs: ``D W^T``."""
+    _, plan, _, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    first, last = now[FIRST], now[LAST]
+    fan_in, fan_out = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
+    zero, one = np.int64(0), np.int64(1)
+    scratch = at(work.scratches[thread], 0)
+    invoke(plan.multiply, (
+        at(work.deltas, plan.offsets[layer + 1, UNITS] + first * fan_out), fan_out, one,
+        at(work.backward_panels, plan.offsets[layer, BACKWARD]), zero, last - first, fan_out, fan_in,
+        at(scratch, SCRATCH_SIZE), zero, at(work.deltas, plan.offsets[layer, UNITS] + first * fan_in), fan_in, scratch,
+    ))  # fmt: skip
+
+
+def backward_alone(record, thread, layer):
+    """The same for a layer of one unit, or for one row."""
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    backward_unpacked(
+        work.deltas, plan.offsets[layer + 1, UNITS], now[FIRST], now[LAST], model.params, plan.layout[layer, WEIGHTS],
+        plan.offsets[layer, UNITS], plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT],
+    )  # fmt: skip
+
+
+def derive(record, thread, layer):
+    """The gradient through the activation of a hidden layer."""
+    _, plan, _, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    fan_out = plan.layout[layer, FAN_OUT]
+    low = plan.offsets[layer + 1, UNITS] + now[FIRST] * fan_out
+    invoke(plan.calls[layer, BACK], (
+        at(work.units, low), at(work.slopes, low), at(work.deltas, low), (now[LAST] - now[FIRST]) * fan_out,
+        at(plan.settings, layer * N_SETTINGS),
+    ))  # fmt: skip
+
+
+def pack_deltas(record, thread, layer):
+    """Pack gradients with respect to a layer's weighted inputs, the right factor of the gradient of its weights."""
+    _, plan, _, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    invoke(plan.pack, (
+        at(work.deltas, plan.offsets[layer + 1, UNITS]), now[FIRST], now[LAST], now[N_ROWS], plan.layout[layer, FAN_OUT],
+        at(work.delta_panels, plan.offsets[layer, DELTAS]),
+    ))  # fmt: skip
+
+
+def gradient(record, thread, layer):
+    """Gradient of a layer's weights and intercepts, a strip of rows at a time.
+
+    Where nothing has to be known of all weights between the gradient of some, their update, and what depends on them, the three are done
+    for each strip, while it is in the cache.
+    """
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_rows, is_first = now[N_ROWS], now[BLOCK] == 0
+    updates = plan.by_strips != 0 and plan.trained[layer] != 0 and now[BLOCK] + n_rows == now[BATCH_ROWS]
+    fan_in, fan_out = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
+    weights, units, deltas = plan.layout[layer, WEIGHTS], plan.offsets[layer, UNITS], plan.offsets[layer + 1, UNITS]
+    panels = plan.offsets[layer, DELTAS]
+    zero, one = np.int64(0), np.int64(1)
+    scratch = at(work.scratches[thread], 0)
+    first, own_last = own_rows(plan.layout, layer, plan.offsets[layer, DEALT], thread, plan.n_threads)
+    while first < own_last:
+        last = min(own_last, first + plan.offsets[layer, STRIP])
+        # The first block's product is added to zero, the others' to what there is.
+        out = at(model.grads, weights + first * fan_out)
+        start, s_row = (at(scratch, SCRATCH_SIZE), zero) if is_first else (out, fan_out)
+        if fan_out == 1:
+            multiply_row(
+                at(work.deltas, deltas), at(work.units, units + first), fan_in, n_rows, last - first, start, out
+            )
+        elif panels == UNPACKED:
+            outer_product(at(work.units, units + first), last - first, at(work.deltas, deltas), fan_out, out)
+        else:
+            right, r_row = at(work.deltas, deltas), fan_out
+            if panels != AS_IS:
+                right, r_row = at(work.delta_panels, panels), zero
+            invoke(plan.multiply, (
+                at(work.units, units + first), one, fan_in, right, r_row, last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
+            ))  # fmt: skip
+        if updates:
+            _update_strip(plan, model, work, thread, layer, first, last)
+        first = last
+    _finish_layer(plan, model, work, thread, layer, n_rows, is_first, updates)
+
+
+def gradient_sparse(record, thread, layer):
+    """The same for sparse rows: the stored entries only, in a single strip, for they would be gone through for each."""
+    data, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_rows, is_first, start, step = now[N_ROWS], now[BLOCK] == 0, now[START], now[STEP]
+    updates = plan.by_strips != 0 and plan.trained[0] != 0 and now[BLOCK] + n_rows == now[BATCH_ROWS]
+    n_units, weights = plan.layout[0, FAN_OUT], plan.layout[0, WEIGHTS]
+    first, last = own_rows(plan.layout, layer, plan.offsets[0, DEALT], thread, plan.n_threads)
+    if is_first:
+        fill_zero(model.grads, weights + first * n_units, weights + last * n_units)
+    for position in range(n_rows if first < last else 0):
+        row, number = data.places[start + position], data.order[start + position]
+        stop = data.indptr[row + 1]
+        entry = first_at_least(data.indices, data.indptr[row], stop, first)
+        source = plan.offsets[1, UNITS] + position * n_units
+        while entry < stop and data.indices[entry] < last:
+            column = data.indices[entry]
+            x = drop_entry(plan.dropout[0], plan.seed, step, number, column, data.entries[entry])
+            target = weights + column * n_units
+            for j in range(n_units):
+                weight = natural(target + j)
+                model.grads[weight] = fma(x, work.deltas[natural(source + j)], model.grads[weight])
+            entry += 1
+    if updates and first < last:
+        _update_strip(plan, model, work, thread, layer, first, last)
+    _finish_layer(plan, model, work, thread, layer, n_rows, is_first, updates)
+
+
+@formula
+def _update_strip(plan, model, work, thread, layer, first, last):
+    """Update rows of a layer's weights, and what depends on them."""
+    fan_out = plan.layout[layer, FAN_OUT]
+    low = plan.layout[layer, WEIGHTS] + first * fan_out
+    invoke(plan.update, (
+        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], plan.l2, 1.0,
+        at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, (last - first) * fan_out,
+    ))  # fmt: skip
+    _refresh(plan, model, work, layer, first, last)
+
+
+@formula
+def _refresh(plan, model, work, layer, first, last):
+    """Bring up to date what depends on rows of a layer's weights."""
+    zero = np.int64(0)
+    invoke(plan.refresh, (
+        at(model.params, plan.layout[layer, WEIGHTS]), first, last, plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT],
+        plan.offsets[layer, DEALT], plan.l2, plan.l1, at(work.squares, plan.offsets[layer, SQUARES]),
+        at(work.forward_panels, zero), plan.offsets[layer, FORWARD],
+        at(work.backward_panels, zero), plan.offsets[layer, BACKWARD],
+    ))  # fmt: skip
+
+
+@formula
+def _finish_layer(plan, model, work, thread, layer, n_rows, is_first, updates):
+    """Gradient of a thread's share of a layer's intercepts, and their update; scales and offsets have their gradient already."""
+    fan_out, intercepts = plan.layout[layer, FAN_OUT], plan.layout[layer, INTERCEPTS]
+    own_first, own_last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
+    first, last = min(own_first, fan_out), min(own_last, fan_out)
+    if is_first:
+        fill_zero(model.grads, intercepts + first, intercepts + last)
+    # What would be left by rounding, Adam would take for a gradient.
+    n_added = np.int64(0) if plan.centred != 0 and layer < plan.layout.shape[0] - 1 else n_rows
+    out = at(model.grads, intercepts + first)
+    multiply_row(
+        at(work.scratches[thread], work.scratches.shape[1] - plan.block_rows), at(work.deltas, plan.offsets[layer + 1, UNITS] + first),
+        fan_out, n_added, last - first, out, out,
+    )  # fmt: skip
+    if updates:
+        _update_intercepts(plan, model, work, thread, layer)
+
+
+@formula
+def _update_intercepts(plan, model, work, thread, layer):
+    """Update a thread's share of a layer's intercepts, scales and offsets, which have no penalty."""
+    first, last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
+    low = plan.layout[layer, INTERCEPTS] + first
+    invoke(plan.update, (
+        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], 0.0, 0.0,
+        at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, last - first,
+    ))  # fmt: skip
+
+
+def add_losses(record, thread, layer):
+    """Add the losses of a block's rows to that of the batch."""
+    _, _, _, work, _ = opened(record)
+    if thread == 0:
+        loss = work.sums[LOSS]
+        for position in range(work.clock[N_ROWS]):
+            loss += work.losses[position]
+        work.sums[LOSS] = loss
+
+
+def count_dead(record, thread, layer):
+    """Count a hidden layer's units that give the same for all rows of the block."""
+    _, plan, _, work, report = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    fan_out = plan.layout[layer, FAN_OUT]
+    first, last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
+    report.constant_units[now[EPOCH] * plan.layout.shape[0] + layer, thread] = count_constant(
+        work.units, plan.offsets[layer + 1, UNITS], now[N_ROWS], fan_out, min(first, fan_out), min(last, fan_out)
+    )
+
+
+def square(record, thread, layer):
+    """Sums of squares of the weights' gradient as it is, for the report."""
+    _, plan, model, work, _ = opened(record)
+    sum_squares(plan.layout, model.grads, thread, plan.n_threads, work.gradient_squares, np.int64(0))
+
+
+def square_again(record, thread, layer):
+    """The same of what is left of it, for the limit of its norm."""
+    _, plan, model, work, _ = opened(record)
+    half = work.gradient_squares.size // 2
+    sum_squares(plan.layout, model.grads, thread, plan.n_threads, work.gradient_squares, half)
+
+
+def limit_gradient(record, thread, layer):
+    """By what the gradient is multiplied so that its norm is within the limit."""
+    _, plan, model, work, _ = opened(record)
+    norm = total_norm(plan.layout, model.grads, work.gradient_squares, work.gradient_squares.size // 2)
+    work.sums[thread * N_SUMS + FACTOR] = min(1.0, plan.clip_norm / norm) if norm > 0.0 else 1.0
+
+
+def update(record, thread, layer):
+    """Update a thread's share of a layer's parameters; the penalty of the weights is in the gradient, or is added here."""
+    _, plan, model, work, _ = opened(record)
+    fan_out = plan.layout[layer, FAN_OUT]
+    first, last = own_rows(plan.layout, layer, plan.offsets[layer, DEALT], thread, plan.n_threads)
+    low = plan.layout[layer, WEIGHTS] + first * fan_out
+    # Unless the gradient was made ready, its factor is that of a sum over the rows.
+    is_ready = plan.l1 != 0.0 or plan.clip_norm != 0.0 or plan.clip_value != 0.0
+    invoke(plan.update, (
+        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], 0.0 if is_ready else plan.l2, 1.0,
+        at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, (last - first) * fan_out,
+    ))  # fmt: skip
+    _update_intercepts(plan, model, work, thread, layer)
+
+
+def refresh(record, thread, layer):
+    """Bring up to date what depends on a thread's share of a layer's weights."""
+    _, plan, model, work, _ = opened(record)
+    first, last = own_rows(plan.layout, layer, plan.offsets[layer, DEALT], thread, plan.n_threads)
+    _refresh(plan, model, work, layer, first, last)
+
+
+def link(record, thread, layer):
+    """Predictions from raw predictions."""
+    _, plan, _, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    low = now[BASE] + plan.offsets[layer + 1, UNITS]
+    invoke(
+        plan.calls[layer, BACK],
+        (at(work.units, low), now[N_ROWS], plan.layout[layer, FAN_OUT], at(plan.settings, layer * N_SETTINGS)),
+    )
+
+
+def write(record, thread, layer):
+    """Copy a block's predictions to where they go."""
+    _, plan, _, work, report = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_outputs = plan.layout[layer, FAN_OUT]
+    source, target = now[BASE] + plan.offsets[layer + 1, UNITS], now[START] * n_outputs
+    for i in range(now[N_ROWS] * n_outputs):
+        report.predictions[natural(target + i)] = work.units[natural(source + i)]
