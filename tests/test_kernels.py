@@ -275,14 +275,14 @@ def test_same_bits_for_any_block_of_rows(monkeypatch):
 def test_same_bits_for_any_strips_of_weights(penalties, is_sparse, monkeypatch):
     reference = train_bits(1, np.float32, is_sparse, 50, penalties=penalties)
     monkeypatch.setattr(cpu, "_STRIP_BYTES", 1)
-    cpu._plan.cache_clear()
+    cpu._offsets_of.cache_clear()
     try:
         for n_threads in (1, 3):
             ours = train_bits(n_threads, np.float32, is_sparse, 50, penalties=penalties)
             for array, one in zip(ours, reference, strict=True):
                 np.testing.assert_array_equal(array, one)
     finally:
-        cpu._plan.cache_clear()
+        cpu._offsets_of.cache_clear()
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 16])
@@ -433,7 +433,7 @@ def test_dropped_share_and_scale(rng):
         network, params.dtype, data, np.zeros((n_rows, n_features)), None, n_rows, n_rows, 1, penalties
     ) as session:
         session.loss_gradient(np.arange(n_rows), params)
-        outputs = session._workspace[3][session._plan.offsets[0, 0] :][: n_rows * n_features]
+        outputs = session._work("units")[session._offsets.table[0, 0] :][: n_rows * n_features]
     assert set(outputs) == {0.0, 1 / 0.7}
     assert (outputs == 0).mean() == pytest.approx(0.3, abs=0.01)
 

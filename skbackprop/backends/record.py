@@ -8,6 +8,7 @@ Kernels compile for the types of their arguments, and a row of words has one typ
 of the numbers, and steps are made for an `opened`; see `skbackprop._compile.loop`.
 """
 
+import math
 import struct
 import sys
 from functools import lru_cache
@@ -31,7 +32,13 @@ __all__ = [
     "Numbers",
     "Numbers2D",
     "Record",
+    "Workspace",
+    "address",
+    "aligned",
 ]
+
+#: Memory begins, and each array in it, where a cache line does.
+LINE_BYTES = 64
 
 
 class Kind(NamedTuple):
@@ -67,8 +74,15 @@ class Form:
 
     def __init__(self, *groups):
         self.groups = groups
-        self.kinds = [kind for group in groups for kind in _kinds(group)]
-        self.n_words = sum(1 + kind.ndim for kind in self.kinds)
+        #: Where each field begins, and its kind.
+        self.places = {}
+        self.n_words = 0
+        for group in groups:
+            for name, kind in zip(group._fields, _kinds(group), strict=True):
+                if name in self.places:
+                    raise ValueError(f"two fields of a record are called {name!r}")
+                self.places[name] = self.n_words, kind
+                self.n_words += 1 + kind.ndim
 
     @lru_cache(maxsize=16)  # noqa: B019 (forms are made once, at import)
     def opened(self, dtype, index_dtype="int32"):
@@ -110,9 +124,46 @@ class Form:
         opened.__qualname__ = f"opened_{dtype}_{index_dtype}"
         return native(_opened_twin)(opened)
 
+    def entering(self, *names):
+        """What lets a kernel enter arrays that it gets as arguments, where each microsecond counts: their addresses are at hand there.
+
+        Parameters
+        ----------
+        *names : str
+            Fields that hold arrays.
+
+        Returns
+        -------
+        enter : callable
+            ``enter(record, arrays)``, with a tuple of arrays. Threads may enter the same at the same time.
+        """
+        places = [self.places[name][0] for name in names]
+
+        def twin(record, arrays):
+            record[0] = _replaced(record[0], dict(zip(names, arrays, strict=True)))
+
+        @native(twin)
+        def enter(typing_context, record, arrays):
+            def build(context, builder, signature, values):
+                for index, (kind, place) in enumerate(zip(arrays, places, strict=True)):
+                    array = context.make_array(kind)(context, builder, builder.extract_value(values[1], index))
+                    extents = [builder.extract_value(array.shape, axis) for axis in range(kind.ndim)]
+                    words = [builder.ptrtoint(array.data, ir.IntType(64)), *extents]
+                    for offset, word in enumerate(words):
+                        builder.store(word, builder.gep(values[0], [ir.Constant(ir.IntType(64), place + offset)]))
+                return context.get_dummy_value()
+
+            return types.void(record, arrays), build
+
+        return enter
+
 
 def _opened_twin(record):
     return record[0]
+
+
+def _replaced(groups, values):
+    return tuple(group._replace(**{name: values[name] for name in group._fields if name in values}) for group in groups)
 
 
 class _Words:
@@ -151,13 +202,15 @@ class _Words:
 
 
 class Record:
-    """A record with its values, which it keeps alive.
+    """A record with its values.
+
+    Kernels know addresses only: whoever fills a record holds its arrays until the kernel has returned.
 
     Parameters
     ----------
     form : Form
     *groups : tuple
-        An instance of each of its groups.
+        Some of its groups' instances, in any order.
 
     Attributes
     ----------
@@ -166,19 +219,108 @@ class Record:
     """
 
     def __init__(self, form, *groups):
-        self._groups = groups
-        if not JIT:
+        self._form = form
+        if JIT:
+            self.words = np.zeros(form.n_words, dtype=np.int64)
+        else:
             self.words = np.empty(1, dtype=object)
-            self.words[0] = groups
+            self.words[0] = tuple(group(*[None] * len(group._fields)) for group in form.groups)
+        for group in groups:
+            self.set(**group._asdict())
+
+    def copy(self):
+        """A record with the same values."""
+        record = Record(self._form)
+        record.words[:] = self.words
+        return record
+
+    def set(self, **values):
+        """Fill in some fields."""
+        if not JIT:
+            self.words[0] = _replaced(self.words[0], values)
             return
-        words = []
-        values = (value for group in groups for value in group)
-        for kind, value in zip(form.kinds, values, strict=True):
-            if kind.ndim:
-                words += (value.__array_interface__["data"][0], *value.shape)
+        words, places = self.words, self._form.places
+        for name, value in values.items():
+            place, kind = places[name]
+            if kind.ndim == 1:
+                words[place], words[place + 1] = address(value), len(value)
+            elif kind.ndim:
+                words[place] = address(value)
+                words[place + 1 : place + 1 + kind.ndim] = value.shape
             else:
-                words.append(_bits(value) if kind.dtype == "float64" else int(value))
-        self.words = np.array(words, dtype=np.int64)
+                words[place] = _bits(value) if kind.dtype == "float64" else value
+
+
+class Workspace:
+    """How the arrays of a group lie in one piece of memory.
+
+    Parameters
+    ----------
+    form : Form
+    group : type
+        One of its groups, of arrays only.
+    dtype : numpy.dtype
+        Of the numbers.
+    **shapes : int or tuple of int
+        Shapes of the arrays; what is not named is empty.
+    """
+
+    def __init__(self, form, group, dtype, **shapes):
+        self._form, self._shapes = form, shapes
+        self._dtypes = {
+            name: np.dtype(dtype if kind.dtype == "number" else kind.dtype)
+            for name, kind in zip(group._fields, _kinds(group), strict=True)
+        }
+        first = form.places[group._fields[0]][0]
+        words, self._is_address, self._starts = [], [], {}
+        self.n_bytes = 0
+        for name, kind in zip(group._fields, _kinds(group), strict=True):
+            shape = shapes.get(name, 0)
+            shape = shape if isinstance(shape, tuple) else (shape,)
+            self._starts[name] = self.n_bytes, shape
+            words += [self.n_bytes, *shape]
+            self._is_address += [1] + [0] * kind.ndim
+            # Each begins where a cache line does: a vector that crosses two costs as much as two.
+            self.n_bytes += -(-math.prod(shape) * self._dtypes[name].itemsize // LINE_BYTES) * LINE_BYTES
+        self._words, self._is_address = np.array(words), np.array(self._is_address)
+        self._place = slice(first, first + len(words))
+
+    def allocate(self):
+        """Zeros for all arrays.
+
+        Returns
+        -------
+        memory : ndarray of uint8
+            To be held as long as the records are used that it is entered into.
+        """
+        return aligned(self.n_bytes, np.uint8)
+
+    def enter(self, record, memory):
+        """Fill in the group's fields of a record."""
+        if JIT:
+            record.words[self._place] = self._words + self._is_address * address(memory)
+        else:
+            record.set(**{name: self.array(memory, name) for name in self._starts})
+
+    def array(self, memory, name):
+        """One of the arrays."""
+        start, shape = self._starts[name]
+        dtype = self._dtypes[name]
+        return memory[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+
+
+def address(array):
+    """Where an array's numbers begin."""
+    return array.__array_interface__["data"][0]
+
+
+def aligned(shape, dtype):
+    """An array of zeros from the beginning of a cache line on."""
+    dtype = np.dtype(dtype)
+    n_bytes = math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.itemsize
+    memory = np.zeros(n_bytes + LINE_BYTES, dtype=np.uint8)
+    first = -address(memory) % LINE_BYTES
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
 
 def _bits(number):

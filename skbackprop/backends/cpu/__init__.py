@@ -1,6 +1,5 @@
 """Numba on the CPU: the workspace of a fit, and how its kernels are called."""
 
-import math
 import threading
 from functools import lru_cache
 
@@ -20,7 +19,6 @@ from skbackprop.backends.cpu.state import (
     N_SUMS,
     SPARSE,
     UNPACKED,
-    Data,
     Model,
     Plan,
     Report,
@@ -29,7 +27,7 @@ from skbackprop.backends.cpu.state import (
 from skbackprop.backends.cpu.sync import NON_FINITE
 from skbackprop.backends.cpu.threads import Team
 from skbackprop.backends.data import Epochs, check_data, check_state, frozen
-from skbackprop.backends.record import Record
+from skbackprop.backends.record import LINE_BYTES, Record, Workspace, aligned
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.optimizers import N_CONSTANTS
 from skbackprop.functions.penalties import Penalties
@@ -53,14 +51,11 @@ _PREDICTION_MAX_ROWS = 42 * TILE_ROWS
 _CALL_FLOPS = 4e8
 _MAX_EPOCHS = 64
 
-# Workspaces begin, and each layer's part of them, where a cache line does: a vector that crosses two costs as much as two.
-_LINE_BYTES = 64
-
 # The optimizer's pass reads and writes several arrays side by side. Where a write and a later read agree in the last 12 bits of
 # their addresses, processors let the read wait until they know better ("4K aliasing"), which takes twice the time. So these arrays
 # begin at different places of a page: optimizers have at most five.
 _PAGE_BYTES = 4096
-_STAGGER_BYTES = 13 * _LINE_BYTES
+_STAGGER_BYTES = 13 * LINE_BYTES
 
 # A right factor that is used for at most this many tiles of rows, and whose rows are not far apart, is not worth packing.
 _UNPACKED_TILES = 6
@@ -69,17 +64,16 @@ _UNPACKED_BYTES = 1 << 10
 #: The first of an optimizer's constants that are carried from one update to the next.
 CARRIED = N_CONSTANTS - 2
 
+_EMPTY_PLAN = Plan(
+    **{
+        name: np.zeros((0,) * kind.ndim) if kind.ndim else 0
+        for name, (_, kind) in FORM.places.items()
+        if name in Plan._fields
+    }
+)
+
 # Workspaces of predictions up to this size are kept.
 _KEPT_BYTES = 1 << 20
-
-
-def _aligned(shape, dtype):
-    """An array of zeros from the beginning of a cache line on."""
-    dtype = np.dtype(dtype)
-    n_bytes = math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.itemsize
-    memory = np.zeros(n_bytes + _LINE_BYTES, dtype=np.uint8)
-    first = -memory.ctypes.data % _LINE_BYTES
-    return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
 
 def _staggered_size(size, itemsize):
@@ -90,7 +84,7 @@ def _staggered_size(size, itemsize):
 
 def _whole_lines(n, itemsize):
     """The smallest number from `n` on that fills whole cache lines."""
-    in_line = _LINE_BYTES // itemsize
+    in_line = LINE_BYTES // itemsize
     return -(-n // in_line) * in_line
 
 
@@ -153,11 +147,82 @@ class _Offsets:
 _offsets_of = lru_cache(maxsize=64)(_Offsets)
 
 
-def _scratches(team, network, dtype, n_ones=0):
-    size = SCRATCH_SIZE + max(network.layer_units) + n_ones
-    scratches = _aligned((team.n_threads, _whole_lines(size, np.dtype(dtype).itemsize)), dtype)
-    scratches[:, scratches.shape[1] - n_ones :] = 1
-    return scratches
+@lru_cache(maxsize=64)
+def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes):
+    """The workspace of a training."""
+    scratch = SCRATCH_SIZE + max(network.layer_units) + block_rows
+    return Workspace(
+        FORM,
+        Work,
+        dtype,
+        clock=n_threads * N_CLOCK,
+        sums=n_threads * N_SUMS,
+        constants=n_threads * N_CONSTANTS,
+        forward_panels=offsets.n_forward,
+        backward_panels=offsets.n_backward,
+        delta_panels=offsets.n_deltas,
+        units=offsets.n_units,
+        slopes=offsets.n_units if keeps else 0,
+        deltas=offsets.n_units,
+        normalized=offsets.n_units if normalizes else 0,
+        statistics=offsets.n_statistics,
+        targets=block_rows * n_targets,
+        losses=block_rows,
+        squares=offsets.n_granules,
+        gradient_squares=2 * offsets.n_granules,
+        scratches=(n_threads, _whole_lines(scratch, dtype.itemsize)),
+    )
+
+
+@lru_cache(maxsize=64)
+def _prediction_workspace_of(offsets, network, dtype, n_threads):
+    """The workspace of a prediction; each thread has units of its own."""
+    scratch = SCRATCH_SIZE + max(network.layer_units)
+    return Workspace(
+        FORM,
+        Work,
+        dtype,
+        clock=n_threads * N_CLOCK,
+        forward_panels=offsets.n_forward,
+        units=n_threads * offsets.n_units,
+        scratches=(n_threads, _whole_lines(scratch, dtype.itemsize)),
+    )
+
+
+@lru_cache(maxsize=256)
+def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, optimizer, differentiates):
+    """What trainings of one kind have in common: a record with the plan, and the plan, whose arrays it has the addresses of."""
+    updates = optimizer is not None
+    kind, numbers = optimizer or (None, ())
+    prepare, update = update_calls(kind, dtype)
+    update_settings = np.zeros(N_SETTINGS)
+    update_settings[: len(numbers)] = numbers
+    trained = np.ones(len(network.layout), dtype=np.int64)
+    trained[list(penalties.frozen)] = 0
+    calls = training_calls(network, offsets.table, penalties, differentiates=differentiates, updates=updates)
+    l2, l1, clip_norm, clip_value, max_norm, decay = penalties.numbers().tolist()
+    plan = _EMPTY_PLAN._replace(
+        layout=network.layout,
+        offsets=offsets.table,
+        calls=layer_calls(network, dtype, keeps),
+        program=program_rows(calls, dtype, index_dtype),
+        settings=network.settings.reshape(-1),
+        dropout=np.array(penalties.dropout or [0.0] * len(network.layout)),
+        trained=trained,
+        update_settings=update_settings,
+        centred=network.over_batch,
+        by_strips=updates and is_by_strips(penalties),
+        l2=l2,
+        l1=l1,
+        clip_norm=clip_norm,
+        clip_value=clip_value,
+        max_norm=max_norm,
+        decay=decay,
+        prepare=prepare,
+        update=update,
+        **shared_calls(dtype),
+    )
+    return Record(FORM, plan), plan
 
 
 def _row_flops(network, density):
@@ -225,14 +290,10 @@ class Session:
                 )
             self._n_trained = n_trained - (n_trained % batch_size == 1)
         n_layers = len(network.layout)
-        self._trained = np.ones(n_layers, dtype=np.int64)
-        self._trained[list(penalties.frozen)] = 0
-        keeps = tuple(
+        self._keeps = tuple(
             kind.slope_of_input or rate > 0
             for (kind, _), rate in zip(network.activations, penalties.dropout[1:] or [0.0] * n_layers, strict=False)
         )
-        self._calls = layer_calls(network, np.dtype(dtype), keeps)
-        self._keeps = any(keeps)
         self._normalizes = network.normalization is not None and trains
         self._rows = rows
         self._batch_size = int(batch_size)
@@ -260,35 +321,23 @@ class Session:
     def __enter__(self):
         try:
             self._team.__enter__()
-            self._work = self._allocate()
+            #: By what is done with the batches: a record, and the arrays whose addresses it has.
+            self._records = {}
+            self._workspace = _workspace_of(
+                self._offsets, self._network, self._dtype, self._team.n_threads, self._block_rows, self._targets.shape[1],
+                any(self._keeps), self._normalizes,
+            )  # fmt: skip
+            self._memory = self._workspace.allocate()
+            self._work("scratches")[:, -self._block_rows :] = 1
         except BaseException:
             # Without memory, or after Ctrl-C, there is no session: the threads are for others.
             self._team.__exit__(None, None, None)
             raise
         return self
 
-    def _allocate(self):
-        """The workspace."""
-        offsets, dtype, rows, n_threads = self._offsets, self._dtype, self._block_rows, self._team.n_threads
-        return Work(
-            control=self._team.control,
-            clock=_aligned(n_threads * N_CLOCK, np.int64),
-            sums=_aligned(n_threads * N_SUMS, np.float64),
-            constants=_aligned(n_threads * N_CONSTANTS, np.float64),
-            forward_panels=_aligned(offsets.n_forward, dtype),
-            backward_panels=_aligned(offsets.n_backward, dtype),
-            delta_panels=_aligned(offsets.n_deltas, dtype),
-            units=_aligned(offsets.n_units, dtype),
-            slopes=_aligned(offsets.n_units if self._keeps else 0, dtype),
-            deltas=_aligned(offsets.n_units, dtype),
-            normalized=_aligned(offsets.n_units if self._normalizes else 0, dtype),
-            statistics=_aligned(offsets.n_statistics, np.float64),
-            targets=_aligned(rows * self._targets.shape[1], dtype),
-            losses=_aligned(rows, np.float64),
-            squares=_aligned(offsets.n_granules, np.float64),
-            gradient_squares=_aligned(2 * offsets.n_granules, np.float64),
-            scratches=_scratches(self._team, self._network, dtype, n_ones=rows),
-        )
+    def _work(self, name):
+        """An array of the workspace."""
+        return self._workspace.array(self._memory, name)
 
     def __exit__(self, *exception):
         self._team.__exit__(*exception)
@@ -315,7 +364,7 @@ class Session:
         check_state(self._network, self._dtype, params, optimizer, bool(self._penalties.average))
         if self._n_trained < self._n_given:
             order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
-        constants = self._work.constants.reshape(-1, N_CONSTANTS)
+        constants = self._work("constants").reshape(-1, N_CONSTANTS)
         constants[:, CARRIED:] = optimizer.carried
         gradient, own_params, *own_slots = self._reserve(2 + len(optimizer.slots))
         copies = [(params, own_params), *zip(optimizer.slots, own_slots, strict=True)]
@@ -325,7 +374,15 @@ class Session:
         report = self._report(n_epochs, optimizer.n_steps, np.zeros((n_epochs, n_layers)))
         model = Model(own_params, gradient, self._vectors[2:].reshape(-1), optimizer.average, optimizer.running)
         try:
-            self._run(order, rates, self._n_trained, self._batch_size, model, report, self._penalties, optimizer.key)
+            self._run(
+                self._program(optimizer.key, self._penalties),
+                order,
+                rates,
+                self._n_trained,
+                self._batch_size,
+                model,
+                report,
+            )
         finally:
             # After Ctrl-C, too, what has been learned stays.
             for array, own in copies:
@@ -334,7 +391,7 @@ class Session:
         optimizer.carried[:] = constants[0, CARRIED:]
         hidden = np.array(self._network.layer_units[1:-1], dtype=float)
         constant_units = report.constant_units.sum(axis=1).reshape(n_epochs, n_layers)[:, :-1] / hidden
-        return Epochs(report.losses, report.norms, constant_units)
+        return Epochs(report.epoch_losses, report.norms, constant_units)
 
     def loss_gradient(self, order, params):
         """Loss and gradient of all rows together.
@@ -379,80 +436,62 @@ class Session:
     def _reserve(self, n_vectors):
         """The session's own arrays of parameters: the gradient, then those of training."""
         if len(self._vectors) < n_vectors:
-            self._vectors = _aligned((n_vectors, self._stride), self._dtype)
+            self._vectors = aligned((n_vectors, self._stride), self._dtype)
         return self._vectors[:n_vectors, : self._network.n_params]
 
     def _evaluate(self, order, params, gradient, running, penalties):
         nothing = np.zeros(0, dtype=self._dtype)
-        report = self._report(1, 0, np.zeros((0, 0)))
-        self._run(
-            order, np.zeros(1), len(order), len(order), Model(params, gradient, nothing, nothing, running), report, penalties,
-            None,
-        )  # fmt: skip
-        return float(report.losses[0])
+        model, report = Model(params, gradient, nothing, nothing, running), self._report(1, 0, np.zeros((0, 0)))
+        record = self._program(None, penalties, gradient.size > 0)
+        self._run(record, order, np.zeros(1), len(order), len(order), model, report)
+        return float(report.epoch_losses[0])
 
     def _report(self, n_epochs, n_steps, norms):
         return Report(
-            losses=np.zeros(n_epochs),
+            epoch_losses=np.zeros(n_epochs),
             norms=norms,
             constant_units=np.zeros((n_epochs * len(self._network.layout), self._team.n_threads)),
             n_steps=np.array([n_steps], dtype=np.int64),
             predictions=np.zeros(0, dtype=self._dtype),
         )
 
-    def _run(self, order, rates, n_trained, batch_size, model, report, penalties, optimizer):
-        """Run the program for some batches, and finish the losses of the report.
+    def _program(self, optimizer, penalties, differentiates=True):
+        """The record of a program, without what each call brings; `optimizer` is its key, None for no updates."""
+        key = optimizer, differentiates
+        if key not in self._records:
+            rows = self._rows
+            template, plan = _training_record(
+                self._network, self._dtype, self._offsets, rows.index_dtype, self._keeps, penalties, optimizer, differentiates
+            )  # fmt: skip
+            data = {
+                "X": rows.X.reshape(-1),
+                "entries": rows.data,
+                "indices": rows.indices,
+                "indptr": rows.indptr,
+                "Y": self._targets.reshape(-1),
+                "weights": self._weights,
+            }
+            record = template.copy()
+            record.set(
+                **data, n_targets=self._targets.shape[1], n_threads=self._team.n_threads, control=self._team.control,
+                block_rows=self._block_rows, seed=self._seed, stride=self._stride,
+                weigh=step_address("weigh", self._dtype) if self._weights.size else 0,
+            )  # fmt: skip
+            self._workspace.enter(record, self._memory)
+            self._records[key] = record, plan, data
+        return self._records[key][0]
 
-        `optimizer` is its key; None evaluates the loss, and its gradient if the model has room for it.
-        """
-        network, rows, offsets = self._network, self._rows, self._offsets
-        if model.running.size != network.n_running:
-            raise ValueError(f"{model.running.size} running numbers for a network with {network.n_running}")
-        kind, numbers = optimizer or (None, ())
-        prepare, update = update_calls(kind, self._dtype)
-        update_settings = np.zeros(N_SETTINGS)
-        update_settings[: len(numbers)] = numbers
-        calls = training_calls(
-            network, offsets.table, penalties, differentiates=model.grads.size > 0, updates=optimizer is not None
-        )
-        l2, l1, clip_norm, clip_value, max_norm, decay = penalties.numbers().tolist()
-        plan = Plan(
-            layout=network.layout,
-            offsets=offsets.table,
-            calls=self._calls,
-            program=program_rows(calls, self._dtype, rows.index_dtype),
-            settings=network.settings.reshape(-1),
-            dropout=np.array(penalties.dropout or [0.0] * len(network.layout)),
-            trained=self._trained,
-            update_settings=update_settings,
-            n_threads=self._team.n_threads,
-            n_targets=self._targets.shape[1],
-            n_epochs=len(order) // n_trained,
-            n_trained=n_trained,
-            batch_size=batch_size,
-            block_rows=self._block_rows,
-            seed=self._seed,
-            centred=network.over_batch,
-            stride=self._stride,
-            by_strips=optimizer is not None and is_by_strips(penalties),
-            l2=l2,
-            l1=l1,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-            max_norm=max_norm,
-            decay=decay,
-            weigh=step_address("weigh", self._dtype) if self._weights.size else 0,
-            prepare=prepare,
-            update=update,
-            **shared_calls(self._dtype),
-        )
-        data = Data(
-            rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, self._targets.reshape(-1), self._weights, order,
-            rows.places(order), rates,
+    def _run(self, record, order, rates, n_trained, batch_size, model, report):
+        """Run a program for some batches, and finish the losses of the report."""
+        if model.running.size != self._network.n_running:
+            raise ValueError(f"{model.running.size} running numbers for a network with {self._network.n_running}")
+        places = self._rows.places(order)
+        record.set(
+            order=order, places=places, rates=rates, n_epochs=len(order) // n_trained, n_trained=n_trained, batch_size=batch_size,
+            **model._asdict(), **report._asdict(),
         )  # fmt: skip
-        record = Record(FORM, data, plan, model, self._work, report)
         self._team.run(train_batches, record.words)
-        losses = report.losses
+        losses = report.epoch_losses
         losses /= n_trained
         if self._team.control[NON_FINITE] != 0:
             losses[-1] = np.nan
@@ -493,23 +532,12 @@ def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
     offsets, plan = _forward(network, params.dtype, n_rows, rows.index_dtype, link)
     flops = _row_flops(network, rows.density) * n_rows
     with Team(n_jobs, flops, flops, flops) as team:
-        nothing = np.zeros(0, dtype=params.dtype)
-        places = rows.places(np.arange(n_rows))
-        record = Record(
-            FORM,
-            Data(
-                rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, nothing, nothing, places, places, _NO_DOUBLES
-            ),
-            plan,
-            Model(params, nothing, nothing, nothing, network.fold(params, running)),
-            _prediction_workspace(offsets, network, params.dtype, team),
-            Report(_NO_DOUBLES, _NO_DOUBLES_2D, _NO_DOUBLES_2D, _NO_INTEGERS, out.reshape(-1)),
-        )
-        team.run(predict_rows, record.words)
+        record, _memory = _prediction_record(offsets, plan, network, params.dtype, team.n_threads)
+        team.run(
+            predict_rows, record.words, rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, rows.places(np.arange(n_rows)),
+            params, network.fold(params, running), out.reshape(-1),
+        )  # fmt: skip
     return out
-
-
-_NO_DOUBLES, _NO_DOUBLES_2D, _NO_INTEGERS = np.zeros(0), np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
 
 
 @lru_cache(maxsize=64)
@@ -517,35 +545,16 @@ def _forward(network, dtype, n_rows, index_dtype, link):
     """What all predictions of so many rows have in common: where units lie, and the plan."""
     block_rows = max(1, min(_block_rows(network, dtype.itemsize, n_rows), _prediction_rows(n_rows)))
     offsets = _offsets_of(network, dtype, block_rows, index_dtype is not None, training=False)
-    n_layers = len(network.layout)
-    plan = Plan(
+    plan = _EMPTY_PLAN._replace(
         layout=network.layout,
         offsets=offsets.table,
         calls=layer_calls(network, dtype, None, link),
         program=program_rows(prediction_calls(network, offsets.table, link), dtype, index_dtype),
         settings=network.settings.reshape(-1),
-        dropout=np.zeros(n_layers),
-        trained=_NO_INTEGERS,
-        update_settings=_NO_DOUBLES,
+        dropout=np.zeros(len(network.layout)),
         n_threads=1,
-        n_targets=0,
-        n_epochs=0,
-        n_trained=0,
-        batch_size=0,
         block_rows=block_rows,
-        seed=0,
-        centred=0,
         stride=offsets.n_units,
-        by_strips=0,
-        l2=0.0,
-        l1=0.0,
-        clip_norm=0.0,
-        clip_value=0.0,
-        max_norm=0.0,
-        decay=0.0,
-        weigh=0,
-        prepare=0,
-        update=0,
         **shared_calls(dtype),
     )
     return offsets, plan
@@ -554,32 +563,14 @@ def _forward(network, dtype, n_rows, index_dtype, link):
 _kept = threading.local()
 
 
-def _prediction_workspace(offsets, network, dtype, team):
-    """Panels, units and scratch memory; those of a thread's last small prediction are used again by its next one."""
-    key = offsets, team.n_threads
-    if getattr(_kept, "key", None) == key:
-        return _kept.work._replace(control=team.control)
-    n_threads = team.n_threads
-    nothing = np.zeros(0, dtype=dtype)
-    work = Work(
-        control=team.control,
-        clock=_aligned(n_threads * N_CLOCK, np.int64),
-        sums=_NO_DOUBLES,
-        constants=_NO_DOUBLES,
-        forward_panels=_aligned(offsets.n_forward, dtype),
-        backward_panels=nothing,
-        delta_panels=nothing,
-        units=_aligned(n_threads * offsets.n_units, dtype),
-        slopes=nothing,
-        deltas=nothing,
-        normalized=nothing,
-        statistics=_NO_DOUBLES,
-        targets=nothing,
-        losses=_NO_DOUBLES,
-        squares=_NO_DOUBLES,
-        gradient_squares=_NO_DOUBLES,
-        scratches=_scratches(team, network, dtype),
-    )
-    if sum(array.nbytes for array in work) <= _KEPT_BYTES:
-        _kept.key, _kept.work = key, work
-    return work
+def _prediction_record(offsets, plan, network, dtype, n_threads):
+    """The record of a prediction, without the data, and its memory; those of a thread's last small prediction are used again."""
+    kept = getattr(_kept, "record", None)
+    if kept is not None and _kept.plan is plan and _kept.n_threads == n_threads:
+        return kept
+    workspace = _prediction_workspace_of(offsets, network, dtype, n_threads)
+    record, memory = Record(FORM, plan), workspace.allocate()
+    workspace.enter(record, memory)
+    if workspace.n_bytes <= _KEPT_BYTES:
+        _kept.plan, _kept.n_threads, _kept.record = plan, n_threads, (record, memory)
+    return record, memory

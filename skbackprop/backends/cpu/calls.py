@@ -81,6 +81,7 @@ def program_rows(calls, dtype, index_dtype):
     return np.array(rows, dtype=_ADDRESS)
 
 
+@lru_cache
 def shared_calls(dtype):
     """Addresses of the loops that several steps need.
 

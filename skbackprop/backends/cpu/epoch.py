@@ -7,7 +7,7 @@ normalized (see `normalization`).
 
 import numpy as np
 
-from skbackprop._compile import invoke, loop
+from skbackprop._compile import invoke, kernel
 from skbackprop.backends.cpu.gemm import TILE_ROWS
 from skbackprop.backends.cpu.layers import share
 from skbackprop.backends.cpu.memory import at
@@ -39,15 +39,18 @@ from skbackprop.backends.cpu.state import (
     WAITS,
     WEIGHT,
     WHEN,
-    opened,
 )
 from skbackprop.backends.cpu.sync import NEXT_BLOCK, NON_FINITE, PACKED, aborted, add, await_nonzero, barrier, read
 from skbackprop.functions.optimizers import N_CONSTANTS
 
 __all__ = ["predict_rows", "train_batches"]
 
+# The kernels look at what has the same type for all dtypes.
+_open = FORM.opened("float32")
 
-def _train_batches(thread, n_threads, control, words):
+
+@kernel
+def train_batches(thread, n_threads, control, words):
     """Run mini-batches: forward pass, loss, backward pass, update.
 
     Parameters
@@ -60,7 +63,7 @@ def _train_batches(thread, n_threads, control, words):
         A record of `state.FORM`, and with it all that is read and written.
     """
     record = at(words, 0)
-    data, plan, _, work, report = opened(record)
+    data, plan, _, work, report = _open(record)
     now, sums = at(work.clock, thread * N_CLOCK), at(work.sums, thread * N_SUMS)
     program, n_calls, n_layers = plan.program, plan.program.shape[0], plan.layout.shape[0]
     zero, one, tile_rows = np.int64(0), np.int64(1), np.int64(TILE_ROWS)  # of the type that variables have
@@ -119,7 +122,7 @@ def _train_batches(thread, n_threads, control, words):
             return
         if thread == 0:
             loss = (sums[LOSS] + penalty) / total_weight
-            report.losses[epoch] += loss * batch_rows
+            report.epoch_losses[epoch] += loss * batch_rows
             if ends_epoch and report.norms.size > 0:
                 write_norms(plan.layout, work.gradient_squares, total_weight, report.norms[epoch])
             if not np.isfinite(loss):
@@ -129,18 +132,25 @@ def _train_batches(thread, n_threads, control, words):
         report.n_steps[0] = step
 
 
-def _predict_rows(thread, n_threads, control, words):
+_enter = FORM.entering("X", "entries", "indices", "indptr", "order", "places", "params", "running", "predictions")
+
+
+@kernel
+def predict_rows(thread, n_threads, control, words, X, entries, indices, indptr, places, params, running, predictions):
     """Predict rows, block by block.
 
     Parameters
     ----------
     thread, n_threads, control, words
         As for `train_batches`; the record says that there is one thread, for no step has to do with the others.
+    X, entries, indices, indptr, places, params, running, predictions : ndarray
+        What each call brings; see `state`.
     """
     record = at(words, 0)
-    data, plan, _, work, _ = opened(record)
+    _enter(record, (X, entries, indices, indptr, places, places, params, running, predictions))
+    _, plan, _, work, _ = _open(record)
     now = at(work.clock, thread * N_CLOCK)
-    program, n_calls, n_rows = plan.program, plan.program.shape[0], data.places.size
+    program, n_calls, n_rows = plan.program, plan.program.shape[0], places.size
     # No thread waits for another that has not begun yet: the first packs, and blocks of rows are taken by whoever is free.
     if thread == 0:
         for call in range(n_calls):
@@ -159,8 +169,3 @@ def _predict_rows(thread, n_threads, control, words):
         for call in range(n_calls):
             if program[call, WHEN] == ALWAYS:
                 invoke(program[call, ADDRESS], (record, thread, program[call, LAYER]))
-
-
-# They look at numbers of the record that have the same type for all dtypes.
-train_batches = loop(_train_batches, opened=FORM.opened("float32"))
-predict_rows = loop(_predict_rows, opened=FORM.opened("float32"))

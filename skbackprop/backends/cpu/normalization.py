@@ -63,8 +63,8 @@ def normalize_units(record, thread, layer):
     scales, running = _scales(plan, model.params, layer), at(model.running, plan.layout[layer, RUNNING])
     means = at(work.statistics, plan.offsets[layer + 1, STATISTICS])
     inverses = at(means, n_units)
-    barrier(work.control, plan.n_threads)
-    if aborted(work.control):
+    barrier(plan.control, plan.n_threads)
+    if aborted(plan.control):
         return
     low, high = share(n_units, _GRANULE, thread, plan.n_threads)
     _set_zero(means, low, high)
@@ -90,8 +90,8 @@ def normalize_units(record, thread, layer):
         # Unbiased, as in the paper's algorithm 2.
         running[k] = (1.0 - rate) * running[k] + rate * (inverses[j] / (n_rows - 1))
         inverses[j] = 1.0 / np.sqrt(inverses[j] / n_rows + epsilon)
-    barrier(work.control, plan.n_threads)
-    if aborted(work.control):
+    barrier(plan.control, plan.n_threads)
+    if aborted(plan.control):
         return
     if thread == 0:
         running[2 * n_units] += 1.0
@@ -118,8 +118,8 @@ def normalize_backward_units(record, thread, layer):
     scales, grads = _scales(plan, model.params, layer), _scales(plan, model.grads, layer)
     inverses = at(work.statistics, plan.offsets[layer + 1, STATISTICS] + n_units)
     sums = at(inverses, n_units)
-    barrier(work.control, plan.n_threads)
-    if aborted(work.control):
+    barrier(plan.control, plan.n_threads)
+    if aborted(plan.control):
         return
     low, high = share(n_units, _GRANULE, thread, plan.n_threads)
     _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, now[BLOCK] > 0)
@@ -128,8 +128,8 @@ def normalize_backward_units(record, thread, layer):
         inverses[j] *= np.float64(scales[j])
         sums[j] /= n_rows
         sums[k] /= n_rows
-    barrier(work.control, plan.n_threads)
-    if aborted(work.control):
+    barrier(plan.control, plan.n_threads)
+    if aborted(plan.control):
         return
     for row in range(now[FIRST], now[LAST]):
         g, x = at(deltas, row * n_units), at(normalized, row * n_units)
@@ -207,14 +207,14 @@ def normalize_backward_rows(record, thread, layer):
     scales, grads = _scales(plan, model.params, layer), _scales(plan, model.grads, layer)
     sums = at(work.statistics, plan.offsets[layer + 1, STATISTICS])
     inverses = at(sums, 2 * n_units)
-    barrier(work.control, plan.n_threads)
-    if aborted(work.control):
+    barrier(plan.control, plan.n_threads)
+    if aborted(plan.control):
         return
     zero = np.int64(0)
     low, high = share(n_units, _GRANULE, thread, plan.n_threads)
     _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, now[BLOCK] > 0)
-    barrier(work.control, plan.n_threads)
-    if aborted(work.control):
+    barrier(plan.control, plan.n_threads)
+    if aborted(plan.control):
         return
     for row in range(now[FIRST], now[LAST]):
         g, x = at(deltas, row * n_units), at(normalized, row * n_units)

@@ -80,6 +80,7 @@ class Plan(NamedTuple):
     block_rows: Integer  # of a batch, that the workspace holds
     seed: Integer
     centred: Integer  # whether hidden layers' intercepts have no effect, because a mean over the batch is subtracted
+    control: Integers  # shared by the threads, see `sync`
     stride: Integer  # how far apart the optimizer's slots lie
     by_strips: Integer  # whether a strip of weights is updated as soon as its gradient is there
     l2: Float
@@ -109,7 +110,6 @@ class Model(NamedTuple):
 class Work(NamedTuple):
     """Memory for a block of rows."""
 
-    control: Integers  # see `sync`
     clock: Integers  # of each thread
     sums: Doubles  # of each thread
     constants: Doubles  # what the optimizer prepares, for each thread
@@ -133,7 +133,7 @@ class Work(NamedTuple):
 class Report(NamedTuple):
     """What is told of the training; predictions."""
 
-    losses: Doubles  # of each epoch: (mean loss times rows), summed over the batches
+    epoch_losses: Doubles  # (mean loss times rows), summed over an epoch's batches
     norms: Doubles2D  # of the gradient of each layer's weights, in each epoch's last batch
     constant_units: (
         Doubles2D  # (n_epochs * n_layers, n_threads): how many give the same for all rows of the epoch's last block
