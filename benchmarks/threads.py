@@ -8,7 +8,8 @@ import numpy as np
 from benchmarks.measure import Results
 from benchmarks.peers import Skbackprop
 from benchmarks.workloads import Workload
-from skbackprop.backends.cpu import _block_rows, _row_flops
+from skbackprop.backends.batch_plan import row_flops
+from skbackprop.backends.cpu import _block_rows
 from skbackprop.backends.cpu.threads import _FLOPS_PER_THREAD
 from skbackprop.network import Network
 
@@ -50,7 +51,7 @@ def _flops_between_barriers(workload):
     """The number by which the package chooses, see `skbackprop.backends.cpu.Session`."""
     # Sizes are all that counts here.
     network = Network(workload.layer_units, (), ())
-    return 3 * _row_flops(network, workload.density) * _block_rows(network, 4, workload.batch_size) / 2
+    return 3 * row_flops(network, workload.density) * _block_rows(network, 4, workload.batch_size) / 2
 
 
 def _times_per_step(workload, choices, options):

@@ -204,7 +204,7 @@ def test_interrupts_end_a_search(data, monkeypatch):
     """Who waits for a launch stops waiting, and no launch follows."""
     from skbackprop.backends.cuda import population
 
-    monkeypatch.setattr("skbackprop.backends.cuda.session._MAX_EPOCHS", 1)
+    monkeypatch.setattr("skbackprop.backends.batch_plan._MAX_EPOCHS", 1)
     launched, count = threading.Event(), []
     launch = population.Launches._launch
 

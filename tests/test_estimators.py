@@ -383,7 +383,7 @@ def test_early_stopping_names_a_class_that_is_too_rare():
 def test_epochs_run_ahead_change_nothing(monkeypatch, settings):
     outcomes = []
     for most in (64, 1):
-        monkeypatch.setattr("skbackprop.backends.cpu._MAX_EPOCHS", most)
+        monkeypatch.setattr("skbackprop.backends.batch_plan._MAX_EPOCHS", most)
         model = regressor(**settings)
         try:
             model.fit(X_REG, Y_REG)

@@ -52,7 +52,7 @@ def test_learning_rates_are_those_in_force():
 
 @pytest.mark.parametrize("most", [1, 64])
 def test_seconds_add_up(most, monkeypatch):
-    monkeypatch.setattr("skbackprop.backends.cpu._MAX_EPOCHS", most)
+    monkeypatch.setattr("skbackprop.backends.batch_plan._MAX_EPOCHS", most)
     model = make(max_iter=40, n_iter_no_change=100).fit(X, Y)
     started = time.perf_counter()
     model.fit(X, Y)

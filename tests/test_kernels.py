@@ -205,7 +205,7 @@ def start_optimizer(name, params, averages=False):
 
 def run_epochs(session, order, rate, params, optimizer):
     """Losses of epochs of one learning rate."""
-    n_epochs = len(order) // session._n_trained
+    n_epochs = len(order) // session._batches.n_trained
     return session.run_epochs(order, np.full(n_epochs * session.n_batches, rate), params, optimizer).losses
 
 

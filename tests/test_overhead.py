@@ -63,7 +63,7 @@ def test_python_does_nothing_between_batches(solver):
 @compiled_only
 def test_short_epochs_share_a_call(monkeypatch):
     together = calls_per_epoch(100, 50)
-    monkeypatch.setattr("skbackprop.backends.cpu._MAX_EPOCHS", 1)
+    monkeypatch.setattr("skbackprop.backends.batch_plan._MAX_EPOCHS", 1)
     assert together < 0.7 * calls_per_epoch(100, 50)
 
 

@@ -63,7 +63,7 @@ def test_imports_go_one_way(name):
     if name.startswith("skbackprop.backends."):
         device = name.split(".")[2]
         assert all(
-            module.split(".")[2:3] in ([], [device], ["data"], ["together"])
+            module.split(".")[2:3] in ([], [device], ["batch_plan"], ["data"], ["record"], ["together"])
             for module in own
             if part(module) == "backends"
         )

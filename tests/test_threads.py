@@ -280,7 +280,7 @@ def test_interrupt_keeps_the_weights(monkeypatch):
         return original(self, *arguments)
 
     monkeypatch.setattr(threads.Team, "run", interrupted)
-    monkeypatch.setattr("skbackprop.backends.cpu._MAX_EPOCHS", 1)
+    monkeypatch.setattr("skbackprop.backends.batch_plan._MAX_EPOCHS", 1)
     with pytest.warns(UserWarning, match="interrupted by user in epoch 3"):
         model.fit(X[:50], X[:50, 0])
     assert model.n_iter_ == 2

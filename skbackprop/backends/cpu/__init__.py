@@ -1,10 +1,11 @@
 """Numba on the CPU: the workspace of a fit, and how its kernels are called."""
 
 import threading
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
+from skbackprop.backends.batch_plan import plan_batches, row_flops
 from skbackprop.backends.cpu.calls import layer_calls, program_rows, shared_calls, step_address, update_calls
 from skbackprop.backends.cpu.epoch import predict_rows, train_batches
 from skbackprop.backends.cpu.gemm import CACHED_BYTES, SCRATCH_SIZE, TILE_ROWS, packed_size
@@ -49,7 +50,6 @@ _PREDICTION_MAX_ROWS = 42 * TILE_ROWS
 
 # A call of several short epochs lasts some hundredths of a second at most; what Python does around it takes 0.15 ms.
 _CALL_FLOPS = 4e8
-_MAX_EPOCHS = 64
 
 # The optimizer's pass reads and writes several arrays side by side. Where a write and a later read agree in the last 12 bits of
 # their addresses, processors let the read wait until they know better ("4K aliasing"), which takes twice the time. So these arrays
@@ -225,12 +225,6 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
     return Record(FORM, plan), plan
 
 
-def _row_flops(network, density):
-    """Multiplications and additions of one row's forward pass."""
-    first = network.layer_units[0] * network.layer_units[1]
-    return 2.0 * (network.n_weights - first * (1.0 - density))
-
-
 class Session:
     """One fit: the data, the workspace and the threads; a context manager.
 
@@ -280,43 +274,24 @@ class Session:
         self._network = network
         self._penalties = penalties
         self._seed = seed
-        self._n_given = self._n_trained = n_trained
-        normalizes_batches = network.over_batch and trains
-        if normalizes_batches:
-            if min(batch_size, n_trained) < 2:
-                raise ValueError(
-                    "normalization='batch' takes means over mini-batches of at least 2 rows, but here they have 1 sample: "
-                    "set a larger batch_size, or give more rows"
-                )
-            self._n_trained = n_trained - (n_trained % batch_size == 1)
-        n_layers = len(network.layout)
-        self._keeps = tuple(
-            kind.slope_of_input or rate > 0
-            for (kind, _), rate in zip(network.activations, penalties.dropout[1:] or [0.0] * n_layers, strict=False)
-        )
-        self._normalizes = network.normalization is not None and trains
         self._rows = rows
-        self._batch_size = int(batch_size)
+        self._dtype = dtype = np.dtype(dtype)
+        self._batches = batches = plan_batches(
+            network, rows, batch_size, n_trained, penalties, trains,
+            block_rows=partial(_block_rows, network, dtype.itemsize), call_flops=_CALL_FLOPS,
+        )  # fmt: skip
+        self.n_batches, self.max_epochs = batches.n_batches, batches.max_epochs
+        self._normalizes = network.normalization is not None and trains
         self._targets = frozen(rows.spread(targets.astype(dtype, copy=False)))
         weights = np.zeros(0) if sample_weight is None else rows.spread(sample_weight)
         self._weights = frozen(weights.astype(dtype, copy=False))
-        itemsize = np.dtype(dtype).itemsize
-        self._block_rows = self._batch_size if normalizes_batches else _block_rows(network, itemsize, self._batch_size)
-        row_flops = 3.0 * _row_flops(network, rows.density)
-        # About ten operations a parameter for the update.
-        batch_flops = row_flops * batch_size + 10.0 * network.n_params
-        #: Batches of an epoch.
-        self.n_batches = -(-self._n_trained // self._batch_size)
-        epoch_flops = batch_flops * self.n_batches
-        #: Epochs that one call should run at most: all of them together are short.
-        self.max_epochs = int(max(1, min(_MAX_EPOCHS, _CALL_FLOPS // epoch_flops)))
         # Barriers of a block: two, and with a normalization up to four for each hidden layer.
-        n_barriers = 2 if network.normalization is None else 4 * n_layers - 2
-        self._team = Team(n_jobs, row_flops * self._block_rows / n_barriers, epoch_flops * self.max_epochs)
-        self._stride = _staggered_size(network.n_params, itemsize)
+        n_barriers = 2 if network.normalization is None else 4 * len(network.layout) - 2
+        block_flops = 3.0 * row_flops(network, rows.density) * batches.block_rows
+        self._team = Team(n_jobs, block_flops / n_barriers, batches.epoch_flops * batches.max_epochs)
+        self._stride = _staggered_size(network.n_params, dtype.itemsize)
         self._vectors = np.zeros((0, self._stride), dtype=dtype)
-        self._dtype = np.dtype(dtype)
-        self._offsets = _offsets_of(network, self._dtype, self._block_rows, rows.is_sparse, training=True)
+        self._offsets = _offsets_of(network, dtype, batches.block_rows, rows.is_sparse, training=True)
 
     def __enter__(self):
         try:
@@ -324,11 +299,11 @@ class Session:
             #: By what is done with the batches: a record, and the arrays whose addresses it has.
             self._records = {}
             self._workspace = _workspace_of(
-                self._offsets, self._network, self._dtype, self._team.n_threads, self._block_rows, self._targets.shape[1],
-                any(self._keeps), self._normalizes,
+                self._offsets, self._network, self._dtype, self._team.n_threads, self._batches.block_rows, self._targets.shape[1],
+                any(self._batches.keeps), self._normalizes,
             )  # fmt: skip
             self._memory = self._workspace.allocate()
-            self._work("scratches")[:, -self._block_rows :] = 1
+            self._work("scratches")[:, -self._batches.block_rows :] = 1
         except BaseException:
             # Without memory, or after Ctrl-C, there is no session: the threads are for others.
             self._team.__exit__(None, None, None)
@@ -362,15 +337,14 @@ class Session:
             As soon as the loss of a batch is not finite, no more batches are run, and the last loss is NaN.
         """
         check_state(self._network, self._dtype, params, optimizer, bool(self._penalties.average))
-        if self._n_trained < self._n_given:
-            order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
+        order = self._batches.trained(order)
         constants = self._work("constants").reshape(-1, N_CONSTANTS)
         constants[:, CARRIED:] = optimizer.carried
         gradient, own_params, *own_slots = self._reserve(2 + len(optimizer.slots))
         copies = [(params, own_params), *zip(optimizer.slots, own_slots, strict=True)]
         for array, own in copies:
             own[:] = array
-        n_epochs, n_layers = len(order) // self._n_trained, len(self._network.layout)
+        n_epochs, n_layers = len(order) // self._batches.n_trained, len(self._network.layout)
         report = self._report(n_epochs, optimizer.n_steps, np.zeros((n_epochs, n_layers)))
         model = Model(own_params, gradient, self._vectors[2:].reshape(-1), optimizer.average, optimizer.running)
         try:
@@ -378,8 +352,8 @@ class Session:
                 self._program(optimizer.key, self._penalties),
                 order,
                 rates,
-                self._n_trained,
-                self._batch_size,
+                self._batches.n_trained,
+                self._batches.batch_size,
                 model,
                 report,
             )
@@ -408,8 +382,8 @@ class Session:
         gradient : ndarray of shape (n_params,)
             The session's own array, overwritten by the next call.
         """
-        if self._network.over_batch and len(order) > self._block_rows:
-            raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._block_rows}")
+        if self._network.over_batch and len(order) > self._batches.block_rows:
+            raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._batches.block_rows}")
         # Of a mini-batch's means and variances nothing is kept.
         running = np.zeros(self._network.n_running)
         (gradient,) = self._reserve(1)
@@ -461,7 +435,7 @@ class Session:
         if key not in self._records:
             rows = self._rows
             template, plan = _training_record(
-                self._network, self._dtype, self._offsets, rows.index_dtype, self._keeps, penalties, optimizer, differentiates
+                self._network, self._dtype, self._offsets, rows.index_dtype, self._batches.keeps, penalties, optimizer, differentiates
             )  # fmt: skip
             data = {
                 "X": rows.X.reshape(-1),
@@ -474,7 +448,7 @@ class Session:
             record = template.copy()
             record.set(
                 **data, n_targets=self._targets.shape[1], n_threads=self._team.n_threads, control=self._team.control,
-                block_rows=self._block_rows, seed=self._seed, stride=self._stride,
+                block_rows=self._batches.block_rows, seed=self._seed, stride=self._stride,
                 weigh=step_address("weigh", self._dtype) if self._weights.size else 0,
             )  # fmt: skip
             self._workspace.enter(record, self._memory)
@@ -530,7 +504,7 @@ def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
     n_rows = rows.shape[0]
     out = np.empty((n_rows, network.layer_units[-1]), dtype=params.dtype) if out is None else out
     offsets, plan = _forward(network, params.dtype, n_rows, rows.index_dtype, link)
-    flops = _row_flops(network, rows.density) * n_rows
+    flops = row_flops(network, rows.density) * n_rows
     with Team(n_jobs, flops, flops, flops) as team:
         record, _memory = _prediction_record(offsets, plan, network, params.dtype, team.n_threads)
         team.run(

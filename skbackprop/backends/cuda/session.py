@@ -2,11 +2,12 @@
 
 import threading
 import weakref
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
 from skbackprop._compile import SIMULATED, loop
+from skbackprop.backends.batch_plan import plan_batches, row_flops
 from skbackprop.backends.cuda.device import Device, configure
 from skbackprop.backends.cuda.normalization import statistics_size
 from skbackprop.backends.cuda.population import RESIDENT_THREADS, Launches, Request, launches_of
@@ -45,7 +46,6 @@ _WORK_BYTES = 1 << 30
 
 # A call of several short epochs lasts some milliseconds.
 _CALL_FLOPS = 1e9
-_MAX_EPOCHS = 64
 
 # Dynamic shared memory that a block of any device can have without asking for more, which numba-cuda cannot; the rest of it holds
 # the network's row of the launch's table.
@@ -185,13 +185,8 @@ def _settings(network, dtype):
 
 def _choose_tier(network, batch_rows, density=1.0):
     """The tier for mini-batches of a network."""
-    flops = 6.0 * batch_rows * _flops_of_row(network, density) / 2.0
+    flops = 6.0 * batch_rows * row_flops(network, density) / 2.0
     return "resident" if flops <= _RESIDENT_FLOPS else "cooperative"
-
-
-def _flops_of_row(network, density):
-    first = network.layer_units[0] * network.layer_units[1]
-    return 2.0 * (network.n_weights - first * (1.0 - density))
 
 
 def _most_parts(network, block_rows):
@@ -276,42 +271,23 @@ class Session:
         self._dtype = np.dtype(dtype)
         self._penalties = penalties
         self._seed = seed
-        self._batch_size = int(batch_size)
-        self._n_given = self._n_trained = n_trained
         self._index = index
         self._tiles = _tiles(self._dtype, precision)
         self._share = current_share()
-        normalizes_batches = network.over_batch and trains
-        if normalizes_batches:
-            if min(batch_size, n_trained) < 2:
-                raise ValueError(
-                    "normalization='batch' takes means over mini-batches of at least 2 rows, but here they have 1 sample: "
-                    "set a larger batch_size, or give more rows"
-                )
-            self._n_trained = n_trained - (n_trained % batch_size == 1)
         self._rows = rows
+        self._batches = batches = plan_batches(
+            network, rows, batch_size, n_trained, penalties, trains,
+            block_rows=partial(_block_rows, network, self._dtype.itemsize), call_flops=_CALL_FLOPS,
+        )  # fmt: skip
+        self.n_batches, self.max_epochs = batches.n_batches, batches.max_epochs
         self._targets = np.ascontiguousarray(targets, dtype=dtype)
         self._weights = None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype=dtype)
-        itemsize = self._dtype.itemsize
-        self._block_rows = self._batch_size if normalizes_batches else _block_rows(network, itemsize, self._batch_size)
-        self._tier = tier or _choose_tier(network, self._batch_size, rows.density)
-        dropout = penalties.dropout or (0.0,) * len(network.layout)
-        # Where units are dropped, what was kept of them is kept with the slopes.
-        keeps = tuple(
-            kind.slope_of_input or rate > 0 for (kind, _), rate in zip(network.activations, dropout[1:], strict=True)
-        )
+        self._tier = tier or _choose_tier(network, batches.batch_size, rows.density)
         trained = [layer not in penalties.frozen for layer in range(len(network.layout))]
         has_blocks = self._tier != "resident"
-        self._layout = _Layout(network, keeps, trained, rows.is_sparse, self._block_rows, has_blocks, trains)
+        self._layout = _Layout(network, batches.keeps, trained, rows.is_sparse, batches.block_rows, has_blocks, trains)
         self._trains = trains
-        #: Batches of an epoch.
-        self.n_batches = -(-self._n_trained // self._batch_size)
-        epoch_flops = (
-            3.0 * self._n_trained * _flops_of_row(network, rows.density) + 10.0 * network.n_params * self.n_batches
-        )
-        #: Epochs that one call should run at most: all of them together are short.
-        self.max_epochs = int(max(1, min(_MAX_EPOCHS, _CALL_FLOPS // epoch_flops)))
-        self._n_lanes = min(_power_of_two(min(self._block_rows, self._n_given)), _MAX_LANES)
+        self._n_lanes = min(_power_of_two(min(self._batches.block_rows, self._batches.n_given)), _MAX_LANES)
         self._n_weight_lanes = min(_power_of_two(network.n_weights // _WEIGHTS_PER_LANE), _MAX_LANES)
 
     def memory_bytes(self):
@@ -329,7 +305,7 @@ class Session:
         # Parameters, gradient, three numbers of an optimizer's state at most, average.
         model = 6 * self._network.n_params * itemsize
         work = (layout.n_units + 3 * layout.n_deltas) * itemsize + 8 * layout.n_statistics
-        return data + model + work + 8 * self._n_given
+        return data + model + work + 8 * self._batches.n_given
 
     def __enter__(self):
         joins = self._share is not None and self._tier == "resident"
@@ -352,7 +328,7 @@ class Session:
         return self
 
     def _allocate(self, device):
-        network, dtype, layout, rows = self._network, self._dtype, self._layout, self._block_rows
+        network, dtype, layout, rows = self._network, self._dtype, self._layout, self._batches.block_rows
         self._arrays = _held_rows(device, self._rows, self._share) or _upload_rows(device, self._rows)
         self._Y = device.upload(self._targets.reshape(-1))
         self._row_weights = device.upload(np.zeros(0, dtype) if self._weights is None else self._weights)
@@ -370,7 +346,7 @@ class Session:
             (rows, np.float64),
             (self._n_weight_lanes + 1, dtype),
         )
-        dropout = np.array(self._penalties.dropout or (0.0,) * len(network.layout))
+        dropout = np.array(self._batches.dropout)
         limits = self._penalties.numbers()
         self._plan = Plan(
             layout.layers,
@@ -387,7 +363,7 @@ class Session:
         )
         self._gradient = np.zeros(network.n_params, dtype=dtype)
         if self._tier != "resident":
-            self._order = self._places = device.empty(self._n_given, np.int64)
+            self._order = self._places = device.empty(self._batches.n_given, np.int64)
             self._device_work = Work(*(device.zeros(*part) for part in self._work))
             self._device_plan = Plan(*map(device.upload, self._plan[:5]), *self._plan[5:])
             self._nothing_dropped = device.zeros(len(dropout), np.uint64)
@@ -433,10 +409,9 @@ class Session:
             The last loss is NaN if that of a batch is not finite.
         """
         check_state(self._network, self._dtype, params, optimizer, bool(self._penalties.average))
-        if self._n_trained < self._n_given:
-            order = np.ascontiguousarray(order.reshape(-1, self._n_given)[:, : self._n_trained]).reshape(-1)
+        order = self._batches.trained(order)
         kind, _ = optimizer.key
-        batches = self._batches(order, self._n_trained, self._batch_size, optimizer.n_steps)
+        batches = self._blocks(order, self._batches.n_trained, self._batches.batch_size, optimizer.n_steps)
         if not batches.n_updates:
             return self._no_epochs(batches.n_epochs)
         model = Model(params, self._gradient, optimizer.slots.reshape(-1), optimizer.average, optimizer.running)
@@ -461,8 +436,8 @@ class Session:
         gradient : ndarray of shape (n_params,)
             The session's own array, overwritten by the next call.
         """
-        if self._network.over_batch and len(order) > self._block_rows:
-            raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._block_rows}")
+        if self._network.over_batch and len(order) > self._batches.block_rows:
+            raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._batches.block_rows}")
         # Of a mini-batch's means and variances nothing is kept.
         return self._evaluate(order, params, np.zeros(self._network.n_running), self._penalties, True), self._gradient
 
@@ -484,7 +459,7 @@ class Session:
         return self._evaluate(order, params, self._network.fold(params, running), Penalties(), False)
 
     def _evaluate(self, order, params, running, penalties, differentiates):
-        batches = self._batches(order, len(order), len(order), 0)
+        batches = self._blocks(order, len(order), len(order), 0)
         constants = np.zeros((1, N_CONSTANTS + 1))
         constants[:, N_CONSTANTS] = 1.0 / batches.weights
         nothing = np.zeros(0, dtype=self._dtype)
@@ -492,8 +467,8 @@ class Session:
         epochs = self._run(order, batches, constants, model, penalties, None, differentiates, differentiates, False)
         return float(epochs.losses[0])
 
-    def _batches(self, order, n_trained, batch_size, n_steps):
-        return _Blocks(order, n_trained, batch_size, self._block_rows, self._weights, n_steps)
+    def _blocks(self, order, n_trained, batch_size, n_steps):
+        return _Blocks(order, n_trained, batch_size, self._batches.block_rows, self._weights, n_steps)
 
     def _constants(self, batches, rates, optimizer):
         """The optimizer's constants and the share of a row in the mean, for each batch that has a weight."""
@@ -587,7 +562,7 @@ class Session:
         device = self._device
         with device.active(), device.allocating(self.memory_bytes(), "this training"):
             if functions not in self._launchers:
-                most_parts = _most_parts(self._network, self._block_rows)
+                most_parts = _most_parts(self._network, self._batches.block_rows)
                 calls = self._calls(functions, penalties)
                 self._launchers[functions] = _Launcher(device, calls, functions, self._tier, most_parts)
             if self._order.size < len(order):
@@ -624,7 +599,7 @@ class _Blocks:
 
     def __init__(self, order, n_trained, batch_size, block_rows, sample_weight, n_steps):
         self.n_epochs = len(order) // n_trained
-        self._n_trained = n_trained
+        self._batches.n_trained = n_trained
         starts = np.arange(0, n_trained, batch_size)
         stops = np.minimum(starts + batch_size, n_trained)
         firsts = (np.arange(self.n_epochs)[:, None] * n_trained + starts).reshape(-1)
@@ -664,7 +639,9 @@ class _Blocks:
     def epoch_losses(self, totals):
         """Mean losses of the epochs from the sums of the batches; the last is NaN if one is not finite."""
         means = totals / self.weights
-        losses = np.bincount(self._epochs, weights=means * self._sizes, minlength=self.n_epochs) / self._n_trained
+        losses = (
+            np.bincount(self._epochs, weights=means * self._sizes, minlength=self.n_epochs) / self._batches.n_trained
+        )
         if not np.isfinite(means).all():
             losses[-1] = np.nan
         return losses
