@@ -287,7 +287,7 @@ class Session:
         has_blocks = self._tier != "resident"
         self._layout = _Layout(network, batches.keeps, trained, rows.is_sparse, batches.block_rows, has_blocks, trains)
         self._trains = trains
-        self._n_lanes = min(_power_of_two(min(self._batches.block_rows, self._batches.n_given)), _MAX_LANES)
+        self._n_lanes = min(_power_of_two(min(batches.block_rows, batches.n_given)), _MAX_LANES)
         self._n_weight_lanes = min(_power_of_two(network.n_weights // _WEIGHTS_PER_LANE), _MAX_LANES)
 
     def memory_bytes(self):
@@ -599,7 +599,7 @@ class _Blocks:
 
     def __init__(self, order, n_trained, batch_size, block_rows, sample_weight, n_steps):
         self.n_epochs = len(order) // n_trained
-        self._batches.n_trained = n_trained
+        self._n_trained = n_trained
         starts = np.arange(0, n_trained, batch_size)
         stops = np.minimum(starts + batch_size, n_trained)
         firsts = (np.arange(self.n_epochs)[:, None] * n_trained + starts).reshape(-1)
@@ -640,7 +640,7 @@ class _Blocks:
         """Mean losses of the epochs from the sums of the batches; the last is NaN if one is not finite."""
         means = totals / self.weights
         losses = (
-            np.bincount(self._epochs, weights=means * self._sizes, minlength=self.n_epochs) / self._batches.n_trained
+            np.bincount(self._epochs, weights=means * self._sizes, minlength=self.n_epochs) / self._n_trained
         )
         if not np.isfinite(means).all():
             losses[-1] = np.nan
