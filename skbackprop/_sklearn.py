@@ -1,8 +1,8 @@
 """scikit-learn's private names, each with what it is for: where to look when another version of it has moved something.
 
-No other module names one. Those that scikit-learn looks for on classes of ours stand where they are defined, and in `HOOKS`. What is
-relied on without a name of its own, such as when joblib calls a backend, tests/test_relied_on.py holds. All of these modules are
-imported with the estimators anyway; what takes longer to import, such as the ensembles, is not to be imported here.
+No other module names one. Those that scikit-learn looks for on classes of ours stand where they are defined, and in `HOOKS`.
+What is relied on without a name, such as the order in which joblib calls a backend, tests/test_relied_on.py holds. The
+estimators need all of these modules when they are imported; what is imported on demand, such as the ensembles, stays out.
 """
 # ruff: noqa: F401 (to be imported from here)
 
@@ -56,7 +56,7 @@ HOOKS = {
 #: In the state of a pickled estimator: the version of scikit-learn.
 VERSION_KEY = "_sklearn_version"
 
-#: Attributes that a bagging draws the members' samples from again: seeds, three counts, and weights. Model files have these names.
+#: Attributes that a bagging draws the members' samples from again: seeds, three counts, weights. Model files have these names.
 BAGGING_DRAWS = ("_seeds", "_n_samples", "_max_samples", "_max_features", "_sample_weight")
 
 
@@ -92,7 +92,7 @@ def callback_context(estimator, max_subtasks):
 
 
 def lower(context):
-    """Let the callback context of a task count as one level lower, so that those callbacks that see few levels pass it over.
+    """Let a task's callback context count as one level lower, where callbacks that see few levels pass it over.
 
     Parameters
     ----------
