@@ -1,8 +1,9 @@
 """scikit-learn's private names, each with what it is for: where to look when another version of it has moved something.
 
-No other module names one. Those that scikit-learn looks for on classes of ours stand where they are defined, and in `HOOKS`.
-What is relied on without a name, such as the order in which joblib calls a backend, tests/test_relied_on.py holds. The
-estimators need all of these modules when they are imported; what is imported on demand, such as the ensembles, stays out.
+No other module names one. Those that scikit-learn looks for on classes of ours stand where they are defined, and in
+`HOOKS`. What is relied on without a name, such as the order in which joblib calls a backend, tests/test_relied_on.py
+holds. The estimators need all of these modules when they are imported; what is imported on demand, such as the
+ensembles, stays out.
 """
 # ruff: noqa: F401 (to be imported from here)
 
@@ -56,7 +57,7 @@ HOOKS = {
 #: In the state of a pickled estimator: the version of scikit-learn.
 VERSION_KEY = "_sklearn_version"
 
-#: Attributes that a bagging draws the members' samples from again: seeds, three counts, weights. Model files have these names.
+#: Attributes that a bagging draws its members' samples from again. Model files have these names.
 BAGGING_DRAWS = ("_seeds", "_n_samples", "_max_samples", "_max_features", "_sample_weight")
 
 

@@ -1,7 +1,7 @@
 """What is relied on beyond what other libraries promise: each test says what of ours breaks where it has moved.
 
-Private names that are imported fail by themselves, in skbackprop/_sklearn.py; these are the rest. No test fits a network,
-so that a failure points to the other library.
+Private names that are imported fail by themselves, in skbackprop/_sklearn.py; these are the rest. No test fits a
+network, so that a failure points to the other library.
 """
 
 import inspect

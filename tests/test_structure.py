@@ -3,8 +3,10 @@
 import ast
 import inspect
 import re
+import runpy
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import sklearn
@@ -137,3 +139,34 @@ def test_hooks_are_what_classes_define_for_scikit_learn():
         found |= {name for base in ours for name in vars(base) if name in known and not name.startswith("_sklearn_")}
     # A name too many may be an accident: a method of ours that scikit-learn takes for its own.
     assert found == _sklearn.HOOKS.keys()
+
+
+DOCS = PACKAGE.parent / "docs"
+has_docs = pytest.mark.skipif(not DOCS.is_dir(), reason="no checkout")
+
+
+@has_docs
+def test_the_map_shows_every_part_above_all_that_it_imports():
+    house_map = runpy.run_path(str(DOCS / "_ext" / "house_map.py"))
+    edges = house_map["imports"](house_map["parts"]())
+    assert edges.keys() - {"skbackprop"} == {part(name) for name in MODULES} - {""}
+    assert edges["training"] >= {"backends", "functions"}
+    assert "network" not in house_map["reduced"](edges)["training"]
+    rows = house_map["rows"](edges)
+    assert all(rows[name] < rows[other] for name, inner in edges.items() for other in inner)
+    drawing = ElementTree.fromstring(house_map["draw"]())
+    names = [element.text for element in drawing.iter() if element.get("class") == "name"]
+    assert sorted(names) == sorted(edges)
+
+
+@has_docs
+def test_pages_for_developers_name_what_is_there():
+    page = (DOCS / "development.rst").read_text(encoding="utf-8")
+    root = PACKAGE.parent
+    paths = set(re.findall(r"``((?:skbackprop|tests|docs|benchmarks)/[\w./]*)``", page))
+    assert paths
+    assert [path for path in paths if not (root / path).exists()] == []
+    words = re.findall(r"^\*\*(\w+)\*\*$", page, re.MULTILINE)
+    assert words
+    source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES.values())
+    assert [word for word in words if not re.search(rf"\b{word}s?\b", source)] == []
