@@ -126,6 +126,14 @@ def test_only_one_module_names_privates_of_scikit_learn():
         assert not reached, f"{name}: {sorted(reached)} are scikit-learn's, and belong into skbackprop/_sklearn.py"
 
 
+def test_no_private_of_scikit_learn_is_left_over():
+    nodes = [node for path in MODULES.values() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    imports = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "skbackprop._sklearn"]
+    used = {alias.name for node in imports for alias in node.names}
+    offered = {name for name in vars(_sklearn) if not name.startswith("__")}
+    assert offered - used == {"HOOKS", "cross_validate"}
+
+
 def test_hooks_are_what_classes_define_for_scikit_learn():
     # The ensembles are imported on demand.
     modules = [skbackprop, functions, model_selection]
