@@ -26,6 +26,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "page_doctests",
     "registry_tables",
+    "house_map",
     "public_names",
     "scikit_learn_links",
 ]

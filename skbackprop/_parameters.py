@@ -4,9 +4,9 @@ import re
 from functools import lru_cache
 
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import InvalidParameterError, StrOptions
 
 from skbackprop._names import did_you_mean, listed
+from skbackprop._sklearn import InvalidParameterError, StrOptions
 
 __all__ = ["NamedOnce"]
 

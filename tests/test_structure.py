@@ -1,11 +1,18 @@
-"""Imports go one way, and only one module names Numba's options."""
+"""Imports go one way, only one module names Numba's options, and only one scikit-learn's private names."""
 
 import ast
+import inspect
+import re
+import runpy
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+import sklearn
 
 import skbackprop
+from skbackprop import _sklearn, functions, model_selection
 
 PACKAGE = Path(skbackprop.__file__).parent
 #: From the mathematics up to the promises to users; a module may import its own layer and those before it.
@@ -13,6 +20,7 @@ LAYERS = [
     "exceptions",
     "_lazy",
     "_names",
+    "_sklearn",
     "_parameters",
     "_compile",
     "functions",
@@ -76,3 +84,97 @@ def test_only_kernels_know_numba(name):
     source = MODULES[name].read_text(encoding="utf-8")
     if part(name) not in ("_compile", "testing"):
         assert not any(option in source for option in ("@njit", "@jit", "fastmath=", "nogil=", "parallel="))
+
+
+def named(tree):
+    """The identifiers that a module reads, also those in strings, and those that it defines."""
+    read, defined = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Attribute | ast.Name):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id
+            (defined if isinstance(node.ctx, ast.Store) else read).add(name)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            read.add(node.value)
+        elif isinstance(node, ast.Dict):
+            defined.update(key.value for key in node.keys if isinstance(key, ast.Constant))
+        elif isinstance(node, ast.alias):
+            defined.add(node.asname or node.name)
+    return read, defined
+
+
+def test_only_one_module_names_privates_of_scikit_learn():
+    root = Path(sklearn.__file__).parent
+    sources = (path.read_text(encoding="utf-8") for path in root.rglob("*.py") if "tests" not in path.parts)
+    theirs = set().union(*(re.findall(r"\b_[a-z]\w*", source) for source in sources))
+    # Kernels have nothing to do with it: their privates are Numba's.
+    trees = {
+        name: ast.parse(path.read_text(encoding="utf-8"))
+        for name, path in MODULES.items()
+        if part(name) not in ("_sklearn", "_compile", "backends")
+    }
+    ours = set().union(*(named(tree)[1] for tree in trees.values()))
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [node.module] if isinstance(node, ast.ImportFrom) else []
+                words = ".".join([*modules, *(alias.name for alias in node.names)]).split(".")
+                private = [word for word in words if word.startswith("_") and not word.startswith("__")]
+                assert words[0] != "sklearn" or not private, f"{name}: import {private} from skbackprop._sklearn"
+        reached = (named(tree)[0] & theirs) - ours
+        assert not reached, f"{name}: {sorted(reached)} are scikit-learn's, and belong into skbackprop/_sklearn.py"
+
+
+def test_no_private_of_scikit_learn_is_left_over():
+    nodes = [node for path in MODULES.values() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    imports = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "skbackprop._sklearn"]
+    used = {alias.name for node in imports for alias in node.names}
+    offered = {name for name in vars(_sklearn) if not name.startswith("__")}
+    assert offered - used == {"HOOKS", "cross_validate"}
+
+
+def test_hooks_are_what_classes_define_for_scikit_learn():
+    # The ensembles are imported on demand.
+    modules = [skbackprop, functions, model_selection]
+    kinds = {getattr(module, name) for module in modules for name in module.__all__}
+    found = set()
+    for kind in filter(inspect.isclass, kinds):
+        ours = [base for base in kind.__mro__ if base.__module__.startswith("skbackprop.")]
+        theirs = {base.__module__ for base in kind.__mro__ if base.__module__.startswith("sklearn.")}
+        known = set().union(*(re.findall(r"\b_[a-z]\w*", inspect.getsource(sys.modules[name])) for name in theirs))
+        # Some are set by scikit-learn itself when a class is made.
+        found |= {name for base in ours for name in vars(base) if name in known and not name.startswith("_sklearn_")}
+    # A name too many may be an accident: a method of ours that scikit-learn takes for its own.
+    assert found == _sklearn.HOOKS.keys()
+
+
+DOCS = PACKAGE.parent / "docs"
+has_docs = pytest.mark.skipif(not DOCS.is_dir(), reason="no checkout")
+
+
+@has_docs
+def test_the_map_shows_every_part_above_all_that_it_imports():
+    house_map = runpy.run_path(str(DOCS / "_ext" / "house_map.py"))
+    edges = house_map["imports"](house_map["parts"]())
+    assert edges.keys() - {"skbackprop"} == {part(name) for name in MODULES} - {""}
+    assert edges["training"] >= {"backends", "functions"}
+    assert "network" not in house_map["reduced"](edges)["training"]
+    rows = house_map["rows"](edges)
+    assert all(rows[name] < rows[other] for name, inner in edges.items() for other in inner)
+    drawing = ElementTree.fromstring(house_map["draw"]())
+    names = [element.text for element in drawing.iter() if element.get("class") == "name"]
+    assert sorted(names) == sorted(edges)
+
+
+@has_docs
+def test_pages_for_developers_name_what_is_there():
+    page = (DOCS / "development.rst").read_text(encoding="utf-8")
+    root = PACKAGE.parent
+    paths = set(re.findall(r"``((?:skbackprop|tests|docs|benchmarks)/[\w./]*)``", page))
+    assert paths
+    assert [path for path in paths if not (root / path).exists()] == []
+    words = re.findall(r"^\*\*(\w+)\*\*$", page, re.MULTILINE)
+    assert words
+    source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES.values())
+    assert [word for word in words if not re.search(rf"\b{word}s?\b", source)] == []

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn import get_config
-from sklearn.utils._array_api import _is_numpy_namespace, get_namespace_and_device, move_to
 
+from skbackprop._sklearn import _is_numpy_namespace, get_namespace_and_device, move_to
 from skbackprop.backends import gpu_of
 from skbackprop.estimators._shared import SharedRows
 

@@ -9,17 +9,27 @@ from numbers import Integral, Real
 from types import SimpleNamespace
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
-from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils._array_api import _matching_numpy_dtype
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from skbackprop._parameters import NamedOnce
+from skbackprop._sklearn import (
+    HasMethods,
+    Interval,
+    Options,
+    StrOptions,
+    _check_sample_weight,
+    _fit_context,
+    _matching_numpy_dtype,
+    _safe_indexing,
+    callback_context,
+    callbacks_of,
+)
 from skbackprop.backends import (
     get_backend,
     get_prediction_backend,
@@ -389,7 +399,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         for name in ("early_stopping", "restore_best_weights"):
             if incremental and getattr(self, name):
                 raise ValueError(f"partial_fit does not support {name}=True")
-        if incremental and getattr(self, "_skl_callbacks", ()):
+        if incremental and callbacks_of(self):
             self._check_callbacks_of_partial_fit()
         is_stochastic = self.solver != "lbfgs"
         has_validation_data = self._has_validation_data(*validation_data)
@@ -616,7 +626,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
 
     def _check_callbacks_of_partial_fit(self):
         """Warn that scikit-learn's callbacks are those of `fit`: who has set a Checkpoint relies on its files."""
-        names = ", ".join(type(callback).__name__ for callback in self._skl_callbacks)
+        names = ", ".join(type(callback).__name__ for callback in callbacks_of(self))
         warn(
             f"partial_fit calls no callbacks, and nothing comes of {names}. To be able to go on after an interruption, save the "
             "estimator between the calls, for example with its method save; set_callbacks() without arguments removes them.",
@@ -1141,7 +1151,7 @@ class _Callbacks:
         self._estimator = estimator
         given = {name: value for name, value in metadata.items() if value is not None}
         self._arguments = {"estimator": estimator, "X": data[0], "y": data[1], "metadata": given or None}
-        self._context = estimator._init_callback_context(max_subtasks=estimator.max_iter)
+        self._context = callback_context(estimator, estimator.max_iter)
         self._context.call_on_fit_task_begin(**self._arguments)
         self.resumed = vars(estimator).pop("_resumed", None)
         self._task = None
@@ -1162,7 +1172,7 @@ class _Callbacks:
     @property
     def active(self):
         """Whether there is a callback to call."""
-        return hasattr(self._estimator, "_skl_callbacks")
+        return bool(callbacks_of(self._estimator))
 
     def begin_task(self):
         name = "lbfgs-iter" if self._estimator.solver == "lbfgs" else "epoch"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skbackprop._sklearn import VERSION_KEY
 from skbackprop.persistence.encoding import encode
 
 __all__ = ["identify"]
@@ -35,7 +36,7 @@ _NO_CODE = (
 )
 
 # What scikit-learn and this package add to the state of estimators: versions.
-_VERSIONS = ("_sklearn_version", "_skbackprop_format")
+_VERSIONS = (VERSION_KEY, "_skbackprop_format")
 
 
 def identify(value, path, arrays):

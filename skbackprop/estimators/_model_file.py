@@ -9,6 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import skbackprop.estimators as estimators
+from skbackprop._sklearn import BAGGING_DRAWS
 from skbackprop.estimators._state import STATE_ATTRIBUTES, check_same_normalization, flat_state, state_attributes
 from skbackprop.exceptions import ModelFileError
 from skbackprop.functions.optimizers import Optimizer
@@ -55,12 +56,7 @@ _ENSEMBLE = (
     "oob_score_",
     "oob_decision_function_",
     "oob_prediction_",
-    # What the samples of each network are drawn from again.
-    "_seeds",
-    "_n_samples",
-    "_max_samples",
-    "_max_features",
-    "_sample_weight",
+    *BAGGING_DRAWS,
 )
 
 
@@ -485,15 +481,17 @@ def _check_ensemble(estimator):
         all(type(network) is kind and hasattr(network, "coefs_") for network in networks),
         f"estimators_ has to hold fitted networks, each a {kind.__name__}",
     )
-    for name in ("n_features_in_", "_n_samples", "_max_samples", "_max_features"):
+    seeds, *counts, sample_weight = BAGGING_DRAWS
+    for name in ("n_features_in_", *counts):
         value = getattr(estimator, name)
         _require(isinstance(value, Integral) and value >= 1, f"{name}={value!r} has to be a count")
     _require(len(features) == len(networks), "estimators_features_ has to hold the columns of each network")
     for network, columns in zip(networks, features, strict=True):
         _check_places(columns, (network.n_features_in_,), estimator.n_features_in_, "estimators_features_")
-    _check_places(estimator._seeds, (len(networks),), np.iinfo(np.int32).max, "_seeds")
-    if estimator._sample_weight is not None:
-        _check_array(estimator._sample_weight, (estimator._n_samples,), np.float64, "_sample_weight")
+    _check_places(getattr(estimator, seeds), (len(networks),), np.iinfo(np.int32).max, seeds)
+    weight, n_samples = getattr(estimator, sample_weight), getattr(estimator, counts[0])
+    if weight is not None:
+        _check_array(weight, (n_samples,), np.float64, sample_weight)
     _require(isinstance(getattr(estimator, "oob_score_", 0.0), Real), "oob_score_ has to be a number")
     if not hasattr(estimator, "classes_"):
         _require(kind._numeric_targets, "classes_ is missing")

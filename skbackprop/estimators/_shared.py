@@ -4,10 +4,9 @@ import copy
 import threading
 
 import numpy as np
-from sklearn.utils import _safe_indexing
-from sklearn.utils._array_api import get_namespace
 from sklearn.utils.validation import validate_data
 
+from skbackprop._sklearn import _safe_indexing, get_namespace
 from skbackprop.backends.data import as_rows
 
 __all__ = ["IndexedRows", "SharedRows"]

@@ -5,14 +5,20 @@ from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils._array_api import _modify_in_place_if_numpy, get_namespace, indexing_dtype
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
+from skbackprop._sklearn import (
+    StrOptions,
+    _check_partial_fit_first_call,
+    _fit_context,
+    _modify_in_place_if_numpy,
+    get_namespace,
+    indexing_dtype,
+)
 from skbackprop.backends.data import frozen
 from skbackprop.estimators._arrays import as_numpy, library_of
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key, refuse_misread

@@ -3,14 +3,13 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils._array_api import _ravel
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
 
+from skbackprop._sklearn import StrOptions, _fit_context, _ravel
 from skbackprop.estimators._arrays import library_of
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
 from skbackprop.exceptions import TrainingWarning

@@ -8,9 +8,8 @@ import math
 from functools import cache
 from numbers import Real
 
-from sklearn.utils._param_validation import Interval, StrOptions
-
 from skbackprop._compile import formula, loop
+from skbackprop._sklearn import Interval, StrOptions
 from skbackprop.functions._function import Function
 from skbackprop.functions._registry import Registry
 from skbackprop.functions.elementary import erf, exp, log, logistic, natural, number, numbers, tanh

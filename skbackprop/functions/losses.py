@@ -15,9 +15,9 @@ from numbers import Real
 
 import numpy as np
 from numba import types
-from sklearn.utils._param_validation import Interval
 
 from skbackprop._compile import JIT, formula, loop, specialise
+from skbackprop._sklearn import Interval
 from skbackprop.functions._function import N_SETTINGS, Function
 from skbackprop.functions._registry import Registry
 from skbackprop.functions.elementary import exp, log, logistic, natural, number, numbers, tanh

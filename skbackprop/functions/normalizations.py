@@ -8,8 +8,8 @@ over. The loops are those of the backends.
 from numbers import Real
 
 import numpy as np
-from sklearn.utils._param_validation import Interval
 
+from skbackprop._sklearn import Interval
 from skbackprop.functions._function import Function
 from skbackprop.functions._registry import Registry
 

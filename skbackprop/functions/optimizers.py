@@ -8,9 +8,8 @@ import math
 from functools import cache
 from numbers import Real
 
-from sklearn.utils._param_validation import Interval
-
 from skbackprop._compile import formula, loop
+from skbackprop._sklearn import Interval
 from skbackprop.functions._function import N_SETTINGS, Function
 from skbackprop.functions._registry import Registry
 from skbackprop.functions.elementary import natural, number, numbers

@@ -2,8 +2,8 @@
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from skbackprop._sklearn import check_matplotlib_support
 from skbackprop.inspection._estimator import find_network
 
 __all__ = ["GradientFlowDisplay", "LossCurveDisplay"]

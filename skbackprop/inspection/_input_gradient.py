@@ -4,10 +4,10 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.sparsefuncs import mean_variance_axis
-from sklearn.utils.validation import _check_feature_names_in, check_array
+from sklearn.utils.validation import check_array
 
+from skbackprop._sklearn import _check_feature_names_in, check_matplotlib_support
 from skbackprop.backends import get_prediction_backend
 from skbackprop.estimators._arrays import as_numpy, library_of
 from skbackprop.inspection._estimator import check_network

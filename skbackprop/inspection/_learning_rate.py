@@ -9,12 +9,10 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, check_random_state, indexable
-from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils import check_random_state, indexable
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import _num_samples
 
+from skbackprop._sklearn import Interval, _num_samples, _safe_indexing, check_matplotlib_support, validate_params
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.training.trainer import DivergenceError
 

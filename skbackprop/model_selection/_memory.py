@@ -7,8 +7,8 @@ from collections import OrderedDict
 from contextlib import suppress
 
 import joblib
-from sklearn.utils import _safe_indexing
 
+from skbackprop._sklearn import _safe_indexing
 from skbackprop.estimators._shared import IndexedRows
 
 __all__ = ["FittedSteps"]

@@ -9,12 +9,10 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
-from sklearn import model_selection
-from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 from sklearn.pipeline import Pipeline
-from sklearn.utils._dataframe import is_pandas_df
 
+from skbackprop._sklearn import _BaseScorer, callbacks_of, is_pandas_df, is_validation_task
 from skbackprop.backends import memory_limit
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.estimators._shared import SharedRows
@@ -66,8 +64,8 @@ def _plan(estimator, X, searched, scoring, cv, search):
         return task, observed(task)
     network = estimator if own else estimator.steps[-1][1]
     # Callbacks of the user's see every task, with data of the type that the user gave.
-    callbacks = getattr(search, "_skl_callbacks", ())
-    known = only_progress_bars((*callbacks, *getattr(estimator, "_skl_callbacks", ())))
+    callbacks = callbacks_of(search)
+    known = only_progress_bars((*callbacks, *callbacks_of(estimator)))
     shares_rows = own and known and _shares_rows(estimator, searched) and _is_known_scoring(scoring)
     is_searched = any(name.rpartition("__")[2] == "device" for name in searched)
     # Of a pipeline's fit, the rows before and after each step.
@@ -102,7 +100,7 @@ class _Task:
         self._lock = threading.Lock()
 
     def __call__(self, function, *arguments, **keywords):
-        if getattr(function, "__module__", None) != _VALIDATION:
+        if not is_validation_task(function):
             # Trees of a forest among the steps of a pipeline that is fitted once more in the end, for example.
             return function(*arguments, **keywords)
         bound = _signature(function).bind(*arguments, **keywords)
@@ -119,7 +117,6 @@ class _Task:
         return result
 
 
-_VALIDATION = model_selection.cross_validate.__module__
 _signature = lru_cache(inspect.signature)
 
 

@@ -6,6 +6,8 @@ import threading
 import numpy as np
 from sklearn.callback import ProgressBar
 
+from skbackprop._sklearn import lower
+
 __all__ = ["BestSoFar", "only_progress_bars"]
 
 
@@ -46,7 +48,7 @@ class BestSoFar:
         """
         if task.get("caller") is not self._search or task["callback_ctx"] is None:
             return
-        task["callback_ctx"]._propagation_depth += 1
+        lower(task["callback_ctx"])
         context = task["callback_ctx"].parent
         with self._lock:
             if id(context) not in self._rounds:

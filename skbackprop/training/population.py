@@ -21,6 +21,7 @@ from joblib.parallel import (
 from sklearn import config_context
 from threadpoolctl import threadpool_limits
 
+from skbackprop._sklearn import unwrapped
 from skbackprop.backends import is_usable, memory_limit
 from skbackprop.backends.cpu.threads import available_threads
 from skbackprop.backends.together import Share
@@ -244,9 +245,8 @@ def _calling(call, batch):
 
 def _run_task(call, task, *arguments, **keywords):
     """A task without scikit-learn's wrapper, which would change the filters of warnings, and they are all threads'."""
-    wrapped = hasattr(task, "config")
-    function = task.function if wrapped else task
-    with config_context(**task.config) if wrapped else nullcontext():
+    function, config = unwrapped(task)
+    with config_context(**config) if config else nullcontext():
         return function(*arguments, **keywords) if call is None else call(function, *arguments, **keywords)
 
 
