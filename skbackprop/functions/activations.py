@@ -51,7 +51,7 @@ class Activation(Function):
 
     - ``naive(z, *settings)``: the output in plain NumPy, for the tests;
     - ``onnx(g, z, *settings)``: adds operators to a graph, as in ``g("Tanh", z)``, and returns the output's name. Without, and where a
-      class inherits it and does not say so, as in ``onnx = Tanh.onnx``, `to_onnx` refuses the network.
+      class inherits it and does not say so, as in ``onnx = staticmethod(Tanh.onnx)``, `to_onnx` refuses the network.
 
     Attributes
     ----------

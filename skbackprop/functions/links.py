@@ -140,7 +140,7 @@ class Link:
     - ``link(predictions, *settings)``: in NumPy, the raw predictions of predictions from the domain; for ``output_bias='prior'``;
     - ``onnx(g, raw, *settings)``: adds operators to a graph, as in ``g("Exp", raw)``, and returns the name of the predictions; those
       of the means and of their spreads, if the loss has both. Without, and where a class inherits it and does not say so, as in
-      ``onnx = LogLink.onnx``, `to_onnx` refuses the network;
+      ``onnx = staticmethod(LogLink.onnx)``, `to_onnx` refuses the network;
     - ``naive(z, *settings)``: the predictions in plain NumPy; for the tests.
 
     Attributes
@@ -327,7 +327,7 @@ class ColumnLogits(MultinomialLogit):
         return np.concatenate([special.softmax(part, axis=1) for part in parts], axis=1)
 
     # Of a column.
-    onnx = MultinomialLogit.onnx
+    onnx = staticmethod(MultinomialLogit.onnx)
 
 
 class GaussianLink(Link):
