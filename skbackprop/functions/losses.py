@@ -352,7 +352,7 @@ class _Logistic:
     """A loss of independent labels, with probabilities."""
 
     task = "binary"
-    link = LogitLink()
+    link: Link = LogitLink()
     has_proba = True
 
 
@@ -360,7 +360,7 @@ class _Softmax:
     """A loss of classes, with probabilities that sum to 1."""
 
     task = "multiclass"
-    link = MultinomialLogit()
+    link: Link = MultinomialLogit()
     n_codes = True
     has_proba = True
 
@@ -800,7 +800,7 @@ class _LogLink:
     """A loss of positive predictions."""
 
     task = "regression"
-    link = LogLink()
+    link: Link = LogLink()
 
 
 class SquaredError(Loss):
