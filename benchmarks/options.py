@@ -44,7 +44,7 @@ from skbackprop.functions import (
 )
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.initializers import INITIALIZERS
-from skbackprop.functions.losses import LOSSES
+from skbackprop.functions.losses import LOSSES, loss_link
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.schedules import SCHEDULES
@@ -165,7 +165,7 @@ def _functions():
             yield Option("loss", {"loss": loss}, data)
     for name, kind in LOSSES.items():
         if "regression" in kind.kinds():
-            positive = kind.out_activation == "exp"
+            positive = loss_link(kind).domain[0] == 0
             data, base = ("diabetes, positive", {}) if positive else ("diabetes", {"standardize_target": True})
             yield Option("loss", {"loss": name}, data, base)
     yield Option("loss", {"loss": Huber(delta=0.5)}, "diabetes", {"standardize_target": True})

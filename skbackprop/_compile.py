@@ -56,6 +56,8 @@ _LOOP_OPTIONS = {**_FORMULA_OPTIONS, "forceinline": True}
 _SLOW_COMPILE_SECONDS = 2.0
 _PACKAGE = Path(__file__).parent
 _HEADER = b"skbackprop-kernel-1\n"
+# Packages whose code the digests of sources and versions stand for.
+_COVERED = (__name__.partition(".")[0], "numba", "numpy")
 
 
 def formula(function):
@@ -225,6 +227,34 @@ def _source_digest():
     return digest
 
 
+def _code_digest(function):
+    """Digest of a function's code, and of the formulas and constants outside the package that it uses, such as a user's."""
+    digest, functions = hashlib.sha256(), [function]
+    for current in functions:
+        codes = [current.__code__]
+        for code in codes:
+            codes += [value for value in code.co_consts if isinstance(value, types.CodeType)]
+            digest.update(code.co_code)
+        names = sorted({name for code in codes for name in code.co_names} & current.__globals__.keys())
+        values = [value for code in codes for value in code.co_consts] + [current.__globals__[name] for name in names]
+        values += [cell.cell_contents for cell in current.__closure__ or ()]
+        # A module's attributes have their names in the code, too.
+        for module in [value for value in values if isinstance(value, types.ModuleType)]:
+            values += [getattr(module, name, None) for code in codes for name in code.co_names]
+        for value in values:
+            value = getattr(value, "py_func", value)
+            if isinstance(value, types.FunctionType):
+                if value not in functions and value.__module__.partition(".")[0] not in _COVERED:
+                    functions.append(value)
+            elif isinstance(value, tuple):
+                values += value
+            elif isinstance(value, np.ndarray):
+                digest.update(value.tobytes())
+            elif isinstance(value, int | float | str | np.generic):
+                digest.update(repr(value).encode())
+    return digest.hexdigest()
+
+
 def _environment_digest():
     digest = _source_digest()
     versions = (numba.__version__, llvmlite.__version__, sys.implementation.cache_tag)
@@ -326,8 +356,8 @@ class KernelCache(caching._Cache):
             raise ValueError(f"{function.__qualname__} closes over values, which the cache's key does not cover")
         name = f"{function.__module__.removeprefix('skbackprop.')}.{function.__qualname__}"
         self._name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)
-        # Tells two functions of one name apart; what they call is covered by the digest of the sources.
-        self._code = (function.__code__.co_firstlineno, hashlib.sha256(function.__code__.co_code).hexdigest())
+        # Tells two functions of one name apart; what they call in the package is covered by the digest of the sources.
+        self._code = (function.__code__.co_firstlineno, _code_digest(function))
         self._enabled = True
         self._started = None
 

@@ -108,6 +108,36 @@ def test_edited_callee_is_compiled_anew(fake):
     assert run(fake, ADD).stdout == "11 11.5 0\n"
 
 
+OWN = """
+from fake._compile import formula, loop
+
+SUMMAND = {summand}
+
+@formula
+def term(x):
+    return x + SUMMAND
+
+@formula
+def value(x):
+    return {factor} * term(x)
+
+def template(x):
+    x[0] = value(x[0])
+
+made = loop(template, value=value)
+"""
+
+
+def test_edited_formulas_outside_the_package_are_compiled_anew(fake):
+    """A user's, and what it calls, are not among the sources that name the folder."""
+    for factor, summand in ((1, 1), (2, 1), (2, 5), (2, 5)):
+        (fake / "own.py").write_text(OWN.format(factor=factor, summand=summand))
+        code = COUNT + "import numpy as np; from own import made; x = np.ones(1); made(x); print(x[0], len(compiled))"
+        result, n_compiled = run(fake, code, PYTHONDONTWRITEBYTECODE="1").stdout.split()
+        assert float(result) == factor * (1 + summand)
+    assert n_compiled == "0"
+
+
 def test_variants_of_one_name_do_not_mix(fake):
     code = COUNT + "from fake.kernels import variant\nprint(variant(1)(3), variant(-1)(3), len(compiled))\n"
     assert run(fake, code).stdout == "6 7 2\n"

@@ -38,7 +38,8 @@ from skbackprop import (
 from skbackprop._compile import formula
 from skbackprop.functions import ELU, GELU, Huber, LeakyReLU, Poisson, Quantile, Tanh
 from skbackprop.functions.activations import ACTIVATIONS
-from skbackprop.functions.losses import LOSSES, BinaryHinge, BinaryLogLoss, Loss
+from skbackprop.functions.links import REALS
+from skbackprop.functions.losses import LOSSES, BinaryHinge, BinaryLogLoss, Loss, loss_link
 from skbackprop.functions.normalizations import NORMALIZATIONS
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -174,7 +175,7 @@ def test_losses_of_the_classifier(loss, kind, dtype):
 )
 def test_losses_of_the_regressor(loss, n_outputs, dtype):
     loss = Quantile([0.1, 0.5, 0.9]) if loss == "quantiles" else loss
-    standardize = not isinstance(loss, str) or LOSSES[loss].out_activation == "identity"
+    standardize = not isinstance(loss, str) or loss_link(LOSSES[loss]).domain == REALS
     y = np.column_stack([Y_DIABETES, Y_DIABETES[::-1] + 1])[:, :n_outputs]
     y = y[:, 0] if n_outputs == 1 else y
     model = regressor(loss=loss, standardize_target=standardize, dtype=dtype).fit(X_DIABETES, y)

@@ -4,8 +4,7 @@ Graphs are made of elementary operators only, all of which onnxruntime has in fl
 own type there, too.
 """
 
-import math
-from functools import lru_cache
+from functools import lru_cache, partial, reduce
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +17,7 @@ from skbackprop.estimators.embedding import BackpropEmbedding
 from skbackprop.estimators.regressor import BackpropRegressor
 from skbackprop.functions import elementary
 from skbackprop.functions.activations import ACTIVATIONS, Activation
-from skbackprop.functions.losses import Loss
+from skbackprop.functions.losses import loss_link
 from skbackprop.functions.normalizations import NORMALIZATIONS
 
 __all__ = ["register_onnx_converters", "to_onnx"]
@@ -424,113 +423,59 @@ class _Graph:
         """Anything as numbers of the graph's type."""
         return self("Cast", name, to=self._proto_of(self.dtype), output=output)
 
-    def columns(self, name, start, stop, step=1):
+    def columns(self, name, start, stop=2**63 - 1, step=1):
         """Some columns."""
         return self("Slice", name, *(self.constant(np.array([i])) for i in (start, stop, 1, step)))
 
+    def clip(self, name, low, high):
+        """Numbers between two others."""
+        return self("Min", self("Max", name, low), high)
+
+    def polynomial(self, name, coefficients):
+        """A polynomial, its highest power first."""
+        total = float(coefficients[0])
+        for coefficient in coefficients[1:]:
+            total = self("Add", self("Mul", name, total), float(coefficient))
+        return total
+
+    def erf(self, x):
+        """The error function, which onnxruntime has in float32 only."""
+        if self.dtype == np.float32:
+            return self("Erf", x)
+        size = self("Abs", x)
+        small = self("Mul", x, self.polynomial(self("Mul", x, x), elementary.ERF_BELOW_ONE))
+        limited = self("Min", size, float(elementary.ERF_END))
+        t = self("Div", self("Sub", limited, 2.0), self("Add", limited, 2.0))
+        exponential = self("Exp", self("Neg", self("Mul", limited, limited)))
+        tail = self("Mul", exponential, self.polynomial(t, elementary.ERF_BEYOND_ONE))
+        large = self("Mul", self("Sign", x), self("Sub", 1.0, tail))
+        return self("Where", self("Less", size, 1.0), small, large)
+
 
 def _sum(g, *terms):
-    total = terms[0]
-    for term in terms[1:]:
-        total = g("Add", total, term)
-    return total
-
-
-def _polynomial(g, x, coefficients):
-    total = float(coefficients[0])
-    for coefficient in coefficients[1:]:
-        total = g("Add", g("Mul", x, total), float(coefficient))
-    return total
-
-
-def _erf(g, x):
-    if g.dtype == np.float32:
-        return g("Erf", x)
-    # onnxruntime has it in float32 only.
-    size = g("Abs", x)
-    small = g("Mul", x, _polynomial(g, g("Mul", x, x), elementary.ERF_BELOW_ONE))
-    limited = g("Min", size, float(elementary.ERF_END))
-    t = g("Div", g("Sub", limited, 2.0), g("Add", limited, 2.0))
-    tail = g("Mul", g("Exp", g("Neg", g("Mul", limited, limited))), _polynomial(g, t, elementary.ERF_BEYOND_ONE))
-    large = g("Mul", g("Sign", x), g("Sub", 1.0, tail))
-    return g("Where", g("Less", size, 1.0), small, large)
-
-
-def _gelu(g, z, approximate):
-    if approximate == "tanh":
-        cube = g("Mul", g("Mul", z, z), g("Mul", z, 0.044715))
-        inner = g("Tanh", g("Mul", g("Add", z, cube), math.sqrt(2 / math.pi)))
-    else:
-        inner = _erf(g, g("Mul", z, math.sqrt(0.5)))
-    return g("Mul", g("Mul", z, 0.5), g("Add", inner, 1.0))
-
-
-def _softplus(g, z):
-    # The exponential of a positive number could overflow.
-    return g("Add", g("Relu", z), g("Log", g("Add", g("Exp", g("Neg", g("Abs", z))), 1.0)))
-
-
-def _exponential_below(g, z, slope, scale):
-    """``slope * z`` above 0, ``scale * (exp(z) - 1)`` below."""
-    below = g("Mul", g("Sub", g("Exp", g("Min", z, 0.0)), 1.0), float(scale))
-    return g("Add", g("Mul", g("Relu", z), float(slope)), below)
-
-
-def _between(g, z, low, high):
-    return g("Min", g("Max", z, low), high)
-
-
-_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
-
-#: For each activation, by name, its operators.
-_ACTIVATIONS = {
-    "identity": lambda g, z: z,
-    "logistic": lambda g, z: g("Sigmoid", z),
-    "tanh": lambda g, z: g("Tanh", z),
-    "relu": lambda g, z: g("Relu", z),
-    "leaky_relu": lambda g, z, negative_slope: _sum(g, g("Relu", z), g("Mul", g("Min", z, 0.0), float(negative_slope))),
-    "elu": lambda g, z, alpha: _exponential_below(g, z, 1.0, alpha),
-    "selu": lambda g, z: _exponential_below(g, z, _SELU_SCALE, _SELU_SCALE * _SELU_ALPHA),
-    "gelu": _gelu,
-    "silu": lambda g, z: g("Mul", z, g("Sigmoid", z)),
-    "mish": lambda g, z: g("Mul", z, g("Tanh", _softplus(g, z))),
-    "softplus": _softplus,
-    "softsign": lambda g, z: g("Div", z, g("Add", g("Abs", z), 1.0)),
-    "hard_sigmoid": lambda g, z: _between(g, g("Add", g("Div", z, 6.0), 0.5), 0.0, 1.0),
-    "hard_tanh": lambda g, z: _between(g, z, -1.0, 1.0),
-}
+    return reduce(partial(g, "Add"), terms)
 
 
 def _activation(g, z, choice):
     function = ACTIVATIONS.get_function(choice)
     # One's own has its own formula, also under a name of ours.
-    if type(function) not in ACTIVATIONS.values() or function.name not in _ACTIVATIONS:
+    if "onnx" not in vars(type(function)):
         raise _NoFormError(f"activation={function!r} has no form in ONNX")
-    return _ACTIVATIONS[function.name](g, z, **function.get_params(deep=False))
-
-
-_LINKS = {
-    "identity": lambda g, raw: raw,
-    "exp": lambda g, raw: g("Exp", raw),
-    "logistic": lambda g, raw: g("Sigmoid", raw),
-    "softmax": lambda g, raw: g("Softmax", raw, axis=1),
-}
+    return function.onnx(g, z, *function.settings())
 
 
 def _link(kind):
-    """The name of the inverse link of a class of losses; raises ValueError if it is one's own."""
-    definers = [next(base for base in kind.__mro__ if name in vars(base)) for name in ("inverse_link", "loops")]
-    if not all(map(_is_ours, definers)):
-        raise _NoFormError(
-            f"the predictions of the loss {kind.__name__} have no form in ONNX: it defines its own inverse_link or loops; derive it "
-            "from a loss with the same link, such as Poisson for exp, and define loss_gradient alone"
+    """The link of a class of losses; raises ValueError if it has no form in ONNX."""
+    link = loss_link(kind)
+    if "onnx" in vars(type(link)):
+        return link
+    advice = f"its link {type(link).__name__} has no method onnx of its own"
+    if link is not kind.link:
+        advice = (
+            "it defines its own inverse_link or loops; derive it from a loss with the same link, such as Poisson for exp, and define "
+            "loss_gradient alone"
         )
-    # What one's own class says of it changes nothing.
-    return next(filter(_is_ours, kind.__mro__)).out_activation
-
-
-def _is_ours(kind):
-    return kind.__module__ == Loss.__module__
+    raise _NoFormError(f"the predictions of the loss {kind.__name__} have no form in ONNX: {advice}")
 
 
 def _hidden_layers(g, x, model, n_layers):
@@ -655,8 +600,8 @@ def _convert_network(g, model, x, outputs, **options):
 
 
 def _convert_regressor(g, model, raw, outputs):
-    loss = model._loss()
-    link = _link(type(loss))
+    kind, settings = model._loss_key()
+    predictions = _link(kind).onnx(g, raw, *settings)
     scale = getattr(model, "target_scale_", None)
     n_outputs = model.n_outputs_
 
@@ -665,23 +610,21 @@ def _convert_regressor(g, model, raw, outputs):
             return g("Identity", name, output=output)
         # In float64, as `predict` does it.
         wide = _Graph(g._scope, g._container, np.float64)
-        factors = np.repeat(scale, n_outputs // len(scale) // (2 if loss.has_std else 1))
+        factors = np.repeat(scale, n_outputs // len(scale) // len(outputs))
         name = wide("Mul", wide.number(name), wide.constant(factors))
         if means is not None:
             name = wide("Add", name, wide.constant(np.repeat(means, len(factors) // len(means))))
         return g.number(name, output=output)
 
     means = getattr(model, "target_mean_", None)
-    if loss.has_std:
-        in_units(g.columns(raw, 0, n_outputs, 2), means, outputs[0])
-        logarithms = _between(g, g.columns(raw, 1, n_outputs, 2), -30.0, 30.0)
-        in_units(g("Exp", g("Mul", logarithms, 0.5)), None, outputs[1])
-        return
-    in_units(_LINKS[link](g, raw), means, outputs[0])
+    if kind.has_std:
+        predictions, deviations = predictions
+        in_units(deviations, None, outputs[1])
+    in_units(predictions, means, outputs[0])
 
 
 def _convert_classifier(g, model, raw, outputs, raw_scores=False, nocl=False):
-    kind = model._loss_key()[0]
+    kind, settings = model._loss_key()
     link = _link(kind)
     classes, _ = _labels(_classes_of_columns(model), nocl)
     label, scores = outputs
@@ -689,20 +632,19 @@ def _convert_classifier(g, model, raw, outputs, raw_scores=False, nocl=False):
     if model._has_columns:
         ends = np.cumsum([0, *map(len, model.classes_)])
         parts = [g.columns(raw, *pair) for pair in pairwise(ends)]
-        parts = [g("LogSoftmax", part, axis=1) if raw_scores else _LINKS[link](g, part) for part in parts]
+        parts = [link.onnx_scores(g, part) if raw_scores else link.onnx(g, part, *settings) for part in parts]
         g("SequenceConstruct", *parts, output=scores)
         labels = [_best(g, part, labels, keepdims=1) for part, labels in zip(parts, classes, strict=True)]
         g("Concat", *labels, axis=1, output=label)
         return
+    predictions = link.onnx(g, raw, *settings)
     if model._target_type == "multiclass":
-        predictions = _LINKS[link](g, raw)
         g("Identity", _best(g, predictions, classes[0], keepdims=0), output=label)
         if raw_scores or not has_proba:
             # As `decision_function` gives them.
-            predictions = g("LogSoftmax", raw, axis=1) if link == "softmax" else raw
+            predictions = link.onnx_scores(g, raw) if has_proba else raw
         g("Identity", predictions, output=scores)
         return
-    predictions = _LINKS[link](g, raw)
     positive = g("Greater", predictions, float(kind.threshold))
     if model._target_type == "multilabel-indicator":
         g("Identity", predictions if has_proba and not raw_scores else raw, output=scores)

@@ -23,7 +23,7 @@ from skbackprop.backends.data import frozen
 from skbackprop.estimators._arrays import as_numpy, library_of
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key, refuse_misread
 from skbackprop.estimators._class_weight import class_factors
-from skbackprop.functions.losses import LOSSES, LogLoss, Loss
+from skbackprop.functions.losses import LOSSES, LogLoss, Loss, loss_link
 
 __all__ = ["BackpropClassifier"]
 
@@ -121,14 +121,6 @@ def _is_missing(label):
     if isinstance(label, np.datetime64):
         return bool(np.isnat(label))
     return type(label).__name__ in _MISSING or (isinstance(label, float | np.floating) and bool(np.isnan(label)))
-
-
-def _log_softmax(scores):
-    """Logarithms of the softmax of each row, in the library of the scores."""
-    xp, _ = get_namespace(scores)
-    with np.errstate(under="ignore"):
-        scores = scores - xp.max(scores, axis=1, keepdims=True)
-        return scores - xp.log(xp.sum(xp.exp(scores), axis=1, keepdims=True))
 
 
 def unknown_labels(labels, classes):
@@ -896,15 +888,17 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     def _prior_outputs(self, targets, weights):
         if not _gives_proba(self.loss):
             raise ValueError(f"output_bias='prior' needs a loss with probabilities, but loss is {self.loss!r}")
+        kind, settings = self._loss_key()
+        link = loss_link(kind)
         # Half a row more of each class keeps the logarithm finite where one is missing.
         if self._target_type in ("binary", "multilabel-indicator"):
-            shares = (np.average(targets, axis=0, weights=weights) * len(targets) + 0.5) / (len(targets) + 1)
-            return np.log(shares / (1 - shares))
+            positive = np.average(targets, axis=0, weights=weights) * len(targets)
+            return link.prior(positive + 0.5, len(targets) + 1, settings)
         counts = [len(classes) for classes in self.classes_] if self._has_columns else [len(self.classes_)]
         outputs = []
         for column, count in zip(targets.T, counts, strict=True):
             own = np.bincount(column.astype(np.intp), weights=weights, minlength=count)
-            outputs.append(np.log(own / own.sum() * len(targets) + 0.5) - np.log(len(targets) + 0.5 * count))
+            outputs.append(link.prior(own / own.sum() * len(targets) + 0.5, len(targets) + 0.5 * count, settings))
         return np.concatenate(outputs)
 
     def _stratification(self, targets):
@@ -1038,11 +1032,15 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             each label, positive where the label is predicted. A list has an array for each column of classes, if `y` had several.
         """
         scores = self._predict_raw(X, link=False)
+        if self._target_type == "binary":
+            return scores[:, 0]
+        if self._target_type == "multilabel-indicator" or not _gives_proba(self.loss):
+            return scores
+        xp, _ = get_namespace(scores)
+        link = loss_link(self._loss_key()[0])
         if self._has_columns:
-            return [_log_softmax(part) for part in self._columns(scores)]
-        if self._target_type == "multiclass" and _gives_proba(self.loss):
-            return _log_softmax(scores)
-        return scores[:, 0] if self._target_type == "binary" else scores
+            return [link.scores(part, xp) for part in self._columns(scores)]
+        return link.scores(scores, xp)
 
     @available_if(_has_proba)
     def predict_proba(self, X):

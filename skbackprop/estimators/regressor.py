@@ -13,7 +13,8 @@ from skbackprop._sklearn import StrOptions, _fit_context, _ravel
 from skbackprop.estimators._arrays import library_of
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
 from skbackprop.exceptions import TrainingWarning
-from skbackprop.functions.losses import LOSSES, Loss, Quantile
+from skbackprop.functions.links import REALS
+from skbackprop.functions.losses import LOSSES, Loss, Quantile, loss_link
 from skbackprop.training.diagnosis import badly_placed
 from skbackprop.training.warned import warn
 
@@ -583,11 +584,11 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         return super()._advice(parameter, value)
 
     def _encode_targets(self, y, first_pass, memory, incremental, classes):
-        link = self._loss().out_activation
-        if self.standardize_target and link != "identity":
+        loss = self._loss()
+        if self.standardize_target and loss_link(type(loss)).domain != REALS:
             raise ValueError(
                 f"standardize_target=True needs a loss whose predictions may be any number, but loss={self.loss!r} has "
-                f"out_activation_={link!r}; set standardize_target=False"
+                f"out_activation_={loss.out_activation!r}; set standardize_target=False"
             )
         if not first_pass and self.standardize_target != hasattr(self, "target_scale_"):
             raise ValueError(
@@ -653,12 +654,11 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         loss = self._loss()
         # Other quantiles are meant to be away from the mean.
         is_extreme = isinstance(loss, Quantile) and np.abs(np.asarray(loss.quantile) - 0.5).min() > _NEAR_MEDIAN
-        advice = {
-            "identity": "" if self.standardize_target else "standardize_target=True",
-            "exp": "" if self.output_bias == "prior" else "output_bias='prior'",
-        }.get(loss.out_activation, "")
-        if is_extreme or not advice:
+        domain = loss_link(type(loss)).domain
+        is_placed = self.standardize_target if domain == REALS else self.output_bias == "prior"
+        if is_extreme or is_placed or domain is None:
             return []
+        advice = "standardize_target=True" if domain == REALS else "output_bias='prior'"
         rows = problem.train_rows[:: -(-len(problem.train_rows) // _SAMPLE_ROWS)]
         predictions = problem.backend.predict(
             problem.network, problem.params, problem.rows.selected(rows), self.n_jobs, running=problem.running
@@ -679,10 +679,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
             with np.errstate(over="ignore"):
                 variances = np.average((targets - means) ** 2, axis=0, weights=weights)
             return np.column_stack([means, np.log(np.maximum(variances, np.finfo(float).tiny))]).ravel()
-        if loss.out_activation == "exp":
-            # All targets may be zero.
-            means = np.log(np.maximum(means, np.finfo(np.float32).tiny))
-        return np.repeat(means, loss.outputs_per_target())
+        return np.repeat(loss_link(type(loss)).link(means, *loss.settings()), loss.outputs_per_target())
 
     def _stratification(self, targets):
         return None

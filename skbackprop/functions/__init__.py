@@ -4,109 +4,19 @@ Wherever a function has settings, the estimators' parameter takes a name or an o
 ``solver=AdamW(weight_decay=0.05)``.
 """
 
-from skbackprop.functions.activations import (
-    ELU,
-    GELU,
-    SELU,
-    HardSigmoid,
-    HardTanh,
-    Identity,
-    LeakyReLU,
-    Logistic,
-    Mish,
-    ReLU,
-    SiLU,
-    Softplus,
-    Softsign,
-    Tanh,
-)
-from skbackprop.functions.losses import (
-    AbsoluteError,
-    Focal,
-    Gamma,
-    Gaussian,
-    Hinge,
-    Huber,
-    LogCosh,
-    LogLoss,
-    Poisson,
-    Quantile,
-    SquaredError,
-    SquaredHinge,
-    Tweedie,
-)
-from skbackprop.functions.normalizations import BatchNormalization, LayerNormalization
-from skbackprop.functions.optimizers import (
-    SGD,
-    Adadelta,
-    Adagrad,
-    Adam,
-    Adamax,
-    AdamW,
-    AMSGrad,
-    Lion,
-    NAdam,
-    RMSprop,
-)
-from skbackprop.functions.schedules import (
-    Adaptive,
-    Constant,
-    Cosine,
-    Exponential,
-    InverseScaling,
-    OneCycle,
-    Polynomial,
-    ReduceOnPlateau,
-    StepDecay,
+from skbackprop.functions import activations, losses, normalizations, optimizers, schedules
+from skbackprop.functions.activations import *  # noqa: F403
+from skbackprop.functions.losses import *  # noqa: F403
+from skbackprop.functions.normalizations import *  # noqa: F403
+from skbackprop.functions.optimizers import *  # noqa: F403
+from skbackprop.functions.schedules import *  # noqa: F403
+
+_REGISTRIES = (
+    activations.ACTIVATIONS,
+    losses.LOSSES,
+    normalizations.NORMALIZATIONS,
+    optimizers.OPTIMIZERS,
+    schedules.SCHEDULES,
 )
 
-__all__ = [
-    "ELU",
-    "GELU",
-    "SELU",
-    "SGD",
-    "AMSGrad",
-    "AbsoluteError",
-    "Adadelta",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "Adaptive",
-    "BatchNormalization",
-    "Constant",
-    "Cosine",
-    "Exponential",
-    "Focal",
-    "Gamma",
-    "Gaussian",
-    "HardSigmoid",
-    "HardTanh",
-    "Hinge",
-    "Huber",
-    "Identity",
-    "InverseScaling",
-    "LayerNormalization",
-    "LeakyReLU",
-    "Lion",
-    "LogCosh",
-    "LogLoss",
-    "Logistic",
-    "Mish",
-    "NAdam",
-    "OneCycle",
-    "Poisson",
-    "Polynomial",
-    "Quantile",
-    "RMSprop",
-    "ReLU",
-    "ReduceOnPlateau",
-    "SiLU",
-    "Softplus",
-    "Softsign",
-    "SquaredError",
-    "SquaredHinge",
-    "StepDecay",
-    "Tanh",
-    "Tweedie",
-]
+__all__ = sorted(kind.__name__ for registry in _REGISTRIES for kind in registry.values())

@@ -1,12 +1,15 @@
 """Activations of the hidden layers: what a unit gives out, and how a gradient passes back through it.
 
-To add one: a class with its two formulas, `value` and `slope`, and its place in `ACTIVATIONS`. The estimators' checks, the
-gradient tests and the documentation follow.
+To add one: a class with its two formulas, `value` and `slope`, and its forms in plain NumPy and in ONNX, and its place in `__all__`
+and `ACTIVATIONS`. The estimators' checks, the gradient tests and the documentation follow.
 """
 
 import math
 from functools import cache
 from numbers import Real
+
+import numpy as np
+from scipy import special
 
 from skbackprop._compile import formula, loop
 from skbackprop._sklearn import Interval, StrOptions
@@ -14,7 +17,25 @@ from skbackprop.functions._function import Function
 from skbackprop.functions._registry import Registry
 from skbackprop.functions.elementary import erf, exp, log, logistic, natural, number, numbers, tanh
 
-__all__ = ["ACTIVATIONS", "Activation", "activation_loops"]
+__all__ = [
+    "ACTIVATIONS",
+    "ELU",
+    "GELU",
+    "SELU",
+    "Activation",
+    "HardSigmoid",
+    "HardTanh",
+    "Identity",
+    "LeakyReLU",
+    "Logistic",
+    "Mish",
+    "ReLU",
+    "SiLU",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "activation_loops",
+]
 
 
 class Activation(Function):
@@ -25,6 +46,12 @@ class Activation(Function):
     - ``value(z, c)``: the unit's output a;
     - ``slope(a, c)``: the derivative, from the output a, so that z need not be kept. Where that is impossible,
       `slope_of_input` is True, and the formula takes z.
+
+    Two more are its forms for what computes without the kernels:
+
+    - ``naive(z, *settings)``: the output in plain NumPy, for the tests;
+    - ``onnx(g, z, *settings)``: adds operators to a graph, as in ``g("Tanh", z)``, and returns the output's name. Without, and where a
+      class inherits it and does not say so, as in ``onnx = staticmethod(Tanh.onnx)``, `to_onnx` refuses the network.
 
     Attributes
     ----------
@@ -46,6 +73,14 @@ class Identity(Activation):
 
     name = "identity"
     definition = "z"
+
+    @staticmethod
+    def naive(z):
+        return z
+
+    @staticmethod
+    def onnx(g, z):
+        return z
 
     @staticmethod
     @formula
@@ -71,6 +106,14 @@ class Logistic(Activation):
     init_factor = 2.0
 
     @staticmethod
+    def naive(z):
+        return special.expit(z)
+
+    @staticmethod
+    def onnx(g, z):
+        return g("Sigmoid", z)
+
+    @staticmethod
     @formula
     def value(z, c):
         return logistic(z)
@@ -93,6 +136,14 @@ class Tanh(Activation):
     reference = "LeCun et al. (1998), Efficient BackProp"
 
     @staticmethod
+    def naive(z):
+        return np.tanh(z)
+
+    @staticmethod
+    def onnx(g, z):
+        return g("Tanh", z)
+
+    @staticmethod
     @formula
     def value(z, c):
         return tanh(z)
@@ -113,6 +164,14 @@ class ReLU(Activation):
     name = "relu"
     definition = r"\max(0, z)"
     reference = "Nair and Hinton (2010)"
+
+    @staticmethod
+    def naive(z):
+        return np.maximum(z, 0.0)
+
+    @staticmethod
+    def onnx(g, z):
+        return g("Relu", z)
 
     @staticmethod
     @formula
@@ -145,6 +204,14 @@ class LeakyReLU(Activation):
         self.negative_slope = negative_slope
 
     @staticmethod
+    def naive(z, negative_slope):
+        return np.where(z > 0, z, negative_slope * z)
+
+    @staticmethod
+    def onnx(g, z, negative_slope):
+        return g("Add", g("Relu", z), g("Mul", g("Min", z, 0.0), negative_slope))
+
+    @staticmethod
     @formula
     def value(z, c):
         zero = number(0.0, z)
@@ -154,6 +221,12 @@ class LeakyReLU(Activation):
     @formula
     def slope(a, c):
         return number(1.0, a) if a > number(0.0, a) else c[0]
+
+
+def _exponential_below(g, z, slope, scale):
+    """``slope * z`` above 0, ``scale * (exp(z) - 1)`` below, in ONNX."""
+    below = g("Mul", g("Sub", g("Exp", g("Min", z, 0.0)), 1.0), scale)
+    return g("Add", g("Mul", g("Relu", z), slope), below)
 
 
 class ELU(Activation):
@@ -174,6 +247,14 @@ class ELU(Activation):
 
     def __init__(self, alpha=1.0):
         self.alpha = alpha
+
+    @staticmethod
+    def naive(z, alpha):
+        return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))
+
+    @staticmethod
+    def onnx(g, z, alpha):
+        return _exponential_below(g, z, 1.0, alpha)
 
     @staticmethod
     @formula
@@ -202,6 +283,14 @@ class SELU(Activation):
         r"\lambda z \text{ if } z > 0, \text{ else } \lambda \alpha (e^z - 1);\ \lambda = 1.0507,\ \alpha = 1.6733"
     )
     reference = "Klambauer et al. (2017)"
+
+    @staticmethod
+    def naive(z):
+        return _SELU_SCALE * ELU.naive(z, _SELU_ALPHA)
+
+    @staticmethod
+    def onnx(g, z):
+        return _exponential_below(g, z, _SELU_SCALE, _SELU_SCALE * _SELU_ALPHA)
 
     @staticmethod
     @formula
@@ -243,6 +332,21 @@ class GELU(Activation):
         return (float(self.approximate == "tanh"),)
 
     @staticmethod
+    def naive(z, approximate):
+        if approximate:
+            return 0.5 * z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+        return z * special.ndtr(z)
+
+    @staticmethod
+    def onnx(g, z, approximate):
+        if approximate:
+            cube = g("Mul", g("Mul", z, z), g("Mul", z, 0.044715))
+            inner = g("Tanh", g("Mul", g("Add", z, cube), math.sqrt(2 / math.pi)))
+        else:
+            inner = g.erf(g("Mul", z, math.sqrt(0.5)))
+        return g("Mul", g("Mul", z, 0.5), g("Add", inner, 1.0))
+
+    @staticmethod
     @formula
     def value(z, c):
         half, one = number(0.5, z), number(1.0, z)
@@ -270,6 +374,14 @@ class SiLU(Activation):
     definition = r"z / (1 + e^{-z})"
     reference = "Elfwing, Uchibe and Doya (2018)"
     slope_of_input = True
+
+    @staticmethod
+    def naive(z):
+        return z * special.expit(z)
+
+    @staticmethod
+    def onnx(g, z):
+        return g("Mul", z, g("Sigmoid", z))
 
     @staticmethod
     @formula
@@ -301,6 +413,14 @@ class Mish(Activation):
     slope_of_input = True
 
     @staticmethod
+    def naive(z):
+        return z * np.tanh(np.logaddexp(0, z))
+
+    @staticmethod
+    def onnx(g, z):
+        return g("Mul", z, g("Tanh", Softplus.onnx(g, z)))
+
+    @staticmethod
     @formula
     def value(z, c):
         return z * _tanh_softplus(z)
@@ -324,6 +444,15 @@ class Softplus(Activation):
     reference = "Dugas et al. (2001)"
 
     @staticmethod
+    def naive(z):
+        return np.logaddexp(0, z)
+
+    @staticmethod
+    def onnx(g, z):
+        # The exponential of a positive number could overflow.
+        return g("Add", g("Relu", z), g("Log", g("Add", g("Exp", g("Neg", g("Abs", z))), 1.0)))
+
+    @staticmethod
     @formula
     def value(z, c):
         zero, one = number(0.0, z), number(1.0, z)
@@ -344,6 +473,14 @@ class Softsign(Activation):
     reference = "Glorot and Bengio (2010)"
 
     @staticmethod
+    def naive(z):
+        return z / (1 + np.abs(z))
+
+    @staticmethod
+    def onnx(g, z):
+        return g("Div", z, g("Add", g("Abs", z), 1.0))
+
+    @staticmethod
     @formula
     def value(z, c):
         return z / (number(1.0, z) + abs(z))
@@ -361,6 +498,14 @@ class HardSigmoid(Activation):
     name = "hard_sigmoid"
     definition = r"\min(1, \max(0, z / 6 + 1 / 2))"
     reference = "Courbariaux, Bengio and David (2015), with the slope of PyTorch and Keras 3"
+
+    @staticmethod
+    def naive(z):
+        return np.clip(z / 6 + 0.5, 0, 1)
+
+    @staticmethod
+    def onnx(g, z):
+        return g.clip(g("Add", g("Div", z, 6.0), 0.5), 0.0, 1.0)
 
     @staticmethod
     @formula
@@ -384,6 +529,14 @@ class HardTanh(Activation):
     name = "hard_tanh"
     definition = r"\min(1, \max(-1, z))"
     reference = "Collobert (2004)"
+
+    @staticmethod
+    def naive(z):
+        return np.clip(z, -1, 1)
+
+    @staticmethod
+    def onnx(g, z):
+        return g.clip(z, -1.0, 1.0)
 
     @staticmethod
     @formula

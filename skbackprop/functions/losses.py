@@ -1,12 +1,12 @@
-"""Losses: from the raw predictions to a number per row and its gradient, and to predictions.
+"""Losses: from the raw predictions to a number per row and its gradient.
 
 A loss takes the raw prediction (the output layer's weighted inputs, before the link), so that loss and link can be evaluated
 together where their combination has a stable closed form. For squared error, Poisson and the log losses the pair is
 canonical: the gradient with respect to the raw prediction is `prediction - target`.
 
-To add one: a class with its formulas, `loss_gradient` and `inverse_link`, and its place in `LOSSES`. One whose rows cannot be
-taken number by number brings loops of its own, in `loops`. The estimators' checks, the gradient tests and the documentation
-follow.
+To add one: a class with its formula, `loss_gradient`, its link and its form in plain NumPy, and its place in `__all__` and
+`LOSSES`. One whose rows cannot be taken number by number brings a loop of its own, in `evaluation`. The estimators' checks, the
+gradient tests and the documentation follow.
 """
 
 import math
@@ -15,14 +15,48 @@ from numbers import Real
 
 import numpy as np
 from numba import types
+from scipy import special
 
 from skbackprop._compile import JIT, formula, loop, specialise
 from skbackprop._sklearn import Interval
 from skbackprop.functions._function import N_SETTINGS, Function
 from skbackprop.functions._registry import Registry
 from skbackprop.functions.elementary import exp, log, logistic, natural, number, numbers, tanh
+from skbackprop.functions.links import (
+    LINKS,
+    ColumnLogits,
+    GaussianLink,
+    IdentityLink,
+    Link,
+    LogitLink,
+    LogLink,
+    MultinomialLogit,
+    clip_log_variance,
+    exponentiate,
+    group_size,
+    softmax,
+    subtract_top,
+)
 
-__all__ = ["LOSSES", "Loss", "loss_loops"]
+__all__ = [
+    "LOSSES",
+    "AbsoluteError",
+    "Focal",
+    "Gamma",
+    "Gaussian",
+    "Hinge",
+    "Huber",
+    "LogCosh",
+    "LogLoss",
+    "Loss",
+    "Poisson",
+    "Quantile",
+    "SquaredError",
+    "SquaredHinge",
+    "Tweedie",
+    "loss_link",
+    "loss_loops",
+]
 
 
 def epsilon(like):
@@ -52,11 +86,6 @@ def loss_gradient(z, y, c):
 def row_scale(n_outputs):
     """Name under which the templates call the formula."""
     return 1.0
-
-
-def inverse_link(z, c):
-    """Name under which the templates call the formula."""
-    return z
 
 
 @formula
@@ -100,77 +129,28 @@ def _evaluate_one_versus_rest(z, y, n_rows, n_outputs, n_targets, delta, losses,
         losses[natural(row)] = total
 
 
-def _link(z, n_rows, n_outputs, settings):
-    c = numbers(settings, z)
-    for position in range(n_rows * n_outputs):
-        i = natural(position)
-        z[i] = inverse_link(z[i], c)
-
-
-# Numbers of a group of rows: several passes over them stay in the first-level cache.
-_GROUP_SIZE = 2048
-
-
-@formula
-def _group(n_rows, n_outputs):
-    """Rows that are taken together: a loop over all their numbers is worth vector instructions, one over a short row's is not."""
-    # A thread of a GPU takes one row; a division would take many of its registers.
-    return 1 if n_rows == 1 else max(1, _GROUP_SIZE // n_outputs)
-
-
-@formula
-def _subtract_top(z, start, stop):
-    """Subtract their maximum, which is returned, from ``z[start:stop]``: exp overflows float32 beyond 88."""
-    top = z[natural(start)]
-    for k in range(start + 1, stop):
-        value = z[natural(k)]
-        # `not <=` lets a NaN through.
-        top = value if not value <= top else top
-    for k in range(start, stop):
-        z[natural(k)] -= top
-    return top
-
-
-@formula
-def _exponentiate(z, start, stop):
-    """Replace ``z[start:stop]`` by exponentials."""
-    for k in range(start, stop):
-        z[natural(k)] = exp(z[natural(k)])
-
-
-@formula
-def _softmax(z, start, n_rows, n_outputs):
-    """Softmax of each of the rows of `n_outputs` numbers that begin with ``z[start]``, in place."""
-    for row in range(n_rows):
-        _subtract_top(z, start + row * n_outputs, start + (row + 1) * n_outputs)
-    _exponentiate(z, start, start + n_rows * n_outputs)
-    for row in range(n_rows):
-        first, last = start + row * n_outputs, start + (row + 1) * n_outputs
-        total = z[natural(first)]
-        for k in range(first + 1, last):
-            total += z[natural(k)]
-        for k in range(first, last):
-            z[natural(k)] = z[natural(k)] / total
-
-
-def _link_softmax(z, n_rows, n_outputs, settings):
-    group = _group(n_rows, n_outputs)
-    for first in range(0, n_rows, group):
-        _softmax(z, first * n_outputs, min(group, n_rows - first), n_outputs)
-
-
 # --- What all losses have
+
+
+class _OfLink:
+    """What a class's link says, unless a loss says so itself."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __get__(self, instance, owner):
+        return getattr(owner.link, self._name)
 
 
 class Loss(Function):
     """A loss of raw predictions z and targets y, with the link that turns raw predictions into predictions.
 
-    An elementwise loss has two formulas as static methods, each with the settings as a tuple of numbers in its last argument:
+    An elementwise loss has a formula as a static method, with the settings as a tuple of numbers in its last argument,
+    ``loss_gradient(z, y, c)``: the loss and its derivative with respect to z. The loss of a row is the sum over its outputs, times
+    ``row_scale(n_outputs)``, another formula, which is 1 but for one. ``naive(z, y, *settings)`` gives the losses of all outputs in
+    plain NumPy, for the tests.
 
-    - ``loss_gradient(z, y, c)``: the loss and its derivative with respect to z;
-    - ``inverse_link(z, c)``: the prediction.
-
-    The loss of a row is the sum over its outputs, times ``row_scale(n_outputs)``, a third formula, which is 1 but for one.
+    In the place of a link, a loss may have its formula, ``inverse_link(z, c)``, and its name, `out_activation`.
 
     A user's loss of a classifier stands for two, one for binary labels and one for classes; `for_task` gives the one that
     runs. A regressor's stands for itself.
@@ -181,8 +161,10 @@ class Loss(Function):
         The estimators' word for it, which is its `name` in `LOSSES`.
     task : {"regression", "binary", "multiclass"}
         Of a loss that runs. "binary" serves one column of labels, 0 or 1, or several independent ones (multilabel).
-    out_activation : {"identity", "exp", "logistic", "softmax"}
-        The inverse link, as `out_activation_` names it.
+    link : Link
+        Gives the predictions.
+    out_activation : str
+        The link's name.
     n_codes : bool
         Whether the targets are class codes in one column.
     has_proba : bool
@@ -199,19 +181,15 @@ class Loss(Function):
 
     public_name: str
     task: str
-    out_activation = "identity"
+    link: Link = IdentityLink()
+    out_activation = _OfLink("name")
+    inverse_link = _OfLink("inverse")
     n_codes = False
     has_proba = False
     has_std = False
     threshold = 0.5
     lower = -math.inf
     lower_inclusive = True
-
-    @staticmethod
-    @formula
-    def inverse_link(z, c):
-        """The prediction of an output: here the raw one."""
-        return z
 
     @staticmethod
     @formula
@@ -326,32 +304,63 @@ class Loss(Function):
             )
 
     @classmethod
+    def evaluation(cls):
+        """The class's loop `evaluate`, see `loss_loops`."""
+        return loop(_evaluate, loss_gradient=cls.loss_gradient, row_scale=cls.row_scale)
+
+    @classmethod
     def loops(cls):
         """The class's two loops, `evaluate` and `link`, see `loss_loops`."""
-        return (
-            loop(_evaluate, loss_gradient=cls.loss_gradient, row_scale=cls.row_scale),
-            loop(_link, inverse_link=cls.inverse_link),
-        )
+        return cls.evaluation(), loss_link(cls).loop()
+
+
+class _FormulaLink(Link):
+    """The link of a loss that has a formula, or loops, in the place of a link: all else follows from the name and the task."""
+
+    def __init__(self, kind):
+        named = LINKS.get(kind.out_activation)
+        self.name, self.inverse = kind.out_activation, kind.inverse_link
+        self.domain = named and named.domain
+        of_task = {"binary": LogitLink(), "multiclass": MultinomialLogit()}
+        like = of_task.get(getattr(kind, "task", None), named or IdentityLink())
+        self.link, self.prior, self.scores = like.link, like.prior, like.scores
+
+
+@cache
+def loss_link(kind):
+    """The link of a loss.
+
+    Parameters
+    ----------
+    kind : type
+        The class of a loss that runs, see `Loss.for_task`.
+
+    Returns
+    -------
+    link : Link
+    """
+    said = next(names for base in kind.__mro__ if (names := vars(base).keys() & {"link", "inverse_link", "loops"}))
+    return kind.link if "link" in said else _FormulaLink(kind)
+
+
+def _one_hot(z, y, smoothing=0.0):
+    """Targets for each output from codes of classes."""
+    return np.eye(z.shape[1])[y[:, 0].astype(int)] * (1 - smoothing) + smoothing / z.shape[1]
 
 
 class _Logistic:
     """A loss of independent labels, with probabilities."""
 
     task = "binary"
-    out_activation = "logistic"
+    link: Link = LogitLink()
     has_proba = True
-
-    @staticmethod
-    @formula
-    def inverse_link(z, c):
-        return logistic(z)
 
 
 class _Softmax:
     """A loss of classes, with probabilities that sum to 1."""
 
     task = "multiclass"
-    out_activation = "softmax"
+    link: Link = MultinomialLogit()
     n_codes = True
     has_proba = True
 
@@ -419,6 +428,10 @@ class BinaryLogLoss(_Logistic, LogLoss):
     definition = r"-t \ln p - (1 - t) \ln (1 - p),\ p = 1 / (1 + e^{-z}),\ t = (1 - s) y + s / 2"
 
     @staticmethod
+    def naive(z, y, smoothing):
+        return np.logaddexp(0, z) - (y * (1 - smoothing) + smoothing / 2) * z
+
+    @staticmethod
     @formula
     def loss_gradient(z, y, c):
         one, smoothing = number(1.0, z), c[0]
@@ -444,10 +457,10 @@ def _evaluate_log_loss(z, y, n_rows, n_outputs, n_targets, delta, losses, settin
     high = one - low
     smoothing = number(settings[0], z)
     share = smoothing / number(n_outputs, z)
-    group = _group(n_rows, n_outputs)
+    group = group_size(n_rows, n_outputs)
     for first in range(0, n_rows, group):
         last = min(first + group, n_rows)
-        _softmax(z, first * n_outputs, last - first, n_outputs)
+        softmax(z, first * n_outputs, last - first, n_outputs)
         for k in range(first * n_outputs, last * n_outputs):
             delta[natural(k)] = z[natural(k)] - share
         for row in range(first, last):
@@ -475,10 +488,14 @@ class MulticlassLogLoss(_Softmax, LogLoss):
     name = "multiclass_log_loss"
     definition = r"-\sum_k t_k \ln p_k,\ p_k = e^{z_k} / \sum_j e^{z_j},\ t_k = (1 - s) [k = y] + s / K"
 
+    @staticmethod
+    def naive(z, y, smoothing):
+        return -_one_hot(z, y, smoothing) * special.log_softmax(z, axis=1)
+
     @classmethod
-    def loops(cls):
-        """Loops over rows."""
-        return loop(_evaluate_log_loss), loop(_link_softmax)
+    def evaluation(cls):
+        """A loop over rows."""
+        return loop(_evaluate_log_loss)
 
 
 def _evaluate_multioutput(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
@@ -491,7 +508,7 @@ def _evaluate_multioutput(z, y, n_rows, n_outputs, n_targets, delta, losses, set
         for target in range(n_targets):
             count = int(settings[1 + target])
             stop = start + count
-            _softmax(z, start, 1, count)
+            softmax(z, start, 1, count)
             share = smoothing / number(count, z)
             label = start + int(y[natural(row * n_targets + target)])
             for k in range(start, stop):
@@ -504,17 +521,6 @@ def _evaluate_multioutput(z, y, n_rows, n_outputs, n_targets, delta, losses, set
                 total -= wanted * log(p)
             start = stop
         losses[natural(row)] = total
-
-
-def _link_multioutput(z, n_rows, n_outputs, settings):
-    for row in range(n_rows):
-        start = row * n_outputs
-        target = 0
-        while start < (row + 1) * n_outputs:
-            target += 1
-            count = int(settings[target])
-            _softmax(z, start, 1, count)
-            start += count
 
 
 class MultioutputLogLoss(LogLoss):
@@ -531,7 +537,7 @@ class MultioutputLogLoss(LogLoss):
     name = "multioutput_log_loss"
     definition = r"-\sum_t \ln p_{t, y_t},\ p_t \text{ the softmax of the outputs of column } t"
     task = "multioutput"
-    out_activation = "softmax"
+    link = ColumnLogits()
     has_proba = True
     n_codes = True
 
@@ -549,9 +555,9 @@ class MultioutputLogLoss(LogLoss):
         return settings[1:]
 
     @classmethod
-    def loops(cls):
-        """Loops over rows and columns."""
-        return loop(_evaluate_multioutput), loop(_link_multioutput)
+    def evaluation(cls):
+        """A loop over rows and columns."""
+        return loop(_evaluate_multioutput)
 
 
 class Focal(Loss):
@@ -605,6 +611,11 @@ class BinaryFocal(_Logistic, Focal):
     definition = r"-(1 - q)^\gamma \ln q,\ q = p \text{ if } y = 1, \text{ else } 1 - p;\ p = 1 / (1 + e^{-z})"
 
     @staticmethod
+    def naive(z, y, gamma):
+        right = np.where(y == 1, z, -z)
+        return special.expit(-right) ** gamma * np.logaddexp(0, -right)
+
+    @staticmethod
     @formula
     def loss_gradient(z, y, c):
         zero, one, gamma = number(0.0, z), number(1.0, z), c[0]
@@ -632,8 +643,8 @@ def _evaluate_focal(z, y, n_rows, n_outputs, n_targets, delta, losses, settings)
         stop = start + n_outputs
         label = natural(start + int(y[natural(row)]))
         raw = z[label]
-        top = _subtract_top(z, start, stop)
-        _exponentiate(z, start, stop)
+        top = subtract_top(z, start, stop)
+        exponentiate(z, start, stop)
         # Summed without the label's, so that 1 - p does not cancel.
         others = zero
         for k in range(start, stop):
@@ -657,10 +668,14 @@ class MulticlassFocal(_Softmax, Focal):
     name = "multiclass_focal"
     definition = r"-(1 - p_y)^\gamma \ln p_y,\ p_k = e^{z_k} / \sum_j e^{z_j}"
 
+    @staticmethod
+    def naive(z, y, gamma):
+        return -((1 - special.softmax(z, axis=1)) ** gamma) * special.log_softmax(z, axis=1) * _one_hot(z, y)
+
     @classmethod
-    def loops(cls):
-        """Loops over rows."""
-        return loop(_evaluate_focal), loop(_link_softmax)
+    def evaluation(cls):
+        """A loop over rows."""
+        return loop(_evaluate_focal)
 
 
 class _Margin:
@@ -668,6 +683,22 @@ class _Margin:
 
     has_proba = False
     threshold = 0.0
+
+
+class _OneVersusRest:
+    """A loss of classes that is the sum of a loss of labels, that of each class against all others."""
+
+    task = "multiclass"
+    n_codes = True
+
+    @classmethod
+    def naive(cls, z, y):
+        return super().naive(z, _one_hot(z, y))
+
+    @classmethod
+    def evaluation(cls):
+        """A loop over rows."""
+        return loop(_evaluate_one_versus_rest, loss_gradient=cls.loss_gradient)
 
 
 class Hinge(_Margin, Loss):
@@ -689,6 +720,10 @@ class Hinge(_Margin, Loss):
         return {"binary": BinaryHinge, "multiclass": MulticlassHinge}
 
     @staticmethod
+    def naive(z, y):
+        return np.maximum(0, 1 - (2 * y - 1) * z)
+
+    @staticmethod
     @formula
     def loss_gradient(z, y, c):
         zero, one = number(0.0, z), number(1.0, z)
@@ -707,20 +742,11 @@ class BinaryHinge(Hinge):
     task = "binary"
 
 
-class MulticlassHinge(Hinge):
+class MulticlassHinge(_OneVersusRest, Hinge):
     """`Hinge` for classes, one versus the rest."""
 
     name = "multiclass_hinge"
     definition = r"\sum_k \max(0, 1 - t_k z_k),\ t_k = 1 \text{ if } k = y, \text{ else } -1"
-    task = "multiclass"
-    n_codes = True
-
-    @classmethod
-    def loops(cls):
-        """Loops over rows."""
-        return loop(_evaluate_one_versus_rest, loss_gradient=cls.loss_gradient), loop(
-            _link, inverse_link=cls.inverse_link
-        )
 
 
 class SquaredHinge(_Margin, Loss):
@@ -740,6 +766,10 @@ class SquaredHinge(_Margin, Loss):
         return {"binary": BinarySquaredHinge, "multiclass": MulticlassSquaredHinge}
 
     @staticmethod
+    def naive(z, y):
+        return np.maximum(0, 1 - (2 * y - 1) * z) ** 2
+
+    @staticmethod
     @formula
     def loss_gradient(z, y, c):
         zero, one = number(0.0, z), number(1.0, z)
@@ -756,20 +786,11 @@ class BinarySquaredHinge(SquaredHinge):
     task = "binary"
 
 
-class MulticlassSquaredHinge(SquaredHinge):
+class MulticlassSquaredHinge(_OneVersusRest, SquaredHinge):
     """`SquaredHinge` for classes, one versus the rest."""
 
     name = "multiclass_squared_hinge"
     definition = r"\sum_k \max(0, 1 - t_k z_k)^2,\ t_k = 1 \text{ if } k = y, \text{ else } -1"
-    task = "multiclass"
-    n_codes = True
-
-    @classmethod
-    def loops(cls):
-        """Loops over rows."""
-        return loop(_evaluate_one_versus_rest, loss_gradient=cls.loss_gradient), loop(
-            _link, inverse_link=cls.inverse_link
-        )
 
 
 # --- Regression
@@ -779,12 +800,7 @@ class _LogLink:
     """A loss of positive predictions."""
 
     task = "regression"
-    out_activation = "exp"
-
-    @staticmethod
-    @formula
-    def inverse_link(z, c):
-        return exp(z)
+    link: Link = LogLink()
 
 
 class SquaredError(Loss):
@@ -800,6 +816,10 @@ class SquaredError(Loss):
     definition = r"\tfrac{1}{2} (y - z)^2, \text{averaged over the outputs}"
     reference = "Bishop (2006), section 3.1"
     task = "regression"
+
+    @staticmethod
+    def naive(z, y):
+        return 0.5 * (y - z) ** 2
 
     @staticmethod
     @formula
@@ -825,6 +845,10 @@ class AbsoluteError(Loss):
     definition = "|y - z|"
     reference = "Bloomfield and Steiger (1983)"
     task = "regression"
+
+    @staticmethod
+    def naive(z, y):
+        return np.abs(y - z)
 
     @staticmethod
     @formula
@@ -858,6 +882,11 @@ class Huber(Loss):
         self.delta = delta
 
     @staticmethod
+    def naive(z, y, delta):
+        size = np.abs(y - z)
+        return np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta))
+
+    @staticmethod
     @formula
     def loss_gradient(z, y, c):
         error = z - y
@@ -878,6 +907,10 @@ class LogCosh(Loss):
     definition = r"\ln \cosh (z - y)"
     reference = "Green (1990)"
     task = "regression"
+
+    @staticmethod
+    def naive(z, y):
+        return np.logaddexp(y - z, z - y) - np.log(2)
 
     @staticmethod
     @formula
@@ -953,10 +986,16 @@ class Quantile(Loss):
         """As many as levels."""
         return np.size(self.quantile)
 
+    @staticmethod
+    def naive(z, y, *quantiles):
+        levels = np.tile(quantiles, y.shape[1])
+        residual = np.repeat(y, len(quantiles), axis=1) - z
+        return np.maximum(levels * residual, (levels - 1) * residual)
+
     @classmethod
-    def loops(cls):
-        """Loops over rows."""
-        return loop(_evaluate_quantiles), loop(_link, inverse_link=cls.inverse_link)
+    def evaluation(cls):
+        """A loop over rows."""
+        return loop(_evaluate_quantiles)
 
 
 @formula
@@ -1028,6 +1067,10 @@ class Poisson(_LogLink, Loss):
     lower = 0.0
     loss_gradient = staticmethod(_poisson)
 
+    @staticmethod
+    def naive(z, y):
+        return special.xlogy(y, y) - y * z - y + np.exp(z)
+
 
 class Gamma(_LogLink, Loss):
     """Half the gamma deviance: for amounts whose standard deviation grows in proportion to the mean.
@@ -1043,6 +1086,10 @@ class Gamma(_LogLink, Loss):
     lower = 0.0
     lower_inclusive = False
     loss_gradient = staticmethod(_gamma)
+
+    @staticmethod
+    def naive(z, y):
+        return y * np.exp(-z) - np.log(y) + z - 1
 
 
 class Tweedie(_LogLink, Loss):
@@ -1071,6 +1118,18 @@ class Tweedie(_LogLink, Loss):
     def __init__(self, power=1.5):
         self.power = power
 
+    @staticmethod
+    def naive(z, y, power):
+        p = np.exp(z)
+        if power == 0:
+            return 0.5 * (y - p) ** 2
+        if power == 1:
+            return Poisson.naive(z, y)
+        if power == 2:
+            return Gamma.naive(z, y)
+        best = np.maximum(y, 0) ** (2 - power) / ((1 - power) * (2 - power))
+        return best - y * p ** (1 - power) / (1 - power) + p ** (2 - power) / (2 - power)
+
     @property
     def lower(self):
         """Bound of the targets."""
@@ -1082,23 +1141,9 @@ class Tweedie(_LogLink, Loss):
         return self.power < 2
 
     @classmethod
-    def loops(cls):
+    def evaluation(cls):
         """A loop that chooses between four."""
-        return (
-            loop(_evaluate_tweedie, normal=_normal, poisson=_poisson, gamma=_gamma, tweedie=_tweedie),
-            loop(_link, inverse_link=cls.inverse_link),
-        )
-
-
-_GAUSSIAN_CLIP = 30.0
-
-
-@formula
-def _clipped(s):
-    """`s` within the clip; NaN for NaN."""
-    top = number(_GAUSSIAN_CLIP, s)
-    s = -top if s < -top else s
-    return top if s > top else s
+        return loop(_evaluate_tweedie, normal=_normal, poisson=_poisson, gamma=_gamma, tweedie=_tweedie)
 
 
 def _evaluate_gaussian(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
@@ -1109,7 +1154,7 @@ def _evaluate_gaussian(z, y, n_rows, n_outputs, n_targets, delta, losses, settin
             i = natural(2 * target)
             j = natural(2 * target + 1)
             raw = z[j]
-            s = _clipped(raw)
+            s = clip_log_variance(raw)
             error = z[i] - y[natural(target)]
             scaled = error * exp(-s)
             square = error * scaled
@@ -1120,12 +1165,6 @@ def _evaluate_gaussian(z, y, n_rows, n_outputs, n_targets, delta, losses, settin
             delta[j] = zero if outward else slope
             total += half * (s + square + number(math.log(2 * math.pi), z))
         losses[natural(row)] = total
-
-
-def _link_gaussian(z, n_rows, n_outputs, settings):
-    for pair in range(n_rows * n_outputs // 2):
-        j = natural(2 * pair + 1)
-        z[j] = exp(number(0.5, z) * _clipped(z[j]))
 
 
 class Gaussian(Loss):
@@ -1142,16 +1181,22 @@ class Gaussian(Loss):
     definition = r"\tfrac{1}{2} (s + (y - z)^2 e^{-s} + \ln 2 \pi),\ s \text{ the logarithm of the variance}"
     reference = "Nix and Weigend (1994)"
     task = "regression"
+    link = GaussianLink()
     has_std = True
 
     def outputs_per_target(self):
         """Two: mean and spread."""
         return 2
 
+    @staticmethod
+    def naive(z, y):
+        s = z[:, 1::2]
+        return 0.5 * (s + (y - z[:, 0::2]) ** 2 / np.exp(s) + np.log(2 * np.pi))
+
     @classmethod
-    def loops(cls):
-        """Loops over rows."""
-        return loop(_evaluate_gaussian), loop(_link_gaussian)
+    def evaluation(cls):
+        """A loop over rows."""
+        return loop(_evaluate_gaussian)
 
 
 LOSSES = Registry(

@@ -13,7 +13,12 @@ from skbackprop._sklearn import Interval
 from skbackprop.functions._function import Function
 from skbackprop.functions._registry import Registry
 
-__all__ = ["NORMALIZATIONS", "BatchNormalization", "LayerNormalization", "Normalization"]
+__all__ = [
+    "NORMALIZATIONS",
+    "BatchNormalization",
+    "LayerNormalization",
+    "Normalization",
+]
 
 
 class Normalization(Function):

@@ -14,7 +14,24 @@ from skbackprop.functions._function import N_SETTINGS, Function
 from skbackprop.functions._registry import Registry
 from skbackprop.functions.elementary import natural, number, numbers
 
-__all__ = ["N_CONSTANTS", "N_SETTINGS", "OPTIMIZERS", "Optimizer", "mean_gradient", "optimizer_loops"]
+__all__ = [
+    "N_CONSTANTS",
+    "N_SETTINGS",
+    "OPTIMIZERS",
+    "SGD",
+    "AMSGrad",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "NAdam",
+    "Optimizer",
+    "RMSprop",
+    "mean_gradient",
+    "optimizer_loops",
+]
 
 #: Numbers that `prepare` leaves for the update of all parameters. The last two also persist from update to update.
 N_CONSTANTS = 8

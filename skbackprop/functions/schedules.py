@@ -18,7 +18,20 @@ from skbackprop._sklearn import Interval
 from skbackprop.functions._function import Function
 from skbackprop.functions._registry import Registry
 
-__all__ = ["SCHEDULES", "Clock", "Schedule"]
+__all__ = [
+    "SCHEDULES",
+    "Adaptive",
+    "Clock",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "InverseScaling",
+    "OneCycle",
+    "Polynomial",
+    "ReduceOnPlateau",
+    "Schedule",
+    "StepDecay",
+]
 
 
 @dataclass(frozen=True)

@@ -639,9 +639,7 @@ class _Blocks:
     def epoch_losses(self, totals):
         """Mean losses of the epochs from the sums of the batches; the last is NaN if one is not finite."""
         means = totals / self.weights
-        losses = (
-            np.bincount(self._epochs, weights=means * self._sizes, minlength=self.n_epochs) / self._n_trained
-        )
+        losses = np.bincount(self._epochs, weights=means * self._sizes, minlength=self.n_epochs) / self._n_trained
         if not np.isfinite(means).all():
             losses[-1] = np.nan
         return losses
