@@ -42,8 +42,8 @@ def draw_orders(order, n_epochs, random_state):
 
     References
     ----------
-    M. Matsumoto and T. Nishimura (1998). Mersenne Twister: a 623-dimensionally equidistributed uniform pseudo-random number
-    generator. ACM Transactions on Modeling and Computer Simulation 8, 3-30.
+    M. Matsumoto and T. Nishimura (1998). Mersenne Twister: a 623-dimensionally equidistributed uniform pseudo-random
+    number generator. ACM Transactions on Modeling and Computer Simulation 8, 3-30.
     """
     orders = np.empty((n_epochs, len(order)), dtype=np.int64)
     generator = random_state._bit_generator
