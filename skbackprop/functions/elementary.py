@@ -138,12 +138,12 @@ if JIT:
 
 @formula
 def numbers(settings, like):
-    """The settings of a function, cast to the type of another number.
+    """A function's settings, as a tuple of numbers of the type of another.
 
     Parameters
     ----------
     settings : pointer to float64
-        The first six are used.
+        The first six are taken.
     like : pointer
         As for `number`.
 

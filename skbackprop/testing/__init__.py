@@ -67,7 +67,7 @@ def _multiclass_focal(z, y, gamma):
     return -((1 - right) ** gamma) * np.log(right)
 
 
-#: Losses of raw predictions, one number for each output, by the name of the loss class.
+#: Losses of raw predictions, one number for each output, by the classes that run.
 _LOSSES = {
     "BinaryLogLoss": lambda z, y, s: np.logaddexp(0, z) - (y * (1 - s) + s / 2) * z,
     "MulticlassLogLoss": lambda z, y, s: -_one_hot(z, y, s) * log_softmax(z, axis=1),
