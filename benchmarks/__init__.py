@@ -1,6 +1,6 @@
-"""Speed and memory of skbackprop beside other ways to train and run the same network.
+"""Speed and memory of skbackprop, compared with other libraries that train and run the same network.
 
-Run from the folder above this one, in an environment with the peers to compare with (those missing are left out)::
+Run from the parent folder, in an environment with the libraries to compare with (missing ones are left out)::
 
     pip install torch jax skorch onnxruntime skl2onnx
     python -m benchmarks train                  # seconds per epoch, every workload and peer
@@ -10,5 +10,5 @@ Run from the folder above this one, in an environment with the peers to compare 
     python -m benchmarks table FILE             # a result file as a Markdown table
     python -m benchmarks plot FILE ...          # figures beside the result files
 
-``--quick`` tries a benchmark with tiny sizes, for its code rather than its numbers; ``--help`` lists the other options.
+``--quick`` runs a benchmark with tiny sizes, to test its code; ``--help`` lists the other options.
 """

@@ -1,4 +1,4 @@
-"""Seconds of whole processes: imports, and fitting 150 rows; and what the first fit of a process costs over the second."""
+"""Seconds of whole processes: imports, and fitting 150 rows; and the extra cost of the first fit of a process."""
 
 import subprocess
 import sys
@@ -68,7 +68,7 @@ def run(options):
 
 
 def _python(code, n_threads, **variables):
-    """Seconds of a new process, and what it printed."""
+    """Seconds of a new process, and its output."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,11 +1,11 @@
-"""Training and prediction on an NVIDIA GPU beside PyTorch and JAX there, and beside the CPU.
+"""Training and prediction on an NVIDIA GPU, compared with PyTorch and JAX on the GPU, and with the CPU.
 
 One command compiles, checks the results, measures and writes them::
 
     pip install ".[cuda]" torch "jax[cuda13]"
     python -m benchmarks gpu
 
-Nothing is measured of kernels whose results are wrong. Without a GPU, ``--device cpu`` runs the same code on the CPU.
+Kernels whose results are wrong are not measured. Without a GPU, ``--device cpu`` runs the same code on the CPU.
 """
 
 import importlib.util
@@ -21,7 +21,8 @@ from benchmarks.peers import Jax, Skbackprop, Torch, TorchCompile
 from benchmarks.predict import _CHUNK_ROWS, Predictor
 from benchmarks.workloads import Workload
 
-#: Sizes of the three tiers; whole batches only, as graphs ask for. Batches of one row are an optimizer's memory traffic.
+#: Sizes of the three tiers; whole batches only, as graphs ask for. Batches of one row are an optimizer's memory
+#: traffic.
 WORKLOADS = (
     Workload("32-64-10", 64_000, 32, (64,), 32, n_classes=10),
     Workload("784-100-10", 60_000, 784, (100,), 200, n_classes=10),
@@ -53,7 +54,7 @@ class OnCpu(Skbackprop):
 
 
 class _OnTorchDevice(Torch):
-    """What PyTorch's modes have in common: data and weights on the device, and its clock."""
+    """Base class of PyTorch's modes: data and weights on the device, and its timing."""
 
     device = "cuda"
 
@@ -106,8 +107,8 @@ class TorchGraph(_OnTorchDevice, TorchCompile):
         step = super()._make_step()
         if self.device != "cuda":
             return step
-        # A graph reads and writes fixed places. Captured after a warm-up on a side stream, as PyTorch's notes on CUDA ask;
-        # the weights are then set back.
+        # A graph reads and writes fixed addresses. It is captured after a warm-up on a side stream, as PyTorch's notes
+        # on CUDA require; the weights are then restored.
         saved = [param.clone() for param in self._params]
         fixed = torch.arange(self.workload.batch_size, device=self.device)
         side = torch.cuda.Stream()
@@ -119,7 +120,7 @@ class TorchGraph(_OnTorchDevice, TorchCompile):
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             step(fixed)
-        # Adam's means of the warm-up fade within the first epoch; the check allows for them.
+        # Adam's moments of the warm-up fade within the first epoch; the check allows for them.
         for param, value in zip(self._params, saved, strict=True):
             param.copy_(value)
 
@@ -131,13 +132,13 @@ class TorchGraph(_OnTorchDevice, TorchCompile):
 
 
 class JaxScan(Jax):
-    """JAX on its default device, which is the GPU where it has one: a jitted scan over the batches of an epoch."""
+    """JAX on its default device, the GPU if it has one: a jitted scan over the batches of an epoch."""
 
     name = "jax scan"
 
 
 class OursPredict(Predictor):
-    """`predict_proba` of the package, from rows of the host to probabilities of the host."""
+    """`predict_proba` of the package, from rows in host memory to probabilities in host memory."""
 
     name = package = OURS
     device = "cuda"
@@ -220,7 +221,7 @@ def make_peer(case, peer, n_threads):
 
 
 def check(device):
-    """Refuse to measure what is wrong.
+    """Check the results of the kernels before they are measured.
 
     Parameters
     ----------
@@ -274,7 +275,7 @@ def check(device):
 
 
 def measure_device():
-    """What the GPU allows, by PyTorch: cuBLAS's rate in float32 and the rate of a copy.
+    """Limits of the GPU, measured with PyTorch: the float32 rate of cuBLAS and the rate of a copy.
 
     Returns
     -------
@@ -306,7 +307,7 @@ def _fastest(torch, do):
 
 
 def measure_search(options, results):
-    """A search of 264 small networks, with their steps a second: all at once on the GPU, by JAX there, and on the CPU.
+    """A search of 264 small networks, in steps per second: all at once on the GPU, with JAX there, and on the CPU.
 
     Parameters
     ----------

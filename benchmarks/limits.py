@@ -1,4 +1,4 @@
-"""What the machine allows: the best rates of arithmetic and of memory that were measured in the same run."""
+"""Limits of the machine: the best rates of arithmetic and memory, measured in the same run."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ _GEMM_SIZE = 1536
 # Factors that stay in the caches of a core.
 _CACHED_SHAPE = 192, 128, 128
 _CACHED_CALLS = 2000
-_STREAM_NUMBERS = 1 << 25  # 256 MiB an array: more than any cache
+_STREAM_NUMBERS = 1 << 25  # 256 MiB per array: more than any cache
 _REPEATS = 5
 
 
@@ -28,9 +28,9 @@ def measure(n_threads):
     Returns
     -------
     limits : dict
-        "float32" and "float64": flops a second, the best rate measured: NumPy's product of large matrices, or the package's own of
-        matrices in each core's cache. BLAS may not know the processor's widest vectors.
-        "memory": bytes a second of ``a = b + c`` (the add kernel of McCalpin's STREAM).
+        "float32" and "float64": flops per second, the best rate measured: NumPy's product of large matrices, or the
+        package's own of matrices in each core's cache. BLAS may not support the processor's widest vectors. "memory":
+        bytes per second of ``a = b + c`` (the add kernel of McCalpin's STREAM).
     """
     rates = {
         np.dtype(dtype).name: max(_gemm_rate(dtype), _cached_rate(dtype, n_threads))
@@ -40,7 +40,7 @@ def measure(n_threads):
 
 
 def time_limit(workload, dtype, limits):
-    """Seconds below which no epoch can take, if no product is faster than the best one measured.
+    """Lower bound of the seconds of an epoch, if no matrix product is faster than the best one measured.
 
     Parameters
     ----------

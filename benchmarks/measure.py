@@ -1,7 +1,7 @@
-"""How it is measured: peers in processes of their own, asked in turn, every timing kept.
+"""Measurement: peers in separate processes, run in turn, with every timing kept.
 
-Each peer may use one thread or all that are allowed, and is measured with what is faster for it. A round asks every
-peer once, so that a disturbance of the machine meets them all; what counts are the ratios within a round.
+Each peer may use one thread or all that are allowed, and is measured with the faster choice. A round runs every peer
+once, so that a disturbance of the machine affects all of them; only ratios within a round are meaningful.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 class PeerError(Exception):
-    """A peer could not do what it was asked."""
+    """A peer failed to answer a request."""
 
 
 class Process:
-    """A worker's process, seen from this side; see `worker`.
+    """The client side of a worker process; see `worker`.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Process:
 
 
 def ask_once(benchmark, peer, n_threads, do, **request):
-    """The answer of a new process, which then ends; see `Process`."""
+    """Ask a new process, which then ends; see `Process`."""
     process = Process(benchmark, peer, n_threads)
     try:
         return process.ask(do, **request)
@@ -91,9 +91,9 @@ class Pool:
     benchmark : str
     peers : iterable of str
     n_threads : int
-        What is allowed.
+        Maximum number of threads.
     chooses_threads : bool, default=True
-        Whether peers are tried with one thread, too.
+        Whether peers are also tried with one thread.
     """
 
     def __init__(self, benchmark, peers, n_threads, chooses_threads=True):
@@ -116,12 +116,12 @@ class Pool:
         Parameters
         ----------
         case : dict
-            What the workers' peers are made from.
+            Description from which the workers create their peers.
         n_rounds : int
         min_seconds : float
-            Shortest time of a measurement; peers repeat as often as that takes.
+            Minimum time of a measurement; peers repeat until it is reached.
         peers : iterable of str, optional
-            Some of the pool's.
+            Subset of the peers of the pool.
 
         Returns
         -------
@@ -156,9 +156,9 @@ class Pool:
         Parameters
         ----------
         case : dict
-            What the workers' peers are made from.
+            Description from which the workers create their peers.
         peers : iterable of str
-            Those to measure, with all threads.
+            Peers to measure, with all threads.
 
         Returns
         -------
@@ -175,7 +175,7 @@ class Pool:
         return results
 
     def _faster(self, peer, case, min_seconds):
-        # Ours chooses the number itself.
+        # skbackprop chooses the number itself.
         choices = {1, self._n_threads} if self._chooses_threads and peer != OURS else {self._n_threads}
         answers = {}
         for n_threads in sorted(choices):
@@ -201,7 +201,7 @@ class Pool:
 
 
 class Results:
-    """Everything that a run brings, written to a file after every case.
+    """All results of a run, written to a file after every case.
 
     Parameters
     ----------
@@ -233,9 +233,10 @@ class Results:
         ----------
         name : str
         results : dict
-            For each column "error", "times" or "values" (scores), and whatever else is known.
+            For each column "error", "times" or "values" (scores), and further facts.
         unit : str, default="ms"
-            What `report` shows; times themselves are in seconds, or bytes for "MiB". For values, what they are.
+            Unit that `report` shows; times themselves are in seconds, or bytes for "MiB". For values, the name of the
+            score.
         **fields
             "limit" in seconds; for curves "x", "axis" (what x is) and "group" (the curve).
         """
@@ -253,22 +254,22 @@ class Results:
 
 
 def environment(n_threads, **variables):
-    """Environment of a process that may use so many threads."""
+    """Environment of a process that may use this number of threads."""
     limits = dict.fromkeys(_THREAD_VARIABLES, str(n_threads))
     if n_threads == 1:
-        # Where affinity cannot be set, XLA has no other limit.
+        # If affinity cannot be set, XLA has no other limit.
         limits["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    # As after an installation: otherwise a package that lies in a checkout would be compiled to bytecode by each process.
+    # As after an installation; otherwise each process would compile a package in a checkout to bytecode.
     return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **limits, **variables}
 
 
 def measure_limits(n_threads):
-    """`limits.measure` in a process of its own, whose threads end with it."""
+    """`limits.measure` in a separate process, whose threads end with it."""
     return ask_once("train", OURS, n_threads, "limits")
 
 
 def choose_peers(known, wanted):
-    """Names of the peers that are wanted and installed; the others are named on the screen."""
+    """Names of the requested peers that are installed; missing ones are printed."""
     names = []
     for name, peer in known.items():
         if wanted and name not in wanted:

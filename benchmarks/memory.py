@@ -1,6 +1,6 @@
-"""Peak of memory that fit adds to the data, measured in processes of their own after a small fit has loaded everything.
+"""Peak memory that fit adds to the data, measured in separate processes after a small fit has loaded everything.
 
-torch.compile is left out, as compiling takes more than training; JAX's compiler is included.
+torch.compile is left out, because compiling takes more than training; JAX's compiler is included.
 """
 
 from dataclasses import asdict

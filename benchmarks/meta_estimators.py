@@ -1,6 +1,7 @@
-"""scikit-learn's meta-estimators around our network and around scikit-learn's own: log loss, or accuracy where there are no probabilities.
+"""scikit-learn's meta-estimators around this package's network and scikit-learn's: log loss, or accuracy.
 
-scikit-learn's network has `predict_proba` only; ours has `decision_function`, too, which most meta-estimators prefer.
+The score is the accuracy where there are no probabilities. scikit-learn's network has `predict_proba` only; ours also
+has `decision_function`, which most meta-estimators prefer.
 """
 
 import warnings

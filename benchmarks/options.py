@@ -1,8 +1,9 @@
-"""A fit of every option with its score: beside that of the default, and of scikit-learn where it has the same.
+"""Scores of every option, compared with the default, and with scikit-learn if it has the option.
 
-Scores are means over the folds of a cross-validation, so they show that an option trains, not that it is a good choice: nothing is
-tuned. The functions come from the package's registries, so that a new one is in the table without a change here. Two more
-things are measured where pytest is installed: how far solvers are from their reference values, and how many numerical gradients agree.
+Scores are means over the folds of a cross-validation. They show that an option trains, not that it is a good choice:
+nothing is tuned. The functions come from the package's registries, so new ones appear in the table without a change
+here. If pytest is installed, two more things are measured: how far solvers are from their reference values, and how
+many numerical gradients agree.
 """
 
 import sys
@@ -55,12 +56,12 @@ _SEED = 0
 
 @cache
 def _load(name):
-    """Data by name: X and y, with X of a size that suits networks."""
+    """Data by name: X and y, with X of a scale that suits networks."""
     if name.startswith("digits"):
         X, y = load_digits(return_X_y=True)
         X = X / 16
         if name == "digits, several labels":
-            # What can be said of a digit: even, above four, has a closed loop.
+            # Labels of a digit: even, above four, has a closed loop.
             traits = [[trait for trait, has in enumerate((d % 2 == 0, d > 4, d in (0, 4, 6, 8, 9))) if has] for d in y]
             y = MultiLabelBinarizer(classes=range(3)).fit_transform(traits)
         elif name == "digits, two columns":
@@ -82,33 +83,33 @@ def _load(name):
     return StandardScaler().fit_transform(X), y
 
 
-#: What all fits on the data have in common, and the scorer.
+#: Parameters of all fits on the data, and the scorer.
 _CLASSIFIER = {"hidden_layer_sizes": (50,), "learning_rate_init": 5e-3, "batch_size": 50, "max_iter": 30}
 _REGRESSOR = {"hidden_layer_sizes": (20,), "learning_rate_init": 5e-3, "batch_size": 50, "max_iter": 60, "alpha": 1.0}
 
 
 @dataclass
 class Option:
-    """A fit with some parameters, and one without them to compare it with.
+    """A fit with some parameters, compared with one without them.
 
     Parameters
     ----------
     group : str
-        The parameter that is tried, or what several of them are for.
+        The parameter that is tried, or the purpose of several of them.
     settings : dict
-        Parameters that make the option.
+        Parameters of the option.
     data : str
         For `_load`.
     base : dict
-        Parameters that both have, besides those of all fits on the data.
+        Further parameters of both fits, in addition to those of all fits on the data.
     scoring : str or scorer
         None for accuracy and R^2.
     unit : str
-        What the score is.
+        Name of the score.
     fit : callable
-        From the numbers of a fold's rows to those to train on and further arguments of `fit`.
+        Maps the row indices of a fold to those to train on and further arguments of `fit`.
     final : callable
-        What is made of the estimator, for example a pipeline that ends in another.
+        Wraps the estimator, for example in a pipeline that ends in another one.
     label : str
         Name in the table; the settings by default.
     """
@@ -125,7 +126,7 @@ class Option:
 
     @property
     def is_regression(self):
-        """Whether the data call for a regressor."""
+        """Whether the data need a regressor."""
         return self.data.startswith("diabetes") and self.data != "diabetes, fast progress"
 
     @property
@@ -135,7 +136,7 @@ class Option:
 
     @property
     def name(self):
-        """What stands in the table."""
+        """Name in the table."""
         text = self.label or ", ".join(f"{key}={value!r}" for key, value in self.settings.items()) or "defaults"
         return f"{text}; {self.data}"
 
@@ -171,7 +172,7 @@ def _functions():
     yield Option("loss", {"loss": Huber(delta=0.5)}, "diabetes", {"standardize_target": True})
     yield Option("loss", {"loss": Tweedie(power=1.2)}, "diabetes, positive")
 
-    # Rates at which each has learned something after these epochs; the sources' own are for longer trainings.
+    # Rates at which each has learned something after these epochs; those of the papers are for longer trainings.
     rates = {"sgd": 0.1, "lion": 2e-3}
     for name, kind in OPTIMIZERS.items():
         rate = rates.get(name, 5 * kind.default_rate)
@@ -188,7 +189,7 @@ def _functions():
     ):
         yield Option("solver", {"solver": solver, "learning_rate_init": rate})
 
-    # Scikit-learn's leave 'adam' alone if they are given by name.
+    # scikit-learn's schedules have no effect on 'adam' if they are given by name.
     sgd = {"solver": "sgd", "learning_rate_init": 0.1, "n_iter_no_change": np.inf}
     for name in SCHEDULES:
         yield Option("learning_rate", {"learning_rate": name}, base=sgd)
@@ -235,7 +236,7 @@ def _starts_and_weights():
         ({"weight_init": (source.coefs_, source.intercepts_)}, "arrays"),
         ({**network, "frozen_layers": [0]}, "another network, frozen_layers=[0]"),
     ):
-        # Two epochs: what is taken over shows.
+        # Two epochs, so that the transferred weights show.
         yield Option("weight_init", settings, "digits, second half", {"max_iter": 2}, label=f"weight_init={label}")
     for data in ("digits", "diabetes, positive"):
         base = {"loss": "poisson"} if data != "digits" else {}
@@ -343,7 +344,7 @@ def _neighbours(network):
 
 
 def _scores(option, estimator, n_folds, fit=None):
-    """Score of each fold, and what it took."""
+    """Score of each fold, and the seconds it took."""
     X, y = _load(option.data)
     scorer = get_scorer(option.scoring) if isinstance(option.scoring, str) else option.scoring
     values = []
@@ -430,11 +431,11 @@ def _gradient_checks():
 
 
 def run(options):
-    """Run the benchmark with the command line's options; `--only` takes names of groups, `--rounds` is the number of folds."""
+    """Run the benchmark; `--only` takes names of groups, `--rounds` is the number of folds."""
     results = Results(options)
     wanted = partial(_is_wanted, options.only)
     with warnings.catch_warnings():
-        # Trainings are short, and some options are known to fail where they are set against each other.
+        # Trainings are short, and some options are expected to fail in the comparison.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", TrainingWarning)
         for option in _options():

@@ -1,7 +1,8 @@
-"""The peers: one small class each, at its best known setting.
+"""The libraries to compare with: one small class each, with its best known settings.
 
-A peer gets a workload and a number of threads, trains the same network from the same initial weights by the same
-updates, and says how long that took. Frameworks need not report each epoch's loss, as the estimators do. Frameworks are imported by their own peer only, each in a process of its own.
+A peer gets a workload and a number of threads, trains the same network from the same initial weights with the same
+updates, and returns how long that took. Frameworks need not report the loss of each epoch, while the estimators do. A
+framework is imported only by its own peer, in a separate process.
 """
 
 import importlib.util
@@ -37,11 +38,11 @@ class Peer(ABC):
     Attributes
     ----------
     name : str
-        What the tables call it.
+        Name in the tables.
     package : str
-        What has to be installed.
+        Distribution that has to be installed.
     dense_only : bool
-        Whether sparse data are left out.
+        Whether it does not take sparse data.
     """
 
     name = package = None
@@ -61,7 +62,7 @@ class Peer(ABC):
         return importlib.util.find_spec(cls.package) is not None
 
     def prepare(self):  # noqa: B027
-        """Bring data into the framework's form and set compiled functions up, none of which is timed."""
+        """Convert the data and create compiled functions; this is not timed."""
 
     @abstractmethod
     def run(self, n_epochs):
@@ -125,7 +126,7 @@ class _Estimator(Peer):
 
 
 class Skbackprop(_Estimator):
-    """The package itself, which chooses the number of threads itself unless told."""
+    """skbackprop, which chooses the number of threads itself unless it is set."""
 
     name = package = "skbackprop"
     n_jobs = None
@@ -151,7 +152,7 @@ class ScikitLearn(_Estimator):
 
 
 class ScikitLearn64(ScikitLearn):
-    """The same in float64: what those get who do not convert their data."""
+    """The same in float64, as for users who do not convert their data."""
 
     name = "scikit-learn float64"
 
@@ -165,7 +166,7 @@ class Torch(Peer):
     name = package = "torch"
 
     def prepare(self):
-        """Preload the data; define what is compiled."""
+        """Preload the data; define the compiled functions."""
         import torch
 
         torch.set_num_threads(self.n_threads)
@@ -201,8 +202,8 @@ class Torch(Peer):
 
     def _make_step(self):
         torch, params, X, y = self._torch, self._params, self._X, self._y
-        # The optimizer's L2 penalty is ours up to the intercepts and a shorter last batch; two groups of parameters,
-        # without and with it, would cost time at every step.
+        # The optimizer's L2 penalty equals ours except for the intercepts and a shorter last batch; two groups of
+        # parameters, without and with it, would cost time in every step.
         settings = {"lr": LEARNING_RATE, "weight_decay": ALPHA / self.workload.batch_size, "fused": True}
         if self.workload.solver == "adam":
             optimizer = torch.optim.Adam(params, betas=(BETA_1, BETA_2), eps=EPSILON, **settings)
@@ -250,7 +251,7 @@ class TorchCompile(Torch):
     name = "torch.compile"
 
     def prepare(self):
-        """Preload the data; define what is compiled."""
+        """Preload the data; define the compiled functions."""
         super().prepare()
         if self.workload.solver == "lbfgs":
             raise NotImplementedError("there is no mini-batch step to compile")
@@ -268,8 +269,8 @@ class TorchCompile(Torch):
                 for old, new in zip((param, *state), values, strict=True):
                     old.copy_(new)
 
-        # With dynamic shapes the kernels would be slower; the last, shorter batch gets kernels of its own. A wrapper in
-        # C++ costs less at each call than one in Python, and max_autotune tries several matrix products.
+        # Dynamic shapes would make the kernels slower; the last, shorter batch gets its own kernels. A C++ wrapper
+        # costs less per call than a Python wrapper, and max_autotune tries several matrix products.
         options = {"cpp_wrapper": True, "max_autotune": True}
         self._compiled = torch.compile(step, dynamic=False, fullgraph=True, options=options)
 
@@ -298,7 +299,7 @@ class Jax(Peer):
     name = package = "jax"
 
     def prepare(self):
-        """Preload the data; define what is compiled."""
+        """Preload the data; define the compiled functions."""
         import jax
 
         jax.config.update("jax_enable_x64", self.dtype == "float64")
@@ -316,7 +317,7 @@ class Jax(Peer):
             return self._loss(params, X, y) + ALPHA / (2 * len(y)) * penalty
 
         def take(array, rows):
-            return array.at[rows].get(mode="promise_in_bounds")  # the default pays for a check of every row
+            return array.at[rows].get(mode="promise_in_bounds")  # the default checks every row
 
         def epoch(carry, order, X, y):
             def step(carry, rows):
@@ -399,7 +400,7 @@ class Skorch(Torch):
     name = package = "skorch"
 
     def prepare(self):
-        """Preload the data; define what is compiled."""
+        """Preload the data; define the compiled functions."""
         super().prepare()
         if self.workload.solver == "lbfgs":
             raise NotImplementedError("its optimizers are PyTorch's, none of which is SciPy's L-BFGS-B")
@@ -414,7 +415,7 @@ class Skorch(Torch):
             optimizer, settings = torch.optim.Adam, {"betas": (BETA_1, BETA_2), "eps": EPSILON}
         settings |= {"weight_decay": ALPHA / workload.batch_size, "fused": True}
         kind, criterion = {
-            # Twice the loss of the others, which Adam's steps do not depend on.
+            # Twice the loss of the others; Adam's steps do not depend on the scale of the loss.
             0: (skorch.NeuralNetRegressor, torch.nn.MSELoss),
             2: (skorch.NeuralNetBinaryClassifier, torch.nn.BCEWithLogitsLoss),
         }.get(workload.n_classes, (skorch.NeuralNetClassifier, torch.nn.CrossEntropyLoss))
@@ -462,7 +463,7 @@ def _nesterov(sqrt, n_steps, gradient, param, velocity):
     return param + MOMENTUM * velocity - LEARNING_RATE * gradient, velocity
 
 
-# The update of one array in plain operators, for compiled peers, and the number of arrays it remembers.
+# The update of one array in plain operators, for compiled peers, and its number of state arrays.
 _RULES = {"adam": (_adam, 2), "sgd": (_nesterov, 1)}
 
 

@@ -12,7 +12,7 @@ from benchmarks.workloads import Workload, initial_params, load
 
 _N_ROWS = {"1 row": 1, "1k rows": 1_000, "1M rows": 1_000_000}
 _UNITS = {"1 row": "us", "1k rows": "ms", "1M rows": "s"}
-# Many rows are given to frameworks in chunks whose layers stay in the cache: faster than all at once.
+# Frameworks get many rows in chunks whose activations stay in the cache, which is faster than all at once.
 _CHUNK_ROWS = 2048
 
 
@@ -38,7 +38,7 @@ class Predictor(ABC):
 
     @abstractmethod
     def prepare(self):
-        """Set `predict`, a function of rows, up."""
+        """Create `predict`, a function of rows."""
 
     def run(self, n):
         """Predict all rows, `n` times; gives seconds and `n`."""
@@ -139,7 +139,7 @@ class JaxPredictor(Predictor):
 
 
 class OnnxPredictor(Predictor):
-    """ONNX Runtime on scikit-learn's model as skl2onnx translates it."""
+    """ONNX Runtime on scikit-learn's model, converted by skl2onnx."""
 
     name, package = "onnxruntime", "onnxruntime skl2onnx"
 

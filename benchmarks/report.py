@@ -10,7 +10,7 @@ _SCALES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "MiB": float(1 << 20)}
 
 
 def describe(case):
-    """A case in lines of plain text: medians, spread, and what else was noted."""
+    """A case as lines of plain text: medians, spread, and further facts."""
     scale, unit = _SCALES.get(case["unit"], 1.0), case["unit"]
     lines = [case["name"] + (f"  limit {case['limit'] / scale:.3g} {unit}" if "limit" in case else "")]
     for peer, result in case["results"].items():
@@ -31,7 +31,7 @@ def describe(case):
 
 
 def table(content):
-    """A result file as a Markdown table: medians, and how many times ours each is."""
+    """A result file as a Markdown table: medians, and their ratios to skbackprop's."""
     cases = content["cases"]
     columns = list(dict.fromkeys(column for case in cases for column in case["results"]))
     has_limit = any("limit" in case for case in cases)
@@ -48,7 +48,7 @@ def table(content):
 
 
 def plot(file):
-    """Draw a result file's figure beside it, as PNG and SVG: curves where cases lie on them, bars of ratios elsewhere."""
+    """Draw the figure of a result file next to it, as PNG and SVG: curves if there are any, else bars of ratios."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -65,7 +65,7 @@ def plot(file):
 
 
 def _ratio(case, peer):
-    """Median over the rounds of the ratio to ours; None if one is missing, and for ours itself."""
+    """Median over the rounds of the ratio to skbackprop; None if one is missing, and for skbackprop itself."""
     ours, theirs = (case["results"].get(name, {}).get("times") for name in (_OURS, peer))
     if not ours or not all(ours) or not theirs or peer == _OURS:
         return None

@@ -1,4 +1,4 @@
-"""Seconds per epoch of one network whose rows, features, width, depth, batch size or threads change."""
+"""Seconds per epoch of one network with varying rows, features, width, depth, batch size or threads."""
 
 from dataclasses import asdict, replace
 
@@ -16,7 +16,7 @@ _CHANGES = {
     "batch size": [(n, {"batch_size": n}) for n in (1, 10, 100, 1_000, 10_000)],
 }
 _LARGE = (10_000_000, {"n_rows": 10_000_000, "memmap": True})
-# Larger epochs are left to ours: scikit-learn would take minutes.
+# Larger epochs are measured for skbackprop only, because scikit-learn would take minutes.
 _PEER_FLOPS = 4e10
 
 

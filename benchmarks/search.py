@@ -1,9 +1,11 @@
-"""Seconds of two grid searches, and the memory that they add: many small networks, trained at once or one by one.
+"""Seconds of grid searches, and the memory that they add: many small networks, trained at the same time or one by one.
 
-"digits" has 18 candidates, 5 folds, one hidden layer of 64 units and 50 epochs; "table" 100 candidates, 5 folds, 10,000 rows of 20
-features, one hidden layer of 32 units and 10 epochs; "mixed" 300 candidates, 5 folds, 2,000 rows of 8 numbers and 3 categories, which a
-ColumnTransformer prepares, one hidden layer of 16 units and 5 epochs. "264 models" is for `benchmarks.gpu`. Each is timed twice: all of a search but for imports, compilation and the start of processes; and the
-first search of a new process with all of these, but for scikit-learn's own import, as a script has it that makes one search. What can be kept on disk, such as compiled kernels, is there already.
+"digits" has 18 candidates, 5 folds, one hidden layer of 64 units and 50 epochs; "table" 100 candidates, 5 folds, 10,000
+rows of 20 features, one hidden layer of 32 units and 10 epochs; "mixed" 300 candidates, 5 folds, 2,000 rows of 8
+numbers and 3 categories, which a ColumnTransformer prepares, one hidden layer of 16 units and 5 epochs. "264 models" is
+for `benchmarks.gpu`. Each is timed twice: a search without imports, compilation and the start of processes; and the
+first search of a new process with all of these except scikit-learn's own import, as in a script with a single search.
+What can be cached on disk, such as compiled kernels, is there already.
 """
 
 import contextlib
@@ -114,16 +116,16 @@ class Search(ABC):
     search : str
         "digits", "table", "mixed" or "264 models".
     n_jobs : int
-        Fits at the same time.
+        Number of fits at the same time.
     quick : bool
         Whether to search two candidates over a few epochs only.
     device : str, default="cpu"
-        Where peers compute that can choose.
+        Device of the peers that can choose it.
 
     Attributes
     ----------
     n_steps : int
-        Mini-batches of all networks together.
+        Number of mini-batches of all networks together.
     """
 
     name = package = None
@@ -205,7 +207,7 @@ class ScikitLearn(Search):
             return search.fit(self._X, self._y)
 
     def _workers(self):
-        # The benchmark's variables allow each process all cores: as many times more threads than there are cores.
+        # The benchmark's variables allow each process all cores, which would oversubscribe them.
         return joblib.parallel_config("loky", inner_max_num_threads=1)
 
     def _kind(self):
@@ -245,7 +247,7 @@ class Ours(OneByOne):
 
 
 class OursOnGpu(Ours):
-    """Our grid search on a device, as many networks at a time as it takes."""
+    """Our grid search on a device, with as many networks at a time as it can hold."""
 
     name = f"{OURS} on the GPU"
 
@@ -296,7 +298,7 @@ class Skorch(ScikitLearn):
 
 
 class JaxVmap(Search):
-    """JAX: all candidates of a batch size and all folds in one call, `vmap` over a jitted scan over an epoch's batches."""
+    """JAX: all candidates of a batch size and all folds in one call, by `vmap` over a jitted scan of an epoch."""
 
     name, package = "jax vmap", "jax"
     _together = True
@@ -362,7 +364,7 @@ class JaxVmap(Search):
             return (raw(params, X[test]).argmax(axis=1) == y[test]).mean()
 
         if self._together:
-            # Folds outside, each with its rows; candidates, with their settings, within.
+            # The outer axis is the fold, with its rows; the inner axis is the candidate, with its settings.
             candidates = jax.vmap(epoch, in_axes=(0, None, 0, 0, None, None))
             epoch = jax.vmap(candidates, in_axes=(0, 0, None, None, None, None))
             score = jax.vmap(jax.vmap(score, in_axes=(0, None, None, None)), in_axes=(0, 0, None, None))
@@ -411,7 +413,7 @@ class JaxVmap(Search):
         return params, means, squares, jax.numpy.zeros(shape, np.float32)
 
     def _order(self, rng, fold, size):
-        """A fold's rows in batches; the last, smaller one is filled from the beginning."""
+        """The rows of a fold in batches; the last, smaller one is filled up from the beginning."""
         rows = self._folds[fold][0][: self._n_train][rng.permutation(self._n_train)]
         return np.resize(rows, (-(-self._n_train // size), size)).astype(np.int32)
 
@@ -424,14 +426,14 @@ class JaxLoop(JaxVmap):
 
 
 PEERS = {peer.name: peer for peer in (Ours, OneByOne, ScikitLearn, Skorch, JaxVmap, JaxLoop)}
-#: Those of the search on a device.
+#: Peers of the search on a device.
 GPU_PEERS = {peer.name: peer for peer in (OursOnGpu, Ours, JaxVmap)}
 
 
 def added_memory(function):
     """Bytes by which the memory of this process and its children grows, at its peak, while a function runs.
 
-    Shared pages are dealt out among the processes that share them.
+    Shared pages are divided among the processes that share them.
     """
     done, peak, before = threading.Event(), 0, _memory()
 
@@ -481,7 +483,7 @@ def run(options):
 
 
 def _first(case, peers, options):
-    """Seconds of first searches, a new process for each, of the peers in turn."""
+    """Seconds of first searches, each in a new process, with the peers in turn."""
     results = {peer: {"times": []} for peer in peers}
     for _ in range(options.rounds):
         for peer in [peer for peer, result in results.items() if "error" not in result]:

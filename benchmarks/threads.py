@@ -1,4 +1,4 @@
-"""From how much work on another thread pays: the ground of `_FLOPS_PER_THREAD` in skbackprop/backends/cpu/threads.py."""
+"""The work from which another thread pays off: the basis of `_FLOPS_PER_THREAD` in backends/cpu/threads.py."""
 
 import math
 import warnings
@@ -48,8 +48,8 @@ def run(options):
 
 
 def _flops_between_barriers(workload):
-    """The number by which the package chooses, see `skbackprop.backends.cpu.Session`."""
-    # Sizes are all that counts here.
+    """The number by which the package chooses the threads, see `skbackprop.backends.cpu.Session`."""
+    # Only the sizes matter here.
     network = Network(workload.layer_units, (), ())
     return 3 * row_flops(network, workload.density) * _block_rows(network, 4, workload.batch_size) / 2
 
@@ -73,7 +73,7 @@ def _times_per_step(workload, choices, options):
 
 
 def _crossover(points, n_threads):
-    """The threshold at which choosing between one and `n_threads` threads loses least, by the sum of log times."""
+    """The best threshold for choosing between one and `n_threads` threads, by the sum of log times."""
     points = sorted(points, key=lambda point: point[0])
     flops = [point[0] for point in points]
     serial, threaded = (np.log([times[n] for _, times in points]) for n in (1, n_threads))

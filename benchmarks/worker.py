@@ -1,7 +1,7 @@
 """The process of one peer: waits for a request, answers it, waits again.
 
-Requests and answers are lines of JSON on standard input and output. A peer of its own process keeps its own thread pool,
-idle while another is measured, and has its threads limited before its libraries are loaded.
+Requests and answers are lines of JSON on standard input and output. In a separate process, a peer keeps its own thread
+pool, which is idle while others are measured, and its threads are limited before its libraries are loaded.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ class Worker:
     Parameters
     ----------
     make : callable
-        ``make(case, n_threads)`` gives the peer for a case.
+        ``make(case, n_threads)`` creates the peer for a case.
     n_threads : int
     """
 
@@ -44,7 +44,7 @@ class Worker:
         seconds, n_done = self._peer.run(n)
         check, warmup_seconds = self._peer.check(), time.perf_counter() - start
         if case.get("solver") == "lbfgs":
-            # The same iterations for all: later ones may take more evaluations each.
+            # The same iterations for all, because later ones may take more evaluations each.
             seconds, n_done = self._peer.run(n)
         elif min_seconds:
             n = 1
@@ -102,13 +102,13 @@ class Worker:
 
 
 def _reset_peak():
-    """Memory in use, which becomes the new peak; without /proc, the peak so far."""
+    """Reset the peak to the memory in use, and return it; without /proc, return the peak so far."""
     if not _CLEAR_REFS.exists():
         return _peak()
-    # What loading the data has freed must go back to the system, or fit would use it unseen.
+    # Memory freed after loading the data must be returned to the system, or fit would reuse it unnoticed.
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
-    _CLEAR_REFS.write_text("5")  # proc(5): sets the peak back to the present
+    _CLEAR_REFS.write_text("5")  # proc(5): resets the peak to the current value
     return _kilobytes("VmRSS") << 10
 
 
@@ -127,7 +127,7 @@ def _kilobytes(field):
 
 
 def _factory(benchmark, peer):
-    """What makes the peer of a benchmark, its imports done in this process only."""
+    """The function that creates the peer of a benchmark, with its imports in this process only."""
     if benchmark == "predict":
         from benchmarks.predict import PEERS
 
@@ -157,7 +157,7 @@ def main(benchmark, peer, n_threads):
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-n_threads:])
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not get among the answers
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
     warnings.simplefilter("ignore")
     worker = Worker(_factory(benchmark, peer), n_threads)
     for line in sys.stdin:

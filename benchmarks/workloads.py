@@ -1,7 +1,8 @@
-"""What is trained: networks, data sizes, and what the losses mean.
+"""Workloads: networks, data sizes, and the losses.
 
 Data are synthetic, learnable and the same in every process: a random teacher network plus noise. All peers minimise
-scikit-learn's objective: the mean loss of a mini-batch plus ``alpha / (2 * rows of the batch) * sum of squared weights``.
+scikit-learn's objective: the mean loss of a mini-batch plus ``alpha / (2 * rows of the batch) * sum of squared
+weights``.
 """
 
 import tempfile
@@ -17,7 +18,7 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 _TEACHER_UNITS = 16
 _NOISE = 0.3
 _CHUNK_ROWS = 100_000
-# Parameters and optimizer state beyond this size come from memory at every step, on any common processor.
+# Parameters and optimizer state beyond this size come from memory in every step, on any common processor.
 _CACHE_BYTES = 32 << 20
 
 
@@ -36,13 +37,13 @@ class Workload:
     n_classes : int, default=2
         0 is regression with one target.
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
-        'sgd' is with Nesterov's momentum. For 'lbfgs' an iteration takes the place of an epoch.
+        'sgd' has Nesterov's momentum. For 'lbfgs', an iteration takes the place of an epoch.
     density : float, default=1.0
-        Below one, X is a CSR matrix with this share of numbers other than zero.
+        Below one, X is a CSR matrix with this fraction of stored entries.
     loss_epochs : int, default=3
-        Epochs after which the loss of all peers is compared.
+        Number of epochs after which the losses of all peers are compared.
     memmap : bool, default=False
-        Whether X lies in a file.
+        Whether X is a memory-mapped file.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Workload:
     memmap: bool = False
 
     def quick(self):
-        """The same kind of network, far smaller."""
+        """A much smaller network of the same kind."""
         n_rows = min(self.n_rows, 600)
         return replace(
             self,
@@ -91,18 +92,19 @@ class Workload:
 
     @property
     def flops(self):
-        """Additions and multiplications that an epoch takes at least."""
+        """Minimum number of additions and multiplications in an epoch."""
         first, *others = (fan_in * fan_out for fan_in, fan_out in self.shapes)
-        # Two products a layer, three behind the first; about ten operations a parameter in Adam's update, four in SGD's.
+        # Two products in the first layer, three in the others; about ten operations per parameter in Adam's update,
+        # four in SGD's.
         update = 10 if self.solver == "adam" else 4
         return self.n_rows * (4 * first * self.density + 6 * sum(others)) + self.n_steps * self.n_params * update
 
     def n_bytes(self, itemsize):
-        """Bytes that an epoch moves from and to memory at least: the data, and parameters that no cache can hold."""
+        """Minimum memory traffic of an epoch in bytes: the data, and parameters that no cache holds."""
         data = self.n_rows * self.n_features * itemsize
         if self.density < 1:
             data *= self.density * (1 + 4 / itemsize)  # a column index of four bytes with each number
-        # Adam reads the gradient, the weights and two means, and writes the last three.
+        # Adam reads the gradient, the weights and two moments, and writes the last three.
         n_arrays, n_moves = (4, 7) if self.solver == "adam" else (3, 5)
         state = self.n_params * itemsize
         return data + (self.n_steps * n_moves * state if n_arrays * state > _CACHE_BYTES else 0)
@@ -120,7 +122,7 @@ WORKLOADS = (
     Workload("sparse", 20_000, 50_000, (64,), 200, density=0.001),
 )
 
-#: Those that are measured in float64, too.
+#: Workloads that are also measured in float64.
 FLOAT64 = ("small", "medium", "mnist")
 
 
@@ -158,7 +160,7 @@ def load(workload, dtype):
     -------
     X : ndarray or csr_array of shape (n_rows, n_features)
     y : ndarray of shape (n_rows,)
-        Class labels from 0, or standardised numbers of type `dtype`.
+        Class labels from 0, or standardised numbers of dtype `dtype`.
     """
     if workload.name == "tiny":
         return _breast_cancer(workload, dtype)

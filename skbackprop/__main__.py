@@ -1,8 +1,8 @@
-"""The command line: a demonstration on real data, and what there is to know about an installation.
+"""The command line: a demonstration on real data, and information about the installation.
 
 ``python -m skbackprop`` searches a small grid on two data sets that scikit-learn ships, once with this package's
-estimators and once with scikit-learn's, and prints scores and times of this very run. ``python -m skbackprop info``
-prints versions, threads, the cache of compiled kernels and the like, for bug reports.
+estimators and once with scikit-learn's, and prints the scores and times of this run. ``python -m skbackprop info``
+prints versions, threads, the cache of compiled kernels and similar facts, for bug reports.
 """
 
 import argparse
@@ -52,15 +52,15 @@ class Problem:
     Parameters
     ----------
     name : str
-        What the table calls it.
+        Name in the table.
     load : callable
-        scikit-learn's loader of the data.
+        scikit-learn's loader of the data set.
     ours, theirs : type
         This package's estimator and scikit-learn's.
     metric : str
-        What `score` returns.
+        Name of the metric that `score` returns.
     settings : dict
-        Parameters of both estimators. Epochs are fixed: convergence is not waited for.
+        Parameters of both estimators. The number of epochs is fixed; training does not wait for convergence.
     grid : dict
         The values to search.
     """
@@ -98,7 +98,7 @@ PROBLEMS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search came to.
+    """Result of a search.
 
     Parameters
     ----------
@@ -132,12 +132,12 @@ def split(problem):
 
 
 def pipeline(estimator):
-    """Scale the columns, then fit the network."""
+    """A pipeline that scales the columns and fits the network."""
     return Pipeline([("scale", StandardScaler()), ("network", estimator)])
 
 
 def search(problem, estimator_class, data, callbacks=()):
-    """Search a problem's grid with one of its estimators.
+    """Search the grid of a problem with one of its estimators.
 
     Parameters
     ----------
@@ -172,11 +172,11 @@ def compare_fits(problem, params, data, n_repeats):
     ----------
     problem : Problem
     params : dict
-        Parameters beside the problem's settings.
+        Parameters in addition to the problem's settings.
     data : list
         See `split`.
     n_repeats : int
-        Fits of each; in turn, so that other load on the machine meets both.
+        Number of fits of each estimator, in turn, so that other load on the machine affects both.
 
     Returns
     -------
@@ -203,11 +203,11 @@ def compare_fits(problem, params, data, n_repeats):
 
 
 def progress_bars():
-    """scikit-learn's progress bar in a list, or an empty one where rich is missing."""
+    """A list with scikit-learn's progress bar; empty if rich is not installed."""
     from sklearn.callback import ProgressBar
 
     try:
-        # Only the search's own bar: one for each fit inside would scroll away what it tells.
+        # Only the bar of the search: one bar for each fit would scroll it away.
         return [ProgressBar(max_propagation_depth=0)]
     except ImportError:
         print('No progress bar, because rich is not installed: pip install "skbackprop[progress]"')
@@ -256,12 +256,12 @@ def compare(problem, n_repeats, callbacks=()):
 
 
 def print_table(header, rows):
-    """Print a table: by rich on a terminal, if it is there, or else in plain text.
+    """Print a table: with rich on a terminal if it is installed, otherwise as plain text.
 
     Parameters
     ----------
     header : tuple of str
-        One for each column.
+        One title for each column.
     rows : list of tuple of str
         A row with an empty first cell ends a group. The last two columns are numbers.
     """
@@ -293,9 +293,9 @@ def demonstrate(problems=PROBLEMS, n_repeats=5):
     Parameters
     ----------
     problems : iterable of Problem, default=PROBLEMS
-        What to run.
+        Problems to run.
     n_repeats : int, default=5
-        Fits of each estimator with the best parameters, of whose times the median is shown.
+        Number of fits of each estimator with the best parameters; the median of their times is shown.
     """
     begin = time.perf_counter()
     print("Warm-up: loading the compiled kernels, or compiling them if this is the first time ...", flush=True)
@@ -304,7 +304,8 @@ def demonstrate(problems=PROBLEMS, n_repeats=5):
     bars = progress_bars()
     table, differences = [], []
     with warnings.catch_warnings():
-        # The number of epochs is fixed on purpose; each of the many fits would warn that it could go on.
+        # The number of epochs is fixed on purpose; otherwise each of the many fits would warn that it has not
+        # converged.
         warnings.simplefilter("ignore", ConvergenceWarning)
         for problem in problems:
             rows, difference = compare(problem, n_repeats, bars)
@@ -328,7 +329,7 @@ def installed(distribution):
 
 
 def nvidia_devices():
-    """Names of the NVIDIA GPUs, as the driver's own tool lists them; none where it is missing or fails."""
+    """Names of the NVIDIA GPUs, from nvidia-smi; empty if it is missing or fails."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
@@ -341,7 +342,7 @@ def nvidia_devices():
 
 
 def cache_facts():
-    """Folder and size of the cache of compiled kernels, in words."""
+    """Folder and size of the cache of compiled kernels, as text."""
     folder = cache_folder()
     if folder is None:
         return "none: no folder is writable, so each process compiles anew", "0 files"
@@ -350,7 +351,7 @@ def cache_facts():
 
 
 def facts():
-    """What to know about an installation.
+    """Facts about the installation.
 
     Returns
     -------
@@ -388,7 +389,7 @@ def main(arguments=None):
     Parameters
     ----------
     arguments : list of str, default=None
-        The command line's words; None for those of this process.
+        Command-line arguments; None for those of this process.
     """
     parser = argparse.ArgumentParser(
         prog="python -m skbackprop", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -1,4 +1,4 @@
-"""Attributes that are computed when they are first asked for."""
+"""Attributes that are computed on first access."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ __all__ = ["lazy"]
 
 
 class lazy:  # noqa: N801 (a decorator)
-    """An attribute that a method computes the first time, and that then is in the object's `__dict__`.
+    """An attribute that a method computes on first access, and that is then stored in the object's `__dict__`.
 
-    :func:`functools.cached_property` without the lock that it has before Python 3.12: one for all objects of a class, which a
-    process inherits locked, and for ever, when it is forked while another thread holds it. Without it, two threads may compute
-    the same twice; both get what the first of them has stored.
+    :func:`functools.cached_property` without the lock that it has before Python 3.12. That lock is shared by all
+    objects of a class, and a process that is forked while another thread holds it inherits it locked forever. Without
+    the lock, two threads may compute the same value twice; both get the value that is stored first.
 
     Parameters
     ----------
     method : callable
-        Of the object alone.
+        Takes only the object.
     """
 
     def __init__(self, method):

@@ -1,10 +1,10 @@
-"""Names that users may have meant, where the one that they gave is not known."""
+"""Suggestions for unknown names."""
 
 from difflib import get_close_matches
 
 __all__ = ["did_you_mean", "listed"]
 
-#: What other libraries and papers call it; of several names the first that is to be had.
+#: Names in other libraries and papers; of several names here, the first available one is suggested.
 _ALIASES = {
     "linear": ["identity", "polynomial"],
     "none": ["identity"],
@@ -63,7 +63,7 @@ def listed(names):
 
 
 def did_you_mean(name, choices):
-    """The choice that an unknown name stands for.
+    """The choice that an unknown name probably means.
 
     Parameters
     ----------
@@ -73,7 +73,8 @@ def did_you_mean(name, choices):
     Returns
     -------
     choice : str or None
-        What it is called here, otherwise the choice that is spelt like it or that is a part of it; None if there is none.
+        The choice of which it is an alias, or else one with a similar spelling or one that contains it or is contained
+        in it; None if there is none.
     """
     name = name.lower().replace("-", "_").replace(" ", "_")
     choices = sorted(choices)

@@ -4,16 +4,16 @@ __all__ = ["ModelFileError", "TrainingWarning"]
 
 
 class TrainingWarning(UserWarning):
-    """Training went wrong in a way that another parameter, or scaled data, would cure.
+    """Training went wrong in a way that a change of a parameter, or scaling the data, can fix.
 
-    `fit` issues at most one, after the last epoch of a stochastic solver, where it is beyond doubt that gradients vanish
-    or explode, that most of a layer's units are dead or saturated, that predictions did not get to where the targets are, or that
-    the columns of `X` are badly scaled. The message tells what was seen, and which parameters to change. `partial_fit` issues it
-    for callbacks, which it does not call.
+    `fit` issues at most one, after the last epoch of a stochastic solver, if gradients clearly vanish or explode, most
+    units of a layer are dead or saturated, predictions did not reach the scale of the targets, or the columns of `X`
+    are badly scaled. The message says what was observed, and which parameters to change. `partial_fit` issues it if
+    callbacks are set, because it does not call them.
 
     Examples
     --------
-    To do without:
+    To turn it off:
 
     >>> import warnings
     >>> from skbackprop.exceptions import TrainingWarning
@@ -23,7 +23,7 @@ class TrainingWarning(UserWarning):
 
 
 class ModelFileError(ValueError):
-    """A model file or a checkpoint is damaged, comes from elsewhere, or does not fit.
+    """A model file or a checkpoint is damaged, was not written by this package, or is inconsistent.
 
-    Raised by :func:`~skbackprop.load` before anything of the file is used.
+    Raised by :func:`~skbackprop.load` before anything in the file is used.
     """

@@ -1,4 +1,4 @@
-"""Compile everything ahead of the first fit."""
+"""Compilation ahead of the first fit."""
 
 import warnings
 
@@ -10,15 +10,15 @@ __all__ = ["warmup"]
 
 
 def warmup(*estimators, dtypes=("float32", "float64")):
-    """Compile what estimators need, or load it from the disk cache, before it is needed.
+    """Compile the kernels that estimators need, or load them from the disk cache, ahead of time.
 
-    For container images, servers and benchmarks: a first fit then takes no longer than a second one. Activations, losses and
-    solvers are compiled when they are first used, so name estimators with those that will be.
+    For container images, servers and benchmarks: the first fit then takes no longer than the second one. Activations,
+    losses and solvers are compiled when they are first used, so pass estimators with those that will be used.
 
     Parameters
     ----------
     *estimators : BackpropClassifier or BackpropRegressor
-        Estimators whose parameters will be used; none for both with all defaults.
+        Estimators with the parameters that will be used; if none is given, both with all defaults.
     dtypes : iterable of {"float32", "float64"}, default=("float32", "float64")
         The dtypes that will be used.
 
@@ -32,7 +32,7 @@ def warmup(*estimators, dtypes=("float32", "float64")):
 
     X = np.eye(6)
     for estimator in estimators or (BackpropClassifier(), BackpropRegressor()):
-        # Two classes and several have losses of their own.
+        # Binary and multiclass targets have different losses.
         for y in ([1, 2, 3, 1, 2, 3], [1, 2, 1, 2, 1, 2])[: 2 if is_classifier(estimator) else 1]:
             for dtype in dtypes:
                 model = clone(estimator).set_params(dtype=dtype, max_iter=1, early_stopping=False)

@@ -1,6 +1,6 @@
-"""Run the doctests of the pages, and fail the build (under ``-W``) where an output is not the one that stands there.
+"""Run the doctests of the pages, and fail the build (under ``-W``) if an output differs from the page.
 
-Pages that other extensions make are left out: the gallery runs its own code, and those of the API repeat docstrings.
+Pages made by other extensions are left out: the gallery runs its own code, and the API pages repeat docstrings.
 """
 
 import doctest
@@ -16,7 +16,7 @@ MADE_ELSEWHERE = ("auto_examples/", "generated/")
 
 
 def check(app, env):
-    """Report what differs, as warnings."""
+    """Report differing outputs as warnings."""
     runner = doctest.DocTestRunner(verbose=False)
     parser = doctest.DocTestParser()
     for name in sorted(env.found_docs):
@@ -26,7 +26,7 @@ def check(app, env):
         with open(path, encoding="utf-8") as file:
             test = parser.get_doctest(file.read(), {"__name__": "__main__"}, name, path, 0)
         report = StringIO()
-        # A page may set print options and filters: not for what comes after it.
+        # A page may set print options and warning filters, which must not leak into the next page.
         with np.printoptions(), warnings.catch_warnings():
             runner.run(test, out=report.write)
         if report.getvalue():

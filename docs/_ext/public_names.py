@@ -1,7 +1,7 @@
 """Fail the build (under ``-W``) where a public name is undocumented.
 
-Every name in ``skbackprop.__all__``, and in that of its public modules, must stand in api.rst and have a docstring that documents all its parameters; so
-must every public method that this package defines or inherits from itself.
+Every name in ``skbackprop.__all__``, and in that of its public modules, must be listed in api.rst and have a docstring
+that documents all its parameters; so must every public method that this package defines.
 """
 
 import inspect
@@ -22,14 +22,14 @@ CHECKS = {"GL08", "PR01", "PR02", "RT01", "YD01"}
 
 
 def _is_generated(name):
-    """Whether scikit-learn makes a method, for metadata routing."""
+    """Whether scikit-learn generates the method, for metadata routing."""
     return name.endswith("_request") or name == "get_metadata_routing"
 
 
 def public_names():
     """Dotted names of the public objects and of their own methods."""
     for name in skbackprop.functions.__all__:
-        # Their methods are for the package.
+        # Their methods are internal.
         yield f"skbackprop.functions.{name}"
     for module in (skbackprop.inspection, skbackprop.model_selection):
         for name in module.__all__:
@@ -49,7 +49,7 @@ def public_names():
 
 
 def check(app, env):
-    """Report what is missing, as warnings."""
+    """Report missing documentation as warnings."""
     documented = env.get_domain("py").objects
     for name in public_names():
         if name not in documented:

@@ -2,7 +2,7 @@
 
 ``.. registry-table:: activations`` (or losses, normalizations, optimizers, schedules) lists a registry;
 ``.. elementary-table::`` lists the elementary functions with the errors that their docstrings state;
-``.. score-table::`` lists the scores of all options that ``python -m benchmarks options`` has written.
+``.. score-table::`` lists the scores of all options, as written by ``python -m benchmarks options``.
 The pages of the functions get their name, formula and source from the registries, too.
 """
 
@@ -53,14 +53,14 @@ def _out_activations(entry):
     return _code(*sorted({kind.out_activation for kind in entry.kinds().values()}))
 
 
-# For each registry: its entries, and its columns as (heading, what stands there).
+# For each registry: its entries, and its columns as (heading, function that makes the cell).
 REGISTRIES = {
     "activations": (
         ACTIVATIONS,
         [
             ("``activation``", lambda entry: _code(entry.name)),
             ("class and settings", _class),
-            ("output of a unit", _formula),
+            ("activation of a unit", _formula),
             ("reference", _reference),
         ],
     ),
@@ -70,7 +70,7 @@ REGISTRIES = {
             ("``loss``", lambda entry: _code(entry.name)),
             ("class and settings", _class),
             ("used for", _tasks),
-            ("of one row, z being the raw prediction", _formula),
+            ("loss of one row with raw prediction z", _formula),
             ("``out_activation_``", _out_activations),
             ("reference", _reference),
         ],
@@ -80,7 +80,7 @@ REGISTRIES = {
         [
             ("``normalization``", lambda entry: _code(entry.name)),
             ("class and settings", _class),
-            ("what z becomes", _formula),
+            ("output", _formula),
             ("reference", _reference),
         ],
     ),
@@ -90,7 +90,7 @@ REGISTRIES = {
             ("``solver``", lambda entry: _code(entry.name)),
             ("update", _formula),
             ("class and settings", _class),
-            ("numbers of state for each parameter", lambda entry: str(entry.n_slots)),
+            ("state variables per parameter", lambda entry: str(entry.n_slots)),
             ("reference", _reference),
         ],
     ),
@@ -166,7 +166,7 @@ class ScoreTable(_Table):
                 option, _, data = case["name"].partition("; ")
                 columns = (_values(case, name) for name in ("skbackprop", "default", "scikit-learn"))
                 rows.append([_code(option), f"{data}: {case['unit']}" if data else case["unit"], *columns])
-            headings = [f"**{group}**", "data and score", "with it", "without", "scikit-learn with it"]
+            headings = [f"**{group}**", "data and score", "with option", "without", "scikit-learn with option"]
             empty = [index for index in range(len(headings)) if not any(row[index] for row in rows)]
             table = [[cell for index, cell in enumerate(row) if index not in empty] for row in (headings, *rows)]
             lines += ["", *_list_table(table[0], table[1:]), ""]
@@ -185,7 +185,7 @@ def setup(app):
     app.add_directive("elementary-table", ElementaryTable)
     app.add_directive("score-table", ScoreTable)
     app.connect("autodoc-process-docstring", describe_function, priority=100)  # before numpydoc
-    # The sources of the tables: a page that shows one is read anew in each build.
+    # Sphinx does not know the sources of the tables: pages with tables are read again in each build.
     app.connect("env-get-outdated", _always_read)
     return {"parallel_read_safe": True, "version": "1"}
 

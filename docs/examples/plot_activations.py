@@ -2,13 +2,14 @@
 Activations, and a choice for each layer
 ========================================
 
-`activation` is what a hidden unit makes of the weighted sum z of its inputs: one of fourteen functions for all hidden layers, or a
-sequence with one for each. Here are their shapes and slopes, as the network itself computes them, and what they are good for.
+`activation` is the activation function of the hidden layers: one of fourteen functions for all layers, or a sequence
+with one for each. This example plots the functions and their derivatives, as computed by the network itself, and
+compares how well they train.
 """
 
 # %%
-# A network with one input, one hidden unit and one output, all weights one and all layers frozen, does nothing but apply its activation.
-# `BackpropEmbedding` gives the hidden unit's output, and `input_gradient` the slope.
+# A network with one input, one hidden unit and one output, with all weights one and all layers frozen, just applies its
+# activation function. `BackpropEmbedding` returns the output of the hidden unit, and `input_gradient` the derivative.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +21,7 @@ from skbackprop import BackpropClassifier, BackpropEmbedding, BackpropRegressor
 from skbackprop.functions import GELU, SELU, LeakyReLU
 from skbackprop.inspection import input_gradient
 
-# It says that the epochs given are too few to converge, which is not the point here.
+# The warning says that training did not converge in so few epochs, which does not matter here.
 
 families = {
     "rectifiers": ["relu", "leaky_relu", "elu", "selu", "softplus"],
@@ -52,11 +53,13 @@ axes[1, 0].set(ylabel="slope")
 plt.show()
 
 # %%
-# Backpropagation multiplies the error by the slope in each layer. That of the bounded functions is nearly zero away from the middle, and that of
-# the logistic function is never above 1/4: see :ref:`sphx_glr_auto_examples_plot_vanishing_gradients.py`. The rectifier's is zero for negative z, so that
-# a unit may die, which its variants prevent.
+# Backpropagation multiplies the error by this derivative in each layer. The derivative of the bounded functions is
+# nearly zero away from the middle, and that of the logistic function is at most 1/4: see
+# :ref:`sphx_glr_auto_examples_plot_vanishing_gradients.py`. The derivative of ReLU is zero for negative z, so that a
+# unit may die, which its variants prevent.
 #
-# Does it matter? Five hidden layers on handwritten digits, a few epochs, and initial weights that suit the function.
+# Does it matter? Here are networks with five hidden layers on handwritten digits, trained for a few epochs from initial
+# weights that suit the function.
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16.0, y, random_state=0)

@@ -2,12 +2,13 @@
 Batch, mini-batch and stochastic gradient descent
 =================================================
 
-`batch_size` is the number of rows from which each update takes its gradient. All rows: *batch* descent, one update an epoch. One
-row: *stochastic* descent. Something between the two: *mini-batches*.
+`batch_size` is the number of rows whose gradient each update uses. All rows: *batch* gradient descent, with one update
+per epoch. One row: *stochastic* gradient descent. Anything in between: *mini-batch* gradient descent.
 """
 
 # %%
-# The same network, the same start, the same learning rate, without momentum. Only the size of the batches differs.
+# All networks have the same architecture, initial weights and learning rate, without momentum. Only the batch size
+# differs.
 
 import time
 
@@ -48,12 +49,13 @@ left.legend()
 plt.show()
 
 # %%
-# Epoch for epoch, smaller batches learn faster: they make more updates from the same rows. An epoch of them also takes longer, because many small
-# products of matrices cost more time than a large one. The right panel shows the outcome: mini-batches are a compromise, which is why they are the
-# default.
+# Per epoch, smaller batches learn faster, because they make more updates from the same rows. But their epochs take
+# longer, because many small matrix products take more time than a large one. The right panel shows the result:
+# mini-batches are a compromise, which is why they are the default.
 #
-# The gradient of a small batch is a noisy estimate of that of all rows. The noise grows with the learning rate, so that small batches
-# need smaller ones. Here are single rows with three learning rates. With too large a rate the loss jumps up and down, and may not fall at all.
+# The gradient of a small batch is a noisy estimate of the gradient of all rows. The effect of the noise grows with the
+# learning rate, so small batches need a smaller one. Here are batches of one row with three learning rates. If the rate
+# is too large, the loss jumps up and down, and may not fall at all.
 
 fig, ax = plt.subplots(layout="constrained")
 for rate in (0.2, 0.1, 0.01):

@@ -1,13 +1,14 @@
 """
-Rare classes and weights
-========================
+Imbalanced classes and weights
+==============================
 
-A classifier that is trained on few rows of one class and many of another learns to say the second. `class_weight` says how much each class counts, and
-`sample_weight` how much each row does.
+A classifier that is trained on few rows of one class and many of another tends to predict the second. `class_weight`
+sets how much each class counts, `sample_weight` how much each row counts.
 """
 
 # %%
-# The data: 442 patients with diabetes. Those with a fast progress of the disease, above 240, are to be found from the measurements of the year before.
+# The data: 442 patients with diabetes. The task is to detect fast disease progression, above 240, from measurements of
+# the year before.
 
 import warnings
 
@@ -27,15 +28,16 @@ from sklearn.preprocessing import StandardScaler
 
 from skbackprop import BackpropClassifier
 
-# It says that the epochs given are too few to converge, which is not the point here.
+# The warning says that training did not converge in so few epochs, which does not matter here.
 
 X, y = load_diabetes(return_X_y=True)
 fast = y > 240
 print(f"{fast.sum()} of {len(fast)} patients")
 
 # %%
-# `"balanced"` gives both classes the same weight in total, a dict any other. Each patient is predicted by a network that was trained on others. Of the patients
-# that are found, precision is the share that is right; of those to be found, recall is the share that is.
+# `"balanced"` gives both classes the same total weight; a dict gives any weights. Each patient is predicted by a
+# network that was trained on others. Precision is the fraction of the detected patients that are correct, recall the
+# fraction of the patients with fast progression that are detected.
 
 folds = StratifiedKFold(5, shuffle=True, random_state=0)
 choices = {
@@ -75,11 +77,12 @@ right.set(title="Dots: at a probability of one half", ylim=(0, 1.05))
 plt.show()
 
 # %%
-# Without weights hardly any of the patients who should be found are, at an accuracy that looks no worse: always to say "no" is right in four cases out of five. But the curves on the
-# right lie close together. So weights make no better order of the patients. They choose another point of the curve, as a threshold below one half would, and the predicted
-# probabilities are then no longer frequencies.
+# Without weights, hardly any of the patients with fast progression are detected, at an accuracy that looks no worse:
+# always predicting "no" is right in four cases out of five. But the curves on the right lie close together. So the
+# weights do not rank the patients better. They choose another point of the curve, as a threshold below one half would,
+# and the predicted probabilities are then no longer calibrated.
 #
-# *Weights of rows.* A row of weight two counts like two equal rows. With all rows in one batch that is exact:
+# *Sample weights.* A row of weight two counts like two equal rows. With all rows in one batch, this holds exactly:
 
 weights = np.where(fast, 2.0, 1.0)
 twice = np.concatenate([np.arange(len(y)), np.flatnonzero(fast)])

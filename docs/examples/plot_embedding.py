@@ -1,13 +1,14 @@
 """
-What a hidden layer sees
-========================
+Representations of hidden layers
+================================
 
-Each hidden layer makes a new representation of the rows, ever closer to the targets. `BackpropEmbedding` gives it out: as a picture, or as features for another model in a
-pipeline.
+Each hidden layer computes a new representation of the rows, ever closer to the targets. `BackpropEmbedding` returns it:
+for a plot, or as features for another model in a pipeline.
 """
 
 # %%
-# Handwritten digits, 64 pixels each, through a network whose last hidden layer has two units: all that the output layer gets to see is a point in the plane.
+# Handwritten digits, 64 pixels each, pass through a network whose last hidden layer has two units: the output layer
+# only sees a point in the plane.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skbackprop import BackpropClassifier, BackpropEmbedding
 
-# It says that the epochs given are too few to converge, which is not the point here.
+# The warning says that training did not converge in so few epochs, which does not matter here.
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
@@ -54,10 +55,11 @@ fig.colorbar(colors, ax=axes, ticks=range(10), label="digit")
 plt.show()
 
 # %%
-# The principal components are the directions in which the images differ most, whatever for. The hidden layer was trained to tell the digits apart.
+# The principal components are the directions in which the images vary most, regardless of the classes. The hidden layer
+# was trained to separate the digits.
 #
-# In a pipeline, a network is fitted on each training fold anew, and what comes after it gets its hidden layer. Nearest neighbours profit a little: by themselves they cannot know which
-# columns matter.
+# In a pipeline, a new network is fitted on each training fold, and the next step gets the activations of its hidden
+# layer. Nearest neighbours benefit a little: by themselves they cannot know which columns matter.
 
 problems = {"wine": load_wine, "breast cancer": load_breast_cancer}
 folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=4, random_state=0)

@@ -1,15 +1,16 @@
 """
-Where weights start from, and fine-tuning
-=========================================
+Weight initialization and fine-tuning
+=====================================
 
-Training goes from the initial weights to the nearest good ones. `weight_init` draws them from a distribution that suits the activation,
-or takes them from a network that has learned something related. `frozen_layers` keeps what it has learned, and `output_bias="prior"` spares the first
-epochs of a problem with rare classes.
+Training moves from the initial weights to good weights nearby. `weight_init` draws the initial weights from a
+distribution that suits the activation, or takes them from a network that has learned a related task. `frozen_layers`
+keeps what that network has learned, and `output_bias="prior"` saves the first epochs of a problem with rare classes.
 """
 
 # %%
-# *Distributions.* They differ in the variance of the weights. It decides whether signals keep their size on the way through a deep network. Here are twelve
-# hidden layers of rectifiers, and the root mean square of their outputs before any training: one step with a negligible rate.
+# *Distributions.* They differ in the variance of the weights, which decides whether signals keep their scale on the way
+# through a deep network. Here are twelve hidden layers with ReLU, and the root mean square of their activations before
+# any training: the network is fitted with one step of a negligible learning rate.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skbackprop import BackpropClassifier, BackpropEmbedding
 
-# It says that the epochs given are too few to converge, which is not the point here.
+# The warning says that training did not converge in so few epochs, which does not matter here.
 
 X, y = load_digits(return_X_y=True)
 X_scaled = StandardScaler().fit_transform(X)
@@ -45,11 +46,12 @@ ax.legend()
 plt.show()
 
 # %%
-# `"he_normal"` is made for rectifiers: half of the units give zero, and twice the variance makes up for it. With the others the signal shrinks by about
-# :math:`\sqrt{1/2}` from layer to layer.
+# `"he_normal"` is made for ReLU: half of the units output zero, which twice the variance compensates. With the others,
+# the signal shrinks by about :math:`\sqrt{1/2}` from layer to layer.
 #
-# *Fine-tuning.* A network has learned the digits from 900 images. Then the scanner changes: its images are askew by fifteen degrees. The network has not seen such
-# images, and only few of them have labels so far. `FrozenEstimator` keeps the source as it is when the estimator around it is cloned, as searches do.
+# *Fine-tuning.* A network has learned the digits from 900 images. Then the scanner changes: its images are rotated by
+# fifteen degrees. The network has not seen such images, and only few of them are labelled so far. `FrozenEstimator`
+# keeps the source model fitted when the estimator around it is cloned, as in searches.
 
 source = BackpropClassifier((100, 50), max_iter=60, n_iter_no_change=np.inf, random_state=0).fit(X[:900] / 16, y[:900])
 askew = rotate(X[900:].reshape(-1, 8, 8) / 16, 15, axes=(1, 2), reshape=False, order=1)
@@ -67,9 +69,10 @@ for ax, image in zip(
 plt.show()
 
 # %%
-# With twenty labelled images, a network from scratch is worse than the old one. From the old weights the same images bring it beyond both. `frozen_layers` is for what should not
-# change: the weights of the first layer see the pixels, and are those that have to turn with them. Freezing the two layers behind it costs nothing, while
-# freezing the first two gives away most of what could be learned.
+# With twenty labelled images, a network trained from scratch is worse than the old one. Fine-tuning the old weights on
+# the same images beats both. `frozen_layers` is for layers that should not change. The weights of the first layer see
+# the pixels, and have to adapt to the rotation. Freezing the two layers after it costs nothing, while freezing the
+# first two forgoes most of what could be learned.
 
 n_rows = [20, 50, 100, 200, 400]
 kinds = {
@@ -102,8 +105,8 @@ ax.legend()
 plt.show()
 
 # %%
-# *A rare class.* One image in ten is a nine. A network that starts without that knowledge spends its first steps on learning
-# just this; with ``output_bias="prior"`` it starts from the shares of the classes.
+# *A rare class.* One image in ten is a nine. Without this knowledge, a network spends its first steps on learning it;
+# with ``output_bias="prior"`` it starts from the class frequencies.
 
 nine = y == 9
 fig, ax = plt.subplots(layout="constrained")

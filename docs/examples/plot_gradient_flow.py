@@ -1,14 +1,14 @@
 """
-Seeing why a network does not learn
-===================================
+Diagnosing a network that does not learn
+========================================
 
-A deep network with logistic units stays at the accuracy of guessing. The plots of
-:mod:`skbackprop.inspection <skbackprop.inspection.GradientFlowDisplay>` show the reason, and whether a remedy helps.
+A deep network with logistic units is no better than guessing. The plots of :mod:`skbackprop.inspection
+<skbackprop.inspection.GradientFlowDisplay>` show the reason, and whether a remedy helps.
 """
 
 # %%
-# Six hidden layers on handwritten digits. When training ends, a warning says what is wrong and what to change. It is shown here by hand; otherwise
-# it appears on its own.
+# Six hidden layers on handwritten digits. When training ends, a warning says what is wrong and what to change. This
+# example catches and prints it; normally it is shown automatically.
 
 import warnings
 
@@ -34,15 +34,17 @@ for warning in caught:
 print(f"accuracy {stuck.score(X_test, y_test):.2f}")
 
 # %%
-# The norm of the gradient of each layer, after each epoch: the layers at the inputs, dark, get less than a thousandth of what the last layer gets. No unit is
-# saturated; the slope of the logistic function, at most 1/4 in each layer, is reason enough.
+# The norm of each layer's gradient, after each epoch: the layers near the inputs (dark) get less than a thousandth of
+# the gradient of the last layer. No unit is saturated; the derivative of the logistic function, at most 1/4 in each
+# layer, is enough to explain it.
 
 GradientFlowDisplay.from_estimator(stuck, name="logistic")
 plt.show()
 
 # %%
-# The rectifier has slope 1 for positive inputs. With weights drawn for it, the gradients of all layers are of the same size. Some units are constant:
-# they are zero for all rows of a mini-batch, as is usual for rectifiers. It would be a bad sign if most of a layer's units were.
+# ReLU has derivative 1 for positive inputs. With a weight initialization made for ReLU, the gradients of all layers
+# have similar norms. Some units are constant: they are zero for all rows of a mini-batch, as is usual for ReLU. It
+# would be a bad sign if most units of a layer were.
 
 cured = BackpropClassifier(activation="relu", weight_init="he_normal", **settings)
 cured.fit(X_train, y_train)
@@ -52,7 +54,7 @@ GradientFlowDisplay.from_estimator(cured, name="relu, he_normal")
 plt.show()
 
 # %%
-# The losses side by side.
+# The loss curves side by side.
 
 fig, ax = plt.subplots(layout="constrained")
 LossCurveDisplay.from_estimator(stuck, name="logistic", ax=ax)
@@ -60,8 +62,8 @@ LossCurveDisplay.from_estimator(cured, name="relu, he_normal", ax=ax)
 plt.show()
 
 # %%
-# What has the cured network learned to look at? The gradient of its output with respect to the inputs tells for each pixel how much it matters: for the
-# class of a three on average, and for one of them.
+# Which pixels does the repaired network use? The gradient of its output with respect to the inputs tells how much each
+# pixel matters: for the class of a three, on average and for one image.
 
 fig, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
 threes = X_test[y_test == 3]

@@ -2,8 +2,8 @@
 Grid search over a pipeline
 ===========================
 
-A network needs features of similar scale, so the scaler belongs in the pipeline: it then learns from each training fold
-only. The grid is over the strength of the L2 penalty and the size of the hidden layer.
+A network needs features of similar scale, so the scaler belongs in the pipeline, where it is fitted on each training
+fold only. The grid is over the strength of the L2 penalty and the size of the hidden layer.
 """
 
 # %%
@@ -22,7 +22,7 @@ X, y = load_breast_cancer(return_X_y=True, as_frame=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
 
 # %%
-# Early stopping holds out a part of each training fold and keeps the weights of the best validation score.
+# Early stopping sets aside a part of each training fold and keeps the weights of the best validation score.
 
 model = make_pipeline(
     StandardScaler(),
@@ -39,7 +39,7 @@ print(f"area under the ROC curve: {search.best_score_:.3f} in cross-validation, 
 print(f"{search.score(X_test, y_test):.3f} on test data")
 
 # %%
-# The empty tuple stands for no hidden layer: logistic regression, trained by the same code.
+# The empty tuple means no hidden layer: logistic regression, trained by the same code.
 
 fig, ax = plt.subplots(layout="constrained")
 RocCurveDisplay.from_estimator(search, X_test, y_test, ax=ax, name="best of the grid")

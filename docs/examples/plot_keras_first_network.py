@@ -2,8 +2,8 @@
 The first network of many tutorials, in one estimator
 =====================================================
 
-Many introductions to neural networks begin with the same model in Keras: 64 hidden units with ReLU, one output unit with
-the sigmoid, binary cross-entropy, Adam with a learning rate of 0.001, ten epochs, batches of 32 rows:
+Many introductions to neural networks begin with the same model in Keras: 64 hidden units with ReLU, one output unit
+with the sigmoid, binary cross-entropy, Adam with a learning rate of 0.001, ten epochs, batches of 32 rows:
 
 .. code-block:: python
 
@@ -13,11 +13,11 @@ the sigmoid, binary cross-entropy, Adam with a learning rate of 0.001, ten epoch
    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss="binary_crossentropy", metrics=["accuracy"])
    model.fit(X_train, y_train, epochs=10, batch_size=32, validation_split=0.2)
 
-Here it is as a scikit-learn estimator, on tumours to be told malignant or benign.
+Here it is as a scikit-learn estimator, which classifies tumours as malignant or benign.
 """
 
 # %%
-# Keras leaves it to its user to scale the data. In a pipeline this is a step of the model, and the test data go through it too.
+# Keras leaves scaling to the user. In a pipeline it is a step of the model, and the test data go through it, too.
 
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_breast_cancer
@@ -31,9 +31,9 @@ X, y = load_breast_cancer(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
 
 # %%
-# Two classes in `y` bring the output unit, its sigmoid and the loss along. `early_stopping` sets a share of the rows aside
-# and scores them after each epoch, as Keras's `validation_split` does; `n_iter_no_change` says that all ten epochs are wanted.
-# `alpha=0` turns the L2 penalty off, which Keras does not have by default.
+# The two classes in `y` determine the output unit, its sigmoid and the loss. `early_stopping` sets a fraction of the
+# rows aside and scores them after each epoch, like Keras's `validation_split`; `n_iter_no_change` makes all ten epochs
+# run. `alpha=0` turns off the L2 penalty, which Keras does not have by default.
 
 network = BackpropClassifier(
     hidden_layer_sizes=(64,),
@@ -56,8 +56,8 @@ for epoch, (loss, accuracy) in enumerate(zip(network.loss_curve_, network.valida
 print(f"accuracy on test data: {model.score(X_test, y_test):.3f}")
 
 # %%
-# The loss falls from epoch to epoch and has not settled after ten. The validation accuracy, with so few rows, moves in steps
-# of about one percent. The estimator has the weights of the epoch with the best one.
+# The loss falls from epoch to epoch and has not converged after ten. The validation accuracy, with so few rows, moves
+# in steps of about one percent. The estimator has the weights of the epoch with the best validation accuracy.
 
 epochs = range(1, network.n_iter_ + 1)
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")

@@ -1,14 +1,14 @@
 """
-A learning rate, and its schedule
-=================================
+Learning rates and schedules
+============================
 
-The learning rate is the first thing to tune. A range test finds its order of magnitude in a second, and `learning_rate` says how it goes on from
-there: a large rate finds a good region, a small one its lowest point.
+The learning rate is the first parameter to tune. A range test finds its order of magnitude in a second, and
+`learning_rate` sets its schedule: a large rate finds a good region, a small one its lowest point.
 """
 
 # %%
-# The range test trains a copy of the network with a rate that rises from mini-batch to mini-batch. Where the loss falls most steeply is a rate
-# to begin with. Where it rises again is one too many.
+# The range test trains a copy of the network with a rate that rises from mini-batch to mini-batch. The rate at which
+# the loss falls most steeply is a good initial rate. The rate at which the loss rises again is too large.
 
 import warnings
 
@@ -23,7 +23,8 @@ from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions import Cosine, Exponential, OneCycle, Polynomial, ReduceOnPlateau, StepDecay
 from skbackprop.inspection import learning_rate_range_test
 
-# They say that the epochs given are too few to converge, and that gradients vanish where the rate is too large: both are meant here.
+# The warnings say that training did not converge in so few epochs, and that gradients vanish if the rate is too large:
+# both are intended here.
 warnings.simplefilter("ignore", TrainingWarning)
 
 X, y = load_digits(return_X_y=True)
@@ -36,8 +37,9 @@ display.ax_.set(title="Range test: digits, adam, four hidden layers of 64 units"
 plt.show()
 
 # %%
-# *Warm-up.* The first steps are the most dangerous: the gradients are large and point in one direction, and Adam's averages know few of them. With
-# `warmup_epochs` the rate rises linearly at first, and a larger one can be borne. Three networks for each rate, the first of them about that of the suggestion:
+# *Warm-up.* The first steps are the most dangerous: the gradients are large and point in one direction, and Adam's
+# averages cover only few of them. With `warmup_epochs`, the rate rises linearly at first, and training tolerates a
+# larger rate. Here are three networks for each rate; the first rate is about the suggested one:
 
 for rate in (0.005, 0.05, 0.07):
     for warmup_epochs in (0, 5):
@@ -49,11 +51,13 @@ for rate in (0.005, 0.05, 0.07):
         print(f"rate {rate:5}, warm-up {warmup_epochs} epochs: accuracy", ", ".join(f"{score:.3f}" for score in scores))
 
 # %%
-# At the suggested rate there is nothing to gain. At the largest one the networks are lost in the first epochs without warm-up, and as good as the others with it.
+# At the suggested rate, warm-up gains nothing. At the largest rate, the networks without warm-up are spoiled in the
+# first epochs, while those with warm-up are as good as the others.
 #
-# *Decay.* Mini-batches give noisy gradients, and a rate that stays the same keeps the weights moving around the minimum. Here is a network for the
-# diabetes data with small batches, and a rate that is too large for the end of training. `history_` holds the rate of each epoch's last step. The
-# test data are given as `X_val` for their curve only; nothing is chosen by them.
+# *Decay.* Mini-batches give noisy gradients, and a constant rate keeps the weights moving around the minimum. Here is a
+# network for the diabetes data with small batches, and a rate that is too large for the end of training. `history_`
+# holds the rate of the last step of each epoch. The test data are passed as `X_val` for their curve only; nothing is
+# selected by them.
 
 X, y = load_diabetes(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(scale(X), y, random_state=0)
@@ -78,7 +82,7 @@ for index, (label, schedule) in enumerate(schedules.items()):
         learning_rate=schedule,
         learning_rate_init=0.1,
         max_iter=42,
-        # Training is to run to its end, but a plateau has to be noticed where the schedule waits for it.
+        # Training runs all epochs, but a schedule that waits for a plateau has to detect it.
         n_iter_no_change=3 if label == "ReduceOnPlateau" else np.inf,
         standardize_target=True,
         restore_best_weights=True,
@@ -97,6 +101,6 @@ lower.set(xlabel="epoch", ylabel="R^2 on test data", ylim=(0.0, 0.45))
 plt.show()
 
 # %%
-# All schedules that lower the rate come to the same, and the constant rate does not come to rest. Restarts begin again with the large rate, and should be stopped
-# at the end of a cycle. Which one to take? `Cosine` or `OneCycle` where the number of epochs is given, `ReduceOnPlateau` where training is to find its
-# own end.
+# All schedules that lower the rate reach about the same loss, while the loss with the constant rate does not settle.
+# Restarts begin again with the large rate, and should be stopped at the end of a cycle. Which one to choose? `Cosine`
+# or `OneCycle` if the number of epochs is given, `ReduceOnPlateau` if training should find its own end.

@@ -1,14 +1,14 @@
 """
-Losses: a mean, an interval, a spread
-=====================================
+Losses: means, intervals and standard deviations
+================================================
 
-The parameter `loss` says what a prediction is meant to be. The squared error predicts means. Quantiles give intervals, and
-the Gaussian likelihood gives each prediction an error bar of its own. Robust losses do not let outliers decide.
+The loss determines what is predicted. The squared error predicts means. The quantile loss gives intervals, and the
+Gaussian likelihood gives each prediction its own standard deviation. Robust losses limit the influence of outliers.
 """
 
 # %%
-# The data: the progress of diabetes in 442 patients. `standardize_target` lets the network learn in units of the target's standard
-# deviation; predictions are in the original ones. The penalty `alpha` keeps it from overfitting.
+# The data: the progress of diabetes in 442 patients. `standardize_target` trains the network in units of the target's
+# standard deviation; predictions are in the original units. The penalty `alpha` prevents overfitting.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from skbackprop import BackpropRegressor
 from skbackprop.functions import Huber, Quantile
 
-# It says that the epochs given are too few to converge, which is not the point here.
+# The warning says that training did not converge in so few epochs, which does not matter here.
 
 X, y = load_diabetes(return_X_y=True)
 folds = KFold(10, shuffle=True, random_state=0)
@@ -46,8 +46,8 @@ def network(loss, alpha=3.0):
 
 
 # %%
-# One network predicts three quantiles: below the lowest a tenth of the targets should lie, and above the highest another tenth. Each patient is
-# predicted by a network that was trained on others.
+# One network predicts three quantiles: a tenth of the targets should lie below the lowest, and another tenth above the
+# highest. Each patient is predicted by a network that was trained on others.
 
 levels = [0.1, 0.5, 0.9]
 quantiles = np.sort(cross_val_predict(network(Quantile(levels)), X, y, cv=folds), axis=1)
@@ -64,8 +64,8 @@ ax.legend()
 plt.show()
 
 # %%
-# `loss="gaussian_nll"` learns a mean and a standard deviation for each patient. If the standard deviations are right, errors that are divided by them are as
-# large for patients with small ones as for those with large ones: about one.
+# `loss="gaussian_nll"` learns a mean and a standard deviation for each patient. If the standard deviations are right,
+# errors divided by them are about one, for patients with small and with large standard deviations alike.
 
 means, spreads = np.empty_like(y), np.empty_like(y)
 for train, test in folds.split(X):
@@ -91,12 +91,13 @@ ax.legend(loc="upper left")
 plt.show()
 
 # %%
-# The error is larger where the network says so.
+# The error is larger where the network predicts it to be.
 #
-# An *outlier* counts by the square of its error, and can spoil a mean. Now every tenth target of the training data is wrong: it got a digit too many. The absolute error
-# lets an outlier pull no harder than any other row. `Huber` does so from an error of `delta` on. This is in units of the standardised target, and outliers stretch
-# its standard deviation: the default of 1.35 is too large here. With `delta`
-# the gradients become smaller, and `alpha` has to with them. The errors are those on targets as they should be.
+# With the squared error, an *outlier* counts by the square of its error, and can spoil a mean. Now every tenth target
+# of the training data is wrong: it got a digit too many. With the absolute error, an outlier pulls no harder than any
+# other row. With `Huber`, this holds for errors above `delta`. `delta` is in units of the standardised target, and
+# outliers inflate the standard deviation: the default of 1.35 is too large here. A smaller `delta` gives smaller
+# gradients, so `alpha` has to be smaller, too. The errors are measured on the correct targets.
 
 rng = np.random.default_rng(0)
 losses = {"squared_error": 3.0, "absolute_error": 3.0, Huber(): 3.0, Huber(delta=0.1): 0.3}

@@ -2,8 +2,8 @@
 Loss curves of the optimizers
 =============================
 
-The solvers on the handwritten digits that scikit-learn brings along. All runs start from the same weights and see the rows in the same order, because they share
-`random_state`.
+The solvers on the handwritten digits that scikit-learn includes. All runs start from the same weights and see the rows
+in the same order, because they share `random_state`.
 """
 
 # %%
@@ -20,14 +20,15 @@ from skbackprop import BackpropClassifier
 from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, AMSGrad, Lion, NAdam, RMSprop
 
-# They say that the epochs given are too few to converge, and that units die where the rate is too large: both are meant here.
+# The warnings say that training did not converge in so few epochs, and that units die if the rate is too large: both
+# are intended here.
 warnings.simplefilter("ignore", TrainingWarning)
 
 X, y = load_digits(return_X_y=True)
 X = X / 16.0
 
 # %%
-# First those that scikit-learn has, too. Each entry is what differs from the defaults.
+# First the solvers that scikit-learn has, too. Each entry lists what differs from the defaults.
 
 settings = {
     "sgd, no momentum": {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 0.1},
@@ -43,8 +44,8 @@ settings = {
 }
 
 # %%
-# `loss_curve_` holds one number
-# an epoch: the mean over the batches of the loss with its penalty, as it was when each batch was trained on.
+# `loss_curve_` holds one number for each epoch: the mean over the batches of the loss with its penalty, computed before
+# the update of each batch.
 
 fig, ax = plt.subplots(layout="constrained")
 for label, setting in settings.items():
@@ -58,8 +59,10 @@ ax.legend()
 plt.show()
 
 # %%
-# Now all of them, over a wide range of learning rates: the loss after ten epochs. At too low a rate nothing has happened yet, at too high a one the loss jumps, or is no number any more
-# (an error then, and no point here). Solvers differ less in the loss that they reach than in the rate that they want, and in how wide the valley is.
+# Now all solvers, over a wide range of learning rates: the loss after ten epochs. With too low a rate nothing has
+# happened yet; with too high a rate the loss jumps, or becomes NaN (which is an error, and leaves no point in the
+# plot). Solvers differ less in the loss that they reach than in their best rate, and in how wide the range of good
+# rates is.
 
 solvers = [SGD(), Adam(), AdamW(), AMSGrad(), NAdam(), Adamax(), RMSprop(), Adagrad(), Adadelta(), Lion()]
 rates = np.geomspace(1e-4, 10, 11)

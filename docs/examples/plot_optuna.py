@@ -1,14 +1,14 @@
 """
-Trials that end early
-=====================
+Pruning trials with Optuna
+==========================
 
-Optuna proposes each candidate after the results of those before, and gives up those that fall behind while they are being trained.
-A callback of scikit-learn's protocol reports each epoch's validation score to it.
+Optuna proposes each candidate based on the results of the previous ones, and prunes those that fall behind during
+training. A scikit-learn callback reports the validation score of each epoch to it.
 """
 
 # %%
-# `fitted_estimator` is the network as it is at the end of the epoch; with `early_stopping`, it has the scores of the rows that were
-# split off for validation. An exception of a callback ends the training.
+# `fitted_estimator` is the network at the end of the epoch; with `early_stopping`, it has the scores on the validation
+# rows. An exception raised by a callback ends the training.
 
 import matplotlib.pyplot as plt
 import optuna
@@ -41,7 +41,7 @@ class Prune:
 
 
 # %%
-# Forty trials. The median of the earlier trials at the same epoch decides which go on.
+# Forty trials. A trial is pruned if it is worse than the median of the earlier trials at the same epoch.
 
 X, y = load_digits(return_X_y=True)
 X = X / 16.0
@@ -72,7 +72,7 @@ pruned = study.get_trials(states=[optuna.trial.TrialState.PRUNED])
 print(f"best: {study.best_params}, accuracy {study.best_value:.3f}; {len(pruned)} of 40 trials were pruned")
 
 # %%
-# What each trial reported.
+# The scores that each trial reported.
 
 fig, ax = plt.subplots(layout="constrained")
 for trial in study.trials:

@@ -1,14 +1,15 @@
 """
-Several answers from one network
+Several outputs from one network
 ================================
 
-A classifier with several columns of classes, or several labels a row, answers several questions from the same hidden layers. A regressor with several targets needs
-them to be of the same size, which `standardize_target` sees to.
+A classifier with several columns of classes, or several labels per row, predicts them from the same hidden layers. A
+regressor with several targets needs them to be of the same scale, which `standardize_target` ensures.
 """
 
 # %%
-# *Two columns of classes.* Images of two digits side by side, as on a number plate. `y` has a column for the first digit and one for the second; each has a
-# softmax of its own. One column with a hundred classes would see each of them a few times only.
+# *Two columns of classes.* Images of two digits side by side, as on a number plate. `y` has a column for the first
+# digit and one for the second; each has a softmax of its own. With one column of a hundred classes, each class would
+# have only a few images.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,7 +20,7 @@ from sklearn.preprocessing import MultiLabelBinarizer, StandardScaler
 
 from skbackprop import BackpropClassifier, BackpropRegressor
 
-# It says that the epochs given are too few to converge, which is not the point here.
+# The warning says that training did not converge in so few epochs, which does not matter here.
 
 images, digits = load_digits(return_X_y=True)
 rng = np.random.default_rng(0)
@@ -58,7 +59,8 @@ fig.suptitle("The least and the most certain")
 plt.show()
 
 # %%
-# *Several labels.* Which digits are in the image, wherever they stand? An indicator matrix has a column for each, and every column a logistic output.
+# *Several labels.* Which digits are in the image, wherever they stand? An indicator matrix has a column for each digit,
+# and each column has a logistic output.
 
 labels = MultiLabelBinarizer()
 multilabel = BackpropClassifier(**settings).fit(X, labels.fit_transform(y))
@@ -68,8 +70,9 @@ for row in range(4):
 print(f"all labels right in {multilabel.score(X_test, labels.transform(y_test)):.3f} of the images")
 
 # %%
-# *Several targets.* From age, sex and six measurements of the blood: the progress of diabetes, the body mass index and the blood pressure of 442 patients. Their numbers are of different size,
-# and the largest errors rule the loss: without `standardize_target` the network learns the progress, and neglects the other two.
+# *Several targets.* From age, sex and six blood measurements of 442 patients, predict the progression of diabetes, the
+# body mass index and the blood pressure. Their scales differ, and the largest errors dominate the loss: without
+# `standardize_target`, the network learns the progression and neglects the other two.
 
 X, progress = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
 Y = X[["bmi", "bp"]].assign(progress=progress)

@@ -2,13 +2,13 @@
 Overfitting, and two ways to stop it
 ====================================
 
-A network with many weights and few rows learns the rows by heart: the error on them falls, while the error on other rows
+A network with many weights and few rows memorizes the rows: the error on them falls, while the error on other rows
 rises. The L2 penalty `alpha` and early stopping prevent that.
 """
 
 # %%
-# The data: the progress of diabetes in 442 patients, with ten features each. Half of the patients are kept for validation. The
-# target is scaled to mean 0 and variance 1, so that an error of 1 is that of always predicting the mean.
+# The data: the progression of diabetes in 442 patients, with ten features each. Half of the patients are set aside for
+# validation. The target is scaled to mean 0 and variance 1, so that always predicting the mean has an error of 1.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,8 +27,8 @@ mean, scale = y_train.mean(), y_train.std()
 y_train, y_val = (y_train - mean) / scale, (y_val - mean) / scale
 
 # %%
-# `partial_fit` trains one epoch a call, so that both errors can be measured in between. A `RandomState` object gives each
-# epoch an order of its own; an integer would give all the same.
+# `partial_fit` trains one epoch per call, so both errors can be measured in between. A `RandomState` object gives each
+# epoch a different order of the rows; an integer would give all epochs the same order.
 
 
 def curves(alpha, n_epochs=200):
@@ -68,12 +68,12 @@ axes[0].legend()
 plt.show()
 
 # %%
-# Without the penalty the two curves part after a few epochs, and the error on validation data rises ever after. With `alpha=1` they come to rest at
-# some distance, with `alpha=10` at none: then the number of epochs does not matter, but the network fits the training data less well than it
-# could.
+# Without the penalty, the two curves diverge after a few epochs, and the validation error keeps rising. With `alpha=1`
+# they level off with a gap between them, with `alpha=10` without one: then the number of epochs does not matter, but
+# the network fits the training data less well than it could.
 #
-# Early stopping needs no such plot. It sets some of the training rows aside, stops when the score on them no longer rises,
-# and keeps the weights of the best epoch.
+# Early stopping needs no such plot. It sets some of the training rows aside, stops when the score on them no longer
+# improves, and keeps the weights of the best epoch.
 
 settings = {
     "neither": {"alpha": 0.0, "n_iter_no_change": np.inf},

@@ -2,13 +2,13 @@
 From a DataFrame to a tuned model
 =================================
 
-A table with columns of several kinds goes in as a DataFrame. The columns are prepared, each kind in its own way, and the
-network is tuned with what prepares its data: the whole is one pipeline, and one object to save.
+The input is a DataFrame with columns of several kinds. Each kind is preprocessed in its own way, and the network is
+tuned together with its preprocessing: the whole model is one pipeline, and one object to save.
 """
 
 # %%
-# The data: 442 patients with diabetes, in the original units. `sex` is a category with two codes, and the age is cut into groups. Some
-# measurements are missing, made so here.
+# The data: 442 patients with diabetes, in the original units. `sex` is a category with two codes, and the age is
+# binned. Some measurements are removed here, to have missing values.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,8 +34,8 @@ X.head()
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
 # %%
-# Numbers are completed and scaled, categories become columns of zeros and ones. The target is scaled as well, and predictions
-# are scaled back: a network learns best what is of size one.
+# Numbers are imputed and scaled, categories are one-hot encoded. The target is scaled as well, and predictions are
+# scaled back, because a network learns best if the targets are of the order of one.
 
 columns = make_column_transformer(
     (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), make_column_selector(dtype_include="number")),
@@ -53,13 +53,15 @@ model = Pipeline(
 )
 
 # %%
-# `cross_val_score` trains and scores it five times. The scaler, the imputer and the encoder learn from each training fold only.
+# `cross_val_score` trains and scores the pipeline five times. The scaler, the imputer and the encoder are fitted on
+# each training fold only.
 
 scores = cross_val_score(model, X_train, y_train, cv=5)
 print(f"R^2 before tuning: {scores.mean():.3f} +- {scores.std():.3f}")
 
 # %%
-# `GridSearchCV` reaches any parameter by the names of the steps: here the network's layers and penalty, and the imputer's strategy.
+# `GridSearchCV` can set any parameter by the names of the steps: here the network's layers and penalty, and the
+# imputer's strategy.
 
 grid = {
     "network__regressor__hidden_layer_sizes": [(), (20,)],
@@ -77,14 +79,14 @@ table.columns = [name.split("__")[-1] for name in table.columns]
 table.head()
 
 # %%
-# The fitted network knows the columns that reached it.
+# The fitted network knows the names of its input columns.
 
 print(search.best_estimator_["network"].regressor_.feature_names_in_)
 
 # %%
-# Predictions for patients that were not in the training data of the model that made them. On the diagonal a prediction is right. The
-# points lie far around it, and high values are predicted too low: these columns explain about half of the variance, and how much exactly
-# depends on the patients one happens to test with.
+# Predictions for patients who were not in the training data of the model. Predictions on the diagonal are correct. The
+# points scatter widely around it, and high values are predicted too low: these columns explain about half of the
+# variance, and the exact share depends on the test patients.
 
 predictions = cross_val_predict(search.best_estimator_, X, y, cv=5)
 print(f"R^2 of all predictions: {r2_score(y, predictions):.3f}")

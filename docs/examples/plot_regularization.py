@@ -1,14 +1,16 @@
 """
-Dropout, penalties, averages, normalization
-===========================================
+Dropout, penalties, weight averaging, normalization
+===================================================
 
-What keeps a network from learning its training data by heart, and what keeps training steady. Each panel compares networks that differ in one parameter. For `alpha`
-and early stopping see :ref:`sphx_glr_auto_examples_plot_overfitting.py`.
+Regularization keeps a network from memorizing its training data, and other parameters stabilize the training. Each
+panel compares networks that differ in one parameter. For `alpha` and early stopping see
+:ref:`sphx_glr_auto_examples_plot_overfitting.py`.
 """
 
 # %%
-# *Dropout and max-norm.* Three hundred images of digits, every fifth with a label at random, and a network large enough to learn them all by heart, the wrong ones too. `dropout`
-# leaves out a random share of the units in each step, so that none can rely on another. `max_norm` limits the weights into each unit.
+# *Dropout and max-norm.* Three hundred images of digits, every fifth with a random label, and a network large enough to
+# memorize all labels, including the wrong ones. `dropout` zeroes a random fraction of the units in each update, so that
+# no unit can rely on another. `max_norm` limits the norm of the weights into each unit.
 
 import warnings
 
@@ -21,7 +23,8 @@ from sklearn.preprocessing import scale
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.exceptions import TrainingWarning
 
-# They say that the epochs given are too few to converge, and that gradients vanish in a deep network: both are meant here.
+# The warnings say that training did not converge in so few epochs, and that gradients vanish in a deep network: both
+# are intended here.
 warnings.simplefilter("ignore", TrainingWarning)
 
 X, y = load_digits(return_X_y=True)
@@ -42,7 +45,7 @@ for label, settings in choices.items():
         batch_size=20,
         learning_rate_init=0.005,
         max_iter=60,
-        # Measures the loss on test data after each epoch, for the picture.
+        # Computes the loss on test data after each epoch, for the plot.
         early_stopping=True,
         scoring="loss",
         n_iter_no_change=np.inf,
@@ -57,11 +60,13 @@ ax.legend()
 plt.show()
 
 # %%
-# Without either, the loss rises again while the wrong labels are learnt. `max_norm` limits the rise, at the price of a lowest loss that is higher. Dropout of half of the
-# hidden units lowers both; that of the inputs as well is more than 64 pixels can bear here.
+# Without either, the loss rises again while the network learns the wrong labels. `max_norm` limits the rise, but its
+# lowest loss is higher. Dropout of half of the hidden units lowers both; additional dropout of the inputs is too much
+# for 64 pixels here.
 #
-# *L1 and L2.* The squares of `alpha` make all weights smaller. With `l1_ratio` absolute values take their place, and drive to nearly zero what is not needed: here most
-# of the weights, and all those of the pixels that hardly differ from image to image.
+# *L1 and L2.* The L2 penalty `alpha` shrinks all weights. With `l1_ratio`, an L1 penalty replaces it, and drives
+# unneeded weights to nearly zero: here most of the weights, and all those of the pixels that hardly differ from image
+# to image.
 
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
 fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
@@ -89,8 +94,9 @@ left.legend(loc="upper left", fontsize=8)
 plt.show()
 
 # %%
-# *Averages.* With small batches and a rate that stays large, weights move around the minimum. Their running average, of about the last ten, hundred or thousand steps, is close to it all the time. Too long a one
-# still remembers the start.
+# *Weight averaging.* With small batches and a learning rate that stays large, weights move around the minimum. Their
+# exponential moving average, over about the last ten, hundred or thousand updates, stays close to it. An average over
+# too many updates still contains the initial weights.
 
 X_diabetes, y_diabetes = load_diabetes(return_X_y=True)
 X_train_d, X_test_d, y_train_d, y_test_d = train_test_split(scale(X_diabetes), y_diabetes, random_state=0)
@@ -120,7 +126,8 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %%
-# *Clipping.* Where the gradient leaps, `clip_norm` and `clip_value` shorten the step. Four networks each, with a learning rate that is too large without:
+# *Gradient clipping.* If the gradient jumps, `clip_norm` and `clip_value` shorten the step. Here are four networks for
+# each setting, with a learning rate that is too large without clipping:
 
 for settings in ({}, {"clip_norm": 1.0}, {"clip_value": 0.01}):
     scores = []
@@ -139,8 +146,9 @@ for settings in ({}, {"clip_norm": 1.0}, {"clip_value": 0.01}):
     print(f"{settings!s:20}: accuracy", ", ".join(f"{score:.2f}" for score in scores))
 
 # %%
-# *Normalization* keeps the weighted inputs of deep layers in the range where the activation has a slope. Eight hidden layers of logistic units do not learn at all without
-# it: see :ref:`sphx_glr_auto_examples_plot_vanishing_gradients.py`.
+# *Normalization* keeps the pre-activations of deep layers in the range where the derivative of the activation function
+# is not close to zero. Eight hidden layers of logistic units do not learn at all without it: see
+# :ref:`sphx_glr_auto_examples_plot_vanishing_gradients.py`.
 
 fig, ax = plt.subplots(layout="constrained")
 for normalization in (None, "layer", "batch"):

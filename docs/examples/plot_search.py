@@ -2,13 +2,13 @@
 Hundreds of candidates at once
 ==============================
 
-A grid over two parameters, fine enough to see the landscape between its points: every network of it, for every fold, is trained
-on a thread of its own, on one copy of the data.
+A grid over two parameters, fine enough to show the landscape of the scores: every network, for every fold, is trained
+in a thread of its own, on one copy of the data.
 """
 
 # %%
-# The data: 178 wines of three cultivars, with 13 measurements each. The pipeline's scaler is fitted once for each fold, and not
-# once for each candidate.
+# The data: 178 wines of three cultivars, with 13 measurements each. The pipeline's scaler is fitted once for each fold,
+# not once for each candidate.
 
 import time
 import warnings
@@ -30,7 +30,7 @@ settings = {"hidden_layer_sizes": (16,), "batch_size": 32, "max_iter": 20, "rand
 warnings.simplefilter("ignore", ConvergenceWarning)  # twenty epochs are enough to compare
 
 # %%
-# 20 strengths of the penalty and 20 learning rates are 400 candidates, and 2,000 trainings with five folds.
+# 20 penalty strengths and 20 learning rates are 400 candidates, and with five folds 2,000 fits.
 
 alphas, rates = np.logspace(-5, 2, 20), np.logspace(-4, 0, 20)
 
@@ -50,7 +50,8 @@ print(f"{len(search.cv_results_['params']) * search.n_splits_} trainings in {sec
 print(f"best: {search.best_params_}, log loss {-search.best_score_:.3f}")
 
 # %%
-# scikit-learn's search over its own network, with all cores: a sixteenth of the candidates are enough to tell its time for each.
+# scikit-learn's search over its own network, with all cores: a sixteenth of the candidates is enough to measure its
+# time per candidate.
 
 few = model_selection.GridSearchCV(
     make_pipeline(StandardScaler(), MLPClassifier(**settings)),
@@ -67,8 +68,8 @@ few_seconds = time.perf_counter() - start
 print(f"a candidate takes {1e3 * seconds / 400:.1f} ms here, {1e3 * few_seconds / n_few:.1f} ms there")
 
 # %%
-# The heat map. The best learning rates form a ridge, which a grid of three or four values a parameter would have missed or met by
-# luck; with a strong penalty nothing is learnt, whatever the rate.
+# The heat map. The best learning rates form a ridge, which a grid of three or four values per parameter would miss or
+# hit by luck; with a strong penalty nothing is learned, whatever the rate.
 
 loss = -search.cv_results_["mean_test_score"].reshape(len(alphas), len(rates))
 fig, ax = plt.subplots(layout="constrained")

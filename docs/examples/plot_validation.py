@@ -2,13 +2,15 @@
 Validation: which rows, which score, which weights
 ==================================================
 
-`early_stopping` measures each epoch on rows that are not trained on. What it is worth depends on the rows: a random split is too kind where rows belong together.
-Here are splitters, validation data of one's own in a pipeline, scores, and the best weights without stopping.
+`early_stopping` scores each epoch on rows that are not trained on. How reliable the score is depends on these rows: a
+random split is too optimistic if rows belong together. This example shows splitters, your own validation data in a
+pipeline, scores, and the best weights without stopping.
 """
 
 # %%
-# The digits that scikit-learn brings along were written by thirteen people, and stand one writer's after the other's. There is no column that says so, but blocks of
-# consecutive rows come close. Which accuracy can be expected for a new writer? Some blocks are kept for the answer, four times others.
+# The digits that scikit-learn includes were written by thirteen people, and are sorted by writer. No column holds the
+# writer, but blocks of consecutive rows come close. Which accuracy can be expected for a new writer? Some blocks are
+# set aside to answer this, in four different splits.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +23,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.inspection import LossCurveDisplay
 
-# It says that the epochs given are too few to converge, which is not the point here.
+# The warning says that training did not converge in so few epochs, which does not matter here.
 
 X, y = load_digits(return_X_y=True)
 writers = np.arange(len(X)) * 13 // len(X)
@@ -33,7 +35,7 @@ for label, splitter in splitters.items():
     expected, true = [], []
     for seed, (known, new) in enumerate(GroupKFold(4).split(X, y, writers)):
         model = BackpropClassifier((50,), early_stopping=True, validation_fraction=splitter(seed), random_state=seed)
-        # For the splitter, and for nothing else.
+        # Only the splitter uses the groups.
         groups = writers[known] if label == "other writers" else None
         model.fit(X[known] / 16, y[known], groups=groups)
         expected.append(model.best_validation_score_)
@@ -41,8 +43,9 @@ for label, splitter in splitters.items():
     print(f"{label:13}: accuracy {np.mean(expected):.3f} on validation rows, {np.mean(true):.3f} on new writers")
 
 # %%
-# The random split promises too much, because the network knows each writer's hand from other rows. With writers kept together, the validation score is closer to what comes. For rows
-# in time the last ones should be for validation. `PredefinedSplit` says so, with 0 for them and -1 for the others.
+# The score of the random split is too high, because the network has seen each writer's hand in other rows. With writers
+# kept together, the validation score is closer to the test score. For time-ordered rows, the last rows should be the
+# validation rows. `PredefinedSplit` does that, with 0 for them and -1 for the others.
 
 last = np.where(np.arange(len(X)) < 0.75 * len(X), -1, 0)
 model = BackpropClassifier((50,), early_stopping=True, validation_fraction=PredefinedSplit(last), random_state=0)
@@ -50,11 +53,12 @@ model.fit(X / 16, y)
 print(f"last quarter of the rows: accuracy {model.best_validation_score_:.3f}")
 
 # %%
-# *Validation data of one's own* are given to `fit`. In a pipeline they have to go through the same steps as `X`, which is what `transform_input` is for. Without it the network
-# would see scaled rows to train on and raw ones to be validated by.
+# *Your own validation data* are passed to `fit`. In a pipeline they have to go through the same steps as `X`, which is
+# what `transform_input` is for. Without it, the network would be trained on scaled rows and validated on raw ones.
 #
-# `scoring` says what is best. Accuracy counts rows, and takes few values: here it is at its best after a few epochs, while the validation loss still falls. The loss also shows when
-# the network becomes too sure of what is wrong.
+# `scoring` defines the best epoch. Accuracy counts rows, and takes few values: here it is at its best after a few
+# epochs, while the validation loss still falls. The loss also shows when the network becomes overconfident in wrong
+# predictions.
 
 X, y = load_breast_cancer(return_X_y=True)
 X_rest, X_test, y_rest, y_test = train_test_split(X, y, test_size=0.3, stratify=y, random_state=0)
@@ -84,8 +88,9 @@ for ax, scoring in zip(axes, (None, "loss", "roc_auc"), strict=True):
 plt.show()
 
 # %%
-# *Without stopping.* `restore_best_weights` lets training run to its end and then goes back to the best epoch. That is for training whose score jumps, as
-# with a large learning rate and small batches, where the last epoch may be any. Ten networks for diabetes:
+# *Without stopping.* `restore_best_weights` trains to the end and then restores the weights of the best epoch. That
+# helps if the score jumps, as with a large learning rate and small batches, where the last epoch may be good or bad.
+# Ten networks for the diabetes data:
 
 X, y = load_diabetes(return_X_y=True)
 X_rest, X_test, y_rest, y_test = train_test_split(scale(X), y, random_state=0)
@@ -105,7 +110,7 @@ for restore in (False, True):
             restore_best_weights=restore,
             random_state=seed,
         )
-        # Validation data are refused where nothing would use them.
+        # Validation data are refused if nothing would use them.
         validation = {"X_val": X_val, "y_val": y_val} if restore else {}
         scores.append(model.fit(X_train, y_train, **validation).score(X_test, y_test))
     print(

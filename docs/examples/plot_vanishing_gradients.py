@@ -2,13 +2,13 @@
 Vanishing gradients
 ===================
 
-The error that backpropagation sends back through a deep network is a product of many factors. With the logistic function
-each of them is at most 1/4, and little reaches the first layers: see :ref:`vanishing_gradients` for the calculation. Here
-are the gradients of each layer on handwritten digits, and what they mean for training.
+The error that backpropagation propagates back through a deep network is a product of many factors. The derivative of
+the logistic function is at most 1/4, so little reaches the first layers: see :ref:`vanishing_gradients` for the
+calculation. This example shows the gradients of each layer on handwritten digits, and their effect on training.
 """
 
 # %%
-# All networks have eight hidden layers of 32 units, and differ in the activation only.
+# All networks have eight hidden layers of 32 units, and differ only in the activation function.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,9 +22,9 @@ hidden_layer_sizes = (32,) * 8
 activations = ["logistic", "tanh", "relu"]
 
 # %%
-# A step of plain gradient descent over all rows is the learning rate times the gradient. So the weights before a step minus
-# those after it, divided by the learning rate, are the gradient. The first call of `partial_fit` creates the network and takes
-# a small step, the second one is measured.
+# A step of plain gradient descent over all rows is the learning rate times the gradient. So the weights before a step
+# minus those after it, divided by the learning rate, are the gradient. The first call of `partial_fit` creates the
+# network and takes a small step; the second step is measured.
 
 
 def gradients(activation):
@@ -55,8 +55,9 @@ ax.legend()
 plt.show()
 
 # %%
-# With the logistic function, the gradients shrink by the same factor from each layer to the one before, and next to nothing reaches the
-# first. With tanh and ReLU they differ by less than a factor of ten. Now each network is trained for thirty epochs.
+# With the logistic function, the gradients shrink by the same factor from each layer to the previous one, and almost
+# nothing reaches the first. With tanh and ReLU they differ by less than a factor of ten. Now each network is trained
+# for thirty epochs.
 
 fig, ax = plt.subplots(layout="constrained")
 for activation in activations:
@@ -79,5 +80,6 @@ ax.legend()
 plt.show()
 
 # %%
-# The network with logistic units stays at the loss of guessing, ln 10 for ten classes, while the other two learn. The derivative of tanh is close to
-# one as long as its inputs are small, as they are at the start. That of ReLU, the default, is one for every positive input, however large.
+# The network with logistic units stays at the loss of guessing, ln 10 for ten classes, while the other two learn. The
+# derivative of tanh is close to one as long as its inputs are small, as they are at the start of training. The
+# derivative of ReLU, the default, is one for every positive input, however large.

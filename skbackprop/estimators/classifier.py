@@ -192,277 +192,281 @@ def _named(classes, positions):
 class BackpropClassifier(ClassifierMixin, BaseBackprop):
     r"""Multilayer perceptron classifier, trained by backpropagation in compiled code.
 
-    Takes the place of :class:`~sklearn.neural_network.MLPClassifier`: the same parameters with the same defaults, the
-    same attributes and methods, and the same model for the same `random_state`. Minimises the cross-entropy, or another `loss`,
-    for two classes, several classes, several labels a sample (`y` a binary indicator matrix), or several columns of classes,
-    each with probabilities of its own. `X` may be dense or sparse; sparse data are not made dense. Scale the columns first, for
-    example with :class:`~sklearn.preprocessing.StandardScaler`: networks train badly on columns of very different size.
+    A drop-in replacement for :class:`~sklearn.neural_network.MLPClassifier`: the same parameters with the same
+    defaults, the same attributes and methods, and the same model for the same `random_state`. Minimises the
+    cross-entropy, or another `loss`, for two classes, several classes, several labels per sample (`y` a binary
+    indicator matrix), or several columns of classes, each with its own probabilities. `X` may be dense or sparse;
+    sparse data are not made dense. Scale the columns first, for example with
+    :class:`~sklearn.preprocessing.StandardScaler`: networks train badly on columns of very different scales.
 
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of int of shape (n_layers - 2,), default=(100,)
-        Units of the hidden layers, in order from the inputs to the outputs; each at least 1. An int is short for a
-        single hidden layer, ``()`` means none: a logistic regression. More units fit finer detail, and want more data
-        or a larger `alpha`.
+        Number of units of each hidden layer, from the inputs to the outputs; at least 1. An int means a single hidden
+        layer, ``()`` none: a logistic regression. More units fit finer detail, and need more data or a larger `alpha`.
 
     activation : str, activation object or sequence of them, default='relu'
-        What a hidden unit makes of the weighted sum z of its inputs: for all hidden layers, or a sequence with one for
-        each. A name stands for the object with default settings, ``'leaky_relu'`` for ``LeakyReLU()``; see
+        Activation function of the hidden layers, or a sequence with one for each hidden layer; z is the weighted sum of
+        a unit's inputs. A name stands for the object with default settings, ``'leaky_relu'`` for ``LeakyReLU()``; see
         :mod:`skbackprop.functions`:
 
-        - 'relu': ``max(0, z)`` (Nair and Hinton, 2010). Cheapest, and does not flatten out for large z.
-        - 'leaky_relu', 'elu', 'selu', 'softplus': like it, but no unit dies, because there is a slope on both sides.
-        - 'gelu', 'silu', 'mish': smooth, and slightly negative for moderately negative z. Dearer; worth a try in deep
-          networks.
-        - 'tanh', 'softsign', 'hard_tanh': between -1 and 1 and centred (LeCun et al., 1998). Worth a try for small networks
-          and with ``solver='lbfgs'``.
+        - 'relu': ``max(0, z)`` (Nair and Hinton, 2010). The cheapest, and does not saturate for large z.
+        - 'leaky_relu', 'elu', 'selu', 'softplus': variants of it whose units cannot die, because the gradient is not
+          zero on either side.
+        - 'gelu', 'silu', 'mish': smooth, and slightly negative for moderately negative z. More expensive; worth trying
+          in deep networks.
+        - 'tanh', 'softsign', 'hard_tanh': between -1 and 1, and centred (LeCun et al., 1998). Worth trying in small
+          networks and with ``solver='lbfgs'``.
         - 'logistic', 'hard_sigmoid': between 0 and 1 (Rumelhart, Hinton and Williams, 1986).
         - 'identity': ``z``. The network stays linear, however many layers it has.
 
     solver : str or optimizer object, default='adam'
-        How the weights are found. A name stands for the object with default settings, ``'adamw'`` for ``AdamW()``; only 'sgd'
-        and 'adam' take theirs from `momentum`, `nesterovs_momentum`, `beta_1`, `beta_2` and `epsilon`. See
-        :mod:`skbackprop.functions`:
+        Optimizer of the weights. A name stands for the object with default settings, ``'adamw'`` for ``AdamW()``; only
+        'sgd' and 'adam' take their settings from `momentum`, `nesterovs_momentum`, `beta_1`, `beta_2` and `epsilon`.
+        See :mod:`skbackprop.functions`:
 
-        - 'adam': mini-batch steps scaled for each weight by running moments of its gradient (Kingma and Ba, 2015).
-          Needs the least tuning.
-        - 'adamw', 'nadam', 'amsgrad', 'adamax': variants of it; 'adamw' shrinks the weights apart from the gradient, which
-          works better than `alpha` together with 'adam' (Loshchilov and Hutter, 2019).
-        - 'sgd': mini-batch steps along the gradient, with momentum (Sutskever et al., 2013). Can end in a better model
-          than 'adam' once `learning_rate_init` and `learning_rate` have been tuned.
-        - 'rmsprop', 'adagrad', 'adadelta', 'lion': others; 'adadelta' wants ``learning_rate_init=1.0``, 'lion' about 1e-4.
+        - 'adam': stochastic gradient descent whose step is scaled for each weight by moving averages of the gradient's
+          moments (Kingma and Ba, 2015). Needs the least tuning.
+        - 'adamw', 'nadam', 'amsgrad', 'adamax': variants of it; 'adamw' has decoupled weight decay, which works better
+          than `alpha` with 'adam' (Loshchilov and Hutter, 2019).
+        - 'sgd': stochastic gradient descent with momentum (Sutskever et al., 2013). Can give a better model than 'adam'
+          once `learning_rate_init` and `learning_rate` are tuned.
+        - 'rmsprop', 'adagrad', 'adadelta', 'lion': other methods; 'adadelta' needs ``learning_rate_init=1.0``, 'lion'
+          about 1e-4.
         - 'lbfgs': SciPy's L-BFGS-B (Byrd et al., 1995), a quasi-Newton method that uses all rows for each step. Often
           the best choice up to a few thousand rows. It has no mini-batches, no early stopping and no `partial_fit`.
 
     alpha : float, default=0.0001
-        Strength of the penalty on the weights (not on the intercepts); non-negative. Raise it, by factors of ten,
-        when the model does much better on the training data than on new data.
+        Strength of the penalty on the weights (not on the intercepts); non-negative. Raise it, by factors of ten, if
+        the model is much better on the training data than on new data.
 
     batch_size : int or 'auto', default='auto'
-        Rows of a mini-batch, at least 1. 'auto' takes 200, or all training rows if they are fewer; a larger number
-        than there are rows is cut down with a warning. 1 is stochastic gradient descent in the strict sense, all rows
-        plain gradient descent. Small batches make more steps an epoch, large ones use the processor better. Not used
-        by 'lbfgs'.
+        Number of rows of a mini-batch; at least 1. 'auto' means 200, or all training rows if there are fewer; a number
+        larger than that of the rows is clipped with a warning. 1 is stochastic gradient descent in the strict sense,
+        all rows plain gradient descent. Small batches make more updates per epoch, large ones use the processor better.
+        Not used by 'lbfgs'.
 
     learning_rate : str or schedule object, default='constant'
-        How the step size develops. A name stands for the object with default settings, ``'cosine'`` for ``Cosine()``, and each
-        object takes `warmup_epochs`; see :mod:`skbackprop.functions`. The first three come from scikit-learn and have, as
-        there, no effect on ``solver='adam'``; give an object (``InverseScaling()``) where they should:
+        Learning rate schedule. A name stands for the object with default settings, ``'cosine'`` for ``Cosine()``, and
+        each object has the setting `warmup_epochs`; see :mod:`skbackprop.functions`. The first three are scikit-learn's
+        and, as there, have no effect on ``solver='adam'``, but the objects (``InverseScaling()``) do:
 
-        - 'constant': it stays at `learning_rate_init`.
-        - 'invscaling': after each epoch it becomes ``learning_rate_init / (t + 1) ** power_t``, where t counts the
-          rows seen so far (compare Bottou, 2012). It thus falls steeply after the first epoch: start with a much
+        - 'constant': the rate is always `learning_rate_init`.
+        - 'invscaling': after each epoch the rate becomes ``learning_rate_init / (t + 1) ** power_t``, where t is the
+          number of rows seen so far (compare Bottou, 2012). It falls steeply after the first epoch: start with a much
           larger rate, or lower `power_t`.
-        - 'adaptive': it is divided by 5 whenever training would have stopped for want of improvement (see `tol`), and
-          training stops when it has come down to 1e-6.
-        - 'reduce_on_plateau': the same with settings.
-        - 'step', 'exponential': it is divided every few epochs, or a little at each step.
-        - 'polynomial', 'cosine', 'one_cycle': laid out over `max_iter` epochs, and training runs to their end (see
+        - 'adaptive': the rate is divided by 5 on each plateau, when training would otherwise stop (see `tol`). Training
+          stops when the rate has reached 1e-6.
+        - 'reduce_on_plateau': the same, with settings.
+        - 'step', 'exponential': the rate decays every few epochs, or a little with each update.
+        - 'polynomial', 'cosine', 'one_cycle': span `max_iter` epochs, and training runs to their end (see
           `n_iter_no_change`).
 
     learning_rate_init : float, default=0.001
-        Step size at the start; positive. The first parameter to tune for 'sgd' and 'adam': lower it if the loss jumps
-        about or becomes infinite, raise it if the loss falls slowly. Not used by 'lbfgs'.
+        Initial learning rate; positive. The first parameter to tune for 'sgd' and 'adam': lower it if the loss jumps or
+        becomes infinite, raise it if the loss falls slowly. Not used by 'lbfgs'.
 
     power_t : float, default=0.5
         Exponent of ``learning_rate='invscaling'``, non-negative.
 
     max_iter : int, default=200
-        Largest number of epochs (passes over the training rows), or of iterations with 'lbfgs'; at least 1. If
-        training ends for this reason, a `ConvergenceWarning` says so.
+        Maximum number of epochs (passes over the training rows), or of iterations with 'lbfgs'; at least 1. If training
+        ends for this reason, it gives a `ConvergenceWarning`.
 
     shuffle : bool, default=True
-        Whether each epoch takes the rows in a new random order. Turn it off only if they are well mixed already, or if
-        their order matters. Not used by 'lbfgs'.
+        Whether to shuffle the rows in each epoch. Turn it off only if they are well mixed already, or if their order
+        matters. Not used by 'lbfgs'.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the initial weights, of early stopping's split and of the order of the rows, drawn in this sequence, and of
-        the units that `dropout` leaves out. Pass an int for the same model at each call.
+        Determines the initial weights, the split of early stopping and the order of the rows, drawn in this sequence,
+        and the dropout masks. Pass an int for reproducible results across calls.
 
     tol : float, default=0.0001
         Smallest improvement that counts; non-negative. Training stops after more than `n_iter_no_change` epochs in a
         row that lower the best training loss (with `early_stopping`: raise the best validation score) by less than
-        this. With 'lbfgs', the largest component of the gradient at which the solution is accepted.
+        this. With 'lbfgs', the solution is accepted when no component of the gradient is larger than this.
 
     verbose : bool or int, default=False
-        Whether stochastic solvers print the loss of each epoch, and with `early_stopping` the validation score.
+        Whether stochastic solvers print the loss of each epoch and, with `early_stopping`, the validation score.
 
     warm_start : bool, default=False
-        Whether `fit` starts from the weights of the call before instead of new ones. The network's layers and `y`'s
-        classes have to be the same. The optimizer's own state starts anew; use `partial_fit` to keep it.
+        Whether `fit` starts from the weights of the previous call instead of new ones. The layers of the network and
+        the classes of `y` have to be the same. The optimizer state is reset; use `partial_fit` to keep it.
 
     momentum : float, default=0.9
-        Share of the last step that is repeated in the next; from 0 to 1. Used by 'sgd' only.
+        Momentum: fraction of the previous update that is added to this one; from 0 to 1. Used by 'sgd' only.
 
     nesterovs_momentum : bool, default=True
-        Whether the gradient counts as if taken after the momentum step (Sutskever et al., 2013), which damps
-        oscillations. Used by 'sgd' only, with ``momentum > 0``.
+        Whether to use Nesterov's momentum, which evaluates the gradient as if after the momentum step (Sutskever et
+        al., 2013) and so damps oscillations. Used by 'sgd' only, with ``momentum > 0``.
 
     early_stopping : bool, default=False
-        Whether to put part of the training data aside, or to take the `X_val` of `fit`, and to stop when the score on it
-        (accuracy, or that of `scoring`) no longer improves. The model keeps the weights of the best score. The split is
-        stratified, and a class with a single row is then an error that names it. It is not stratified for several
-        labels a sample, nor for three or more classes if one of its two parts has fewer rows than there are classes.
-        For data sets large enough to do without those rows; not used by 'lbfgs', and not possible with `partial_fit`.
+        Whether to set aside part of the training data as validation data, or to use the `X_val` of `fit`, and to stop
+        when the validation score (accuracy, or `scoring`) no longer improves. The model keeps the weights of the best
+        score. The split is stratified, and a class with a single row is then an error that names it. It is not
+        stratified for multilabel targets, nor for three or more classes if one of its two parts would have fewer rows
+        than there are classes. For data sets large enough to spare those rows; not used by 'lbfgs', and not possible
+        with `partial_fit`.
 
     validation_fraction : float or splitter, default=0.1
-        What `early_stopping` puts aside. Not used where `fit` is given `X_val`.
+        The part that `early_stopping` sets aside. Not used if `fit` gets `X_val`.
 
-        - A number is the share of the rows; at least 0, less than 1, and large enough for two rows.
-        - One of scikit-learn's splitters, such as :class:`~sklearn.model_selection.GroupShuffleSplit`, of which the
-          first split is used. For rows that depend on each other, in groups or in time: a random split would give
-          scores that are too good. `fit` takes the `groups`. Rows in neither part are left out.
+        - A number is the fraction of the rows; at least 0, less than 1, and large enough for two rows.
+        - A splitter of scikit-learn, such as :class:`~sklearn.model_selection.GroupShuffleSplit`; its first split is
+          used. For rows that come in groups or are ordered in time, for which a random split would give optimistic
+          scores. `fit` takes the `groups`. Rows in neither part are left out.
 
     beta_1 : float, default=0.9
-        Decay of the running mean of the gradient; at least 0, less than 1. Used by 'adam' only.
+        Decay of the exponential moving average of the gradient; at least 0, less than 1. Used by 'adam' only.
 
     beta_2 : float, default=0.999
-        Decay of the running mean of the squared gradient; at least 0, less than 1. Used by 'adam' only.
+        Decay of the exponential moving average of the squared gradient; at least 0, less than 1. Used by 'adam' only.
 
     epsilon : float, default=1e-8
-        Added to the divisor of the step, so that it is never zero; positive. Used by 'adam' only. It is not corrected
-        for bias, so it weighs more in the first steps than PyTorch's does.
+        Added to the denominator of the step for numerical stability; positive. Used by 'adam' only. It is not
+        bias-corrected, so it has more weight in the first updates than in PyTorch.
 
     n_iter_no_change : int or numpy.inf, default=10
-        Epochs without an improvement by `tol` that are tolerated; at least 1, infinity for no such limit. Raise it if
-        the loss is noisy. A schedule that is laid out over `max_iter` epochs runs to its end with the default, which stops it only
-        with `early_stopping`; any other value does. Not used by 'lbfgs'.
+        Patience: training stops after more than this number of epochs without an improvement by `tol`; at least 1,
+        infinity for no such limit. Raise it if the loss is noisy. With a schedule that spans `max_iter` epochs, the
+        default takes effect only with `early_stopping`, other values always. Not used by 'lbfgs'.
 
     max_fun : int, default=15000
-        Largest number of evaluations of the loss; at least 1, and each iteration takes one or more. Used by 'lbfgs'
-        only.
+        Maximum number of loss evaluations; at least 1. Each iteration takes one or more. Used by 'lbfgs' only.
 
     loss : str or loss object, default='log_loss'
-        What is minimised. A name stands for the object with default settings, ``'focal'`` for ``Focal()``; see
+        Loss function. A name stands for the object with default settings, ``'focal'`` for ``Focal()``; see
         :mod:`skbackprop.functions`:
 
-        - 'log_loss': the cross-entropy; ``LogLoss(label_smoothing=0.1)`` keeps the network from being too sure.
-        - 'focal': the cross-entropy with less weight for rows that are right already (Lin et al., 2017). For rare classes.
-        - 'hinge', 'squared_hinge': margins, one class against the rest for several. They give no probabilities.
+        - 'log_loss': the cross-entropy; ``LogLoss(label_smoothing=0.1)`` reduces overconfidence.
+        - 'focal': the cross-entropy with less weight on rows that are already classified well (Lin et al., 2017). For
+          rare classes.
+        - 'hinge', 'squared_hinge': margin losses, one-vs-rest for several classes. They give no probabilities.
 
     l1_ratio : float, default=0.0
-        Share of the absolute values of the weights in the penalty, from 0 to 1, as in
-        :class:`~sklearn.linear_model.ElasticNet` (Zou and Hastie, 2005): ``alpha * ((1 - l1_ratio) / 2 * sum(w ** 2) + l1_ratio * sum(abs(w)))``.
-        Absolute values drive weights that are not needed towards zero, but rarely to zero itself.
+        Mixing parameter of the L1 and L2 penalties, from 0 (L2) to 1 (L1), as in
+        :class:`~sklearn.linear_model.ElasticNet` (Zou and Hastie, 2005): ``alpha * ((1 - l1_ratio) / 2 * sum(w ** 2) +
+        l1_ratio * sum(abs(w)))``. The L1 penalty drives unneeded weights towards zero, but rarely to exactly zero.
 
     dropout : float or array-like of float of shape (n_layers - 1,), default=0.0
-        Share of the units of each hidden layer that is left out at random, for each row and step anew (Srivastava et al.,
-        2014); at least 0, less than 1. A sequence gives the share of the inputs first and then that of each hidden layer.
-        0.2 to 0.5 is usual for hidden layers of hundreds of units. The others are scaled up, so that predictions need nothing.
-        Not for 'lbfgs'.
+        Probability of zeroing a unit of a hidden layer, drawn anew for each row and update (Srivastava et al., 2014);
+        at least 0, less than 1. A sequence gives the probability for the inputs first, then for each hidden layer. 0.2
+        to 0.5 is usual for hidden layers of hundreds of units. The remaining units are scaled up, so that predictions
+        need no correction. Not for 'lbfgs'.
 
     max_norm : float or None, default=None
-        Largest norm of the weights into a hidden unit, positive (Srivastava et al., 2014); larger ones are scaled down after
-        each step. None for no limit. Not for 'lbfgs'.
+        Maximum norm of the weights into a hidden unit; positive (Srivastava et al., 2014). Weights with a larger norm
+        are scaled down after each update. None for no limit. Not for 'lbfgs'.
 
     clip_norm : float or None, default=None
-        Largest norm of the gradient of all parameters together, positive; a larger one is scaled down (Pascanu, Mikolov and
-        Bengio, 2013). Against leaps of the loss. None for no limit. Not for 'lbfgs'.
+        Maximum norm of the gradient over all parameters; positive. A larger gradient is scaled down (Pascanu, Mikolov
+        and Bengio, 2013), which prevents jumps of the loss. None for no limit. Not for 'lbfgs'.
 
     clip_value : float or None, default=None
-        Largest size of each component of the gradient, positive; applied before `clip_norm`. None for no limit. Not for
-        'lbfgs'.
+        Maximum absolute value of each component of the gradient; positive. Applied before `clip_norm`. None for no
+        limit. Not for 'lbfgs'.
 
     averaging : float or None, default=None
-        Decay of an exponential moving average of the parameters, between 0 and 1, which is kept after each step, and which
-        scores and predictions use (Polyak and Juditsky, 1992). 0.99 averages over about the last hundred steps. None for no
-        average. Not for 'lbfgs'.
+        Decay of an exponential moving average of the parameters, between 0 and 1. It is updated after each step, and
+        used for scores and predictions (Polyak and Juditsky, 1992). 0.99 averages over about the last hundred updates.
+        None for no average. Not for 'lbfgs'.
 
     weight_init : str, estimator or tuple, default='auto'
-        Where the weights start from:
+        Initialization of the weights:
 
         - 'auto': as in scikit-learn, see Notes.
         - 'glorot_uniform', 'glorot_normal': variance ``2 / (n_in + n_out)`` (Glorot and Bengio, 2010). For 'tanh'.
-        - 'he_uniform', 'he_normal': variance ``2 / n_in`` (He et al., 2015). For 'relu' and its kin in deep networks.
+        - 'he_uniform', 'he_normal': variance ``2 / n_in`` (He et al., 2015). For 'relu' and its variants in deep
+          networks.
         - 'lecun_uniform', 'lecun_normal': variance ``1 / n_in`` (LeCun et al., 1998). For 'selu'.
         - 'orthogonal': orthonormal rows or columns (Saxe, McClelland and Ganguli, 2014).
-        - a fitted estimator, wrapped in :class:`~sklearn.frozen.FrozenEstimator` if this one is to be cloned, or a tuple
-          ``(coefs, intercepts)``: its weights, for fine-tuning. The shapes must be those of this network.
+        - a fitted estimator, wrapped in :class:`~sklearn.frozen.FrozenEstimator` if this one is to be cloned, or a
+          tuple ``(coefs, intercepts)``: its weights, for fine-tuning. The shapes must be those of this network.
 
         Intercepts start at zero, except with 'auto' and given ones.
 
     output_bias : {'auto', 'prior'}, default='auto'
-        What the output layer's intercepts start from: 'auto' follows `weight_init`; with 'prior', they give the classes'
-        shares of the training data, which spares the first epochs: they would learn just this. Matters for rare classes. Only
-        with a loss that gives probabilities.
+        Initialization of the output layer's intercepts: 'auto' follows `weight_init`; with 'prior', they give the class
+        frequencies of the training data, which saves the epochs that would only learn these. Matters for rare classes.
+        Only with a loss that gives probabilities.
 
     frozen_layers : array-like of int, default=()
-        Layers whose weights and intercepts stay as they were initialised: 0 is the one after the inputs, -1 the last. Not
-        for 'lbfgs'.
+        Layers whose weights and intercepts keep their initial values: 0 is the first layer after the inputs, -1 the
+        last. Not for 'lbfgs'.
 
     normalization : {'batch', 'layer'}, normalization object or None, default=None
-        How the weighted inputs z of all hidden units are brought to mean 0 and variance 1 before the activation; each unit then
-        has a scale and an offset, which are trained. For networks of several hidden layers, which it lets train faster, with
-        larger `learning_rate_init`, and where gradients would otherwise vanish. A name stands for the object with default
-        settings, ``'batch'`` for ``BatchNormalization()``; see :mod:`skbackprop.functions`.
+        Normalization of the pre-activations z of all hidden units to mean 0 and variance 1; each unit then has a
+        trainable scale and offset. Networks of several hidden layers train faster with it, tolerate a larger
+        `learning_rate_init`, and their gradients do not vanish. A name stands for the object with default settings,
+        ``'batch'`` for ``BatchNormalization()``; see :mod:`skbackprop.functions`.
 
-        - 'batch': over the rows of a mini-batch (Ioffe and Szegedy, 2015). Predictions use running means and variances. Wants
-          batches of some dozens of rows; one of a single row is an error, or left out if it is the last of an epoch. Rows
-          count alike whatever their `sample_weight`. Not for 'lbfgs'.
-        - 'layer': over the units of the layer, for each row by itself (Ba, Kiros and Hinton, 2016). Nothing depends on the
-          batch, so it suits small ones. Wants layers of some dozens of units, at least two.
+        - 'batch': over the rows of a mini-batch (Ioffe and Szegedy, 2015). Predictions use running means and variances.
+          Needs batches of some dozens of rows; a batch of a single row is an error, or left out if it is the last of an
+          epoch. Rows count equally, whatever their `sample_weight`. Not for 'lbfgs'.
+        - 'layer': over the units of the layer, separately for each row (Ba, Kiros and Hinton, 2016). It does not depend
+          on the batch, so it suits small ones. Needs layers of some dozens of units, at least two.
 
     scoring : str, callable or None, default=None
-        What validation rows are scored by; greater is better. Used with `early_stopping`, or where `fit` is given `X_val`.
+        Metric for the validation rows; greater is better. Used with `early_stopping`, or if `fit` gets `X_val`.
 
-        - None: the estimator's own score, accuracy, with `class_weight` in the weights of the samples.
-        - 'loss': minus the validation loss, which is the loss without the penalty. Finer than a score that counts or
-          ranks, so it sees progress and overfitting earlier.
-        - The name of one of scikit-learn's scorers, or a callable ``scorer(estimator, X, y)``, which gets the rows as
-          `fit` got them, and ``sample_weight`` as a keyword where there are weights. Losses among the names have a
-          minus sign in them: 'neg_log_loss'.
+        - None: the estimator's own score, accuracy, with the sample weights multiplied by `class_weight`.
+        - 'loss': the negative validation loss, without the penalty. Finer than a score that counts or ranks, so it
+          shows progress and overfitting earlier.
+        - The name of a scikit-learn scorer, or a callable ``scorer(estimator, X, y)``, which gets the rows as `fit` got
+          them, and the keyword ``sample_weight`` if there are weights. The names of losses start with 'neg', such as
+          'neg_log_loss'.
 
-        `tol` is in the score's units. HistGradientBoosting has the same choices.
+        `tol` is in units of the score. HistGradientBoosting has the same choices.
 
     restore_best_weights : bool, default=False
-        Whether the fitted model has the weights of the best epoch instead of those of the last, without stopping any
-        earlier: the best by validation score where `fit` is given `X_val`, otherwise by training loss. With
-        `early_stopping` that is so anyhow; ``n_iter_no_change=np.inf`` then keeps it from stopping. For noisy training,
-        for example with large learning rates. Not used by 'lbfgs', and not possible with `partial_fit`.
+        Whether to restore the weights of the best epoch at the end, without stopping earlier: the best by validation
+        score if `fit` gets `X_val`, otherwise by training loss. `early_stopping` always does this; with it,
+        ``n_iter_no_change=np.inf`` prevents stopping. For noisy training, for example with large learning rates. Not
+        used by 'lbfgs', and not possible with `partial_fit`.
 
     class_weight : dict, 'balanced', list of dict or None, default=None
-        Factors of the classes, by which the weights of their samples are multiplied in the loss; non-negative. For
-        classes of very different size or of very different cost.
+        Class weights, by which the sample weights are multiplied in the loss; non-negative. For imbalanced classes, or
+        classes whose errors differ in cost.
 
-        - A dict has the form ``{class: factor}``; classes that it leaves out have 1.
-        - 'balanced' makes all classes weigh the same: the factor is ``S / (n_classes * S_c)``, with the sum of all
-          sample weights and that of the class's own, or the counts where there are no sample weights (King and Zeng,
-          2001). It takes all rows of `y` into account, and is not possible with `partial_fit`, which sees a few.
-        - For multilabel problems a list has one dict for each column, with the keys 0 and 1, and a row's factors are
-          multiplied. 'balanced' balances each column.
+        - A dict has the form ``{class: weight}``; missing classes have weight 1.
+        - 'balanced' gives all classes the same total weight: the class weight is ``S / (n_classes * S_c)``, where S is
+          the sum of all sample weights and S_c that of the class, or their counts without sample weights (King and
+          Zeng, 2001). It needs all rows of `y`, and is not possible with `partial_fit`, which sees only a few.
+        - For multilabel problems, a list has one dict for each column, with the keys 0 and 1, and the weights of a row
+          are multiplied. 'balanced' balances each column.
 
-        Early stopping's accuracy and loss are weighted with them, too, so that they do not choose weights that go
-        against them: with 'balanced' the accuracy is the balanced one. A scorer that `scoring` names gets the samples' own
-        weights only.
+        The accuracy and the loss of early stopping are weighted with them, too, so that they select the weights that
+        training aims at: with 'balanced', the accuracy is the balanced accuracy. A scorer given by `scoring` gets the
+        sample weights only.
 
     dtype : {'float32', 'float64'} or None, default=None
-        Type of the weights, the arithmetic and the predictions. None keeps that of `X` if it is float32 or float64,
-        and takes float64 for everything else. 'float32' converts `X`: half the memory, twice as many numbers in each
-        vector instruction, about seven digits.
+        Dtype of the weights, the arithmetic and the predictions. None keeps that of `X` if it is float32 or float64,
+        and uses float64 otherwise. 'float32' converts `X`: half the memory, twice as many numbers in each vector
+        instruction, about seven digits.
 
     precision : {'full', 'tf32'}, default='full'
-        How the products of large layers are computed on a GPU. 'full': in the type of the weights. 'tf32': on tensor cores,
-        which are several times as fast; factors are rounded to 10 bits of fraction, so that about three digits of each
-        product are right, and sums are in float32. Needs float32 weights and a GPU of compute capability 8.0 or later;
-        small layers, and predictions on the CPU, are always 'full'.
+        Precision of the matrix products of large layers on a GPU. 'full': in the dtype of the weights. 'tf32': on
+        tensor cores, which are several times as fast; factors are rounded to a 10-bit mantissa, so that about three
+        digits of each product are right, and sums are in float32. Needs float32 weights and a GPU of compute capability
+        8.0 or later; small layers, and predictions on the CPU, are always 'full'.
 
     n_jobs : int or None, default=None
-        Threads for training and prediction; not 0. None takes as many as a mini-batch's work can keep busy, which is
-        one for small networks, and not more than there are physical cores; 1 is serial; -1 means all cores, with
-        hyperthreads, -2 all but one. Never more are used than the process may have by its affinity, its container's
-        quota, its share as a joblib worker, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``. The result does not depend
-        on it. In a search that itself runs in parallel there is nothing to set.
+        Number of threads for training and prediction; not 0. None means as many as the work of a mini-batch can keep
+        busy, which is one for small networks, and at most the number of physical cores; 1 is serial; -1 means all
+        cores, with hyperthreads, -2 all but one. It is limited by the CPU affinity, the container's quota, the share of
+        a joblib worker, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``. The result does not depend on it. In a search
+        that runs in parallel itself, there is nothing to set.
 
     device : {'cpu', 'cuda', 'cuda:N', 'auto'}, default='cpu'
-        Where the arithmetic runs: on the CPU, on an NVIDIA GPU ('cuda' is 'cuda:0'), which takes ``pip install
-        "skbackprop[cuda]"``, or, for 'auto', on the GPU if there is one and enough work for it. A GPU that cannot be used is
-        an error of `fit`. Predictions of a model that was trained on one run on the CPU where there is none.
+        Device of the computation: the CPU, an NVIDIA GPU ('cuda' is 'cuda:0'), which needs ``pip install
+        "skbackprop[cuda]"``, or, with 'auto', the GPU if there is one and enough work for it. If the GPU cannot be
+        used, `fit` raises an error. On a machine without a GPU, a model trained on one predicts on the CPU.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,), or list of ndarray
-        The classes in sorted order, which is that of `predict_proba`'s columns. A list has an array for each column of classes,
-        if `y` had several.
+        The classes in sorted order, which is that of the columns of `predict_proba`. If `y` had several columns of
+        classes, a list with an array for each.
 
     coefs_ : list of ndarray of length n_layers - 1
         Weights. Entry i has shape (units of layer i, units of layer i + 1). Changing the arrays in place changes the
@@ -472,85 +476,86 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Intercepts. Entry i has shape (units of layer i + 1,).
 
     scales_, offsets_ : list of ndarray of length n_layers - 2
-        What normalized inputs are multiplied by, and what is then added. Entry i has shape (units of hidden layer i,). Only
-        with `normalization`.
+        Scales and offsets of the normalized pre-activations. Entry i has shape (units of hidden layer i,). Only with
+        `normalization`.
 
     running_means_, running_variances_ : list of ndarray of length n_layers - 2, float64
-        Running means and variances of the weighted inputs. Entry i has shape (units of hidden layer i,). Only with
+        Running means and variances of the pre-activations. Entry i has shape (units of hidden layer i,). Only with
         ``normalization='batch'``.
 
     loss_ : float
-        Loss with penalty. For stochastic solvers that of the last epoch: the mean over its rows of their mini-batches'
-        losses, each taken before the batch's own step. For 'lbfgs' that of the solution.
+        Loss with penalty. For stochastic solvers, that of the last epoch: the mean over its mini-batches, weighted by
+        their rows, each computed before the batch's update. For 'lbfgs', that of the solution.
 
     loss_curve_ : list of float
-        `loss_` of every epoch; goes on with `warm_start` and `partial_fit`. For stochastic solvers only.
+        `loss_` of each epoch; continued by `warm_start` and `partial_fit`. For stochastic solvers only.
 
     best_loss_ : float or None
-        Smallest value in `loss_curve_`; None with `early_stopping`, where `best_validation_score_` takes its place.
-        For stochastic solvers only.
+        Smallest value in `loss_curve_`; None with `early_stopping`, where `best_validation_score_` replaces it. For
+        stochastic solvers only.
 
     validation_scores_ : list of float or None
-        Score of the validation rows after every epoch, by `scoring`; NaN if a prediction is not finite. None without
+        Score on the validation rows after each epoch, by `scoring`; NaN if a prediction is not finite. None without
         `early_stopping` and `X_val`. For stochastic solvers only.
 
     validation_loss_curve_ : list of float or None
-        Loss on the same rows after every epoch, without the penalty; None where there are none. Each is that of the
-        weights at the epoch's end, whereas `loss_curve_` averages over the epoch. For stochastic solvers only.
+        Loss on the validation rows after each epoch, without the penalty; None without validation rows. It is computed
+        with the weights at the end of the epoch, while `loss_curve_` averages over the epoch. For stochastic solvers
+        only.
 
     best_validation_score_ : float or None
-        Best of `validation_scores_`, that of the weights which were kept; None where there are none. For
-        stochastic solvers only.
+        Best of `validation_scores_`, which is that of the kept weights; None without validation scores. For stochastic
+        solvers only.
 
     history_ : list of dict
-        For every epoch its number ('epoch'), 'loss', 'validation_loss' and 'validation_score' (None where there is no
-        validation data), 'learning_rate', that of its last step, and 'seconds', the time for training and validation;
-        epochs that were run in one call of the kernels share theirs evenly, and files and pickles do not keep it: it is None
-        then. Of its last mini-batch 'gradient_norm_0' and so
-        on for each layer of weights: the norm of the loss's gradient, without penalty and before clipping; and
-        'constant_units_0' and so on for each hidden layer: the share of units whose output is the same for all rows, dead
-        or saturated ones. Goes on with `warm_start` and `partial_fit`.
-        ``pandas.DataFrame(model.history_)`` makes a table. For stochastic solvers only.
+        For each epoch, its number ('epoch'), 'loss', 'validation_loss' and 'validation_score' (None without validation
+        data), 'learning_rate' (of the last update), and 'seconds', the time for training and validation. The time of a
+        kernel call is divided evenly among its epochs; it is None in models loaded from files and pickles, which do not
+        keep it. For the last mini-batch of the epoch, 'gradient_norm_0' and so on for each layer of weights: the norm
+        of the gradient of the loss, without penalty and before clipping; and 'constant_units_0' and so on for each
+        hidden layer: the fraction of units whose output is the same for all rows, which are dead or saturated.
+        Continued by `warm_start` and `partial_fit`. ``pandas.DataFrame(model.history_)`` makes a table. For stochastic
+        solvers only.
 
     device_ : str
-        Where the last call of `fit` or `partial_fit` ran: 'cpu', or 'cuda:0' and so on.
+        Device of the last call of `fit` or `partial_fit`: 'cpu', or 'cuda:0' and so on.
 
     n_iter_ : int
-        Epochs, or iterations of 'lbfgs', in the last call of `fit`; 1 after `partial_fit`.
+        Number of epochs, or of iterations with 'lbfgs', in the last call of `fit`; 1 after `partial_fit`.
 
     n_layers_ : int
-        Layers of units, inputs and outputs included.
+        Number of layers, including inputs and outputs.
 
     n_outputs_ : int
-        Units of the output layer: 1 for two classes, otherwise as many as classes or labels; for several columns of classes
-        the sum of their numbers.
+        Number of output units: 1 for two classes, otherwise the number of classes or labels; with several columns of
+        classes, the total number of classes.
 
     out_activation_ : {'logistic', 'softmax', 'identity'}
-        Function of the output units, see Notes; 'identity' for losses without probabilities.
+        Activation function of the output units, see Notes; 'identity' for losses without probabilities.
 
     t_ : int
-        Training rows seen, each counted once an epoch; goes on with `warm_start` and `partial_fit`. 0 with 'lbfgs'.
+        Number of training rows seen, each counted once per epoch; continued by `warm_start` and `partial_fit`. 0 with
+        'lbfgs'.
 
     n_features_in_ : int
-        Columns of the `X` seen by `fit`.
+        Number of columns of `X` in `fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of these columns. Only if `X` had names, and all of them were strings.
+        Names of the columns of `X` in `fit`. Only if `X` had column names that were all strings.
 
     See Also
     --------
-    BackpropRegressor : The same network for continuous targets.
-    sklearn.neural_network.MLPClassifier : Scikit-learn's own implementation.
-    skbackprop.warmup : Compile everything ahead of the first fit.
+    BackpropRegressor : The same network for continuous targets. sklearn.neural_network.MLPClassifier : Scikit-learn's
+    own implementation. skbackprop.warmup : Compile the kernels ahead of the first fit.
 
     Notes
     -----
-    A layer computes :math:`Z = A W + b` from the outputs :math:`A` of the layer before; hidden layers then apply
-    `activation`.
+    A layer computes the pre-activations :math:`Z = A W + b` from the activations :math:`A` of the previous layer;
+    hidden layers then apply `activation`.
 
-    **Initialisation.** With ``weight_init='auto'``, weights and intercepts of a layer are drawn uniformly from :math:`(-b, b)` with :math:`b =
-    \sqrt{f / (n_\text{in} + n_\text{out})}`, where :math:`f = 2` for the logistic activation and 6 for the others
-    (Glorot and Bengio, 2010, equation 16, who set the intercepts to zero).
+    **Initialisation.** With ``weight_init='auto'``, weights and intercepts of a layer are drawn uniformly from
+    :math:`(-b, b)` with :math:`b = \sqrt{f / (n_\text{in} + n_\text{out})}`, where :math:`f = 2` for the logistic
+    activation and 6 for the others (Glorot and Bengio, 2010, equation 16, who set the intercepts to zero).
 
     **Loss.** With sample weights :math:`s_i`, their sum :math:`S` (the number of rows without weights) and the raw
     outputs :math:`z_i`, two classes or several labels have independent logistic outputs, :math:`p_{ik} = 1 / (1 +
@@ -565,35 +570,35 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         L = -\frac{1}{S} \sum_i s_i \ln p_{i y_i}
 
     (Bishop, 2006). Several columns of classes have a softmax each, and their losses are summed. Inside the logarithms,
-    probabilities are kept between the machine epsilon and one minus it. The formulas of the other losses stand with their classes
-    in :mod:`skbackprop.functions`.
+    probabilities are clipped to the interval from the machine epsilon to one minus it. For the formulas of the other
+    losses, see their classes in :mod:`skbackprop.functions`.
 
-    **Normalization.** With the mean :math:`\mu` and the variance :math:`\sigma^2` (divided by the count, not by one less), over
-    the mini-batch or over the layer, :math:`z` becomes :math:`\gamma (z - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta`, with
-    :math:`\gamma = 1` and :math:`\beta = 0` at first. Both are trained without penalty. With 'batch' the intercepts have no
-    effect, and stay as they were drawn. After each mini-batch, number :math:`t` counted from 0, the running mean and variance
-    :math:`r` become :math:`(1 - a) r + a x` with :math:`a = \max(1 - m, 1 / (t + 1))`, where :math:`m` is the momentum and
-    :math:`x` the batch's mean or unbiased variance.
+    **Normalization.** With the mean :math:`\mu` and the variance :math:`\sigma^2` (divided by the count, not by one
+    less), over the mini-batch or over the layer, :math:`z` becomes :math:`\gamma (z - \mu) / \sqrt{\sigma^2 + \epsilon}
+    + \beta`, with :math:`\gamma = 1` and :math:`\beta = 0` at first. Both are trained without penalty. With 'batch',
+    the intercepts have no effect and keep their initial values. After each mini-batch, number :math:`t` counted from 0,
+    the running mean and variance :math:`r` become :math:`(1 - a) r + a x` with :math:`a = \max(1 - m, 1 / (t + 1))`,
+    where :math:`m` is the momentum and :math:`x` the batch's mean or unbiased variance.
 
-    **Penalty.** :math:`\frac{\alpha}{S} \sum_l \left( \frac{1 - r}{2} \lVert W_l \rVert_F^2 + r \lVert W_l \rVert_1 \right)`,
-    where :math:`r` is `l1_ratio`. With mini-batches, :math:`S` is the batch's,
-    so the same `alpha` penalises more with smaller batches. A batch whose weights are all zero is left out.
+    **Penalty.** :math:`\frac{\alpha}{S} \sum_l \left( \frac{1 - r}{2} \lVert W_l \rVert_F^2 + r \lVert W_l \rVert_1
+    \right)`, where :math:`r` is `l1_ratio`. With mini-batches, :math:`S` is that of the batch, so the same `alpha`
+    penalises more with smaller batches. A batch whose weights are all zero is skipped.
 
     **Updates.** With gradient :math:`g` and rate :math:`\eta`: for 'sgd' :math:`v \leftarrow \mu v - \eta g`, then
     :math:`w \leftarrow w + v`, or with Nesterov's momentum :math:`w \leftarrow w + \mu v - \eta g`. For 'adam', with
     the decays :math:`\beta_1, \beta_2` for the means :math:`m` of :math:`g` and :math:`v` of :math:`g^2`, step
-    :math:`t` is :math:`w \leftarrow w - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m}{\sqrt{v} +
-    \epsilon}`. Those of the other solvers stand with their classes in :mod:`skbackprop.functions`.
+    :math:`t` is :math:`w \leftarrow w - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m}{\sqrt{v} + \epsilon}`.
+    For the other solvers, see their classes in :mod:`skbackprop.functions`.
 
-    **Reproducibility.** With an int `random_state`, the same data and parameters give the same bits for any number of
-    threads, in every process on the same kind of processor. In float64, the random numbers are those of
+    **Reproducibility.** With an int `random_state`, the same data and parameters give bitwise identical results for any
+    number of threads, in every process on the same kind of processor. In float64, the random numbers are those of
     :class:`~sklearn.neural_network.MLPClassifier` and the results agree with its own up to rounding; `lbfgs` amplifies
-    rounding from iteration to iteration, so that long runs may end in another point. Where this class differs on
-    purpose is listed in the documentation under "Differences from MLPClassifier".
+    rounding from iteration to iteration, so that long runs may end at another point. The documentation lists the
+    intended differences under "Differences from MLPClassifier".
 
-    Ctrl-C ends training with a warning and leaves a usable estimator. If the loss or a weight stops being finite,
-    training ends in that epoch: with an error, or, where the weights of a best epoch were kept, with a warning. The
-    first fit after installation compiles the kernels; see :func:`~skbackprop.warmup`.
+    Ctrl-C ends training with a warning and leaves a usable estimator. If the loss or a weight is no longer finite,
+    training ends in that epoch: with an error, or, if the weights of a best epoch are kept, with a warning. The first
+    fit after installation compiles the kernels; see :func:`~skbackprop.warmup`.
 
     References
     ----------
@@ -605,8 +610,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
       SIAM Journal on Scientific Computing 16, 1190-1208.
     * X. Glorot and Y. Bengio (2010). Understanding the difficulty of training deep feedforward neural networks.
       AISTATS.
-    * K. He, X. Zhang, S. Ren and J. Sun (2015). Delving deep into rectifiers: surpassing human-level performance on ImageNet
-      classification. ICCV. https://arxiv.org/abs/1502.01852
+    * K. He, X. Zhang, S. Ren and J. Sun (2015). Delving deep into rectifiers: surpassing human-level performance on
+      ImageNet classification. ICCV. https://arxiv.org/abs/1502.01852
     * S. Ioffe and C. Szegedy (2015). Batch normalization: accelerating deep network training by reducing internal
       covariate shift. ICML. https://arxiv.org/abs/1502.03167
     * G. King and L. Zeng (2001). Logistic regression in rare events data. Political Analysis 9, 137-163.
@@ -619,18 +624,18 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     * V. Nair and G. E. Hinton (2010). Rectified linear units improve restricted Boltzmann machines. ICML.
     * R. Pascanu, T. Mikolov and Y. Bengio (2013). On the difficulty of training recurrent neural networks. ICML.
       https://arxiv.org/abs/1211.5063
-    * B. T. Polyak and A. B. Juditsky (1992). Acceleration of stochastic approximation by averaging. SIAM Journal on Control
-      and Optimization 30, 838-855.
+    * B. T. Polyak and A. B. Juditsky (1992). Acceleration of stochastic approximation by averaging. SIAM Journal on
+      Control and Optimization 30, 838-855.
     * D. E. Rumelhart, G. E. Hinton and R. J. Williams (1986). Learning representations by back-propagating errors.
       Nature 323, 533-536.
-    * A. M. Saxe, J. L. McClelland and S. Ganguli (2014). Exact solutions to the nonlinear dynamics of learning in deep linear
-      neural networks. ICLR. https://arxiv.org/abs/1312.6120
-    * N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov (2014). Dropout: a simple way to prevent neural
-      networks from overfitting. Journal of Machine Learning Research 15, 1929-1958.
+    * A. M. Saxe, J. L. McClelland and S. Ganguli (2014). Exact solutions to the nonlinear dynamics of learning in deep
+      linear neural networks. ICLR. https://arxiv.org/abs/1312.6120
+    * N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov (2014). Dropout: a simple way to
+      prevent neural networks from overfitting. Journal of Machine Learning Research 15, 1929-1958.
     * I. Sutskever, J. Martens, G. Dahl and G. Hinton (2013). On the importance of initialization and momentum in deep
       learning. ICML.
-    * H. Zou and T. Hastie (2005). Regularization and variable selection via the elastic net. Journal of the Royal Statistical
-      Society B 67, 301-320.
+    * H. Zou and T. Hastie (2005). Regularization and variable selection via the elastic net. Journal of the Royal
+      Statistical Society B 67, 301-320.
 
     Examples
     --------
@@ -945,7 +950,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     @available_if(has_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None):
-        """Train for one epoch over the given data, from the present weights if there are any.
+        """Train for one epoch on the given data, starting from the current weights if there are any.
 
         Parameters
         ----------
@@ -954,10 +959,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         y : {array-like, sparse matrix} of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_classes)
             Class labels, some of `classes`, in one column or several; for multilabel problems, a binary indicator matrix.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples; None for equal ones.
+            Non-negative sample weights; None for equal weights.
         classes : array-like of shape (n_classes,) or list of array-like, default=None
-            All classes that any call will bring; a list with those of each column, if `y` has several. Required at the first
-            call, may be omitted later.
+            All classes across all calls; a list with those of each column if `y` has several. Required in the first
+            call, can be omitted in later ones.
 
         Returns
         -------
@@ -1100,7 +1105,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
             True labels.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
+            Sample weights.
 
         Returns
         -------

@@ -27,25 +27,25 @@ _NUMERIC = ("continuous", "continuous-multioutput", "multiclass-multioutput")
 class BackpropEmbedding(
     SavesToFile, ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator
 ):
-    """Outputs of a network's hidden layer, as features.
+    """Activations of a hidden layer of a network, as features.
 
-    Fits a :class:`~skbackprop.BackpropClassifier` or :class:`~skbackprop.BackpropRegressor` and transforms data to what the
-    units of one of its hidden layers give out: a representation of `X` learned from `y`, for nearest neighbours, trees,
+    Fits a :class:`~skbackprop.BackpropClassifier` or :class:`~skbackprop.BackpropRegressor` and transforms data to the
+    activations of one of its hidden layers: a representation of `X` learned from `y`, for nearest neighbours, trees,
     clustering or a plot.
 
     Parameters
     ----------
     estimator : BackpropClassifier, BackpropRegressor or None, default=None
-        The network. It is cloned and fitted; one that is fitted already is used as it is when wrapped in a
-        :class:`~sklearn.frozen.FrozenEstimator`. None takes a network with all defaults: a regressor if `y` has
-        numbers with a fractional part or several columns of whole numbers other than 0 and 1, otherwise a classifier.
+        The network. It is cloned and fitted; to use a fitted one as it is, wrap it in a
+        :class:`~sklearn.frozen.FrozenEstimator`. None means a network with all defaults: a regressor if `y` has numbers
+        with a fractional part or several columns of integers other than 0 and 1, otherwise a classifier.
 
     layer : int, default=-1
-        Which hidden layer, counted from 0, or from the end with negative numbers. Later layers are closer to the
+        The hidden layer, counted from 0 or, with negative numbers, from the end. Later layers are closer to the
         targets, earlier ones to the data.
 
     random_state : int, RandomState instance or None, default=None
-        Given to the network where `estimator` is None. A given one has its own.
+        Passed to the network if `estimator` is None. Otherwise the estimator has its own.
 
     Attributes
     ----------
@@ -53,10 +53,10 @@ class BackpropEmbedding(
         The fitted network.
 
     n_features_in_ : int
-        Columns of the `X` seen by `fit`.
+        Number of columns of `X` in `fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of these columns. Only if `X` had names, and all of them were strings.
+        Names of the columns of `X` in `fit`. Only if `X` had column names that were all strings.
 
     See Also
     --------
@@ -66,8 +66,8 @@ class BackpropEmbedding(
 
     Notes
     -----
-    The features were fitted to `y`. A model that is trained on the features of the same rows sees targets that the network
-    has seen already, and overfits more than its training score tells; to score it, put both into one
+    The features were fitted to `y`. A model that is trained on the features of the same rows uses targets that the
+    network has already seen, and overfits more than its training score shows; to score it, put both into one
     :class:`~sklearn.pipeline.Pipeline` and cross-validate that.
 
     Examples

@@ -177,34 +177,36 @@ class _Ensemble(SavesToFile):
 class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     """Several networks trained at the same time, whose probabilities are averaged.
 
-    scikit-learn's :class:`~sklearn.ensemble.BaggingClassifier`, with the members trained on threads, one a core, on one copy of
-    the data; samples are drawn by weights.
+    scikit-learn's :class:`~sklearn.ensemble.BaggingClassifier`, with the networks trained on threads, one per core, on
+    one copy of the data; samples are drawn with probabilities proportional to their weights.
 
     Parameters
     ----------
     estimator : BackpropClassifier, default=None
-        The network, of which every member is a copy with a seed of its own; None for one with default parameters. Its `class_weight`
-        names the classes by their labels; the members count them from 0, in the order of `classes_`.
+        The network, which is cloned for every member, each with its own seed; None for one with default parameters. Its
+        `class_weight` refers to the classes by their labels; the members number them from 0, in the order of
+        `classes_`.
     n_estimators : int, default=10
-        Networks.
+        Number of networks.
     max_samples : int, float or None, default=None
-        Samples that each network draws; None for as many as there are, whatever their weights. A float is a share of the samples, or
-        of the sum of their weights.
+        Number of samples that each network draws; None for as many as there are, whatever their weights. A float is a
+        fraction of the samples, or of the sum of their weights.
     max_features : int or float, default=1.0
-        Features that each network draws, or their share.
+        Number of features that each network draws, or fraction of them.
     bootstrap : bool, default=True
-        Whether samples are drawn with replacement. Without, and with all samples, members differ by their initial weights and
-        the order of the samples.
+        Whether samples are drawn with replacement. If they are not, and all samples are drawn, the networks differ only
+        in their initial weights and the order of the samples.
     bootstrap_features : bool, default=False
         Whether features are drawn with replacement.
     oob_score : bool, default=False
-        Whether to predict each sample by those networks that did not draw it, which needs `bootstrap`.
+        Whether to compute out-of-bag predictions: each sample is predicted by the networks that did not draw it.
+        Requires `bootstrap`.
     warm_start : bool, default=False
-        Whether `fit` keeps the networks that there are, and adds more.
+        Whether `fit` keeps the existing networks and adds more.
     n_jobs : int, default=None
-        Networks trained at the same time, each on a thread; None for one a core.
+        Number of networks trained at the same time, each in a thread; None for one per core.
     random_state : int, RandomState instance or None, default=None
-        Draws the members' seeds and samples.
+        Determines the seeds and the samples of the networks.
     verbose : int, default=0
         Whether to print progress.
 
@@ -213,23 +215,23 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     estimators_ : list of BackpropClassifier
         The networks.
     estimators_features_, estimators_samples_ : list of ndarray
-        The features and the samples that each of them drew.
+        The features and the samples that each network drew.
     n_features_in_ : int
-        Features seen in `fit`.
+        Number of columns of `X` in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if `X` had some.
+        Names of the columns of `X` in `fit`, if `X` had names.
     oob_score_ : float
-        Score of the predictions by networks that did not draw a sample; only with `oob_score`.
+        Score of the out-of-bag predictions; only with `oob_score`.
     oob_decision_function_ : ndarray of shape (n_samples, n_classes)
-        Those predictions; only with `oob_score`.
+        Out-of-bag predictions; only with `oob_score`.
     classes_ : ndarray of shape (n_classes,)
         Labels of the classes.
     n_classes_ : int
-        Their number.
+        Number of classes.
 
     See Also
     --------
-    BackpropEnsembleRegressor : For numbers.
+    BackpropEnsembleRegressor : The ensemble for continuous targets.
 
     Examples
     --------
@@ -336,33 +338,34 @@ def _numbers_of(labels, classes):
 class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
     """Several networks trained at the same time, whose predictions are averaged.
 
-    scikit-learn's :class:`~sklearn.ensemble.BaggingRegressor`, with the members trained on threads, one a core, on one copy of
-    the data; samples are drawn by weights.
+    scikit-learn's :class:`~sklearn.ensemble.BaggingRegressor`, with the networks trained on threads, one per core, on
+    one copy of the data; samples are drawn with probabilities proportional to their weights.
 
     Parameters
     ----------
     estimator : BackpropRegressor, default=None
-        The network, of which every member is a copy with a seed of its own; None for one with default parameters.
+        The network, which is cloned for every member, each with its own seed; None for one with default parameters.
     n_estimators : int, default=10
-        Networks.
+        Number of networks.
     max_samples : int, float or None, default=None
-        Samples that each network draws; None for as many as there are, whatever their weights. A float is a share of the samples, or
-        of the sum of their weights.
+        Number of samples that each network draws; None for as many as there are, whatever their weights. A float is a
+        fraction of the samples, or of the sum of their weights.
     max_features : int or float, default=1.0
-        Features that each network draws, or their share.
+        Number of features that each network draws, or fraction of them.
     bootstrap : bool, default=True
-        Whether samples are drawn with replacement. Without, and with all samples, members differ by their initial weights and
-        the order of the samples.
+        Whether samples are drawn with replacement. If they are not, and all samples are drawn, the networks differ only
+        in their initial weights and the order of the samples.
     bootstrap_features : bool, default=False
         Whether features are drawn with replacement.
     oob_score : bool, default=False
-        Whether to predict each sample by those networks that did not draw it, which needs `bootstrap`.
+        Whether to compute out-of-bag predictions: each sample is predicted by the networks that did not draw it.
+        Requires `bootstrap`.
     warm_start : bool, default=False
-        Whether `fit` keeps the networks that there are, and adds more.
+        Whether `fit` keeps the existing networks and adds more.
     n_jobs : int, default=None
-        Networks trained at the same time, each on a thread; None for one a core.
+        Number of networks trained at the same time, each in a thread; None for one per core.
     random_state : int, RandomState instance or None, default=None
-        Draws the members' seeds and samples.
+        Determines the seeds and the samples of the networks.
     verbose : int, default=0
         Whether to print progress.
 
@@ -371,19 +374,19 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
     estimators_ : list of BackpropRegressor
         The networks.
     estimators_features_, estimators_samples_ : list of ndarray
-        The features and the samples that each of them drew.
+        The features and the samples that each network drew.
     n_features_in_ : int
-        Features seen in `fit`.
+        Number of columns of `X` in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if `X` had some.
+        Names of the columns of `X` in `fit`, if `X` had names.
     oob_score_ : float
-        Score of the predictions by networks that did not draw a sample; only with `oob_score`.
+        Score of the out-of-bag predictions; only with `oob_score`.
     oob_prediction_ : ndarray of shape (n_samples,)
-        Those predictions; only with `oob_score`.
+        Out-of-bag predictions; only with `oob_score`.
 
     See Also
     --------
-    BackpropEnsembleClassifier : For classes.
+    BackpropEnsembleClassifier : The ensemble for classes.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""The mathematics: formulas, one source for every backend, and the objects by which users choose them.
+"""The formulas of the networks, written once for all backends, and the objects by which users choose them.
 
-Wherever a function has settings, the estimators' parameter takes a name or an object: ``solver="adamw"`` or
+If a function has settings, the estimators' parameter takes a name or an object: ``solver="adamw"`` or
 ``solver=AdamW(weight_decay=0.05)``.
 """
 

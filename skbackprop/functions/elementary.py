@@ -1,10 +1,9 @@
-"""exp, log, tanh and erf as polynomials that a compiler turns into vector instructions.
+"""exp, log, tanh and erf as polynomials that the compiler vectorizes.
 
-The C library's versions are calls that stop a loop from being vectorised. These are branch-free,
-use explicit fused multiply-adds, and give the same bits in a vector's lane and in a loop's
-remainder. They hold for float32 and float64 and keep the type of their argument. The largest
-errors against correctly rounded values, in units in the last place, are stated in each docstring
-and held by the tests.
+Calls of the C library's versions prevent a loop from being vectorized. These are branch-free, use explicit fused
+multiply-adds, and give the same bits in a vector lane and in the remainder of a loop. They are for float32 and float64
+and keep the type of their argument. The largest errors against correctly rounded values, in units in the last place,
+are stated in each docstring and tested.
 """
 
 import math
@@ -37,18 +36,18 @@ def _natural_twin(i):
     return i & _ADDRESSES
 
 
-# What no address exceeds.
+# No address exceeds this.
 _ADDRESSES = 0xFFFFFFFFFFFF
 
 
 @native(_natural_twin)
 def natural(typing_context, i):
-    """`i`, an index or a count, with the promise that it is not negative.
+    """`i`, an index or a count that the caller guarantees to be non-negative.
 
-    Numba lets negative indices count from the end, and LLVM vectorises a loop only once it can tell that they do not
-    occur. Clearing the sign and the bits beyond any address tells it; it has to be done where an array is indexed, not
-    to the ends of a loop's range. On a GPU, where nothing is vectorised, the bits are left alone: indices that differ by a constant
-    are then known to, and share a register.
+    Numba lets negative indices count from the end, and LLVM vectorizes a loop only if it can prove that they do not
+    occur. Clearing the sign and the bits beyond any address proves it; this has to be done where an array is indexed,
+    not at the bounds of a loop's range. On a GPU, where nothing is vectorized, the bits are not cleared: the compiler
+    then knows that indices differ by a constant, and keeps them in one register.
     """
     on_gpu = ".cuda" in type(typing_context).__module__
     made = types.uint64 if on_gpu else types.int64
@@ -69,7 +68,7 @@ def _bits_twin(x):
 
 @native(_bits_twin)
 def bits_of(typing_context, x):
-    """The integer of the same width that has the bits of the float `x`."""
+    """The bits of the float `x` as an integer of the same width."""
     if x not in _PAIRS:
         return None
 
@@ -85,7 +84,7 @@ def _float_twin(i):
 
 @native(_float_twin)
 def float_of(typing_context, i):
-    """The float of the same width that has the bits of the integer `i`."""
+    """The bits of the integer `i` as a float of the same width."""
     for floating, integer in _PAIRS.items():
         if i == integer:
 
@@ -97,7 +96,7 @@ def float_of(typing_context, i):
 
 
 def _by_type(single, double):
-    """A function that is `single` for float32 arguments and `double` for float64."""
+    """A function that calls `single` for float32 arguments and `double` for float64."""
 
     def function(x):
         return single(x) if isinstance(x, np.float32) else double(x)
@@ -113,7 +112,7 @@ def _by_type(single, double):
 
 
 def number(value, like):
-    """A number of the type of another: constants in formulas, which would make a float32 a float64.
+    """Cast a constant to the type of another number, so that it does not promote float32 to float64.
 
     Parameters
     ----------
@@ -165,7 +164,7 @@ def numbers(settings, like):
 _F32 = np.float32
 _F64 = np.float64
 
-# Adding 1.5 * 2**(mantissa bits) rounds to an integer, which then stands in the low bits.
+# Adding 1.5 * 2**(mantissa bits) rounds to an integer, which is then in the low bits.
 _ROUND32 = _F32(12582912.0)
 _ROUND64 = _F64(6755399441055744.0)
 _LOG2E32 = _F32(1.4426950408889634)
@@ -175,7 +174,7 @@ _LN2_HIGH32 = _F32(0.693359375)
 _LN2_LOW32 = _F32(-2.12194440e-4)
 _LN2_HIGH64 = _F64(6.93147180369123816490e-01)
 _LN2_LOW64 = _F64(1.90821492927058770002e-10)
-# Below the first the result is flushed to zero, above the second it is infinite.
+# Below the first, the result is flushed to zero; above the second, it is infinite.
 _EXP_LOW32, _EXP_HIGH32 = _F32(-86.6433975699931637), _F32(88.7228391116729996)
 _EXP_LOW64, _EXP_HIGH64 = _F64(-707.7032713652975), _F64(709.782712893383996)
 _HALF32, _ONE32, _TWO32 = _F32(0.5), _F32(1.0), _F32(2.0)
@@ -187,7 +186,7 @@ _E64 = tuple(_F64(1 / math.factorial(k)) for k in range(13, 1, -1))
 
 @formula
 def _polynomial(x, coefficients):
-    """A polynomial by Horner's rule, the highest power's coefficient first."""
+    """A polynomial by Horner's rule; the coefficient of the highest power comes first."""
     p = coefficients[0]
     for c in coefficients[1:]:
         p = fma(p, x, c)
@@ -202,7 +201,7 @@ def _exp32(x):
     r = fma(n, -_LN2_LOW32, r)
     p = _polynomial(r, _E32)
     p = fma(p * r, r, r) + _ONE32
-    # 2**(n - 1), then doubled: 2**128 has no float32, exp(88.7) has.
+    # 2**(n - 1), then doubled, because 2**128 overflows float32, but exp(88.7) does not.
     scale = float_of(np.int32((np.int64(bits_of(shifted)) + 126) << 23))
     y = p * scale * _TWO32
     y = _F32(0.0) if x < _EXP_LOW32 else y
@@ -241,7 +240,7 @@ def _log32(x):
     s = f / (_TWO32 + f)
     z = s * s
     p = _polynomial(z, _L32)
-    # log(1 + f) = f - s * (f - R), R the series: f is exact, so little is lost.
+    # log(1 + f) = f - s * (f - R), where R is the series: f is exact, so little accuracy is lost.
     y = fma(-s, f - p * z, f)
     y = fma(k, _LN2_HIGH32, fma(k, _LN2_LOW32, y))
     y = -_F32(np.inf) if x < _TINY32 else y
@@ -317,8 +316,9 @@ def _logistic64(x):
     return _ONE64 / (_ONE64 + _exp64(-x))
 
 
-# erf(x) / x as a polynomial in x**2 up to 1, and exp(x**2) erfc(x) as one in (x - 2) / (x + 2) beyond, up to where erf(x) is 1:
-# interpolated at Chebyshev's nodes in 60 digits; their errors are an eighth and a fifteenth of a rounding.
+# erf(x) / x as a polynomial in x**2 up to 1, and exp(x**2) erfc(x) as one in (x - 2) / (x + 2) beyond, up to where
+# erf(x) is 1: interpolated at Chebyshev nodes with 60 digits; their errors are an eighth and a fifteenth of a rounding
+# error.
 _ERF_END32, _ERF_END64 = _F32(4.1), _F64(6.1)
 _ES32 = tuple(
     _F32(c)
@@ -384,7 +384,7 @@ _EL64 = tuple(
     )
 )
 
-#: The numbers of float64's erf, for those who have to write it in other operators.
+#: The coefficients of float64's erf, for implementations in other operators, such as ONNX's.
 ERF_BELOW_ONE, ERF_BEYOND_ONE, ERF_END = _ES64, _EL64, _ERF_END64
 
 

@@ -1,4 +1,4 @@
-"""Initial weights."""
+"""Weight initializations."""
 
 import numpy as np
 
@@ -17,7 +17,8 @@ def _lecun(fan_in, fan_out):
     return 1.0 / fan_in
 
 
-#: Names of `weight_init`, each with the weights' variance as a function of fan in and fan out, and how they are drawn.
+#: Names of `weight_init`, each with the variance of the weights as a function of fan in and fan out, and the
+#: distribution.
 INITIALIZERS = {
     "auto": (None, "uniform"),
     "glorot_uniform": (_glorot, "uniform"),
@@ -31,13 +32,14 @@ INITIALIZERS = {
 
 
 def draw_layer(name, random_state, fan_in, fan_out, factor=6.0):
-    """Draw a layer's weights and intercepts.
+    """Draw the weights and intercepts of a layer.
 
-    'auto' is scikit-learn's: weights and intercepts are uniform in ``(-b, b)`` with ``b = sqrt(factor / (fan_in + fan_out))``,
-    which is equation 16 of Glorot and Bengio (2010) for factor 6; scikit-learn takes 2 for the logistic activation, and draws
-    the intercepts, too, where the paper sets them to zero. With the other names intercepts are zero, and weights have mean 0
-    and the variance of Glorot and Bengio (2010), He et al. (2015) or LeCun et al. (1998). 'orthogonal' draws a matrix with
-    orthonormal rows or columns, whichever are fewer (Saxe, McClelland and Ganguli, 2014).
+    'auto' is scikit-learn's: weights and intercepts are uniform in ``(-b, b)`` with ``b = sqrt(factor / (fan_in +
+    fan_out))``, which is equation 16 of Glorot and Bengio (2010) for factor 6; scikit-learn uses 2 for the logistic
+    activation, and also draws the intercepts, which the paper sets to zero. With the other names, intercepts are zero,
+    and weights have mean 0 and the variance of Glorot and Bengio (2010), He et al. (2015) or LeCun et al. (1998).
+    'orthogonal' draws a matrix with orthonormal rows or columns, whichever are fewer (Saxe, McClelland and Ganguli,
+    2014).
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ def draw_layer(name, random_state, fan_in, fan_out, factor=6.0):
     if how == "orthogonal":
         normal = random_state.normal(size=(max(fan_in, fan_out), min(fan_in, fan_out)))
         q, r = np.linalg.qr(normal)
-        # With the signs of R's diagonal Q is uniform over the orthogonal matrices (Mezzadri, 2007).
+        # With the signs of the diagonal of R, Q is uniform over the orthogonal matrices (Mezzadri, 2007).
         q *= np.where(np.diag(r) < 0, -1.0, 1.0)
         weights = q if fan_in >= fan_out else q.T
     elif how == "normal":

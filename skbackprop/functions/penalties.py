@@ -1,4 +1,4 @@
-"""What keeps a network from overfitting, or its training from leaping, besides its loss and its optimizer."""
+"""Regularization and stabilization apart from loss and optimizer: penalties, clipping, max-norm, dropout, averaging."""
 
 from dataclasses import dataclass
 
@@ -12,24 +12,24 @@ __all__ = ["Penalties", "clipped", "penalised_mean", "penalty"]
 
 @dataclass(frozen=True)
 class Penalties:
-    """Penalties on the weights, limits of gradients and weights, dropout, and averaging; None or 0 is off.
+    """Penalties on the weights, gradient clipping, max-norm, dropout and weight averaging; None or 0 turns one off.
 
     Parameters
     ----------
     alpha : float, default=0.0
-        Strength of the penalty ``alpha * ((1 - l1_ratio) / 2 * sum(w ** 2) + l1_ratio * sum(abs(w)))``, which is divided by the
-        number of rows, as the loss is.
+        Strength of the penalty ``alpha * ((1 - l1_ratio) / 2 * sum(w ** 2) + l1_ratio * sum(abs(w)))``, which is
+        divided by the number of rows, like the loss.
     l1_ratio : float, default=0.0
     dropout : tuple of float, default=()
-        Share of the inputs of each layer of weights that is dropped; empty for none.
+        Probability of dropping an input of each layer of weights; empty for no dropout.
     clip_norm, clip_value : float or None, default=None
-        Largest norm of the whole gradient, and largest size of each of its components.
+        Maximum norm of the whole gradient, and maximum absolute value of each of its components.
     max_norm : float or None, default=None
-        Largest norm of the weights into a hidden unit.
+        Maximum norm of the weights into a hidden unit.
     average : float or None, default=None
-        Decay of the running average of the parameters.
+        Decay of the exponential moving average of the parameters.
     frozen : tuple of int, default=()
-        Layers whose weights and intercepts stay as they are.
+        Layers whose weights and intercepts are not trained.
     """
 
     alpha: float = 0.0
@@ -43,16 +43,16 @@ class Penalties:
 
     @property
     def finishes(self):
-        """Whether the gradient needs more than a squared penalty before an optimizer takes it."""
+        """Whether the gradient needs more than the L2 penalty before the optimizer uses it."""
         return bool(self.alpha * self.l1_ratio or self.clip_norm or self.clip_value)
 
     def numbers(self):
-        """Strengths and limits as the kernels take them.
+        """Strengths and limits as the kernels expect them.
 
         Returns
         -------
         numbers : ndarray of float64
-            Strengths of the squares and of the absolute values, limits of norm, component and weights, decay.
+            L2 and L1 strength, limits of gradient norm, gradient component and weight norm, decay of the average.
         """
         return np.array(
             [
@@ -68,13 +68,13 @@ class Penalties:
 
 @formula
 def penalty(w, squares, absolutes):
-    """What a weight adds to the penalty; `squares` and `absolutes` are the factors of its square and of its absolute value."""
+    """The penalty of a weight; `squares` and `absolutes` are the factors of its square and of its absolute value."""
     return squares * w * w + absolutes * abs(w)
 
 
 @formula
 def penalised_mean(g, w, squares, absolutes, ratio):
-    """Gradient of the penalised mean over the rows, from the sum over them; that of an absolute value at zero is zero."""
+    """Gradient of the penalised mean, from the sum over the rows; the derivative of abs(w) at zero is zero."""
     zero = number(0.0, w)
     side = absolutes if w > zero else -absolutes
     side = zero if w == zero else side
@@ -83,6 +83,6 @@ def penalised_mean(g, w, squares, absolutes, ratio):
 
 @formula
 def clipped(g, bound):
-    """A component of the gradient within a bound; a NaN stays one."""
+    """A component of the gradient, clipped to a bound; NaN stays NaN."""
     g = bound if g > bound else g
     return -bound if g < -bound else g

@@ -1,7 +1,7 @@
-"""Random numbers by counting: the same for any number of threads, on any device, and after a training was resumed.
+"""Counter-based random numbers: the same for any number of threads, on any device, and in a resumed training.
 
-Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, Parallel random numbers: as easy as 1, 2, 3) turns a counter and a key
-into four numbers, by ten rounds of multiplications. Nothing is carried from one number to the next.
+Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011, Parallel random numbers: as easy as 1, 2, 3) maps a counter and a key
+to four numbers, by ten rounds of multiplications. There is no state between draws.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ _ROUNDS = 10
 
 @formula
 def philox(c0, c1, c2, c3, k0, k1):
-    """Four random numbers of a counter.
+    """Four random numbers for a counter.
 
     Parameters
     ----------
@@ -44,17 +44,17 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 @formula
 def draw_units(seed, step, layer, row, quad):
-    """Random numbers for the dropout of four neighbouring units of a row.
+    """Random numbers for the dropout of four consecutive units of a row.
 
     Parameters
     ----------
     seed, step, layer, row, quad : int
-        What they depend on: the seed, the update, the layer, the row of the data, and which four of the units.
+        The seed, the update, the layer, the row of the data, and the index of the group of four units.
 
     Returns
     -------
     r0, r1, r2, r3 : uint64
-        Uniform below 2**32; a unit is dropped if its number is below the share of the dropped ones times 2**32.
+        Uniform below 2**32; a unit is dropped if its number is below the dropout probability times 2**32.
     """
     return philox(
         np.uint64(quad), np.uint64(row) & _LOW, np.uint64(layer), np.uint64(step) & _LOW, np.uint64(seed), np.uint64(0)

@@ -1,11 +1,11 @@
-"""Schedules of the learning rate: which rate each update takes, and what happens when training no longer improves.
+"""Learning rate schedules: the rate of each update, and the response to plateaus.
 
-A schedule keeps nothing between calls: the updates made and the rate in force are the caller's to remember, so that a
-pickled or continued training goes on as if it had never stopped. It knows nothing of losses either; what counts as a
-plateau is decided in `training`.
+A schedule has no state: the caller keeps the number of updates and the current rate, so that a pickled or continued
+training proceeds as if it had never stopped. It does not know the losses either; `training` decides what counts as a
+plateau.
 
-To add one: a class with `after_warmup`, and `on_plateau` if it answers plateaus, and its place in `SCHEDULES`. The
-estimators' checks, the tests and the documentation follow.
+To add one, write a class with `after_warmup`, and `on_plateau` if it responds to plateaus, and list it in `SCHEDULES`.
+The estimators' checks, the tests and the documentation follow.
 """
 
 import math
@@ -36,23 +36,23 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Clock:
-    """What a schedule may need to know of a training.
+    """What a schedule may need to know about a training.
 
     Parameters
     ----------
     steps_per_epoch : int
-        Updates in an epoch, at least 1.
+        Number of updates in an epoch; at least 1.
     max_steps : int
-        Updates in `max_iter` epochs.
+        Number of updates in `max_iter` epochs.
     n_seen : int
-        Rows trained on before the first of the updates asked for, in this call of `fit` or `partial_fit` and in those
-        which it continues.
+        Number of rows trained on before the first of the requested updates, in this call of `fit` or `partial_fit` and
+        in those that it continues.
     rows_per_epoch : int
-        Rows in an epoch.
+        Number of rows in an epoch.
     power_t : float
         The estimator's `power_t`.
     rate : float
-        The rate that plateaus have left in force, at first the initial one; without warm-up.
+        The current rate, after reductions on plateaus; without warm-up.
     """
 
     steps_per_epoch: int
@@ -63,7 +63,7 @@ class Clock:
     rate: float
 
     def steps(self, n_epochs):
-        """Updates in a number of epochs, which need not be whole.
+        """Number of updates in a number of epochs, which may be fractional.
 
         Parameters
         ----------
@@ -73,15 +73,15 @@ class Clock:
         Returns
         -------
         n_steps : int
-            Rounded, and at least 1: half of an epoch of a single update is one update too.
+            Rounded, and at least 1: half of an epoch of a single update is one update, too.
         """
         return max(1, round(min(n_epochs * self.steps_per_epoch, _MAX_STEPS)))
 
 
-#: Updates are counted in float64, which holds every whole number up to here.
+#: Updates are counted in float64, which represents every integer up to here.
 _MAX_STEPS = 2.0**53
 
-# The upper limits are infinity instead of None, which would let infinity itself pass.
+# The upper limits are infinity instead of None, which would accept infinity itself.
 _NON_NEGATIVE = [Interval(Real, 0, math.inf, closed="left")]
 _POSITIVE = [Interval(Real, 0, math.inf, closed="neither")]
 _ONE_OR_MORE = [Interval(Real, 1, math.inf, closed="left")]
@@ -90,21 +90,21 @@ _FACTOR = [Interval(Real, 0, 1, closed="right")]
 
 
 class Schedule(Function):
-    """A schedule of the learning rate.
+    """A learning rate schedule.
 
-    Time is counted in updates from 0, since the optimizer began: `fit` starts anew, also with `warm_start`;
-    `partial_fit` goes on, and each of its calls counts as one epoch. Schedules that are laid out over `max_iter` epochs
-    (`Polynomial`, `OneCycle`, `Cosine` without restarts) keep the rate of their last update if there are more, the
-    others simply go on.
+    Time is counted in updates from 0, since the optimizer was created: `fit` starts again, even with `warm_start`;
+    `partial_fit` continues, and each call counts as one epoch. Schedules that span `max_iter` epochs (`Polynomial`,
+    `OneCycle`, `Cosine` without restarts) keep the rate of their last update if there are more updates; the others
+    continue.
 
-    A class has a method `after_warmup`, and `on_plateau` if it does not stop there.
+    A class has a method `after_warmup`, and `on_plateau` if it does not stop on a plateau.
 
     Parameters
     ----------
     warmup_epochs : float, default=0.0
-        Epochs, non-negative and not necessarily whole, in which the rate rises linearly: update i of w takes i / w of
-        the schedule's first rate. The schedule itself begins afterwards, with what is left of `max_iter`. For large
-        batches and large rates, and for 'adam', whose first steps rest on few gradients.
+        Number of epochs in which the rate rises linearly; non-negative, may be fractional. Update i of w has i / w of
+        the schedule's first rate. The schedule itself starts afterwards, with the rest of `max_iter`. Useful for large
+        batches and large rates, and for 'adam', whose first steps are based on few gradients.
 
     References
     ----------
@@ -114,7 +114,7 @@ class Schedule(Function):
 
     _parameter_constraints = {"warmup_epochs": _NON_NEGATIVE}
 
-    #: Whether it is laid out over `max_iter` epochs, at the end of which training is then over as it was meant to be.
+    #: Whether it spans `max_iter` epochs, so that training is meant to end there.
     ends_with_max_iter = False
 
     def __init__(self, warmup_epochs=0.0):
@@ -128,9 +128,9 @@ class Schedule(Function):
         initial_rate : float
             The estimator's `learning_rate_init`.
         first_step : int
-            Updates made before. The first update asked for has to begin an epoch.
+            Number of previous updates. The first requested update has to begin an epoch.
         n_steps : int
-            Updates asked for; of several epochs, if need be.
+            Number of requested updates, possibly of several epochs.
         clock : Clock
 
         Returns
@@ -142,22 +142,22 @@ class Schedule(Function):
         if not self.warmup_epochs:
             return self.after_warmup(float(initial_rate), steps, clock)
         warmup = clock.steps(self.warmup_epochs)
-        # The rows of the warm-up do not count for the schedule, nor do its updates.
+        # Neither the rows nor the updates of the warm-up count for the schedule.
         rows = round(min(self.warmup_epochs * clock.rows_per_epoch, _MAX_STEPS))
         clock = replace(clock, max_steps=clock.max_steps - warmup, n_seen=clock.n_seen - rows)
         rates = self.after_warmup(float(initial_rate), np.maximum(steps - warmup, 0.0), clock)
         return rates * np.minimum((steps + 1.0) / warmup, 1.0)
 
     def after_warmup(self, initial_rate, steps, clock):
-        """Learning rates of updates, warm-up apart.
+        """Learning rates of updates, without the warm-up factor.
 
         Parameters
         ----------
         initial_rate : float
         steps : ndarray of shape (n_steps,)
-            Updates between the end of the warm-up and each update; 0 within it.
+            Number of updates between the end of the warm-up and each update; 0 during the warm-up.
         clock : Clock
-            Without what the warm-up takes: `max_steps` and `n_seen` may be negative.
+            With the warm-up subtracted: `max_steps` and `n_seen` may be negative.
 
         Returns
         -------
@@ -166,17 +166,17 @@ class Schedule(Function):
         raise NotImplementedError
 
     def on_plateau(self, rate):
-        """Answer to more than `n_iter_no_change` epochs without an improvement by `tol`.
+        """Response to more than `n_iter_no_change` epochs without an improvement by `tol`.
 
         Parameters
         ----------
         rate : float
-            The rate in force, as in `Clock.rate`.
+            The current rate, as in `Clock.rate`.
 
         Returns
         -------
         rate : float or None
-            The new one; None to stop training.
+            The new rate; None to stop training.
         """
         return None
 
@@ -184,12 +184,12 @@ class Schedule(Function):
 class Constant(Schedule):
     """Always the same rate.
 
-    The one to begin with; enough for 'adam' on most data.
+    Try this one first; it is enough for 'adam' on most data.
 
     Parameters
     ----------
     warmup_epochs : float, default=0.0
-        Epochs of linear warm-up, non-negative; see `Schedule`.
+        Number of epochs of linear warm-up; non-negative. See `Schedule`.
     """
 
     name = "constant"
@@ -201,17 +201,17 @@ class Constant(Schedule):
 
 
 class InverseScaling(Schedule):
-    """From epoch to epoch by a power of the rows seen, as scikit-learn does it.
+    """Decay from epoch to epoch by a power of the number of rows seen, as in scikit-learn.
 
-    The rate falls steeply after the first epoch, which itself takes the initial rate, also when it continues a training
-    by `warm_start`: start with a much larger rate, or lower the estimator's `power_t`, which is the exponent. Of use to
-    reproduce scikit-learn's results; `Cosine` or `StepDecay` are easier to tune.
+    The rate falls steeply after the first epoch, which has the initial rate, even if it continues a training by
+    `warm_start`: start with a much larger rate, or lower the exponent, the estimator's `power_t`. Useful to reproduce
+    scikit-learn's results; `Cosine` or `StepDecay` are easier to tune.
 
     Parameters
     ----------
     warmup_epochs : float, default=0.0
-        Epochs of linear warm-up, non-negative; see `Schedule`. Their rows are not counted, and the epoch in which the
-        warm-up ends goes on with the initial rate.
+        Number of epochs of linear warm-up; non-negative. See `Schedule`. Their rows are not counted, and the epoch in
+        which the warm-up ends continues with the initial rate.
     """
 
     name = "invscaling"
@@ -223,23 +223,24 @@ class InverseScaling(Schedule):
         epochs = np.arange(len(steps)) // clock.steps_per_epoch
         started = steps[:: clock.steps_per_epoch] > 0
         seen = np.maximum(clock.n_seen + clock.rows_per_epoch * np.arange(len(started), dtype=np.float64), 0.0)
-        # A power beyond float64 makes the rate zero.
+        # A power that overflows float64 makes the rate zero.
         with np.errstate(over="ignore"):
-            # One by one: the last bit of NumPy's power of an array may differ from that of scikit-learn's of a number.
+            # One by one, because the last bit of NumPy's power of an array may differ from that of a Python float,
+            # which scikit-learn uses.
             divisors = np.array([(n + 1.0) ** clock.power_t for n in seen])
         return np.where(started, initial_rate / divisors, initial_rate)[epochs]
 
 
 class Adaptive(Schedule):
-    r"""The same rate until training no longer improves, then a fifth of it, as scikit-learn does it.
+    r"""Constant rate that is divided by five on each plateau, as in scikit-learn.
 
-    Training stops on a plateau once the rate is :math:`10^{-6}` or less. Needs no idea of how long training takes: give
-    a large `max_iter`.
+    Training stops on a plateau once the rate is :math:`10^{-6}` or less. It does not depend on the length of the
+    training: set a large `max_iter`.
 
     Parameters
     ----------
     warmup_epochs : float, default=0.0
-        Epochs of linear warm-up, non-negative; see `Schedule`.
+        Number of epochs of linear warm-up; non-negative. See `Schedule`.
     """
 
     name = "adaptive"
@@ -250,26 +251,26 @@ class Adaptive(Schedule):
         return np.full(len(steps), float(clock.rate))
 
     def on_plateau(self, rate):
-        """A fifth, or None to stop; see `Schedule.on_plateau`."""
+        """A fifth of the rate, or None to stop; see `Schedule.on_plateau`."""
         return None if rate <= 1e-6 else rate / 5.0
 
 
 class ReduceOnPlateau(Schedule):
-    """The same rate until training no longer improves, then a share of it: `Adaptive` with settings.
+    """Constant rate that is multiplied by a factor on each plateau: `Adaptive` with settings.
 
-    How many epochs without improvement make a plateau, and what improvement is, say the estimator's `n_iter_no_change`
-    and `tol`; `early_stopping` watches the validation score instead of the training loss. On the plateau after the one
-    that has brought the smallest rate, training stops (PyTorch's and Keras's schedules of this name go on).
+    The estimator's `n_iter_no_change` and `tol` define a plateau; with `early_stopping`, it is one of the validation
+    score instead of the training loss. Training stops on the first plateau at the smallest rate (PyTorch's and Keras's
+    schedules of this name continue).
 
     Parameters
     ----------
     warmup_epochs : float, default=0.0
-        Epochs of linear warm-up, non-negative; see `Schedule`.
+        Number of epochs of linear warm-up; non-negative. See `Schedule`.
     factor : float, default=0.1
-        What the rate is multiplied by; between 0 and 1, both excluded. PyTorch's and Keras's default; nearer to 1 is
-        more careful and takes longer.
+        Factor by which the rate is multiplied; between 0 and 1, both excluded. The default is PyTorch's and Keras's;
+        values closer to 1 are more cautious and take longer.
     min_rate : float, default=1e-6
-        Smallest rate; non-negative. `Adaptive`'s limit.
+        Smallest rate; non-negative. The default is the limit of `Adaptive`.
     """
 
     name = "reduce_on_plateau"
@@ -291,27 +292,27 @@ class ReduceOnPlateau(Schedule):
         return np.full(len(steps), float(clock.rate))
 
     def on_plateau(self, rate):
-        """A share, or None to stop; see `Schedule.on_plateau`."""
-        # 0.1 times 0.1 again and again comes to 1.0000000000000004e-06: no more than rounding above the smallest rate.
+        """The reduced rate, or None to stop; see `Schedule.on_plateau`."""
+        # Repeated multiplication by 0.1 gives 1.0000000000000004e-06, which exceeds the smallest rate by rounding only.
         if rate <= self.min_rate * (1.0 + 1e-9):
             return None
         return max(rate * self.factor, float(self.min_rate))
 
 
 class StepDecay(Schedule):
-    """A share of the rate every few epochs.
+    """Multiplication of the rate by a factor every few epochs.
 
-    For a training that is known to reach plateaus at about these epochs; otherwise `ReduceOnPlateau` finds them, or
-    `Cosine` does without them.
+    For trainings known to reach plateaus at about these epochs; otherwise `ReduceOnPlateau` detects them, and `Cosine`
+    does not need them.
 
     Parameters
     ----------
     warmup_epochs : float, default=0.0
-        Epochs of linear warm-up, non-negative; see `Schedule`.
+        Number of epochs of linear warm-up; non-negative. See `Schedule`.
     every : float, default=10
-        Epochs between two reductions; positive. Such that there are two to five in a training.
+        Number of epochs between two reductions; positive. Two to five reductions per training are common.
     factor : float, default=0.5
-        What the rate is multiplied by; positive, at most 1. 0.1 to 0.5 are common.
+        Factor by which the rate is multiplied; positive, at most 1. 0.1 to 0.5 are common.
     """
 
     name = "step"
@@ -334,18 +335,18 @@ class StepDecay(Schedule):
 
 
 class Exponential(Schedule):
-    """By the same factor in each epoch, smoothly from update to update.
+    """Exponential decay by the same factor in each epoch, smoothly from update to update.
 
-    Needs no `max_iter` laid out beforehand, like `StepDecay`, and has no jumps. The rate halves in
-    ``log(0.5) / log(factor)`` epochs: 14 with the default.
+    It does not depend on `max_iter`, like `StepDecay`, and has no jumps. The rate halves in ``log(0.5) / log(factor)``
+    epochs: 14 with the default.
 
     Parameters
     ----------
     warmup_epochs : float, default=0.0
-        Epochs of linear warm-up, non-negative; see `Schedule`.
+        Number of epochs of linear warm-up; non-negative. See `Schedule`.
     factor : float, default=0.95
-        What the rate is multiplied by in the course of an epoch; positive, at most 1. For e epochs down to a share s of
-        the initial rate, ``s ** (1 / e)``.
+        Factor by which the rate is multiplied in the course of an epoch; positive, at most 1. To reach a fraction s of
+        the initial rate in e epochs, use ``s ** (1 / e)``.
     """
 
     name = "exponential"
@@ -365,33 +366,35 @@ class Exponential(Schedule):
 
 
 def _progress(steps, max_steps):
-    """Share of a training, or of a cycle, that is over before each update; always less than 1.
+    """Fraction of a training, or of a cycle, that is completed before each update; always less than 1.
 
-    It stays at that of the last update, after which a schedule could come to a rate of zero, at which nothing is learned.
+    After the last update it does not increase any more, because schedules could otherwise reach a rate of zero, at
+    which nothing is learned.
     """
     max_steps = max(1, max_steps)
     return np.minimum(steps, max_steps - 1) / max_steps
 
 
 def _cosine(share):
-    """Half a wave, from 1 at share 0 to 0 at share 1, never negative."""
+    """Half a cosine wave, from 1 at share 0 to 0 at share 1, never negative."""
     return 0.5 * (1.0 + np.cos(np.pi * share))
 
 
 class Polynomial(Schedule):
-    """Down to a share of the rate in `max_iter` epochs, in a straight line by default.
+    """Polynomial decay to a fraction of the rate in `max_iter` epochs; linear by default.
 
-    Training runs to the end of it: the default of `n_iter_no_change` stops nothing here, unless `early_stopping` is set; another
-    value does.
+    Training runs to the end of the schedule: the default of `n_iter_no_change` takes effect only with `early_stopping`,
+    other values always.
 
     Parameters
     ----------
     warmup_epochs : float, default=0.0
-        Epochs of linear warm-up, non-negative; see `Schedule`.
+        Number of epochs of linear warm-up; non-negative. See `Schedule`.
     power : float, default=1.0
-        Exponent; positive. 1 is linear, more falls faster in the beginning.
+        Exponent; positive. 1 is linear; larger values decay faster at the beginning.
     final_fraction : float, default=0.0
-        Share of the rate to come down to; from 0 to 1. It is what an update after the last would have.
+        Final rate as a fraction of the initial one; from 0 to 1. It is the rate that an update after the last one would
+        have.
     """
 
     name = "polynomial"
@@ -412,24 +415,26 @@ class Polynomial(Schedule):
 
 
 class Cosine(Schedule):
-    """Down half a cosine wave: in `max_iter` epochs, or again and again.
+    """Decay along half a cosine wave: once in `max_iter` epochs, or repeatedly with restarts.
 
-    Without restarts, a good choice once it is known how many epochs a training takes, and training runs to the end of it: the
-    default of `n_iter_no_change` stops nothing then, unless `early_stopping` is set; another value does. With restarts, each
-    cycle begins with the initial rate, which may leave a bad minimum, and the end of any cycle is a good place to stop. A plateau
-    stops the training then, which restarts may bring about themselves: set ``n_iter_no_change=numpy.inf`` for all of `max_iter`.
+    Without restarts, it is a good choice if the number of epochs is known. Training then runs to the end of the
+    schedule: the default of `n_iter_no_change` takes effect only with `early_stopping`, other values always. With
+    restarts, each cycle begins with the initial rate, which helps to leave a bad minimum, and the end of any cycle is a
+    good place to stop. Plateaus then stop training, and restarts may cause a plateau: set
+    ``n_iter_no_change=numpy.inf`` to run all of `max_iter`.
 
     Parameters
     ----------
     warmup_epochs : float, default=0.0
-        Epochs of linear warm-up, non-negative; see `Schedule`.
+        Number of epochs of linear warm-up; non-negative. See `Schedule`.
     restart_epochs : float or None, default=None
-        Epochs in the first cycle; positive. None for no restarts. Cycles have whole numbers of updates.
+        Number of epochs in the first cycle; positive. None for no restarts. Cycles are rounded to whole updates.
     restart_factor : float, default=1.0
-        By how much each cycle is longer than the one before; at least 1. The paper tries 1 and 2. Not used without
-        restarts.
+        Ratio of the length of each cycle to that of the previous one; at least 1. The paper tries 1 and 2. Not used
+        without restarts.
     final_fraction : float, default=0.0
-        Share of the rate to come down to; from 0 to 1. It is what an update after a cycle's last would have.
+        Final rate as a fraction of the initial one; from 0 to 1. It is the rate that an update after the last one of a
+        cycle would have.
     """
 
     name = "cosine"
@@ -452,7 +457,7 @@ class Cosine(Schedule):
         self.final_fraction = final_fraction
 
     def settings(self):
-        """Its settings as numbers; 0 epochs, which are not valid, for no restarts."""
+        """Its settings as numbers; 0 epochs, which is not a valid value, means no restarts."""
         restart_epochs = self.restart_epochs or 0
         return (
             float(self.warmup_epochs),
@@ -475,11 +480,11 @@ class Cosine(Schedule):
         return initial_rate * (self.final_fraction + (1.0 - self.final_fraction) * _cosine(share))
 
     def _cycle_share(self, steps, clock):
-        """Share of its cycle that is over before each update."""
+        """Fraction of the current cycle that is completed before each update."""
         length = clock.steps(self.restart_epochs)
         if self.restart_factor == 1:
             return steps % length / length
-        # A cycle's beginning and length cannot be told from the update alone: lengths are rounded.
+        # The start and length of a cycle have no closed form, because lengths are rounded.
         starts, lengths = [0], [length]
         while len(steps) and starts[-1] + lengths[-1] <= steps[-1]:
             starts.append(starts[-1] + lengths[-1])
@@ -489,21 +494,21 @@ class Cosine(Schedule):
 
 
 class OneCycle(Schedule):
-    """Up to the rate and far down again, once in `max_iter` epochs.
+    """One cycle in `max_iter` epochs: up to the peak rate and far down again.
 
-    `learning_rate_init` is the peak, and may be several times what a constant rate could be; a range test
-    (``skbackprop.inspection.learning_rate_range_test``) finds it. Trains in few epochs, and to the end of the cycle: the default of
-    `n_iter_no_change` stops nothing here, unless `early_stopping` is set; another value does.
+    `learning_rate_init` is the peak, and may be several times the best constant rate; a range test
+    (``skbackprop.inspection.learning_rate_range_test``) finds it. It needs few epochs. Training runs to the end of the
+    cycle: the default of `n_iter_no_change` takes effect only with `early_stopping`, other values always.
 
-    The paper lowers the momentum while the rate rises; that is not done here, the momentum stays as it is.
+    The paper lowers the momentum while the rate rises; here, the momentum stays constant.
 
     Parameters
     ----------
     warmup_epochs : float, default=0.0
-        Epochs of linear warm-up, non-negative; see `Schedule`. Best left at 0: the cycle has a rise of its own, and the
-        warm-up goes to its first rate, not to its peak.
+        Number of epochs of linear warm-up; non-negative. See `Schedule`. Best left at 0, because the cycle already
+        starts with a rise, and the warm-up leads to its first rate, not to its peak.
     peak_fraction : float, default=0.3
-        Share of the updates up to the peak; from 0 to 1.
+        Fraction of the updates before the peak; from 0 to 1.
     start_divisor : float, default=25
         The first rate is the peak divided by this; at least 1.
     final_divisor : float, default=1e4
@@ -535,13 +540,13 @@ class OneCycle(Schedule):
         first = initial_rate / self.start_divisor
         final = first / self.final_divisor
         last = max(clock.max_steps, 1) - 1
-        # PyTorch's place of the peak, which need not be an update. Where PyTorch divides by zero because there is no
-        # update before it, the first takes the peak.
+        # PyTorch's position of the peak, which may lie between updates. If no update precedes it, where PyTorch divides
+        # by zero, the first update has the peak rate.
         peak = max(self.peak_fraction * (last + 1) - 1, 0.0)
         steps = np.minimum(steps, last)
         rising = _cosine(steps / peak if peak else np.ones(len(steps)))
         falling = _cosine(np.maximum(steps - peak, 0.0) / (last - peak) if last > peak else np.zeros(len(steps)))
-        # Mixtures of the two ends, not one end plus a difference: rounding then cannot make a rate negative.
+        # Weighted means of the two ends, not one end plus a difference, so that rounding cannot make a rate negative.
         return np.where(
             steps <= peak,
             first * rising + initial_rate * (1.0 - rising),

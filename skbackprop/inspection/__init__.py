@@ -1,4 +1,4 @@
-"""Tools to look at estimators and their settings."""
+"""Tools to inspect estimators and their settings."""
 
 from skbackprop.inspection._history import GradientFlowDisplay, LossCurveDisplay
 from skbackprop.inspection._input_gradient import InputGradientDisplay, input_gradient

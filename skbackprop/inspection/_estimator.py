@@ -1,4 +1,4 @@
-"""Which estimators can be inspected, and the network inside a pipeline, a search or another meta-estimator."""
+"""Check of estimators to inspect, and lookup of the network inside a pipeline or another meta-estimator."""
 
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
@@ -9,12 +9,12 @@ from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 
 __all__ = ["check_network", "find_network"]
 
-#: Where meta-estimators keep the one estimator that they have fitted.
+#: Attributes in which meta-estimators store the single estimator that they have fitted.
 _FITTED = "best_estimator_", "regressor_", "estimator_"
 
 
 def check_network(estimator):
-    """Raise if an estimator is not this package's, or is not fitted.
+    """Raise if an estimator is not one of this package, or is not fitted.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def check_network(estimator):
     Raises
     ------
     TypeError
-        If it is something else.
+        If it is another object.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     """
@@ -36,7 +36,7 @@ def check_network(estimator):
 
 
 def find_network(estimator):
-    """A fitted network, or the one inside: a pipeline's last step, a search's best, the only one of a meta-estimator.
+    """The fitted network itself, or inside an estimator: last step of a pipeline, best of a search, single fitted one.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def find_network(estimator):
     Raises
     ------
     TypeError
-        If it is something else, or holds several.
+        If it is another object, or holds several networks.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     """
@@ -60,13 +60,13 @@ def find_network(estimator):
 
 
 def _inside(estimator):
-    """The estimator that another one has fitted, if that is a single one; None if not."""
+    """The estimator that a meta-estimator has fitted, if it is a single one; None if not."""
     if isinstance(estimator, Pipeline):
         return estimator[-1]
     if isinstance(estimator, FrozenEstimator):
         return estimator.estimator
     if isinstance(estimator, BaseEstimator) and {"estimator", "regressor"} & estimator.get_params(deep=False).keys():
         check_is_fitted(estimator)
-    # Beside several fitted ones `estimator_` is what they were cloned from.
+    # With several fitted ones, `estimator_` is the template that they were cloned from.
     names = () if hasattr(estimator, "estimators_") else _FITTED
     return next((getattr(estimator, name) for name in names if hasattr(estimator, name)), None)

@@ -1,4 +1,4 @@
-"""How training went: plots of `history_`."""
+"""Plots of the training history, `history_`."""
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -8,14 +8,14 @@ from skbackprop.inspection._estimator import find_network
 
 __all__ = ["GradientFlowDisplay", "LossCurveDisplay"]
 
-# A rate that changes more often than this follows a curve, and not a few steps.
+# A rate that changes more often than this follows a curve instead of a few steps.
 _MAX_RATE_CHANGES = 20
 
 
 class LossCurveDisplay:
-    """Losses and scores of the epochs of a training.
+    """Plot of the losses and scores of a training.
 
-    Made by `from_estimator`.
+    Created by `from_estimator`.
 
     Parameters
     ----------
@@ -24,38 +24,38 @@ class LossCurveDisplay:
     validation_losses : ndarray of shape (n_epochs,) or None, default=None
         Loss on the validation rows after each epoch, without penalty; NaN where there was none.
     validation_scores : ndarray of shape (n_epochs,) or None, default=None
-        Their score.
+        Score on the validation rows.
     learning_rates : ndarray of shape (n_epochs,) or None, default=None
-        The rate of each epoch's last update.
+        Learning rate of the last update of each epoch.
     best_epoch : int or None, default=None
         The epoch whose weights were kept, counted from 1.
     score_name : str, default="Validation score"
-        For the second axis.
+        Label of the second axis.
     estimator_name : str or None, default=None
-        Put before the curves' names in the legend.
+        Prefix of the curves' names in the legend.
     penalised : bool, default=True
-        Whether the training losses contain a penalty, which the axis then says.
+        Whether the training losses include a penalty, which the label of the axis then says.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What the losses are drawn in.
+        Axes of the losses.
     score_ax_ : matplotlib Axes or None
         The second axis, with the scores.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure of the plot.
     line_ : matplotlib Line2D
-        The training losses.
+        Line of the training losses.
     validation_line_, score_line_ : matplotlib Line2D or None
-        Validation losses and scores.
+        Lines of the validation losses and scores.
     rate_lines_ : list of matplotlib Line2D
-        At the epochs with a new learning rate.
+        Lines at the epochs with a new learning rate.
     best_line_ : matplotlib Line2D or None
-        At the best epoch.
+        Line at the best epoch.
 
     See Also
     --------
-    GradientFlowDisplay : What happens inside the network meanwhile.
+    GradientFlowDisplay : Plots the gradients and units of each layer.
 
     Examples
     --------
@@ -94,26 +94,26 @@ class LossCurveDisplay:
     def from_estimator(
         cls, estimator, *, name=None, ax=None, line_kw=None, validation_line_kw=None, score_line_kw=None
     ):
-        """Draw the losses, and where there are any the scores, over the epochs.
+        """Draw the losses, and the scores if there are any, over the epochs.
 
-        Epochs with a new learning rate are marked, unless the rate follows a curve, and so is the epoch whose weights the
-        estimator has, if these are not simply the last ones.
+        Epochs with a new learning rate are marked, unless the rate follows a curve. The epoch whose weights the
+        estimator has is marked, too, unless it always keeps the last weights.
 
         Parameters
         ----------
         estimator : BackpropClassifier, BackpropRegressor or a meta-estimator with one of them
-            Fitted, with a stochastic solver. Of a :class:`~sklearn.pipeline.Pipeline` the last step is taken, of a search the best
-            estimator, and of others the one that they have fitted.
+            Fitted with a stochastic solver. The network is the last step of a :class:`~sklearn.pipeline.Pipeline`, the
+            best estimator of a search, or the single fitted estimator of another meta-estimator.
         name : str, default=None
-            Put before the curves' names in the legend, to tell estimators apart that are drawn together.
+            Prefix of the curves' names in the legend, to distinguish estimators that are drawn in the same axes.
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Axes to draw in; None for a new figure.
         line_kw : dict, default=None
-            Options of the training losses' line, for `matplotlib.axes.Axes.plot`.
+            Keyword arguments of `matplotlib.axes.Axes.plot` for the line of the training losses.
         validation_line_kw : dict, default=None
-            Those of the validation losses' line.
+            The same for the line of the validation losses.
         score_line_kw : dict, default=None
-            Those of the scores' line.
+            The same for the line of the scores.
 
         Returns
         -------
@@ -122,7 +122,7 @@ class LossCurveDisplay:
         Raises
         ------
         ValueError
-            If the solver keeps no history.
+            If the solver does not record a history.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         network, history = _find_history(estimator)
@@ -130,7 +130,7 @@ class LossCurveDisplay:
         display = cls(
             losses=_column(history, "loss"),
             validation_losses=_column(history, "validation_loss"),
-            # The same curve upside down.
+            # With scoring="loss", the scores are the negative losses.
             validation_scores=None if network.scoring == "loss" else validation_scores,
             learning_rates=_column(history, "learning_rate"),
             best_epoch=_best_epoch(network, validation_scores, _column(history, "loss")),
@@ -141,28 +141,28 @@ class LossCurveDisplay:
         return display.plot(ax, line_kw=line_kw, validation_line_kw=validation_line_kw, score_line_kw=score_line_kw)
 
     def plot(self, ax=None, *, line_kw=None, validation_line_kw=None, score_line_kw=None):
-        """Draw the curves, each in a colour of its own.
+        """Draw the curves, each in a different colour.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Axes to draw in; None for a new figure.
         line_kw : dict, default=None
-            Options of the training losses' line, for `matplotlib.axes.Axes.plot`.
+            Keyword arguments of `matplotlib.axes.Axes.plot` for the line of the training losses.
         validation_line_kw : dict, default=None
-            Those of the validation losses' line.
+            The same for the line of the validation losses.
         score_line_kw : dict, default=None
-            Those of the scores' line.
+            The same for the line of the scores.
 
         Returns
         -------
         display : LossCurveDisplay
-            Itself.
+            This display.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
-        # Above the curves, where there is room to be had, and clear of the second axis' numbers.
+        # The legend goes above the curves, where it does not cover the tick labels of the second axis.
         place = {}
         if ax is None:
             place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
@@ -170,7 +170,7 @@ class LossCurveDisplay:
         self.ax_, self.figure_, self.score_ax_ = ax, ax.figure, None
         self.validation_line_ = self.score_line_ = self.best_line_ = None
         epochs = np.arange(1, len(self.losses) + 1)
-        # A single point makes no line.
+        # A line through a single point is invisible.
         marker = {"marker": "o"} if len(epochs) == 1 else {}
 
         def label(text):
@@ -184,7 +184,7 @@ class LossCurveDisplay:
             )
         handles = ax.get_legend_handles_labels()[0]
         if self.validation_scores is not None:
-            # The second axis would begin with the first colour again.
+            # The second axis would restart the colour cycle.
             (next_line,) = ax.plot([], [])
             next_line.remove()
             self.score_ax_ = ax.twinx()
@@ -211,12 +211,12 @@ class LossCurveDisplay:
             handles.append(self.best_line_)
         whose = "with penalty" if self.validation_losses is None else "of the training with penalty"
         ax.set(xlabel="Epoch", ylabel=f"Loss, {whose}" if self.penalised else "Loss")
-        # On the axes that are drawn last, so that no curve covers it.
+        # On the axes drawn last, so that no curve covers the legend.
         (self.score_ax_ or ax).legend(handles=handles, **place)
         return self
 
     def _rate_changes(self):
-        """Epochs with another learning rate than the one before; none where the rate follows a curve."""
+        """Epochs whose learning rate differs from the previous one; none if the rate follows a curve."""
         if self.learning_rates is None:
             return []
         epochs = np.flatnonzero(np.diff(self.learning_rates)) + 2
@@ -225,25 +225,26 @@ class LossCurveDisplay:
 
 
 class GradientFlowDisplay:
-    """Gradients of the layers, and units that have stopped to respond, over the epochs of a training.
+    """Plot of the gradient norm and the fraction of constant units of each layer, over the epochs.
 
-    Made by `from_estimator`.
+    Created by `from_estimator`.
 
     Parameters
     ----------
     gradient_norms : ndarray of shape (n_epochs, n_layers)
         Norm of the gradient of each layer's weights, without penalty, in the last mini-batch of each epoch.
     constant_units : ndarray of shape (n_epochs, n_layers - 1)
-        Share of the units of each hidden layer with the same output for all its rows: dead or saturated.
+        Fraction of each hidden layer's units whose output is the same for all rows of that mini-batch: dead or
+        saturated units.
     estimator_name : str or None, default=None
-        For the plot's title.
+        Title of the plot.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
-        One or two: gradients, and constant units if they are drawn.
+        One or two axes: gradients, and constant units if they are drawn.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure of the plot.
     norm_lines_ : list of matplotlib Line2D
         One for each layer of weights.
     constant_lines_ : list of matplotlib Line2D
@@ -251,7 +252,7 @@ class GradientFlowDisplay:
 
     See Also
     --------
-    LossCurveDisplay : What comes of it.
+    LossCurveDisplay : Plots the losses and scores.
 
     Examples
     --------
@@ -272,19 +273,19 @@ class GradientFlowDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, name=None, ax=None, line_kw=None):
-        """Draw the norm of each layer's gradient, and the share of constant units, over the epochs.
+        """Draw the norm of each layer's gradient, and the fraction of constant units, over the epochs.
 
         Parameters
         ----------
         estimator : BackpropClassifier, BackpropRegressor or a meta-estimator with one of them
-            Fitted, with a stochastic solver. Of a :class:`~sklearn.pipeline.Pipeline` the last step is taken, of a search the best
-            estimator, and of others the one that they have fitted.
+            Fitted with a stochastic solver. The network is the last step of a :class:`~sklearn.pipeline.Pipeline`, the
+            best estimator of a search, or the single fitted estimator of another meta-estimator.
         name : str, default=None
-            For the title; None for the class of the network.
+            Title of the plot; None for the class of the network.
         ax : matplotlib Axes or array-like of two of them, default=None
-            Where to draw: a single one for the gradients only, two for the units besides. None for a new figure.
+            Axes to draw in: one for the gradients only, two for gradients and units. None for a new figure.
         line_kw : dict, default=None
-            Options of all lines, for `matplotlib.axes.Axes.plot`.
+            Keyword arguments of `matplotlib.axes.Axes.plot` for all lines.
 
         Returns
         -------
@@ -293,7 +294,7 @@ class GradientFlowDisplay:
         Raises
         ------
         ValueError
-            If the solver keeps no history.
+            If the solver does not record a history.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         network, history = _find_history(estimator)
@@ -305,25 +306,25 @@ class GradientFlowDisplay:
         return display.plot(ax, line_kw=line_kw)
 
     def plot(self, ax=None, *, line_kw=None):
-        """Draw the curves; the layers' colours go from dark, at the inputs, to light.
+        """Draw the curves; colours go from dark for the first layer to light for the last.
 
         Parameters
         ----------
         ax : matplotlib Axes or array-like of two of them, default=None
-            Where to draw: a single one for the gradients only, two for the units besides. None for a new figure.
+            Axes to draw in: one for the gradients only, two for gradients and units. None for a new figure.
         line_kw : dict, default=None
-            Options of all lines, for `matplotlib.axes.Axes.plot`.
+            Keyword arguments of `matplotlib.axes.Axes.plot` for all lines.
 
         Returns
         -------
         display : GradientFlowDisplay
-            Itself.
+            This display.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
         n_epochs, n_layers = self.gradient_norms.shape
-        # Beside the curves, where there is room to be had.
+        # The legend goes next to the curves, where it covers nothing.
         place = {}
         if ax is None:
             place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
@@ -334,7 +335,7 @@ class GradientFlowDisplay:
             raise ValueError(f"ax holds {len(self.axes_)} Axes; give one, or two to see constant units, too")
         self.figure_ = self.axes_[0].figure
         epochs = np.arange(1, n_epochs + 1)
-        # Short of the colour map's end, which is too light to be seen on white.
+        # The end of the colour map is too light on white.
         colors = plt.get_cmap("viridis")(np.linspace(0, 0.9, n_layers))
         marker = {"marker": "o"} if n_epochs == 1 else {}
 
@@ -361,7 +362,7 @@ class GradientFlowDisplay:
 
 
 def _find_history(estimator):
-    """The network in an estimator, and its history."""
+    """The network inside an estimator, and its history."""
     network = find_network(estimator)
     if not hasattr(network, "history_"):
         raise ValueError(
@@ -372,7 +373,7 @@ def _find_history(estimator):
 
 
 def _column(history, key):
-    """One fact of all epochs, NaN where there was none, as an array; None if there was none at all."""
+    """One entry of all epochs as an array, with NaN for None; None if all are None."""
     values = [row[key] for row in history]
     if all(value is None for value in values):
         return None
@@ -380,13 +381,13 @@ def _column(history, key):
 
 
 def _columns(history, prefix):
-    """A fact of all layers, of shape (n_epochs, n)."""
+    """One entry of all layers, as an array of shape (n_epochs, n)."""
     keys = [key for key in history[0] if key.startswith(f"{prefix}_")]
     return np.array([[row[key] for key in keys] for row in history], dtype=np.float64).reshape(len(history), len(keys))
 
 
 def _best_epoch(network, scores, losses):
-    """The epoch whose weights the network has, if it chose the best ones; None if not."""
+    """The epoch whose weights the network has, if it keeps the best ones; None if not."""
     if not (network.early_stopping or network.restore_best_weights):
         return None
     goodness = -losses if scores is None else scores

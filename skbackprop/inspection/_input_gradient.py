@@ -1,4 +1,4 @@
-"""What the outputs depend on: gradients with respect to the inputs."""
+"""Gradients of the outputs with respect to the inputs."""
 
 import numpy as np
 from scipy import sparse
@@ -18,61 +18,64 @@ __all__ = ["InputGradientDisplay", "input_gradient"]
 def input_gradient(estimator, X, *, target=None):
     r"""Gradient of the network's output with respect to its inputs.
 
-    It tells for each row by how much the output changes with each feature, to first order: the row's *saliency* (Simonyan,
-    Vedaldi and Zisserman, 2014). Features are compared by it only where they are of similar scale.
+    It gives for each row how much the output changes with each feature, to first order: the *saliency* of the row
+    (Simonyan, Vedaldi and Zisserman, 2014). Compare features by it only if they are of similar scale.
 
     Parameters
     ----------
     estimator : BackpropClassifier or BackpropRegressor
         Fitted.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Rows at which to take the gradient, as `predict` gets them.
+        Rows at which to compute the gradient, as for `predict`.
     target : label, int or array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-        Which output; an array has one for each row.
+        The output; an array has one for each row.
 
-        - A classifier's is a class. None for the predicted class of each row. Of several columns of classes, an array with
-          one for each row and column.
-        - Of several labels a sample, it is a label; None for all.
-        - A regressor's is the number of a column of `predict`; None for all.
+        - For a classifier, a class; None for the predicted class of each row. With several columns of classes, an array
+          with one class for each row and column.
+        - For a multilabel classifier, a label; None for all.
+        - For a regressor, the index of a column of `predict`; None for all.
 
     Returns
     -------
     gradients : ndarray of shape (n_samples, n_features) or (n_samples, n_outputs, n_features)
-        In the model's dtype and the library of `X`; dense also for sparse `X`. With `n_outputs` for several columns of classes, and where `target`
-        is None, for several labels and for regressors with several outputs.
+        In the model's dtype and the library of `X`; dense even for sparse `X`. It has the axis `n_outputs` with several
+        columns of classes, and, if `target` is None, with several labels and for regressors with several outputs.
 
     Raises
     ------
     TypeError
-        If `estimator` is a pipeline, or anything else than this package's classifier or regressor.
+        If `estimator` is a pipeline, or anything else than a classifier or regressor of this package.
     ValueError
-        If there is no such output, or `X` does not fit the estimator.
+        If there is no such output, or `X` does not match the estimator.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
 
     See Also
     --------
-    InputGradientDisplay : Plots of it.
+    InputGradientDisplay : Plots the mean absolute gradient.
 
     Notes
     -----
-    The output is the raw one before the link, for several classes without the normalisation of `decision_function`; for regressors `predict`, or its logarithm for
-    losses with a logarithmic link, such as 'poisson', and the mean for 'gaussian_nll'; in the units of `y`, also with
-    `standardize_target`. With two classes there is one decision value,
-    positive for the second class; that of the first class is minus it.
+    For classifiers, the output is the raw prediction (logit), for several classes without the normalisation of
+    `decision_function`. With two classes there is one decision value, positive for the second class; that of the first
+    class is its negative. For regressors, the output is that of `predict`, or its logarithm for losses with a
+    logarithmic link, such as 'poisson', and the mean for 'gaussian_nll'; it is in the units of `y`, with
+    `standardize_target`, too.
 
-    With weights :math:`W_l`, weighted inputs :math:`z_l` and the activation :math:`\varphi`, the gradient of output :math:`k` is
+    With weights :math:`W_l`, pre-activations :math:`z_l` and activation function :math:`\varphi`, the gradient of
+    output :math:`k` is
 
     .. math::
-        \frac{\partial f_k}{\partial x} = W_1 \operatorname{diag}(\varphi'(z_1))\, W_2 \operatorname{diag}(\varphi'(z_2)) \cdots W_L e_k,
+        \frac{\partial f_k}{\partial x} = W_1 \operatorname{diag}(\varphi'(z_1))\, W_2
+        \operatorname{diag}(\varphi'(z_2)) \cdots W_L e_k,
 
-    computed from the right: the backward pass of training, without a loss, and one layer further. Where an activation has a
-    corner, it is the slope that training uses.
+    computed from the right: the backward pass of training, without a loss, and one layer further. Where an activation
+    function is not differentiable, the derivative is the one that training uses.
 
     References
     ----------
-    * K. Simonyan, A. Vedaldi and A. Zisserman (2014). Deep inside convolutional networks: visualising image classification
-      models and saliency maps. ICLR workshop. https://arxiv.org/abs/1312.6034
+    * K. Simonyan, A. Vedaldi and A. Zisserman (2014). Deep inside convolutional networks: visualising image
+      classification models and saliency maps. ICLR workshop. https://arxiv.org/abs/1312.6034
 
     Examples
     --------
@@ -109,7 +112,7 @@ def input_gradient(estimator, X, *, target=None):
 
 
 def _choose_outputs(estimator, X, target, n_rows):
-    """Columns of the raw prediction, for each row one or several, and factors of their gradients or None."""
+    """Columns of the raw prediction, one or several for each row, and factors for their gradients or None."""
     if not is_classifier(estimator):
         return _choose_targets(estimator, target, n_rows)
     if estimator._target_type == "multilabel-indicator":
@@ -126,16 +129,16 @@ def _choose_outputs(estimator, X, target, n_rows):
         return np.stack([first + _choose(classes.tolist(), own, n_rows) for classes, own, first in parts], axis=1), None
     positions = _choose(estimator.classes_.tolist(), labels, n_rows)
     if estimator._target_type == "binary":
-        # One decision value, which speaks for the second class.
+        # One decision value, positive for the second class.
         return np.zeros_like(positions), np.where(positions == 1, 1, -1)
     return positions, None
 
 
 def _choose_targets(estimator, target, n_rows):
-    """The same for a regressor."""
+    """The same as `_choose_outputs`, for a regressor."""
     loss = estimator._loss()
     n = loss.outputs_per_target()
-    # Means are followed by the logarithms of variances.
+    # Each mean is followed by the logarithm of its variance.
     step = 2 if loss.has_std else 1
     columns = step * _choose(list(range(estimator.n_outputs_ // step)), target, n_rows)
     if not hasattr(estimator, "target_scale_"):
@@ -144,7 +147,7 @@ def _choose_targets(estimator, target, n_rows):
 
 
 def _choose(names, target, n_rows):
-    """Positions of the targets among their names, one for each row, or all for each row."""
+    """Indices of the targets among their names: one for each row, or all for each row."""
     if target is None:
         positions = np.tile(np.arange(len(names)), (n_rows, 1))
         return positions[:, 0] if len(names) == 1 else positions
@@ -162,31 +165,31 @@ def _choose(names, target, n_rows):
 
 
 class InputGradientDisplay:
-    """Which features the output depends on.
+    """Plot of how much the output depends on each feature.
 
-    Made by `from_estimator`.
+    Created by `from_estimator`.
 
     Parameters
     ----------
     saliency : ndarray of shape (n_features,)
-        Mean absolute gradient of each feature.
+        Mean absolute gradient with respect to each feature.
     feature_names : ndarray of shape (n_features,)
-        For the bars.
+        Labels of the bars.
     image_shape : tuple of int or None, default=None
-        Height and width, and with it the number of channels if there are any; features are then shown as an image.
+        Height, width and, if there are any, number of channels; the features are then shown as an image.
     scaled : bool, default=False
-        Whether gradients have been multiplied by the features' standard deviations.
+        Whether gradients have been multiplied by the standard deviations of the features.
     estimator_name : str or None, default=None
-        For the plot's title.
+        Title of the plot.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What `plot` has drawn in.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the plot.
     bars_ : matplotlib BarContainer or None
-        The bars, from below.
+        The bars, from the bottom up.
     image_ : matplotlib AxesImage or None
         The image.
 
@@ -234,30 +237,31 @@ class InputGradientDisplay:
         Parameters
         ----------
         estimator : BackpropClassifier or BackpropRegressor
-            Fitted. Of a pipeline, give the last step, and transformed `X`.
+            Fitted estimator. For a pipeline, pass the last step and transformed `X`.
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows over which the absolute gradients are averaged; a single one for its own saliency.
+            Rows over which the absolute gradients are averaged; pass a single row for its own saliency.
         target : label, int or array-like of shape (n_samples,), default=None
-            Which output, see :func:`input_gradient`. It has to be given for several labels and for several outputs.
+            The output, see :func:`input_gradient`. Required with several labels or several outputs.
         multiply_by_std : bool, default=False
-            Whether to multiply by the standard deviations of the columns of `X`, so that features of different scale can be
-            compared: by how much the output changes with a typical change of the feature.
+            Whether to multiply by the standard deviations of the columns of `X`, so that features of different scales
+            can be compared: the result is how much the output changes with a typical change of the feature.
         feature_names : array-like of str of shape (n_features,), default=None
-            Names for the bars; None for those of the data frame that the estimator was fitted on, otherwise "x0", "x1" and so
-            on.
+            Labels of the bars; None for the column names of the data frame that the estimator was fitted on, or else
+            "x0", "x1" and so on.
         image_shape : tuple of int, default=None
-            Height and width of an image whose pixels the features are, row by row, or height, width and number of channels. The image
-            is drawn in the place of bars; as in the paper, with the largest value of a pixel's channels.
+            Height and width of an image whose pixels are the features, row by row, or height, width and number of
+            channels. The image is drawn instead of bars; as in the paper, with the largest value over the channels of
+            each pixel.
         max_features : int or None, default=20
-            Bars to draw at most, the longest; None for all.
+            Maximum number of bars; the longest are drawn. None for all.
         name : str, default=None
-            For the title; None for the class of the estimator.
+            Title of the plot; None for the class of the estimator.
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Axes to draw in; None for a new figure.
         bar_kw : dict, default=None
-            Options of the bars, for `matplotlib.axes.Axes.barh`.
+            Keyword arguments of `matplotlib.axes.Axes.barh` for the bars.
         image_kw : dict, default=None
-            Options of the image, for `matplotlib.axes.Axes.imshow`.
+            Keyword arguments of `matplotlib.axes.Axes.imshow` for the image.
 
         Returns
         -------
@@ -290,23 +294,23 @@ class InputGradientDisplay:
         return display.plot(ax, max_features=max_features, bar_kw=bar_kw, image_kw=image_kw)
 
     def plot(self, ax=None, *, max_features=20, bar_kw=None, image_kw=None):
-        """Draw bars, the longest at the top, or an image if there is an `image_shape`.
+        """Draw bars, the longest at the top, or an image if `image_shape` is set.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Axes to draw in; None for a new figure.
         max_features : int or None, default=20
-            Bars to draw at most, the longest; None for all.
+            Maximum number of bars; the longest are drawn. None for all.
         bar_kw : dict, default=None
-            Options of the bars, for `matplotlib.axes.Axes.barh`.
+            Keyword arguments of `matplotlib.axes.Axes.barh` for the bars.
         image_kw : dict, default=None
-            Options of the image, for `matplotlib.axes.Axes.imshow`.
+            Keyword arguments of `matplotlib.axes.Axes.imshow` for the image.
 
         Returns
         -------
         display : InputGradientDisplay
-            Itself.
+            This display.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -323,7 +327,7 @@ class InputGradientDisplay:
             self.figure_.colorbar(self.image_, ax=ax, label=what)
             ax.set(xticks=[], yticks=[])
         else:
-            # Stable, so that of equal features the first come first.
+            # A stable sort keeps the order of equal features.
             order = np.argsort(-self.saliency, kind="stable")[:max_features][::-1]
             self.bars_ = ax.barh(np.arange(len(order)), self.saliency[order], **(bar_kw or {}))
             ax.set_yticks(np.arange(len(order)), self.feature_names[order])

@@ -1,6 +1,6 @@
-"""Which learning rate to begin with: the range test.
+"""The learning rate range test, which suggests an initial learning rate.
 
-It goes through the estimators' public interface only, and knows nothing of how they train.
+It uses only the public interface of the estimators, and does not depend on how they train.
 """
 
 import math
@@ -20,35 +20,35 @@ __all__ = ["LearningRateDisplay", "learning_rate_range_test"]
 
 
 class LearningRateDisplay:
-    """Losses at rising learning rates, and a rate to begin with.
+    """Losses at increasing learning rates, and a suggested rate.
 
-    Made by :func:`learning_rate_range_test`.
+    Created by :func:`learning_rate_range_test`.
 
     Parameters
     ----------
     rates : ndarray of shape (n_steps,)
-        Learning rates, rising.
+        Increasing learning rates.
     losses : ndarray of shape (n_steps,)
-        The loss of a mini-batch each, before the update at the rate.
+        Loss of one mini-batch for each rate, before the update.
     smoothed_losses : ndarray of shape (n_steps,)
-        The losses' moving average.
+        Moving average of the losses.
     suggested_rate : float or None
-        Where the smoothed loss falls most steeply; None if it falls nowhere.
+        The rate at which the smoothed loss falls most steeply; None if it never falls.
     estimator_name : str or None, default=None
-        For the plot's legend.
+        Name in the legend of the plot.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What `plot` has drawn in.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the plot.
     line_ : matplotlib Line2D
-        The smoothed losses.
+        Line of the smoothed losses.
     points_ : matplotlib Line2D
-        The losses.
+        Points of the losses.
     suggestion_ : matplotlib Line2D or None
-        The suggested rate.
+        Line at the suggested rate.
 
     See Also
     --------
@@ -68,14 +68,14 @@ class LearningRateDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None for a new figure.
+            Axes to draw in; None for a new figure.
         line_kw : dict, default=None
-            Options of the smoothed losses' line, for `matplotlib.axes.Axes.plot`.
+            Keyword arguments of `matplotlib.axes.Axes.plot` for the line of the smoothed losses.
 
         Returns
         -------
         display : LearningRateDisplay
-            Itself.
+            This display.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -111,7 +111,7 @@ class LearningRateDisplay:
         "stop_factor": [Interval(Real, 0, math.inf, closed="right")],
         "random_state": ["random_state"],
     },
-    # The estimator's own parameters have to be checked too.
+    # The estimator's own parameters have to be validated, too.
     prefer_skip_nested_validation=False,
 )
 def learning_rate_range_test(
@@ -127,67 +127,69 @@ def learning_rate_range_test(
     stop_factor=4.0,
     random_state=None,
 ):
-    r"""Find a learning rate by trying rising ones, a mini-batch each.
+    r"""Find a learning rate by training at increasing rates, one mini-batch each.
 
-    A copy of the estimator makes `n_steps` updates, each with one random mini-batch and a learning rate that is higher by
-    the same factor than the one before. Rates at which nothing happens yet leave the loss where it is, good ones lower it,
-    and too high ones raise it again, whereupon the test ends. It takes about as long as `n_steps` mini-batches of training.
+    A copy of the estimator makes `n_steps` updates, each with one random mini-batch and a learning rate that is higher
+    than the previous one by a constant factor. Rates that are too low do not change the loss, good rates lower it, and
+    rates that are too high raise it again, which ends the test. It takes about as long as `n_steps` mini-batches of
+    training.
 
     Parameters
     ----------
     estimator : BackpropClassifier or BackpropRegressor
-        Its solver must have a learning rate, which 'lbfgs' has not. It is copied: whether it is fitted makes no
-        difference, and it stays as it is. Its `learning_rate`, `learning_rate_init` and `early_stopping` are not used.
+        Its solver must have a learning rate, unlike 'lbfgs'. It is cloned: it may be fitted or not, and is not
+        modified. Its `learning_rate`, `learning_rate_init` and `early_stopping` are not used.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
         Training data, scaled as for `fit`.
     y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
         Targets.
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights of the samples; None for equal ones.
+        Non-negative sample weights; None for equal weights.
     min_rate : float, default=1e-6
-        First rate; positive. Low enough for the loss to stay the same at first.
+        First rate; positive. Choose it low enough that the loss does not change at first.
     max_rate : float, default=10.0
-        Last rate, above `min_rate`. High enough for the loss to rise in the end.
+        Last rate; above `min_rate`. Choose it high enough that the loss rises in the end.
     n_steps : int, default=100
-        Rates to try, at least 10. More give a smoother curve, and more updates at each order of magnitude.
+        Number of rates to try; at least 10. More rates give a smoother curve, and more updates in each order of
+        magnitude.
     window : int, default=11
-        Losses in each average of the moving average, at least 1. Raise it if the curve is ragged; the suggestion is less
-        exact then.
+        Window of the moving average, in losses; at least 1. Raise it if the curve is noisy; the suggestion is then less
+        exact.
     stop_factor : float, default=4.0
-        The test ends at a loss that is above the lowest by more than this times the first loss; positive. Infinity for
-        no end but losses or weights that are not finite.
+        The test ends if the loss exceeds the lowest loss by more than this factor times the first loss; positive. With
+        infinity, it ends only if the loss or a weight is not finite.
     random_state : int, RandomState instance or None, default=None
-        Draws the mini-batches. Initial weights come from the estimator's own `random_state`.
+        Determines the mini-batches. The initial weights depend on the estimator's own `random_state`.
 
     Returns
     -------
     display : LearningRateDisplay
-        With the rates, the losses and the suggested rate; `plot` draws them. The update that ended the test is left out.
+        Holds the rates, the losses and the suggested rate; `plot` draws them. The update that ended the test is left
+        out.
 
     Raises
     ------
     TypeError
-        If `estimator` is a pipeline, or anything else than this package's classifier or regressor.
+        If `estimator` is a pipeline, or anything else than a classifier or regressor of this package.
     ValueError
-        If an argument is invalid, or not even two updates give a finite loss.
+        If an argument is invalid, or if fewer than two updates give a finite loss.
 
     See Also
     --------
-    LearningRateDisplay : The result.
+    LearningRateDisplay : Holds and plots the result.
 
     Notes
     -----
-    The suggestion is the rate at which the derivative of the smoothed loss :math:`\bar{L}` with respect to the rate's
-    logarithm is least, among rates up to the one with the smallest :math:`\bar{L}`,
+    The suggested rate minimizes the derivative of the smoothed loss :math:`\bar{L}` with respect to the logarithm of
+    the rate, among the rates up to the one with the smallest :math:`\bar{L}`,
 
     .. math::
         \eta^* = \arg\min_{\eta} \frac{d \bar{L}}{d \ln \eta},
 
-    and None if the derivative is negative nowhere. :math:`\bar{L}` is the moving average of `window` losses, centred, so
-    that it does not lag behind; the derivative is taken by central differences. Smith (2017) reads off the range of rates
-    between which accuracy rises; the steepest descent is Howard and Gugger's (2020) way to choose one rate. Earlier
-    updates and momentum have their share in every loss, so take the suggestion for an order of magnitude, and look at the
-    plot.
+    and is None if the derivative is never negative. :math:`\bar{L}` is the moving average of `window` losses, centred,
+    so that it does not lag; the derivative is computed by central differences. Smith (2017) reads off the range of
+    rates in which accuracy rises; Howard and Gugger (2020) choose the rate of steepest descent. Earlier updates and
+    momentum affect every loss, so treat the suggestion as an order of magnitude, and look at the plot.
 
     The largest useful rate, as for ``learning_rate="one_cycle"``, lies between the suggestion and the lowest loss.
 
@@ -211,12 +213,12 @@ def learning_rate_range_test(
     _check_estimator(estimator)
     if not min_rate < max_rate:
         raise ValueError(f"max_rate={max_rate!r} must be above min_rate={min_rate!r}")
-    # Also makes sparse matrices of any format ones whose rows can be taken.
+    # Also converts sparse matrices to a format that can be indexed by rows.
     X, y, sample_weight = indexable(X, y, sample_weight)
     n_rows = _num_samples(X)
     model = clone(estimator).set_params(learning_rate="constant", early_stopping=False, verbose=False)
     batch_rows = min(200 if model.batch_size == "auto" else model.batch_size, n_rows)
-    # One update for each call of partial_fit, and no warning if there are fewer rows than the estimator asks for.
+    # One update per call of partial_fit, and no warning if there are fewer rows than the estimator's batch size.
     model.set_params(batch_size=batch_rows)
     # A mini-batch may lack some of the classes.
     first_call = {"classes": unique_labels(y)} if is_classifier(model) else {}
@@ -253,7 +255,7 @@ def learning_rate_range_test(
 
 
 def _check_estimator(estimator):
-    """Raise if an estimator cannot be tested, in words that say what to do."""
+    """Raise an error that says what to do if an estimator cannot be tested."""
     if isinstance(estimator, Pipeline):
         raise TypeError(
             "learning_rate_range_test takes mini-batches of transformed data, which a Pipeline does not: give its last step "
@@ -271,7 +273,7 @@ def _check_estimator(estimator):
 
 
 def _draw_batches(n_rows, batch_rows, random_state):
-    """Mini-batches without end, as training draws them: each pass takes a new order, and here no short last batch."""
+    """Endless mini-batches, drawn as in training: each pass has a new order, but here no short last batch."""
     while True:
         order = random_state.permutation(n_rows)
         for start in range(0, n_rows - batch_rows + 1, batch_rows):
@@ -279,14 +281,14 @@ def _draw_batches(n_rows, batch_rows, random_state):
 
 
 def _moving_average(values, window):
-    """Mean over a centred window, which is cut off at the ends."""
+    """Mean over a centred window, which is truncated at the ends."""
     starts = np.arange(len(values)) - (window - 1) // 2
-    # Differences of cumulative sums would lose the digits of small values beside large ones.
+    # Differences of cumulative sums would lose the digits of small values next to large ones.
     return np.array([values[max(0, start) : start + window].mean() for start in starts])
 
 
 def _steepest_descent(rates, losses):
-    """The rate of the most negative derivative up to the smallest loss, or None."""
+    """The rate with the most negative derivative up to the smallest loss, or None."""
     slopes = np.gradient(losses, np.log(rates))[: losses.argmin() + 1]
     steepest = slopes.argmin()
     return float(rates[steepest]) if slopes[steepest] < 0 else None

@@ -1,4 +1,4 @@
-"""Searches and cross-validation that train all their networks at the same time."""
+"""scikit-learn's searches and cross-validation functions, with all networks trained at the same time."""
 
 from skbackprop.model_selection._search import (
     GridSearchCV,

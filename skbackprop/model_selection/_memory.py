@@ -15,25 +15,26 @@ __all__ = ["FittedSteps"]
 
 
 class FittedSteps:
-    """What transformers of a pipeline made of folds, kept while a search lasts.
+    """Cache of a pipeline's fitted transformers and their outputs for each fold, for the duration of a search.
 
     Parameters
     ----------
     n_splits : int
     n_steps : int
-        Transformers of the pipeline.
+        Number of transformers of the pipeline.
     n_models : int
-        Trainings at the same time.
+        Number of trainings at the same time.
     """
 
     def __init__(self, n_splits, n_steps, n_models):
-        # Two parameter sets at a time: threads pass from one to the next. Or what all trainings at the same time may need.
+        # Two parameter sets, because threads move on from one to the next, or as many as simultaneous trainings may
+        # need.
         self._steps = _LastUsed(max(2 * n_splits, n_models) * n_steps)
         self._folds = _LastUsed(2 * n_splits)
         self._rows = weakref.WeakValueDictionary()
 
     def folds(self, X):
-        """Data in the place of others, of whose rows fitted steps keep what they make.
+        """Wrap data so that fitted steps cache their outputs for its rows.
 
         Parameters
         ----------
@@ -42,27 +43,27 @@ class FittedSteps:
         Returns
         -------
         folds : object
-            Rows of it are in the type that was given, and nobody may change them.
+            Its rows have the original type and must not be modified.
         """
         return _Folds(X, self._folds, self.note)
 
     def step(self, key, train):
-        """What is kept of a step."""
+        """The cache entry of a step."""
         return self._steps.get(key, lambda: _Step(train))
 
     def note(self, rows):
-        """Take note of data that several have, and nobody changes."""
-        with suppress(TypeError):  # of what has no weak references
+        """Record data that are shared and never modified."""
+        with suppress(TypeError):  # types without weak references
             self._rows[id(rows)] = rows
         return rows
 
     def has(self, rows):
-        """Whether data are such."""
+        """Whether data are shared."""
         return self._rows.get(id(rows)) is rows
 
 
 class _LastUsed:
-    """Values by key, those that were used last."""
+    """A cache of the least-recently-used kind."""
 
     def __init__(self, n_kept):
         self._n_kept = n_kept
@@ -81,7 +82,7 @@ class _LastUsed:
 
 
 class _Once:
-    """A result that the first who asks computes; `held` are objects whose identity is part of its key."""
+    """A result computed by the first caller; `held` keeps objects alive whose `id` is part of the key."""
 
     def __init__(self, *held):
         self.held = held
@@ -96,7 +97,7 @@ class _Once:
 
 
 class _Folds(IndexedRows):
-    """The same rows for the same indices."""
+    """Data that return the same rows object for the same indices object."""
 
     def __init__(self, X, kept, note):
         self.given = X
@@ -111,7 +112,7 @@ class _Folds(IndexedRows):
 
 
 class _Step:
-    """A transformer fitted to a fold, after others, and what it makes of other rows."""
+    """A transformer fitted to a fold, after earlier steps, and its outputs for other rows."""
 
     def __init__(self, train):
         self.fitted = _Once(train)
@@ -119,21 +120,21 @@ class _Step:
 
 
 class FoldMemory:
-    """A `memory` for a pipeline that is going to be fitted to a fold, once.
+    """A `memory` for a pipeline that will be fitted once, to a fold.
 
     Parameters
     ----------
     shared : FittedSteps
     pipeline : Pipeline
     parameters : dict
-        What distinguishes it from the others of the search.
+        The parameters that distinguish it from the other candidates of the search.
     train : ndarray of shape (n_rows,)
-        The fold's indices; the same array for all pipelines that are fitted to it.
+        Indices of the fold; the same array object for all pipelines that are fitted to it.
     applies : bool
-        Whether the fitted steps keep, too, what they make of rows of `FittedSteps.folds`.
+        Whether the fitted steps also cache their outputs for rows of `FittedSteps.folds`.
     """
 
-    # Of joblib's memory: a pipeline, which is a clone itself, then fits its transformers and not clones of them.
+    # joblib.Memory's attribute: with None, a pipeline, itself a clone, fits its transformers without cloning them.
     location = None
 
     def __init__(self, shared, pipeline, parameters, train, *, applies):
@@ -146,27 +147,28 @@ class FoldMemory:
         self._originals = {}
 
     def __sklearn_clone__(self):
-        # Of a pipeline that a scorer clones, for example.
+        # When a scorer clones the pipeline, for example.
         return None
 
     def cache(self, func, ignore=()):
-        """Give a function that fits a transformer with a memory, as joblib.Memory does it.
+        """Wrap a function that fits a transformer in a cache, as joblib.Memory does.
 
         Parameters
         ----------
         func : callable
         ignore : list of str
-            Arguments that the result does not depend on; others than data and transformer are the same for all.
+            Arguments that the result does not depend on. All arguments other than data and transformer are the same for
+            all fits.
 
         Returns
         -------
         func : callable
         """
-        # A pipeline asks once in each fit. What else is fitted, by a scorer for example, is fitted to other data.
+        # A pipeline asks once per fit. Later fits, by a scorer for example, are fits to other data.
         if self._used:
             return func
         self._used = True
-        # The fold, and each of the transformers that its rows have gone through so far; None if one of them is not known.
+        # Key: the fold, and the transformers that its rows have gone through so far; None if one of them is unknown.
         source = id(self._train)
 
         def fit_transform(transformer, X, *arguments, **keywords):
@@ -175,7 +177,7 @@ class FoldMemory:
             if source is None:
                 return func(transformer, _copy(X), *arguments, **keywords)
             step = self._shared.step(source, self._train)
-            # A transformer may work in place, now and in predictions: what is kept must be nobody else's.
+            # A transformer may modify its input in place, now and in predictions, so the cache keeps its own copies.
             made, fitted = step.fitted.get(lambda: func(transformer, _copy(X), *arguments, **keywords))
             return made, self._applying(fitted, step) if self._applies else fitted
 
@@ -186,11 +188,11 @@ class FoldMemory:
         own = {key: value for key, value in self._parameters.items() if key.partition("__")[0] == name}
         try:
             return None if name is None else (source, name, joblib.hash(own) if own else None)
-        except Exception:  # not everything can be hashed, such as a function without a name
+        except Exception:  # some objects cannot be hashed, such as a function without a name
             return None
 
     def _applying(self, fitted, step):
-        """A copy of a fitted transformer that makes of the same rows what others have made of them."""
+        """A copy of a fitted transformer that reuses cached outputs for known rows."""
 
         def transform(X, **metadata):
             if metadata or not self._shared.has(X):
@@ -204,7 +206,7 @@ class FoldMemory:
         return copied
 
     def release(self):
-        """Leave the pipeline as it would be without."""
+        """Restore the pipeline to its state without the cache."""
         pipeline = self._pipeline
         pipeline.memory = None
         pipeline.steps = [(name, self._originals.get(id(step), step)) for name, step in pipeline.steps]

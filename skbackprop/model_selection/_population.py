@@ -1,4 +1,4 @@
-"""What the fits of a cross-validation have in common when threads of one process train them."""
+"""What the fits of a cross-validation share when threads of one process train them."""
 
 import copy
 import inspect
@@ -25,28 +25,29 @@ __all__ = ["trained_together"]
 
 _OURS = BackpropClassifier, BackpropRegressor
 
-# Share of the memory that rows of all folds may take.
+# Fraction of the memory that the rows of all folds may take.
 _KEPT = 0.25
 
 
 @contextmanager
 def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, search=None):
-    """Let scikit-learn's cross-validation of an estimator train many networks at once, and warn once for all.
+    """Let scikit-learn's cross-validation train many networks at the same time, and combine their warnings.
 
-    scikit-learn gets what the user gave. What the fits share takes its place in the single task, as long as that lasts.
+    scikit-learn gets the user's objects. Shared data replace them only inside the individual tasks.
 
     Parameters
     ----------
     estimator : object
-        Anything; what is neither ours nor a pipeline that ends with ours is trained as scikit-learn has it.
+        Any estimator. One that is neither of this package nor a pipeline that ends with one of this package is trained
+        as in scikit-learn.
     X : object
-        Data as the user gave them.
+        The user's data.
     searched : collection of str
-        Names of parameters that change from fit to fit.
+        Names of parameters that differ between fits.
     scoring, cv : object
         scikit-learn's parameters.
     search : object or None, default=None
-        scikit-learn's, or a subclass; None for the functions.
+        A search of scikit-learn or a subclass; None for the cross-validation functions.
     """
     task, running = _plan(estimator, X, searched, scoring, cv, search)
     with summarized(task.warnings), running:
@@ -55,20 +56,20 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, search
 
 
 def _plan(estimator, X, searched, scoring, cv, search):
-    """What runs the tasks, and the context manager in which joblib leaves them to it; see `trained_together`."""
+    """The object that runs the tasks, and the context manager in which joblib passes them to it."""
     own = type(estimator) in _OURS
     pipeline = type(estimator) is Pipeline and len(estimator.steps) > 1 and type(estimator.steps[-1][1]) in _OURS
     if not (own or pipeline):
-        # There may be networks of ours in it nevertheless: members of an ensemble, those of a subclass.
+        # It may still contain networks of this package: members of an ensemble, or those of a subclass.
         task = _Task(nullcontext, None)
         return task, observed(task)
     network = estimator if own else estimator.steps[-1][1]
-    # Callbacks of the user's see every task, with data of the type that the user gave.
+    # Custom callbacks see every task, with data of the user's type.
     callbacks = callbacks_of(search)
     known = only_progress_bars((*callbacks, *callbacks_of(estimator)))
     shares_rows = own and known and _shares_rows(estimator, searched) and _is_known_scoring(scoring)
     is_searched = any(name.rpartition("__")[2] == "device" for name in searched)
-    # Of a pipeline's fit, the rows before and after each step.
+    # A pipeline's fit has the rows before and after each step.
     n_bytes = 0 if shares_rows else _n_bytes(X) * (1 if own else len(estimator.steps))
     n_models = models_at_a_time("auto" if is_searched else network.device, n_bytes)
     share = nullcontext
@@ -76,19 +77,19 @@ def _plan(estimator, X, searched, scoring, cv, search):
         share = _ShareRows(estimator)
     elif pipeline and known and estimator.memory is None:
         n_splits = cv if isinstance(cv, int) else getattr(cv, "n_splits", 5)
-        # What a scorer of the user's gets is its own.
+        # A custom scorer gets its own copy of the rows.
         share = _ShareSteps(estimator, n_splits, n_models or 0, folds=_is_known_scoring(scoring))
     task = _Task(share, BestSoFar(search) if callbacks and known else None)
     return task, population(n_models, task)
 
 
 class _Task:
-    """Runs the tasks of scikit-learn's cross-validation, of which each is a fit and its scores, or predictions.
+    """Runs the tasks of scikit-learn's cross-validation; each is a fit and its scores, or predictions.
 
     Parameters
     ----------
     share : callable
-        Context manager around a task, of whose arguments it gets a dict, and in which it may exchange them.
+        Context manager around a task. It gets the dict of the task's arguments, and may replace them.
     best : BestSoFar or None
     """
 
@@ -101,7 +102,7 @@ class _Task:
 
     def __call__(self, function, *arguments, **keywords):
         if not is_validation_task(function):
-            # Trees of a forest among the steps of a pipeline that is fitted once more in the end, for example.
+            # For example, the trees of a forest that is a step of the pipeline, in the final fit.
             return function(*arguments, **keywords)
         bound = _signature(function).bind(*arguments, **keywords)
         task = bound.arguments
@@ -121,7 +122,7 @@ _signature = lru_cache(inspect.signature)
 
 
 class _ShareRows:
-    """Data validated once for all, and rows that are indices; where the data are invalid, each fit is left to say so."""
+    """Validates the data once for all fits and passes rows as indices; leaves errors about invalid data to each fit."""
 
     def __init__(self, estimator):
         self._estimator = estimator
@@ -134,7 +135,7 @@ class _ShareRows:
         with self._lock:
             if self._given is None:
                 self._given, self._rows = X, self._shared(X)
-        # Others come from a search within a step.
+        # Other data come from a search inside a step.
         if X is self._given:
             task["X"] = self._rows
         yield
@@ -152,7 +153,7 @@ class _ShareRows:
 
 
 class _ShareSteps:
-    """Steps before the network, fitted once for each fold and set of their parameters, and applied once to its other rows."""
+    """Fits the steps before the network once for each fold and set of their parameters, and applies them once."""
 
     def __init__(self, estimator, n_splits, n_models, folds):
         self._n_splits = n_splits
@@ -169,7 +170,7 @@ class _ShareSteps:
                 self._given = self._taken = X
                 if self._folds and _is_table(X) and self._n_splits * _n_bytes(X) < _KEPT * memory_limit():
                     self._taken = self._fitted.folds(X)
-        # Others come from a search within a step. What takes the network's place might change the data that it gets.
+        # Other data come from a search inside a step. A searched replacement of the network might modify its data.
         if X is not self._given or {"steps", "memory", pipeline.steps[-1][0]} & parameters.keys():
             yield
             return
@@ -188,11 +189,11 @@ def _shares_rows(estimator, searched):
 
 
 def _n_bytes(X):
-    """About the memory of a fit's own copy of its rows."""
+    """Approximate memory of a fit's own copy of its rows."""
     if sparse.issparse(X):
         return 12 * X.nnz
     shape = getattr(X, "shape", (0,))
-    # Dask's frames do not know their number of rows.
+    # Dask data frames do not know their number of rows.
     return 8 * int(np.prod(shape)) if all(isinstance(n, Integral) for n in shape) else 0
 
 
@@ -202,14 +203,14 @@ def _is_table(X):
 
 
 def _is_known_splitter(cv):
-    """Whether it is scikit-learn's, which looks at the number of rows only, or a list of folds."""
+    """Whether it is a list of folds or a splitter of scikit-learn, which only uses the number of rows."""
     if isinstance(cv, BaseCrossValidator | BaseShuffleSplit):
         return type(cv).__module__.startswith("sklearn.")
     return not hasattr(cv, "split")
 
 
 def _is_known_scoring(scoring):
-    """Whether scikit-learn's scorers alone see the data, which give them to the estimator."""
+    """Whether only scikit-learn's scorers get the data, which pass them on to the estimator."""
     if isinstance(scoring, dict):
         return all(map(_is_known_scoring, scoring.values()))
     if isinstance(scoring, list | tuple | set):

@@ -1,4 +1,4 @@
-"""What scikit-learn's progress bar does not show of a search: the best score so far, and whose it is."""
+"""An addition to scikit-learn's progress bar of a search: the best score so far, and its parameters."""
 
 import textwrap
 import threading
@@ -12,7 +12,7 @@ __all__ = ["BestSoFar", "only_progress_bars"]
 
 
 def only_progress_bars(callbacks):
-    """Whether all callbacks are scikit-learn's progress bars, which look at the names of tasks only, and not at data."""
+    """Whether all callbacks are scikit-learn's progress bars, which use the names of tasks only, not the data."""
     return all(type(callback) is ProgressBar for callback in callbacks)
 
 
@@ -20,16 +20,16 @@ _INDENT, _WIDTH = " " * 8, 40
 
 
 class BestSoFar:
-    """Tells a search's progress bar of the best mean score so far, and of its parameters.
+    """Shows the best mean score so far, and its parameters, in the progress bar of a search.
 
-    For the bar it is a task of the search, whose line is drawn again for each score that is better than those before. The iterations of
-    successive halving have one each: their scores come from different amounts of data. Single fits have no lines; they count as
-    one level more than scikit-learn gives them.
+    For the bar it is a task of the search, whose line is redrawn for each new best score. Each iteration of successive
+    halving has its own line, because the scores of different iterations come from different amounts of data. Individual
+    fits have no lines; they count as one level deeper than in scikit-learn.
 
     Parameters
     ----------
     search : object
-        scikit-learn's, or a subclass.
+        A search of scikit-learn or a subclass.
     """
 
     def __init__(self, search):
@@ -38,13 +38,13 @@ class BestSoFar:
         self._rounds = {}
 
     def begin(self, task):
-        """Take note of a fit that is about to begin.
+        """Record that a fit is about to begin.
 
         Parameters
         ----------
         task : dict
-            The arguments of scikit-learn's function for one candidate and one fold, by name. Those of other functions, and of other
-            searches, are passed over.
+            The arguments of scikit-learn's function for one candidate and one fold, by name. Those of other functions
+            and of other searches are ignored.
         """
         if task.get("caller") is not self._search or task["callback_ctx"] is None:
             return
@@ -55,20 +55,20 @@ class BestSoFar:
                 self._rounds[id(context)] = _Round(self._search, context)
 
     def end(self, task, result):
-        """Take note of the result of a fit.
+        """Record the result of a fit.
 
         Parameters
         ----------
         task : dict
             See `begin`.
         result : dict
-            What scikit-learn's function has returned.
+            The result of scikit-learn's function.
         """
         if task.get("caller") is not self._search or task["callback_ctx"] is None:
             return
         score = result["test_scores"]
         if isinstance(score, dict):
-            # The others are told apart by what `refit` names; a function decides at the end only.
+            # With several metrics, `refit` names the one to compare; a callable `refit` decides only at the end.
             score = score.get(self._search.refit) if isinstance(self._search.refit, str) else None
         if score is None:
             return
@@ -77,7 +77,7 @@ class BestSoFar:
 
 
 class _Round:
-    """Scores that can be compared: those of the tasks of one callback context."""
+    """Comparable scores: those of the tasks of one callback context."""
 
     def __init__(self, search, context):
         self._search = search
@@ -86,7 +86,7 @@ class _Round:
         self._best = -np.inf
         self._task = None
         self._task_id = context.max_subtasks
-        # One more than the bar counts. No task has ended yet: it is drawn again.
+        # One task more than the bar counts. No task has ended yet, so the bar will be redrawn.
         context.max_subtasks += 1
         context.call_on_fit_task_begin(estimator=search)
 
@@ -105,7 +105,7 @@ class _Round:
 
 
 def _settings(parameters):
-    """Parameters in lines that leave room for the bar, by their last names where these are enough."""
+    """Parameters in lines that leave room for the bar, without step names if the last parts are unique."""
     from rich.markup import escape
 
     last = {name: name.rpartition("__")[2] for name in parameters}

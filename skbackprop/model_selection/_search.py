@@ -9,15 +9,15 @@ __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "Rand
 
 
 class _PopulationSearch:
-    """What the searches do otherwise than scikit-learn's."""
+    """The difference to scikit-learn's searches."""
 
     def fit(self, X, y=None, **params):
-        """Search, as scikit-learn does it, and train the networks at the same time.
+        """Run the search as in scikit-learn, with all networks trained at the same time.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Training data; held once, however many candidates are trained.
+            Training data. There is one copy, however many candidates are trained.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets.
         **params : dict of str -> object
@@ -49,33 +49,34 @@ def _searched(search):
 class GridSearchCV(_PopulationSearch, model_selection.GridSearchCV):
     """Search over every combination of parameters, with all candidates trained at the same time.
 
-    It is scikit-learn's :class:`~sklearn.model_selection.GridSearchCV` with the same parameters, attributes and results, and the
-    same bits in the scores. Where the estimator is one of this package, or a :class:`~sklearn.pipeline.Pipeline` that ends with
-    one, the candidates are trained on threads, one network a core, without processes and without copies of the data, and the
-    pipeline's earlier steps are fitted once for each fold and parameter set. Any other estimator is left to scikit-learn.
+    It is scikit-learn's :class:`~sklearn.model_selection.GridSearchCV` with the same parameters, attributes and
+    results, and bitwise identical scores. If the estimator is one of this package, or a
+    :class:`~sklearn.pipeline.Pipeline` that ends with one, the candidates are trained on threads, one network per core,
+    without processes and without copies of the data, and the pipeline's earlier steps are fitted once for each fold and
+    parameter set. Any other estimator is passed on to scikit-learn.
 
     Parameters
     ----------
     estimator : object
-        What to fit.
+        The estimator to fit.
     param_grid : dict or list of dict
-        Names of parameters and the values to try.
+        Names of parameters and the values to try for each.
     n_jobs : int, default=None
-        Candidates that are trained at the same time, each on a thread of its own. None for as many as there are cores, and -1.
-        Under another backend of joblib's :class:`~joblib.parallel_config`, as scikit-learn has it.
+        Number of candidates that are trained at the same time, each in a thread of its own. None and -1 mean as many as
+        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn.
     scoring, refit, cv, verbose, pre_dispatch, error_score, return_train_score : object
         As in scikit-learn's class.
 
     See Also
     --------
-    sklearn.model_selection.GridSearchCV : What all parameters and attributes mean.
+    sklearn.model_selection.GridSearchCV : All parameters and attributes.
 
     Notes
     -----
-    ``mean_fit_time`` and ``mean_score_time`` are seconds of a candidate's own thread, from the beginning of its fit to the end,
-    while other candidates are trained beside it: their sum over all candidates is about the search's time multiplied by the
-    threads. What is shared counts where it happens: the validation of the data for none, the earlier steps of a pipeline for the
-    first candidate that needs them.
+    ``mean_fit_time`` and ``mean_score_time`` are seconds of a candidate's own thread, from the start of its fit to the
+    end, while other candidates are trained at the same time: their sum over all candidates is about the time of the
+    search multiplied by the number of threads. Shared work counts where it happens: the validation of the data for no
+    candidate, the earlier steps of a pipeline for the first candidate that needs them.
 
     Examples
     --------
@@ -95,97 +96,100 @@ class GridSearchCV(_PopulationSearch, model_selection.GridSearchCV):
 class RandomizedSearchCV(_PopulationSearch, model_selection.RandomizedSearchCV):
     """Search over parameters drawn at random, with all candidates trained at the same time.
 
-    It is scikit-learn's :class:`~sklearn.model_selection.RandomizedSearchCV` with the same parameters, attributes and results, and the
-    same bits in the scores. Where the estimator is one of this package, or a :class:`~sklearn.pipeline.Pipeline` that ends with
-    one, the candidates are trained on threads, one network a core, without processes and without copies of the data, and the
-    pipeline's earlier steps are fitted once for each fold and parameter set. Any other estimator is left to scikit-learn.
+    It is scikit-learn's :class:`~sklearn.model_selection.RandomizedSearchCV` with the same parameters, attributes and
+    results, and bitwise identical scores. If the estimator is one of this package, or a
+    :class:`~sklearn.pipeline.Pipeline` that ends with one, the candidates are trained on threads, one network per core,
+    without processes and without copies of the data, and the pipeline's earlier steps are fitted once for each fold and
+    parameter set. Any other estimator is passed on to scikit-learn.
 
     Parameters
     ----------
     estimator : object
-        What to fit.
+        The estimator to fit.
     param_distributions : dict or list of dict
         Names of parameters, and lists of values or distributions to draw them from.
     n_jobs : int, default=None
-        Candidates that are trained at the same time, each on a thread of its own. None for as many as there are cores, and -1.
-        Under another backend of joblib's :class:`~joblib.parallel_config`, as scikit-learn has it.
+        Number of candidates that are trained at the same time, each in a thread of its own. None and -1 mean as many as
+        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn.
     n_iter, scoring, refit, cv, verbose, pre_dispatch, random_state, error_score, return_train_score : object
         As in scikit-learn's class.
 
     See Also
     --------
-    sklearn.model_selection.RandomizedSearchCV : What all parameters and attributes mean.
+    sklearn.model_selection.RandomizedSearchCV : All parameters and attributes.
 
     Notes
     -----
-    ``mean_fit_time`` and ``mean_score_time`` are seconds of a candidate's own thread, from the beginning of its fit to the end,
-    while other candidates are trained beside it: their sum over all candidates is about the search's time multiplied by the
-    threads. What is shared counts where it happens: the validation of the data for none, the earlier steps of a pipeline for the
-    first candidate that needs them.
+    ``mean_fit_time`` and ``mean_score_time`` are seconds of a candidate's own thread, from the start of its fit to the
+    end, while other candidates are trained at the same time: their sum over all candidates is about the time of the
+    search multiplied by the number of threads. Shared work counts where it happens: the validation of the data for no
+    candidate, the earlier steps of a pipeline for the first candidate that needs them.
     """
 
 
 class HalvingGridSearchCV(_PopulationSearch, model_selection.HalvingGridSearchCV):
     """Successive halving of every combination of parameters, with all candidates of a round trained at the same time.
 
-    It is scikit-learn's :class:`~sklearn.model_selection.HalvingGridSearchCV` with the same parameters, attributes and results, and the
-    same bits in the scores. Where the estimator is one of this package, or a :class:`~sklearn.pipeline.Pipeline` that ends with
-    one, the candidates are trained on threads, one network a core, without processes and without copies of the data, and the
-    pipeline's earlier steps are fitted once for each fold and parameter set. Any other estimator is left to scikit-learn.
+    It is scikit-learn's :class:`~sklearn.model_selection.HalvingGridSearchCV` with the same parameters, attributes and
+    results, and bitwise identical scores. If the estimator is one of this package, or a
+    :class:`~sklearn.pipeline.Pipeline` that ends with one, the candidates are trained on threads, one network per core,
+    without processes and without copies of the data, and the pipeline's earlier steps are fitted once for each fold and
+    parameter set. Any other estimator is passed on to scikit-learn.
 
     Parameters
     ----------
     estimator : object
-        What to fit.
+        The estimator to fit.
     param_grid : dict or list of dict
-        Names of parameters and the values to try.
+        Names of parameters and the values to try for each.
     n_jobs : int, default=None
-        Candidates that are trained at the same time, each on a thread of its own. None for as many as there are cores, and -1.
-        Under another backend of joblib's :class:`~joblib.parallel_config`, as scikit-learn has it.
+        Number of candidates that are trained at the same time, each in a thread of its own. None and -1 mean as many as
+        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn.
     factor, resource, max_resources, min_resources, aggressive_elimination, cv, scoring, refit, error_score, return_train_score, random_state, verbose : object
         As in scikit-learn's class.
 
     See Also
     --------
-    sklearn.model_selection.HalvingGridSearchCV : What all parameters and attributes mean.
+    sklearn.model_selection.HalvingGridSearchCV : All parameters and attributes.
 
     Notes
     -----
-    ``mean_fit_time`` and ``mean_score_time`` are seconds of a candidate's own thread, from the beginning of its fit to the end,
-    while other candidates are trained beside it: their sum over all candidates is about the search's time multiplied by the
-    threads. What is shared counts where it happens: the validation of the data for none, the earlier steps of a pipeline for the
-    first candidate that needs them.
+    ``mean_fit_time`` and ``mean_score_time`` are seconds of a candidate's own thread, from the start of its fit to the
+    end, while other candidates are trained at the same time: their sum over all candidates is about the time of the
+    search multiplied by the number of threads. Shared work counts where it happens: the validation of the data for no
+    candidate, the earlier steps of a pipeline for the first candidate that needs them.
     """
 
 
 class HalvingRandomSearchCV(_PopulationSearch, model_selection.HalvingRandomSearchCV):
     """Successive halving of parameters drawn at random, with all candidates of a round trained at the same time.
 
-    It is scikit-learn's :class:`~sklearn.model_selection.HalvingRandomSearchCV` with the same parameters, attributes and results, and the
-    same bits in the scores. Where the estimator is one of this package, or a :class:`~sklearn.pipeline.Pipeline` that ends with
-    one, the candidates are trained on threads, one network a core, without processes and without copies of the data, and the
-    pipeline's earlier steps are fitted once for each fold and parameter set. Any other estimator is left to scikit-learn.
+    It is scikit-learn's :class:`~sklearn.model_selection.HalvingRandomSearchCV` with the same parameters, attributes
+    and results, and bitwise identical scores. If the estimator is one of this package, or a
+    :class:`~sklearn.pipeline.Pipeline` that ends with one, the candidates are trained on threads, one network per core,
+    without processes and without copies of the data, and the pipeline's earlier steps are fitted once for each fold and
+    parameter set. Any other estimator is passed on to scikit-learn.
 
     Parameters
     ----------
     estimator : object
-        What to fit.
+        The estimator to fit.
     param_distributions : dict or list of dict
         Names of parameters, and lists of values or distributions to draw them from.
     n_jobs : int, default=None
-        Candidates that are trained at the same time, each on a thread of its own. None for as many as there are cores, and -1.
-        Under another backend of joblib's :class:`~joblib.parallel_config`, as scikit-learn has it.
+        Number of candidates that are trained at the same time, each in a thread of its own. None and -1 mean as many as
+        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn.
     n_candidates, factor, resource, max_resources, min_resources, aggressive_elimination, cv, scoring, refit, error_score, return_train_score, random_state, verbose : object
         As in scikit-learn's class.
 
     See Also
     --------
-    sklearn.model_selection.HalvingRandomSearchCV : What all parameters and attributes mean.
+    sklearn.model_selection.HalvingRandomSearchCV : All parameters and attributes.
 
     Notes
     -----
-    ``mean_fit_time`` and ``mean_score_time`` are seconds of a candidate's own thread, from the beginning of its fit to the end,
-    while other candidates are trained beside it: their sum over all candidates is about the search's time multiplied by the
-    threads. What is shared counts where it happens: the validation of the data for none, the earlier steps of a pipeline for the
-    first candidate that needs them.
+    ``mean_fit_time`` and ``mean_score_time`` are seconds of a candidate's own thread, from the start of its fit to the
+    end, while other candidates are trained at the same time: their sum over all candidates is about the time of the
+    search multiplied by the number of threads. Shared work counts where it happens: the validation of the data for no
+    candidate, the earlier steps of a pipeline for the first candidate that needs them.
     """

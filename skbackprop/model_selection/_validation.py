@@ -27,19 +27,20 @@ def cross_validate(estimator, X, y=None, **arguments):
     Parameters
     ----------
     estimator : object
-        Where it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one a core; any
-        other is left to scikit-learn.
+        If it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one per
+        core; any other is passed on to scikit-learn.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Data; networks of this package do not copy them.
+        The data; networks of this package do not copy them.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         Targets.
     **arguments
-        Those of :func:`sklearn.model_selection.cross_validate`; `n_jobs` is the number of threads, and None stands for all cores.
+        Those of :func:`sklearn.model_selection.cross_validate`; `n_jobs` is the number of threads, and None means all
+        cores.
 
     Returns
     -------
     results : dict of ndarray
-        What scikit-learn's function returns, with the same bits.
+        The result of scikit-learn's function, bit for bit.
     """
     return _call(model_selection.cross_validate, estimator, X, y, **arguments)
 
@@ -50,42 +51,44 @@ def cross_val_score(estimator, X, y=None, **arguments):
     Parameters
     ----------
     estimator : object
-        Where it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one a core; any
-        other is left to scikit-learn.
+        If it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one per
+        core; any other is passed on to scikit-learn.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Data; networks of this package do not copy them.
+        The data; networks of this package do not copy them.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         Targets.
     **arguments
-        Those of :func:`sklearn.model_selection.cross_val_score`; `n_jobs` is the number of threads, and None stands for all cores.
+        Those of :func:`sklearn.model_selection.cross_val_score`; `n_jobs` is the number of threads, and None means all
+        cores.
 
     Returns
     -------
     scores : ndarray of shape (n_splits,)
-        What scikit-learn's function returns, with the same bits.
+        The result of scikit-learn's function, bit for bit.
     """
     return _call(model_selection.cross_val_score, estimator, X, y, **arguments)
 
 
 def cross_val_predict(estimator, X, y=None, **arguments):
-    """Predictions for each sample by the network that was not trained on it.
+    """Predictions for each sample by a network that was not trained on it.
 
     Parameters
     ----------
     estimator : object
-        Where it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one a core; any
-        other is left to scikit-learn.
+        If it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one per
+        core; any other is passed on to scikit-learn.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Data; networks of this package do not copy them.
+        The data; networks of this package do not copy them.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         Targets.
     **arguments
-        Those of :func:`sklearn.model_selection.cross_val_predict`; `n_jobs` is the number of threads, and None stands for all cores.
+        Those of :func:`sklearn.model_selection.cross_val_predict`; `n_jobs` is the number of threads, and None means
+        all cores.
 
     Returns
     -------
     predictions : ndarray
-        What scikit-learn's function returns, with the same bits.
+        The result of scikit-learn's function, bit for bit.
     """
     return _call(model_selection.cross_val_predict, estimator, X, y, **arguments)
 
@@ -96,19 +99,20 @@ def learning_curve(estimator, X, y=None, **arguments):
     Parameters
     ----------
     estimator : object
-        Where it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one a core; any
-        other is left to scikit-learn.
+        If it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one per
+        core; any other is passed on to scikit-learn.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Data; networks of this package do not copy them.
+        The data; networks of this package do not copy them.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         Targets.
     **arguments
-        Those of :func:`sklearn.model_selection.learning_curve`; `n_jobs` is the number of threads, and None stands for all cores.
+        Those of :func:`sklearn.model_selection.learning_curve`; `n_jobs` is the number of threads, and None means all
+        cores.
 
     Returns
     -------
     curve : tuple of ndarray
-        What scikit-learn's function returns, with the same bits.
+        The result of scikit-learn's function, bit for bit.
     """
     return _call(model_selection.learning_curve, estimator, X, y, **arguments)
 
@@ -119,10 +123,10 @@ def validation_curve(estimator, X, y=None, *, param_name, param_range, **argumen
     Parameters
     ----------
     estimator : object
-        Where it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one a core; any
-        other is left to scikit-learn.
+        If it is one of this package, or a pipeline that ends with one, the networks are trained on threads, one per
+        core; any other is passed on to scikit-learn.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Data; networks of this package do not copy them.
+        The data; networks of this package do not copy them.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         Targets.
     param_name : str
@@ -130,12 +134,13 @@ def validation_curve(estimator, X, y=None, *, param_name, param_range, **argumen
     param_range : array-like of shape (n_values,)
         Its values.
     **arguments
-        Those of :func:`sklearn.model_selection.validation_curve`; `n_jobs` is the number of threads, and None stands for all cores.
+        Those of :func:`sklearn.model_selection.validation_curve`; `n_jobs` is the number of threads, and None means all
+        cores.
 
     Returns
     -------
     curve : tuple of ndarray
-        What scikit-learn's function returns, with the same bits.
+        The result of scikit-learn's function, bit for bit.
     """
     return _call(
         model_selection.validation_curve,
@@ -150,18 +155,18 @@ def validation_curve(estimator, X, y=None, *, param_name, param_range, **argumen
 
 
 def seed_scores(estimator, X, y=None, *, n_seeds=10, random_state=None, **arguments):
-    """Scores of an estimator with different seeds, whose mean and deviation tell what of a result is luck.
+    """Scores of an estimator with different seeds, which show how much a result depends on the seed.
 
     Parameters
     ----------
     estimator : object
-        With a parameter `random_state`, or a pipeline whose last step has one.
+        Has a parameter `random_state`, or is a pipeline whose last step has one.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
         Data.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         Targets.
     n_seeds : int, default=10
-        Different seeds.
+        Number of different seeds.
     random_state : int, RandomState instance or None, default=None
         Draws the seeds.
     **arguments
@@ -170,7 +175,7 @@ def seed_scores(estimator, X, y=None, *, n_seeds=10, random_state=None, **argume
     Returns
     -------
     scores : ndarray of shape (n_seeds, n_splits)
-        Of the samples left out of each fold.
+        Score on the validation samples of each fold.
 
     Examples
     --------
@@ -184,7 +189,7 @@ def seed_scores(estimator, X, y=None, *, n_seeds=10, random_state=None, **argume
     >>> bool(scores.mean(axis=1).std() < 0.1)
     True
     """
-    # Without replacement: the same seed twice would tell nothing.
+    # Without replacement: repeated seeds would add no information.
     seeds = check_random_state(random_state).permutation(max(n_seeds, 2**16))[:n_seeds]
     name = "random_state"
     if isinstance(estimator, Pipeline):

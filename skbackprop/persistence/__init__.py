@@ -1,1 +1,1 @@
-"""Files of numbers that run no code when they are read, and that are never half written."""
+"""Model files that run no code when they are read, and that are written atomically."""

@@ -1,8 +1,9 @@
-"""One file: a header in JSON and named arrays, written as a whole or not at all, and checked before it is believed.
+"""The file format: a JSON header and named arrays, written atomically, and verified before use.
 
-The layout is safetensors': the header's length, a header in JSON that tells each array's type, shape and place, and the bytes. It
-has room for text, which holds what this package adds: its own header and a checksum of everything. That library reads no
-objects and runs no code, and refuses arrays that lie outside the file, overlap or leave gaps, before it takes any memory.
+The layout is that of safetensors: the length of the header, a JSON header with the dtype, shape and offset of each
+array, and the bytes. The metadata of the format hold what this package adds: its own header and a checksum of
+everything. safetensors reads no objects and runs no code, and refuses arrays that lie outside the file, overlap or
+leave gaps, before it allocates memory.
 """
 
 import hashlib
@@ -23,22 +24,22 @@ except ImportError:  # Windows, where an open file cannot be removed
 
 __all__ = ["FORMAT", "SUFFIX", "read", "remove_stale", "require_library", "write"]
 
-#: Number of the header's format. A change that older versions would misread raises it.
+#: Version of the header's format. It is raised by changes that older versions would misread.
 FORMAT = 1
 
 SUFFIX = ".safetensors"
 
-# Bytes that safetensors reads of a header, at most.
+# Largest header, in bytes, that safetensors reads.
 _LARGEST_HEADER = 100_000_000
 
 _HEADER, _CHECKSUM = "skbackprop", "sha256"
 
-# Names of unfinished files: hidden, and told apart by the process and a count.
+# Names of unfinished files: hidden, and unique by the process id and a count.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+\.tmp")
 
 
 def require_library():
-    """The library that the files need; raises ImportError with what to do if there is none."""
+    """Import the library that the files need; raises an ImportError that says what to install."""
     try:
         import safetensors.numpy
     except ImportError:
@@ -58,27 +59,27 @@ def _checksum(header, arrays):
 
 
 def write(path, kind, content, arrays):
-    """Write a file, or leave what is there as it was.
+    """Write a file atomically: if it fails, an existing file is unchanged.
 
-    The bytes go to a new file in the same folder, are brought to the disk, and take the place of `path` in one step, which is
-    brought to the disk, too. Whenever the process or the machine stops, `path` is the old file or the new one.
+    The bytes go to a new file in the same folder, are flushed to disk, and replace `path` in one step, which is flushed
+    to disk, too. Whenever the process or the machine stops, `path` is the old file or the new one.
 
     Parameters
     ----------
     path : str or path-like
     kind : str
-        What the file holds.
+        Kind of contents.
     content : dict
-        Of what JSON knows.
+        Values that JSON can represent.
     arrays : dict of ndarray
-        Of numbers or bool, by name.
+        Arrays of numbers or bool, by name.
 
     Raises
     ------
     OSError
-        If it cannot be written; the message names the file, and says that nothing has changed.
+        If the file cannot be written; the message names the file, and says that nothing has changed.
     ValueError
-        If there is more text than such a file may have.
+        If there is more text than the format allows.
     """
     library = require_library()
     path = Path(path)
@@ -91,7 +92,7 @@ def write(path, kind, content, arrays):
     text = {_HEADER: header, _CHECKSUM: _checksum(header, arrays)}
     try:
         data = library.numpy.save(arrays, metadata=text)
-        # Earlier versions write what they then refuse to read.
+        # Earlier versions of safetensors write headers that they then refuse to read.
         fits = int.from_bytes(data[:8], "little") <= _LARGEST_HEADER
     except library.SafetensorError:
         fits = False
@@ -108,7 +109,7 @@ def write(path, kind, content, arrays):
 
 
 def _in_order(data):
-    """The bytes with the metadata in a fixed order, which the library does not give them: the same contents are the same bytes."""
+    """Put the metadata in a fixed order, which the library does not do, so that equal contents are equal bytes."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -129,14 +130,14 @@ def _replace(path, parts):
         if fcntl is None:
             os.replace(temporary, path)
     except BaseException:
-        # With the lock given up, somebody else may have been faster.
+        # Without the lock, another process may have removed it already.
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
 
 def _open_temporary(path):
-    """A new file beside `path`, locked for as long as it is open."""
+    """A new file next to `path`, locked while it is open."""
     count = 0
     while True:
         temporary = path.with_name(f".{path.name}.{os.getpid()}-{count}.tmp")
@@ -152,7 +153,7 @@ def _open_temporary(path):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return descriptor, temporary
-        # `remove_stale` came between the two calls.
+        # `remove_stale` removed it between the two calls.
         os.close(descriptor)
 
 
@@ -167,13 +168,13 @@ def _sync_folder(folder):
 
 
 def remove_stale(folder, prefix):
-    """Remove what processes that were killed while they wrote have left.
+    """Remove the unfinished files of processes that were killed while writing.
 
     Parameters
     ----------
     folder : path-like
     prefix : str
-        Of the names of the files that were to be written.
+        Prefix of the names of the intended files.
     """
     for temporary in Path(folder).glob(f".{prefix}*.tmp"):
         if _TEMPORARY.fullmatch(temporary.name) is None:
@@ -190,7 +191,7 @@ def remove_stale(folder, prefix):
 
 
 def read(path):
-    """Read a file that `write` has written.
+    """Read a file written by `write`.
 
     Parameters
     ----------
@@ -201,24 +202,24 @@ def read(path):
     kind : str
     content : dict
     arrays : dict of ndarray
-        Of at most as many bytes as the file has.
+        With no more bytes in total than the file.
 
     Raises
     ------
     ModelFileError
-        If it is no such file, is damaged, or comes from a version with another format.
+        If it is not such a file, is damaged, or was written in another version of the format.
     OSError
-        If it cannot be opened.
+        If the file cannot be opened.
     """
     library = require_library()
     path = Path(path)
-    with open(path, "rb") as file:  # for Python's own errors if there is no such file
+    with open(path, "rb") as file:  # raises Python's own errors if there is no such file
         is_zip = file.read(4) == b"PK\3\4"
     try:
         with library.safe_open(path, framework="numpy") as file:
             text = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # whatever the library makes of hostile bytes
+    except Exception as error:  # whatever the library raises on hostile bytes
         other = "; it is a zip archive: skops.io.load reads those of skops" if is_zip else ""
         raise ModelFileError(f"{path} is no file of skbackprop, or is damaged: {error}{other}") from error
     header = text.get(_HEADER)

@@ -1,7 +1,7 @@
-"""Python values as JSON and arrays, and back: only values of the kinds that are listed here, so that nothing else can be made.
+"""Python values as JSON and arrays, and back, restricted to the kinds listed here, so that nothing else can be created.
 
-JSON's own values stand for themselves; anything else is an object with a single key that tells its kind. Arrays of numbers are
-left out of the JSON: it holds their names.
+JSON's own values represent themselves; anything else is a JSON object whose first key names its kind. Arrays of numbers
+are stored outside of the JSON, which holds their names.
 """
 
 import numpy as np
@@ -14,27 +14,27 @@ __all__ = ["decode", "encode"]
 
 _NUMBERS = "biuf"
 
-# What an array of strings may take beyond the characters that it holds.
+# Memory that an array of strings may take beyond the characters that it holds.
 _SLACK_BYTES = 1 << 24
 
 
 def encode(value, path, arrays, other):
-    """A value as JSON.
+    """Encode a value as JSON.
 
     Parameters
     ----------
     value : object
     path : str
-        Names the arrays.
+        Prefix of the names of arrays.
     arrays : dict of ndarray
-        Those that are met are added.
+        Arrays in the value are added to it.
     other : callable
-        Gives the JSON of a value of another kind, from the value and its path.
+        Returns the JSON of a value of another kind, given the value and its path.
 
     Returns
     -------
     tree : object
-        Of what JSON knows.
+        Values that JSON can represent.
     """
 
     def inner(value, name):
@@ -67,7 +67,7 @@ def _encode_array(array, path, arrays, other):
     dtype = array.dtype
     if dtype.kind in "UO" and all(type(item) in (str, np.str_) for item in array.ravel()):
         return {"strings": array.ravel().tolist(), "shape": list(array.shape), "dtype": dtype.str}
-    # long double has no place in the file, and is no type of any fitted array
+    # The file format lacks long double, and no fitted array has this dtype.
     if dtype.kind not in _NUMBERS or dtype.itemsize > 8:
         return other(array, path)
     arrays[path] = array.astype(dtype.newbyteorder("="))
@@ -75,14 +75,14 @@ def _encode_array(array, path, arrays, other):
 
 
 def decode(tree, arrays, other):
-    """What `encode` encoded.
+    """Decode the result of `encode`.
 
     Parameters
     ----------
     tree : object
     arrays : dict of ndarray
     other : callable
-        Gives the value of an object of another kind, from its dict.
+        Returns the value of an object of another kind, given its dict.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def decode(tree, arrays, other):
     Raises
     ------
     ModelFileError
-        If there is no such value.
+        If the tree does not represent a value.
     """
 
     def inner(tree):
@@ -115,9 +115,9 @@ def decode(tree, arrays, other):
                 dtype = np.dtype(tree["dtype"])
                 strings = tree["strings"]
                 are_strings = all(type(item) is str for item in strings)
-                # Of a fixed size they take it each, however short they are.
+                # Strings of a fixed size take it each, however short they are.
                 n_bytes = dtype.itemsize * len(strings) if dtype.kind == "U" else 0
-                # Below zero in versions of NumPy in which it overflows.
+                # Negative in versions of NumPy in which it overflows.
                 is_small = are_strings and 0 <= n_bytes <= 4 * sum(map(len, strings)) + _SLACK_BYTES
                 if dtype.kind not in "UO" or not is_small:
                     raise ModelFileError(f"the header has strings of type {tree['dtype']!r}")

@@ -1,4 +1,4 @@
-"""What the kernels are checked against: a naive network and numerical gradients, in plain NumPy."""
+"""Reference implementations that the kernels are tested against: a naive network and numerical gradients, in NumPy."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ __all__ = ["numerical_gradient", "reference_loss", "reference_predict", "referen
 
 
 def _normalize(network, z, scale, offset, mean=None, variance=None):
-    """A layer's normalization; over the rows of z themselves where there are no running means and variances."""
+    """Normalize the pre-activations of a layer, by their own statistics if there are no running ones."""
     kind, (epsilon, *_) = network.normalization
     if mean is None:
         over = 0 if kind.over_batch else 1
@@ -17,7 +17,7 @@ def _normalize(network, z, scale, offset, mean=None, variance=None):
 
 
 def reference_raw_predict(network, params, X, running=None):
-    """Raw predictions of a network, before the link, written as one would on a blackboard.
+    """Raw predictions of a network, before the link, in the most straightforward way.
 
     Parameters
     ----------
@@ -25,7 +25,8 @@ def reference_raw_predict(network, params, X, running=None):
     params : ndarray of shape (n_params,)
     X : ndarray of shape (n_rows, n_features)
     running : ndarray of shape (n_running,), optional
-        Running means and variances for batch normalization; without, those of the rows are taken, as in training.
+        Running means and variances for batch normalization; without them, the statistics of the rows are used, as in
+        training.
 
     Returns
     -------
@@ -66,7 +67,7 @@ def reference_predict(network, params, X, running=None):
 def reference_loss(network, params, X, Y, sample_weight=None, penalties=None):
     """The quantity whose gradient the kernels compute.
 
-    For several outputs of the squared error that is the sum over the outputs, where the reported loss is their mean.
+    For the squared error with several outputs, it is the sum over the outputs, while the reported loss is the mean.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def reference_loss(network, params, X, Y, sample_weight=None, penalties=None):
     params : ndarray of shape (n_params,)
     X : ndarray of shape (n_rows, n_features)
     Y : ndarray of shape (n_rows, n_targets)
-        Targets as the kernels take them: class codes in one column for the multiclass losses.
+        Targets as the kernels expect them: class indices in one column for the multiclass losses.
     sample_weight : ndarray of shape (n_rows,), optional
     penalties : Penalties, optional
 
@@ -97,12 +98,12 @@ def reference_loss(network, params, X, Y, sample_weight=None, penalties=None):
 
 
 def numerical_gradient(function, x, step=1e-6):
-    """Central differences.
+    """Gradient by central differences.
 
     Parameters
     ----------
     function : callable
-        From an array like `x` to a number.
+        Maps an array like `x` to a number.
     x : ndarray of shape (n,), float64
     step : float, default=1e-6
 

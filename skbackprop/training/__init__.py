@@ -1,1 +1,1 @@
-"""Decisions of training: epochs, rates, stopping, what is kept. No compiled code."""
+"""The training loop: epochs, learning rates, stopping, which weights are kept. No compiled code."""

@@ -1,8 +1,8 @@
-"""What went wrong in a training, and what to change.
+"""Diagnosis of failed trainings: what went wrong, and what to change.
 
-It reads the history of the epochs and a sample of the data, after training. The thresholds are such that ordinary trainings,
-also poor ones, stay silent: networks of up to seven layers that learned iris, digits, wine or breast cancer, with any activation
-and sensible rates, did not come near them.
+It reads the history of the epochs and a sample of the data, after training. The thresholds are chosen such that
+ordinary trainings, even poor ones, cause no warning: networks of up to seven layers that learned iris, digits, wine or
+breast cancer, with any activation and sensible learning rates, did not come near them.
 """
 
 import math
@@ -11,29 +11,31 @@ import numpy as np
 
 __all__ = ["MIN_EPOCHS", "badly_placed", "diagnose"]
 
-#: What is said of a training has to hold for each of its last epochs; so many have to be there.
+#: A finding has to hold in each of this number of last epochs; shorter trainings get none.
 MIN_EPOCHS = 5
 
-# Norm of the first layer's gradient by that of the last one's. Trainings that ended well had more than 0.05, and trainings with
-# less than this did not get off the mark, or learned the mean of the targets only.
+# Ratio of the gradient norms of the first and the last layer. Successful trainings had more than 0.05; trainings with
+# less than this learned nothing, or only the mean of the targets.
 _VANISHED = 1e-3
 
-# Growth of the gradient's norm from the first epoch to the last ones, and of the loss.
+# Growth from the first epoch to the last ones: of the gradient norm, and of the loss.
 _EXPLODED = 100.0
 _WORSE = 2.0
 
-# Share of a layer's units. Up to 0.6 were constant in ReLU networks that learned well. Fewer rows are alike by chance.
+# Fraction of a layer's units. Up to 0.6 were constant in ReLU networks that learned well. In batches of fewer rows,
+# units are constant by chance.
 _DEAD = 0.9
 _DEAD_MIN_ROWS = 10
 
-# Root mean squares of columns of X: one that is too large by itself, and one that is too large beside the median column. Pixels
-# from 0 to 255 are neither; breast cancer and wine are the latter, and lose several percent of accuracy by it.
+# Root mean square of a column of X: too large in itself, or too large relative to the median column. Pixels from 0 to
+# 255 are neither; breast cancer and wine have the latter, which costs several percent of accuracy.
 _HUGE = 1e4
 _LARGE = 100.0
 _LARGER = 100.0
 
-# Squared error of predictions of rows trained on, by that of their mean: networks that have learned nothing are near 1. And how
-# far the targets' size is from 1, where training begins: others are poor for want of epochs.
+# Squared error of predictions for training rows, relative to that of their mean: networks that have learned nothing are
+# near 1. The second number is how far the magnitude of the targets is from 1, where outputs start: otherwise
+# predictions are poor for lack of epochs.
 _WORSE_THAN_MEAN = 1.25
 _FAR_FROM_ONE = 7.0
 _SAMPLE_ROWS = 200
@@ -41,24 +43,24 @@ _SAMPLE_SIZE = 200_000
 
 
 def diagnose(history, rows, train_rows, *, batch_rows, frozen, estimator, read=None):
-    """Findings about a training, in words.
+    """Describe what went wrong in a training.
 
     Parameters
     ----------
     history : list of dict
-        Rows of `history_`, of this training only.
+        Entries of `history_` of this training only.
     rows : Rows
         The data.
     train_rows : ndarray of int64
-        Which of them were trained on.
+        The training rows.
     batch_rows : int
         Rows of the last mini-batch of an epoch.
     frozen : tuple of int
         Layers that were not trained.
     estimator : object
-        For the values of its parameters.
+        Provides the values of its parameters.
     read : callable or None, default=None
-        From the numbers of some rows to an ndarray of them, where the data are not in the host's memory.
+        Maps row indices to an ndarray of the rows, if the data are not in host memory.
 
     Returns
     -------
@@ -68,7 +70,7 @@ def diagnose(history, rows, train_rows, *, batch_rows, frozen, estimator, read=N
     findings = []
     if len(history) >= MIN_EPOCHS:
         dead = _dead_units(history, batch_rows, estimator)
-        # Nothing passes through dead units: their layers tell it all.
+        # No gradient passes through dead units, so vanishing gradients need no second finding.
         findings = [dead or _vanishing(history, frozen, estimator), _exploding(history, estimator)]
     findings.append(_badly_scaled(rows, train_rows, getattr(estimator, "feature_names_in_", None), read))
     return [finding for finding in findings if finding]
@@ -142,7 +144,7 @@ def _badly_scaled(rows, train_rows, names, read):
 
 
 def _column_sizes(rows, train_rows, read=None):
-    """Columns that are not zero in a sample of rows, and their root mean squares."""
+    """Indices of the columns that are not zero in a sample of rows, and their root mean squares."""
     n_sampled = min(len(train_rows), max(10, min(_SAMPLE_ROWS, _SAMPLE_SIZE // max(rows.shape[1], 1))))
     sample = rows.places(train_rows[np.arange(n_sampled) * len(train_rows) // n_sampled])
     if rows.is_sparse:
@@ -152,7 +154,7 @@ def _column_sizes(rows, train_rows, read=None):
         with np.errstate(over="ignore"):
             squares = np.bincount(where, weights=entries**2, minlength=len(columns))
     else:
-        # A column whose squares overflow is as badly scaled as can be.
+        # Squares that overflow become infinite, which marks a badly scaled column.
         with np.errstate(over="ignore"):
             entries = rows.X[sample] if read is None else read(sample)
             squares = np.square(entries, dtype=np.float64).sum(axis=0)
@@ -162,12 +164,12 @@ def _column_sizes(rows, train_rows, read=None):
 
 
 def badly_placed(targets, predictions, weights, advice):
-    """What to say of predictions that are worse than the mean of the targets: training did not get to where these are.
+    """Describe predictions that are worse than the mean of the targets, whose scale training did not reach.
 
     Parameters
     ----------
     targets, predictions : ndarray of shape (n_rows, n_targets)
-        Of some of the rows that were trained on.
+        Of a sample of the training rows.
     weights : ndarray of shape (n_rows,) or None
     advice : str
         The parameter to set.
@@ -175,7 +177,7 @@ def badly_placed(targets, predictions, weights, advice):
     Returns
     -------
     finding : str or None
-        None if there is nothing to say.
+        None if there is nothing to report.
     """
     if weights is not None and not weights.any():
         return None
@@ -184,7 +186,7 @@ def badly_placed(targets, predictions, weights, advice):
         means = np.average(targets, axis=0, weights=weights)
         variances = np.average((targets - means) ** 2, axis=0, weights=weights)
         errors = np.average((targets - predictions) ** 2, axis=0, weights=weights)
-        # Columns that are constant but for rounding have nothing to be worse than.
+        # Columns that are constant up to rounding have no variance to compare with.
         varies = variances > (len(targets) * np.finfo(float).eps * means) ** 2
         ratios = np.where(varies & np.isfinite(errors), errors / variances, 0.0)
         sizes = np.sqrt(means**2 + variances)
@@ -209,7 +211,7 @@ def _norm(row, n_layers):
 
 
 def _rounded(number):
-    """One digit, so that similar data give the same message, which Python then shows once."""
+    """Round to one digit, so that similar data give the same message, which Python then shows once."""
     return f"{float(f'{number:.0e}'):g}"
 
 

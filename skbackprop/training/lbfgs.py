@@ -19,15 +19,15 @@ def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=N
     Parameters
     ----------
     session : Session
-        A backend's.
+        Session of a backend.
     params : ndarray of shape (n_params,)
-        Starting point; set to the best point found.
+        Starting point; overwritten with the best point found.
     rows : ndarray of int64
         The rows to train on.
     max_iter, max_fun : int
-        Largest number of iterations and of evaluations.
+        Maximum number of iterations and of loss evaluations.
     tol : float
-        Largest component of the projected gradient at which to stop.
+        Training stops when no component of the projected gradient is larger.
     begin_iteration, end_iteration : callable, optional
         Called around each iteration; `end_iteration` may return True to stop.
 
@@ -67,7 +67,7 @@ def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=N
     if begin_iteration is not None:
         begin_iteration()
     try:
-        # SciPy's own products are small; BLAS's threads would keep spinning beside the kernels' and double the time.
+        # SciPy's own products are small; BLAS threads would keep spinning while the kernels run, and double the time.
         with threadpool_limits(limits=1, user_api="blas"):
             result = scipy.optimize.minimize(
                 loss_gradient,

@@ -1,7 +1,7 @@
-"""Many trainings at the same time: each on a thread of its own, with one core and one network in that core's cache.
+"""Many trainings at the same time: each in a thread of its own, with one core and one network in that core's cache.
 
-Kernels leave Python's lock to others, so threads are enough: no processes, and no data sent to them. Nothing here knows what the
-trainings are: they come as joblib's tasks, which a function of the caller's may run in its own way.
+Kernels release the GIL, so threads are enough: there are no processes, and no data are sent to them. This module does
+not know what the trainings are: they are joblib tasks, which a function of the caller may run in its own way.
 """
 
 import concurrent.futures
@@ -28,37 +28,37 @@ from skbackprop.backends.together import Share
 
 __all__ = ["PopulationBackend", "is_one_of_many", "models_at_a_time", "observed", "population"]
 
-# Trainings that wait for a device together. Each has a thread; a launch of more would not be faster for each.
+# Trainings that share a device. Each has a thread; larger launches would not be faster per training.
 _MOST_MODELS = 512
 
-# Share of the memory that their copies of data may take.
+# Fraction of the memory that their copies of the data may take.
 _COPIES = 0.25
 
 _together = ContextVar("_together", default=False)
 
 
 def is_one_of_many():
-    """Whether the training that asks is one of a population's, in the thread of its caller.
+    """Whether the calling training belongs to a population.
 
-    Ctrl-C is then for all of them, and not only for this one, which would keep what it has.
+    Ctrl-C then stops the whole population, so the training must not catch it to keep its current weights.
     """
     return _together.get()
 
 
 def models_at_a_time(device, n_bytes):
-    """How many trainings are worth while at the same time, because they wait for a device together.
+    """Number of trainings worth running at the same time because they share a device.
 
     Parameters
     ----------
     device : str
-        Where they compute, or may compute.
+        Device that they use, or may use.
     n_bytes : int
-        Memory of the host that each takes for data of its own.
+        Host memory that each takes for its own copy of the data.
 
     Returns
     -------
     n_models : int or None
-        None for one a core.
+        None for one per core.
     """
     if device == "cpu" or not is_usable(device):
         return None
@@ -67,15 +67,16 @@ def models_at_a_time(device, n_bytes):
 
 
 class PopulationBackend(ParallelBackendBase):
-    """A backend of joblib whose workers are threads that share out the cores among their kernels, and stop at once.
+    """A joblib backend of threads that share the cores among their kernels and can be stopped at once.
 
     Parameters
     ----------
     n_models : int or None, default=None
-        Trainings at the same time, if more than one a core are worth while because they wait for a device together. Of those that
-        turn out to compute on their own, there is one a core nevertheless.
+        Number of trainings at the same time, if more than one per core are worthwhile because they share a device.
+        Trainings that turn out not to use the device still run one per core.
     call : callable or None, default=None
-        Called in the place of each task, in its thread: with the task's function and all its arguments, and returns its result.
+        Called instead of each task, in the task's thread, with the task's function and all its arguments; returns the
+        result.
     """
 
     supports_retrieve_callback = True
@@ -90,7 +91,7 @@ class PopulationBackend(ParallelBackendBase):
         self._outer = get_active_backend()
 
     def effective_n_jobs(self, n_jobs):
-        """Threads for a number of jobs; None for one a core, and a negative one counts from the number of cores."""
+        """Number of threads; None for one per core, negative numbers count from the number of cores."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         n_jobs = self.default_n_jobs if n_jobs is None else n_jobs
@@ -121,7 +122,7 @@ class PopulationBackend(ParallelBackendBase):
         gathering.begin()
 
         def end(future):
-            # The callback may bring the next task: nobody is to think that there is none.
+            # The callback may submit the next task: until then, the others must not conclude that there is none.
             try:
                 callback(future)
             finally:
@@ -134,34 +135,34 @@ class PopulationBackend(ParallelBackendBase):
     apply_async = submit
 
     def start_call(self):
-        """Begin to hand out tasks."""
+        """Start to submit tasks."""
         self._share.gathering.hold()
 
     @contextmanager
     def retrieval_context(self):
-        """Wait for results, after the first tasks were handed out."""
+        """Wait for results, after the first tasks were submitted."""
         self._share.gathering.release()
         yield
 
     def retrieve_result_callback(self, out):
-        """Results of a batch, or its exception."""
+        """Return the results of a batch, or raise its exception."""
         return out.result()
 
     def abort_everything(self, ensure_ready=True):
-        """Stop kernels in mid-training, and begin no further task; what is not a kernel runs on until its end."""
+        """Stop kernels in the middle of training, and start no further task; other code runs to its end."""
         self._share.stop()
         self.terminate()
         if ensure_ready:
             self._start()
 
     def terminate(self):
-        """End the threads as soon as they have nothing to do."""
+        """End the threads as soon as they are idle."""
         self._share.gathering.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 class _Threads(ThreadingBackend):
-    """joblib's own threads, with a `call` as that of `PopulationBackend`."""
+    """joblib's thread backend, with a `call` as in `PopulationBackend`."""
 
     def __init__(self, call, **settings):
         super().__init__(**settings)
@@ -178,7 +179,7 @@ class _Threads(ThreadingBackend):
 
 
 class _Processes(LokyBackend):
-    """joblib's own processes; a `call` as that of `PopulationBackend` has what a single job does in this one."""
+    """joblib's process backend, with a `call` for a single job, which runs in this process."""
 
     def __init__(self, call, active):
         settings = getattr(active, "backend_kwargs", {})
@@ -196,13 +197,13 @@ class _Processes(LokyBackend):
 
 
 class _InTurn(ParallelBackendBase):
-    """Tasks one after the other in the thread that asks for their results, with a `call`, of which joblib's own way has none.
+    """Run tasks one after the other in the calling thread, with a `call`, which joblib's sequential backend lacks.
 
     Parameters
     ----------
     call : callable
     outer : tuple of (ParallelBackendBase, int or None)
-        The backend and the number of jobs for what is parallel within the tasks.
+        The backend and the number of jobs for parallel code inside the tasks.
     """
 
     uses_threads = True
@@ -214,7 +215,7 @@ class _InTurn(ParallelBackendBase):
         self._outer = outer
 
     def effective_n_jobs(self, n_jobs):
-        # Of a single job joblib would tell its backend nothing.
+        # With a single job, joblib would bypass its backend.
         return 2
 
     def submit(self, func, callback=None):
@@ -238,37 +239,37 @@ class _Later:
 
 
 def _calling(call, batch):
-    """A batch of joblib's tasks, each of which goes through `call`."""
+    """A batch of joblib tasks in which each task goes through `call`."""
     batch.items[:] = [(partial(_run_task, call, task), *arguments) for task, *arguments in batch.items]
     return batch
 
 
 def _run_task(call, task, *arguments, **keywords):
-    """A task without scikit-learn's wrapper, which would change the filters of warnings, and they are all threads'."""
+    """Run a task without scikit-learn's wrapper, which would change the warning filters, which all threads share."""
     function, config = unwrapped(task)
     with config_context(**config) if config else nullcontext():
         return function(*arguments, **keywords) if call is None else call(function, *arguments, **keywords)
 
 
 def _run(share, tasks):
-    # The cores are taken: what the tasks would do in parallel, they do one after the other.
+    # All cores are in use, so parallel code inside the tasks runs sequentially.
     with share.core(), joblib.parallel_config("sequential"):
         return [function(*arguments, **keywords) for function, arguments, keywords in tasks]
 
 
 @contextmanager
 def population(n_models=None, call=None):
-    """Let joblib's parallel calls, and scikit-learn's, train on threads, unless the user chose another of joblib's backends.
+    """Run joblib's parallel calls, and so scikit-learn's, on threads, unless the user chose another joblib backend.
 
     Parameters
     ----------
     n_models, call
-        See `PopulationBackend`; other backends within this process have the `call`, too.
+        See `PopulationBackend`; other backends that run in this process get the `call`, too.
     """
     active, limit = get_active_backend()[0], nullcontext()
     if isinstance(active, (_default_backend(), PopulationBackend)):
         backend = PopulationBackend(n_models, call)
-        # BLAS's threads, of the steps before the networks, would come on top.
+        # BLAS threads, used by the steps before the networks, would oversubscribe the cores.
         limit = threadpool_limits(1, user_api="blas")
     else:
         backend = None if call is None else _observed(active, call)
@@ -285,7 +286,7 @@ def population(n_models=None, call=None):
 
 @contextmanager
 def observed(call):
-    """Let those of joblib's tasks that run in this process go through a function; where they run stays as it is.
+    """Pass the joblib tasks that run in this process through a function, without changing where they run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a training has come to, and when it has come far enough."""
+"""State of a training: the optimizer, losses and scores so far, and the position between two epochs."""
 
 from dataclasses import dataclass, field, replace
 
@@ -20,25 +20,25 @@ class OptimizerState:
     ----------
     optimizer : Optimizer
     schedule : Schedule
-        Of the learning rate.
+        Learning rate schedule.
     initial_rate, power_t : float
         The estimator's parameters.
     max_epochs : int
-        Epochs over which a schedule is laid out.
+        Epochs that a schedule spans.
     slots : ndarray of shape (n_slots, n_params)
-        What it remembers of each parameter.
+        State variables for each parameter, such as moments.
     average : ndarray of shape (n_params,) or (0,)
-        Running average of the parameters; empty for none.
+        Exponential moving average of the parameters; empty for none.
     plateau_rate : float
-        The rate that plateaus have left in force.
+        The current base rate, after reductions on plateaus.
     learning_rate : float
-        That of the update to come, as far as training has got.
+        The rate of the next update.
     carried : ndarray of shape (2,), float64
-        Numbers that it carries from one update to the next.
+        Scalars that the optimizer carries from one update to the next.
     n_steps, n_epochs : int
-        Updates made, and epochs begun and ended.
+        Number of updates and of epochs so far.
     raw_params : ndarray of shape (n_params,) or None
-        The parameters from which training goes on, where those of the model are an average.
+        The parameters from which training continues, if those of the model are an average.
     running : ndarray of shape (n_running,), float64
         Running means and variances of batch normalization; empty for none.
     """
@@ -65,7 +65,7 @@ class OptimizerState:
 
     @classmethod
     def start(cls, optimizer, schedule, initial_rate, power_t, max_epochs, params, averages=False):
-        """A new optimizer's state.
+        """Create the state of a new optimizer.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class OptimizerState:
         params : ndarray of shape (n_params,)
             The network's parameters.
         averages : bool, default=False
-            Whether to keep a running average of them.
+            Whether to keep an exponential moving average of them.
 
         Returns
         -------
@@ -97,17 +97,17 @@ class OptimizerState:
         )
 
     def next_rates(self, n_epochs, n_batches, n_seen, n_rows):
-        """Learning rates of the batches of the next epochs, unless training stops improving.
+        """Learning rates of the batches of the next epochs, as long as no plateau changes them.
 
         Parameters
         ----------
         n_epochs : int
         n_batches : int
-            Batches of an epoch.
+            Batches per epoch.
         n_seen : int
             Rows trained on so far.
         n_rows : int
-            Rows of an epoch.
+            Rows per epoch.
 
         Returns
         -------
@@ -117,12 +117,12 @@ class OptimizerState:
         return self.schedule.rates(self.initial_rate, self.n_epochs * n_batches, n_epochs * n_batches, clock)
 
     def reduce_rate(self):
-        """Lower the rate because training no longer improves.
+        """Lower the learning rate on a plateau.
 
         Returns
         -------
         reduced : bool
-            False if it is time to stop instead.
+            False if training should stop instead.
         """
         rate = self.schedule.on_plateau(self.plateau_rate)
         if rate is None:
@@ -131,13 +131,13 @@ class OptimizerState:
         return True
 
     def take_settings(self, initial_rate, averages, params):
-        """Go on with an estimator's parameters that may have been changed in between.
+        """Adopt the current parameters of an estimator, which may have changed since the last call.
 
         Parameters
         ----------
         initial_rate : float
         averages : bool
-            Whether to keep a running average of the network's parameters from now on.
+            Whether to keep an exponential moving average of the network's parameters from now on.
         params : ndarray of shape (n_params,)
             The network's parameters.
         """
@@ -145,16 +145,16 @@ class OptimizerState:
             self.initial_rate = self.plateau_rate = float(initial_rate)
         if averages != bool(self.average.size):
             self.average = params.copy() if averages else np.zeros(0, dtype=params.dtype)
-            # Those of the model are what was averaged until now.
+            # The parameters of the model are the average up to now.
             self.raw_params = None
 
     def copy(self, dtype=None):
-        """A copy that shares no array with it, and whose arrays can be written to, whatever those are.
+        """A copy that shares no arrays, and whose arrays are writable even if these are not.
 
         Parameters
         ----------
         dtype : numpy.dtype or None, default=None
-            Of the network's parameters, where it has been changed.
+            Dtype of the network's parameters, if it has changed.
 
         Returns
         -------
@@ -167,7 +167,7 @@ class OptimizerState:
         return replace(self, raw_params=raw_params, **arrays)
 
     def restore(self, other):
-        """Take on another's state, in the arrays that there are."""
+        """Copy another state into the existing arrays."""
         for name in _ARRAYS:
             np.copyto(getattr(self, name), getattr(other, name))
         self.n_steps, self.n_epochs = other.n_steps, other.n_epochs
@@ -178,16 +178,16 @@ _ARRAYS = ("slots", "average", "carried", "running")
 
 @dataclass
 class Progress:
-    """Losses and scores so far.
+    """Losses and scores so far, and the best weights.
 
     Parameters
     ----------
     early_stopping : bool
-        Whether scores on validation data decide when to stop, or training losses.
+        Whether validation scores decide when to stop, instead of training losses.
     validated : bool
-        Whether there are such scores; they then decide which weights are the best.
+        Whether there are validation scores; they then decide which weights are best.
     keeps_best : bool
-        Whether those weights are kept.
+        Whether the best weights are kept.
     """
 
     early_stopping: bool
@@ -206,7 +206,7 @@ class Progress:
     best_running: np.ndarray | None = None
 
     def record(self, loss, n_rows, validation, params, running, tol, seen):
-        """Take note of an epoch.
+        """Record an epoch.
 
         Parameters
         ----------
@@ -217,13 +217,13 @@ class Progress:
         validation : tuple of float or None
             Validation score and loss, if there is validation data.
         params : ndarray of shape (n_params,)
-            Copied if they are the best.
+            Copied if they are the best so far.
         running : ndarray of shape (n_running,)
             Running means and variances, copied with them.
         tol : float
-            Least improvement that counts.
+            Smallest improvement that counts.
         seen : dict
-            What else the history tells of the epoch.
+            Further entries of the epoch in the history.
         """
         self.n_iter += 1
         self.n_seen += n_rows
@@ -235,7 +235,7 @@ class Progress:
             score, validation_loss = validation
             self.validation_scores.append(score)
             self.validation_loss_curve.append(validation_loss)
-            # Never true of NaN, so that a model whose predictions overflow comes to a stop.
+            # Never true for NaN, so that training stops if predictions overflow.
             is_best = score > self.best_score
             if self.early_stopping:
                 better = score >= self.best_score + tol
@@ -258,16 +258,16 @@ class Progress:
 
 @dataclass
 class TrainingPoint:
-    """Where a training stands between two epochs, beside the model, its optimizer and its progress.
+    """State of a training between two epochs, apart from the model, its optimizer and its progress.
 
     Parameters
     ----------
     first_random_state, random_state : tuple
-        States of the generator, as NumPy gives them: before anything was drawn for this training, and now.
+        States of the generator, as returned by NumPy: before the first draw for this training, and now.
     order : ndarray of shape (n_rows,), int64
-        Rows in the order of the last epoch, which the next shuffles again.
+        Rows in the order of the last epoch, which the next epoch shuffles again.
     finished : bool
-        Whether training is over, by itself.
+        Whether training ended by itself.
     """
 
     first_random_state: tuple

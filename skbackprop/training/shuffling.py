@@ -1,4 +1,4 @@
-"""Orders of the rows: the very draws of NumPy, by compiled code that leaves Python's lock to other threads."""
+"""Orders of the rows: bitwise NumPy's draws, in compiled code that releases the GIL."""
 
 import ctypes
 from functools import lru_cache
@@ -9,7 +9,7 @@ from skbackprop._compile import formula, kernel
 
 __all__ = ["draw_orders"]
 
-# Beyond, NumPy draws 64 bits for each row.
+# For more rows, NumPy draws 64 bits per row.
 _MOST_ROWS = 1 << 32
 
 # Constants of the generator MT19937.
@@ -21,15 +21,15 @@ _MASK_B, _MASK_C = np.uint32(0x9D2C5680), np.uint32(0xEFC60000)
 
 
 def draw_orders(order, n_epochs, random_state):
-    """Shuffle rows again and again.
+    """Shuffle rows repeatedly.
 
-    The draws are those of :meth:`numpy.random.RandomState.shuffle`, with which scikit-learn shuffles, to the bit. NumPy takes
-    12 ns a row for them, with Python's lock in hand: for a small network a sixth of the training.
+    The draws are bitwise those of :meth:`numpy.random.RandomState.shuffle`, with which scikit-learn shuffles. NumPy
+    takes 12 ns per row for them and holds the GIL: for a small network, a sixth of the training time.
 
     Parameters
     ----------
     order : ndarray of shape (n_rows,), int64
-        The order to begin with; not changed.
+        The initial order; not modified.
     n_epochs : int
         At least 1.
     random_state : numpy.random.RandomState
@@ -38,12 +38,12 @@ def draw_orders(order, n_epochs, random_state):
     Returns
     -------
     orders : ndarray of shape (n_epochs, n_rows), int64
-        Each a shuffled copy of the one before.
+        Each row is a shuffled copy of the previous one.
 
     References
     ----------
-    M. Matsumoto and T. Nishimura (1998). Mersenne Twister: a 623-dimensionally equidistributed uniform pseudo-random number
-    generator. ACM Transactions on Modeling and Computer Simulation 8, 3-30.
+    M. Matsumoto and T. Nishimura (1998). Mersenne Twister: a 623-dimensionally equidistributed uniform pseudo-random
+    number generator. ACM Transactions on Modeling and Computer Simulation 8, 3-30.
     """
     orders = np.empty((n_epochs, len(order)), dtype=np.int64)
     generator = random_state._bit_generator
@@ -53,7 +53,7 @@ def draw_orders(order, n_epochs, random_state):
             random_state.shuffle(shuffled)
             order = shuffled
         return orders
-    # NumPy's own generator may be drawn from by other threads.
+    # Other threads may draw from NumPy's global generator at the same time.
     with generator.lock:
         words = np.empty(_N_WORDS, dtype=np.uint32)
         _shuffle(_state(generator), words, np.ascontiguousarray(order), orders.reshape(-1))
@@ -61,13 +61,13 @@ def draw_orders(order, n_epochs, random_state):
 
 
 def _state(generator):
-    """The memory of a generator's state: its words, and how many of them are used up. To get a copy takes NumPy 40 us."""
+    """A view of a generator's state: its words, and how many of them are used. NumPy takes 40 us to return a copy."""
     return np.frombuffer((ctypes.c_uint32 * (_N_WORDS + 1)).from_address(generator.ctypes.state_address), np.uint32)
 
 
 @lru_cache
 def _knows_state():
-    """Whether this version of NumPy keeps it so."""
+    """Whether this version of NumPy has this memory layout."""
     generator = np.random.MT19937(0)
     generator.random_raw(3)
     copy = generator.state["state"]
@@ -76,9 +76,9 @@ def _knows_state():
 
 @kernel
 def _shuffle(state, words, order, orders):
-    """Fisher and Yates, from the last row on; numbers that are too large are drawn again, each of as few bits as will do.
+    """Fisher-Yates shuffle, from the last row on, with as few bits per draw as possible and rejection sampling.
 
-    Arrays have one dimension, and none is cut out of another: that would take Numba seconds to compile.
+    Arrays are one-dimensional and are not sliced, because slices would take Numba seconds to compile.
     """
     n_rows = order.size
     for i in range(n_rows):
@@ -101,7 +101,8 @@ def _shuffle(state, words, order, orders):
                     position = 0
                 other = np.int64(words[position]) & bits
                 position += 1
-                # No branch, which no processor could foresee: where the number is too large, the row changes places with itself.
+                # No branch, because it could not be predicted: if the number is too large, the row is swapped with
+                # itself.
                 moves = other <= last
                 other = other if moves else last
                 row = orders[first + last]
@@ -114,8 +115,8 @@ def _shuffle(state, words, order, orders):
 
 @formula
 def _twist(key):
-    """The next words of the generator, in place."""
-    # In two parts: those of the second depend on the first.
+    """Generate the next words, in place."""
+    # In two parts, because the words of the second depend on the first.
     for i in range(_N_WORDS - _DISTANCE):
         key[i] = _next_word(key[i], key[i + 1], key[i + _DISTANCE])
     for i in range(_N_WORDS - _DISTANCE, _N_WORDS - 1):
@@ -132,7 +133,7 @@ def _next_word(word, following, distant):
 
 @formula
 def _temper(key, words):
-    """What is drawn: the words with their bits mixed."""
+    """Temper the words: the output of the generator."""
     for i in range(_N_WORDS):
         word = key[i]
         word ^= word >> np.uint32(11)

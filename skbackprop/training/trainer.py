@@ -42,12 +42,12 @@ def train(
     end_epoch=None,
     ends_on_interrupt=True,
 ):
-    """Run epochs until one of the reasons to stop.
+    """Run epochs until a stopping criterion is met.
 
     Parameters
     ----------
     session : Session
-        A backend's.
+        Session of a backend.
     params : ndarray of shape (n_params,)
         Updated in place.
     optimizer : OptimizerState
@@ -61,31 +61,31 @@ def train(
     shuffle : bool
         Whether to draw a new order for each epoch.
     max_iter : int
-        Largest number of epochs.
+        Maximum number of epochs.
     tol, n_iter_no_change : float
         Training stops when more than `n_iter_no_change` epochs in a row improve by less than `tol`.
     verbose : bool, default=False
-        Whether to print each epoch's loss.
+        Whether to print the loss of each epoch.
     validate : callable, optional
-        Gives the validation score and loss; called after each epoch.
+        Returns the validation score and loss; called after each epoch.
     begin_epoch, end_epoch : callable, optional
-        Called around each epoch, `end_epoch` with the order of its rows, and whether training is over; if it returns True,
-        training stops.
+        Called before and after each epoch. `end_epoch` gets the order of the epoch's rows and whether training is over;
+        if it returns True, training stops.
     ends_on_interrupt : bool, default=True
-        Whether Ctrl-C ends training with a warning, and what has been learned stays. Otherwise it is raised, after everything was
-        set back to the end of the last call of the kernel.
+        Whether Ctrl-C ends training with a warning and keeps what has been learned. Otherwise it is raised, after
+        everything was restored to the end of the last kernel call.
 
     Returns
     -------
     converged : bool
-        False if `max_iter` epochs ended it.
+        False if training ended because of `max_iter`.
 
     Raises
     ------
     DivergenceError
-        If the loss or a weight becomes non-finite, and no weights of an epoch before were kept.
+        If the loss or a weight becomes non-finite, and no weights of an earlier epoch were kept.
     KeyboardInterrupt
-        On Ctrl-C without `ends_on_interrupt`, or where it is for many trainings.
+        On Ctrl-C without `ends_on_interrupt`, or if the training belongs to a population.
     """
     watched = verbose or validate is not None or progress.keeps_best or begin_epoch is not None or end_epoch is not None
     n_ahead = 1 if watched else session.max_epochs
@@ -98,7 +98,7 @@ def train(
             if begin_epoch is not None:
                 begin_epoch()
             started = time.perf_counter()
-            # Epochs after which training cannot stop yet may be run in one call, up to the first after which it can.
+            # One call may run all epochs up to the first one after which training could stop.
             patience = n_iter_no_change - progress.no_improvement_count + 1
             n_epochs = int(max(1, min(n_ahead, max_iter - n_done, patience)))
             n_missing = n_epochs - len(orders)
@@ -114,7 +114,7 @@ def train(
                 params[:] = start[0]
                 optimizer.restore(start[1])
                 if n_epochs > 1:
-                    # Once more, one by one, to see in which it happens.
+                    # Run them again one by one, to find the epoch that diverged.
                     n_ahead = 1
                     continue
                 validation = None if validate is None else (np.nan, np.nan)
@@ -162,7 +162,7 @@ def train(
 
 
 def _facts(rates, seconds, epochs):
-    """What the history tells of each epoch of a call."""
+    """Entries of the history for each epoch of a call."""
     n_epochs, n_layers = epochs.gradient_norms.shape
     names = [f"gradient_norm_{layer}" for layer in range(n_layers)]
     names += [f"constant_units_{layer}" for layer in range(n_layers - 1)]
@@ -175,7 +175,7 @@ def _facts(rates, seconds, epochs):
 
 
 def _reduce_rate(optimizer, progress, tol, n_iter_no_change, verbose):
-    """Answer a plateau: True if training goes on at a lower rate."""
+    """Respond to a plateau: True if training continues at a lower rate."""
     reduced = optimizer.reduce_rate()
     if verbose:
         what = "Validation score" if progress.early_stopping else "Training loss"

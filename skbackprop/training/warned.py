@@ -1,4 +1,4 @@
-"""Warnings of trainings: one by one, or those of many trainings in one summary."""
+"""Warnings of trainings: given one by one, or collected from many trainings in a summary."""
 
 import sys
 import warnings
@@ -7,17 +7,17 @@ from contextvars import ContextVar
 
 __all__ = ["WarningSummary", "begin_fit", "summarized", "warn"]
 
-# Packages between a user's line and a warning.
+# Packages whose frames lie between the user's code and a warning.
 _BETWEEN = {"contextlib", "joblib", "numpy", "skbackprop", "sklearn"}
 
 _taking = ContextVar("_taking", default=None)
 
 
 def warn(message, category=UserWarning):
-    """Give a warning, now or in the summary of those who train many networks.
+    """Give a warning, now or as part of the summary of many trainings.
 
-    It points to the user's line, so that Python's filters show it once for each, and an editor leads there. A filter that makes an
-    error of it does so now, in the fit that it comes from.
+    It points to the line in the user's code, so that Python's filters show it once for each line. A filter that turns
+    it into an error takes effect at once, in the fit that it comes from.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def warn(message, category=UserWarning):
 
 
 def _action(message, category, frame):
-    """What the filters of warnings, which are all threads', say of one."""
+    """The action that the warning filters, which all threads share, prescribe for a warning."""
     module = frame.f_globals.get("__name__", "")
     for action, text, kind, name, line in warnings.filters:
         if (
@@ -50,36 +50,36 @@ def _action(message, category, frame):
 
 
 class WarningSummary:
-    """How many fits gave which warning; if it is made in the context of another summary, that one has them all."""
+    """Counts how many fits gave which warning. Within the context of another summary, that one collects them all."""
 
     def __init__(self):
         self._kinds = {}
-        # Asked here, and not where a fit begins, which may be in another thread.
+        # Looked up here and not when a fit begins, because that may happen in another thread.
         self._wider = _taking.get()
 
     def take(self, fit, message, category, frame):
-        """Take note of a warning.
+        """Record a warning.
 
         Parameters
         ----------
         fit : object
-            Which fit gave it; None for the last one, to all the data.
+            The fit that gave it; None for the final fit to all the data.
         message : str
         category : type
         frame : frame
-            Where it comes from: warnings of the same kind come from the same line.
+            Its origin: warnings of the same kind come from the same line.
         """
-        # Two steps that each are one for other threads.
+        # Both steps are atomic, so no lock is needed.
         place = category, frame.f_code.co_filename, frame.f_lineno
         self._kinds.setdefault(place, (message, set()))[1].add(fit)
 
     def give(self, n_fits):
-        """Warn once for each category, at the line of the user's that has led here.
+        """Warn once for each category, at the line of the user's code that led here.
 
         Parameters
         ----------
         n_fits : int
-            Fits that there were, without the last one to all the data.
+            Number of fits, without the final fit to all the data.
         """
         told = {}
         for (category, *_), (message, fits) in self._kinds.items():
@@ -95,7 +95,7 @@ def _count(fits, n_fits):
 
 
 def _users_stacklevel():
-    """The level, for the function that asks, of the line outside of this package and those that it is called through."""
+    """The `stacklevel`, for the calling function, of the first frame outside of the packages in `_BETWEEN`."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         level, frame = level + 1, frame.f_back
@@ -104,7 +104,7 @@ def _users_stacklevel():
 
 @contextmanager
 def summarized(summary, fit=None):
-    """Leave the warnings of trainings in this context to a summary, or to the wider one that it was made in.
+    """Collect the warnings of trainings in this context in a summary, or in the wider one that it was created in.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def summarized(summary, fit=None):
 
 
 def begin_fit(summary, fit):
-    """Within the context of `summarized`: the warnings that follow are those of another fit, unless a wider summary has them.
+    """Within `summarized`, attribute the following warnings to another fit, unless a wider summary collects them.
 
     Parameters
     ----------
