@@ -15,10 +15,17 @@ from skbackprop.backends.cpu.normalization import statistics_size
 from skbackprop.backends.cpu.program import is_by_strips, prediction_calls, training_calls
 from skbackprop.backends.cpu.state import (
     AS_IS,
+    BACKWARD,
+    DEALT,
+    DELTAS,
     FORM,
+    FORWARD,
     N_CLOCK,
     N_SUMS,
     SPARSE,
+    SQUARES,
+    STATISTICS,
+    UNITS,
     UNPACKED,
     Model,
     Plan,
@@ -112,35 +119,35 @@ class _Offsets:
         self.table = np.full((n_layers + 1, 8), UNPACKED, dtype=np.int64)
         self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = self.n_granules = 0
         for layer, n_units in enumerate(network.layer_units):
-            self.table[layer, 0] = self.n_units
+            self.table[layer, UNITS] = self.n_units
             if not (is_sparse and layer == 0):
                 self.n_units += _whole_lines(n_units * block_rows, itemsize)
         if network.normalization is not None and training:
             for layer, n_units in enumerate(network.layer_units[1:-1]):
-                self.table[layer + 1, 4] = self.n_statistics
+                self.table[layer + 1, STATISTICS] = self.n_statistics
                 self.n_statistics += statistics_size(network.over_batch, n_units, block_rows)
         if is_sparse:
-            self.table[0, 1:5] = SPARSE
+            self.table[0, FORWARD : STATISTICS + 1] = SPARSE
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
             dealt = granule_rows(fan_out)
             strip = max(1, _STRIP_BYTES // (dealt * fan_out * itemsize)) * dealt
             if is_sparse and layer == 0:
                 strip = fan_in  # for each strip, all stored entries would be gone through
-            self.table[layer, 5:] = dealt, strip, self.n_granules
+            self.table[layer, DEALT:] = dealt, strip, self.n_granules
             self.n_granules += -(-fan_in // dealt)
-            self.table[layer + 1, 7] = self.n_granules
+            self.table[layer + 1, SQUARES] = self.n_granules
             if block_rows == 1 or fan_out == 1:
                 continue
             if not (is_sparse and layer == 0):
-                self.table[layer, 1] = self.table[layer, 3] = AS_IS
+                self.table[layer, FORWARD] = self.table[layer, DELTAS] = AS_IS
                 if _packs(block_rows, fan_in, fan_out, itemsize):
-                    self.table[layer, 1] = self.n_forward
+                    self.table[layer, FORWARD] = self.n_forward
                     self.n_forward += packed_size(fan_in, fan_out, itemsize)
                 if training and _packs(fan_in, block_rows, fan_out, itemsize):
-                    self.table[layer, 3] = self.n_deltas
+                    self.table[layer, DELTAS] = self.n_deltas
                     self.n_deltas += packed_size(block_rows, fan_out, itemsize)
             if training and layer > 0:
-                self.table[layer, 2] = self.n_backward
+                self.table[layer, BACKWARD] = self.n_backward
                 self.n_backward += packed_size(fan_out, fan_in, itemsize)
 
 
