@@ -56,6 +56,8 @@ _LOOP_OPTIONS = {**_FORMULA_OPTIONS, "forceinline": True}
 _SLOW_COMPILE_SECONDS = 2.0
 _PACKAGE = Path(__file__).parent
 _HEADER = b"skbackprop-kernel-1\n"
+# Of a file's name; the names of formulas and settings may make it longer than file systems take.
+_NAME_LENGTH = 120
 
 
 def formula(function):
@@ -106,7 +108,7 @@ def loop(template, **formulas):
     template : callable
         A function within Numba's nopython subset, whose parameters are numbers and pointers.
     **formulas : callable
-        Formulas, by the global names under which the template calls them.
+        Formulas and `native` functions, by the global names under which the template calls them.
 
     Returns
     -------
@@ -114,7 +116,10 @@ def loop(template, **formulas):
     """
     if JIT:
         # Above a size LLVM leaves a call in the loop, which is then not vectorised: 31 ns a number instead of 4 for a log loss.
-        formulas = {name: numba.njit(**_LOOP_OPTIONS)(made.py_func) for name, made in formulas.items()}
+        formulas = {
+            name: numba.njit(**_LOOP_OPTIONS)(made.py_func) if hasattr(made, "py_func") else made
+            for name, made in formulas.items()
+        }
     return Loop(template, formulas)
 
 
@@ -322,9 +327,9 @@ class KernelCache(caching._Cache):
         if function.__closure__:
             raise ValueError(f"{function.__qualname__} closes over values, which the cache's key does not cover")
         name = f"{function.__module__.removeprefix('skbackprop.')}.{function.__qualname__}"
-        self._name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)
+        self._name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)[:_NAME_LENGTH]
         # Tells two functions of one name apart; what they call is covered by the digest of the sources.
-        self._code = (function.__code__.co_firstlineno, hashlib.sha256(function.__code__.co_code).hexdigest())
+        self._code = (name, function.__code__.co_firstlineno, hashlib.sha256(function.__code__.co_code).hexdigest())
         self._enabled = True
         self._started = None
 

@@ -9,7 +9,6 @@ import numpy as np
 from skbackprop.backends.cpu.calls import layer_calls, piece_calls, update_calls
 from skbackprop.backends.cpu.epoch import (
     AS_IS,
-    CARRIED,
     DIFFERENTIATE,
     EVALUATE,
     SPARSE,
@@ -27,7 +26,7 @@ from skbackprop.backends.cpu.sync import NON_FINITE
 from skbackprop.backends.cpu.threads import Team
 from skbackprop.backends.data import Epochs, check_data, check_state, frozen
 from skbackprop.functions._function import N_SETTINGS
-from skbackprop.functions.optimizers import N_CONSTANTS
+from skbackprop.functions.optimizers import CARRIED, N_CONSTANTS
 from skbackprop.functions.penalties import Penalties
 
 __all__ = ["Session", "input_gradient", "predict"]
@@ -54,9 +53,9 @@ _LINE_BYTES = 64
 
 # The optimizer's pass reads and writes several arrays side by side. Where a write and a later read agree in the last 12 bits of
 # their addresses, processors let the read wait until they know better ("4K aliasing"), which takes twice the time. So these arrays
-# begin at different places of a page: optimizers have at most five.
+# begin at different places of a page: five of them, gradient, parameters and up to three numbers of state, or more.
 _PAGE_BYTES = 4096
-_STAGGER_BYTES = 13 * _LINE_BYTES
+_MIN_STAGGERED = 5
 
 # A right factor that is used for at most this many tiles of rows, and whose rows are not far apart, is not worth packing.
 _UNPACKED_TILES = 6
@@ -75,10 +74,11 @@ def _aligned(shape, dtype):
     return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
 
-def _staggered_size(size, itemsize):
+def _staggered_size(size, itemsize, n_arrays):
     """Numbers from one of several arrays of `size` numbers to the next, so that each begins at another place of a page."""
     pages = -(-size * itemsize // _PAGE_BYTES)
-    return (pages * _PAGE_BYTES + _STAGGER_BYTES) // itemsize
+    lines = -(-_PAGE_BYTES // (_LINE_BYTES * max(n_arrays, _MIN_STAGGERED)))
+    return (pages * _PAGE_BYTES + lines * _LINE_BYTES) // itemsize
 
 
 def _whole_lines(n, itemsize):
@@ -247,8 +247,7 @@ class Session:
         # Barriers of a block: two, and with a normalization up to four for each hidden layer.
         n_barriers = 2 if network.normalization is None else 4 * n_layers - 2
         self._team = Team(n_jobs, row_flops * self._block_rows / n_barriers, epoch_flops * self.max_epochs)
-        self._stride = _staggered_size(network.n_params, itemsize)
-        self._vectors = np.zeros((0, self._stride), dtype=dtype)
+        self._vectors = np.zeros((0, 0), dtype=dtype)
         self._dtype = np.dtype(dtype)
         self._plan = plan
 
@@ -371,9 +370,11 @@ class Session:
 
     def _reserve(self, n_vectors):
         """The session's own arrays of parameters: the gradient, then those of training."""
+        n_params = self._network.n_params
         if len(self._vectors) < n_vectors:
-            self._vectors = _aligned((n_vectors, self._stride), self._dtype)
-        return self._vectors[:n_vectors, : self._network.n_params]
+            stride = _staggered_size(n_params, self._dtype.itemsize, n_vectors)
+            self._vectors = _aligned((n_vectors, stride), self._dtype)
+        return self._vectors[:n_vectors, :n_params]
 
     def _evaluate(self, order, params, gradient, running, mode, penalties, dropout):
         differentiates = mode == DIFFERENTIATE
@@ -388,7 +389,7 @@ class Session:
         return float(epochs.losses[0])
 
     def _codes(self, n_steps, mode):
-        codes = n_steps, self._targets.shape[1], mode, self._seed, self._network.over_batch, self._stride
+        codes = n_steps, self._targets.shape[1], mode, self._seed, self._network.over_batch, self._vectors.shape[1]
         return np.array(codes, dtype=np.int64)
 
     def _pieces(self, finishes, trains):

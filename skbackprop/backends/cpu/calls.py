@@ -20,6 +20,7 @@ from skbackprop.backends.cpu.penalties import finish_gradient, follow_average, l
 from skbackprop.backends.cpu.sparse import add_gradient_rows, forward_rows
 from skbackprop.functions.activations import activation_loops
 from skbackprop.functions.losses import loss_loops
+from skbackprop.functions.normalizations import BatchNormalization, LayerNormalization
 from skbackprop.functions.optimizers import optimizer_loops
 
 __all__ = ["layer_calls", "piece_calls", "update_calls"]
@@ -46,8 +47,8 @@ _PIECES = {
     )
 }
 # Loops of the normalizations: forward in training, backward, forward in predictions.
-_OVER_BATCH = loop(normalize_units), loop(pass_back_units), loop(scale_units)
-_rows = loop(normalize_rows)
+_OVER_BATCH = BatchNormalization.loop(normalize_units), loop(pass_back_units), loop(scale_units)
+_rows = LayerNormalization.loop(normalize_rows)
 _OVER_UNITS = _rows, loop(pass_back_rows), _rows
 
 

@@ -38,8 +38,6 @@ FORTH, BACK = range(2)
 MULTIPLY, PACK, REFRESH, FORWARD_SPARSE, GRADIENT_SPARSE, DROP, FINISH, LIMIT, FOLLOW, NORMALIZE, PASS_BACK = range(11)
 #: Entries of `update_calls`.
 PREPARE, UPDATE = range(2)
-#: The first of an optimizer's constants that are carried from one update to the next.
-CARRIED = N_CONSTANTS - 2
 #: Columns of a workspace's `plan`, one row for each layer of units: where the layer's units and deltas lie, and, for
 #: the weights that follow it, their panels for the forward and the backward product, and those of the deltas; where what
 #: its normalization keeps lies in `statistics`; how many rows of the weights are dealt to a thread together, and how

@@ -15,6 +15,7 @@ from skbackprop.backends.cpu.layers import share
 from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.cpu.sync import aborted, barrier
 from skbackprop.backends.cpu.unpacked import inner_product, plain_sum
+from skbackprop.functions._function import named
 from skbackprop.functions.elementary import natural, number
 
 __all__ = ["normalize_rows", "normalize_units", "pass_back_rows", "pass_back_units", "scale_units", "statistics_size"]
@@ -85,7 +86,7 @@ def normalize_units(
     if aborted(control):
         return
     low, high = share(n_units, _GRANULE, thread, n_threads)
-    means, inverses = at(statistics, np.int64(0)), at(statistics, n_units)
+    s, means, inverses = named(settings, statistics), at(statistics, np.int64(0)), at(statistics, n_units)
     _set_zero(statistics, low, high)
     _set_zero(inverses, low, high)
     for row in range(n_rows):
@@ -102,13 +103,13 @@ def normalize_units(
             difference = np.float64(z[j]) - means[j]
             inverses[j] += difference * difference
     # Of the first batches the plain average.
-    rate = max(1.0 - settings[1], 1.0 / (running[2 * n_units] + 1.0))
+    rate = max(1.0 - s.momentum, 1.0 / (running[2 * n_units] + 1.0))
     for unit in range(low, high):
         j, k = natural(unit), natural(n_units + unit)
         running[j] = (1.0 - rate) * running[j] + rate * means[j]
         # Unbiased, as in the paper's algorithm 2.
         running[k] = (1.0 - rate) * running[k] + rate * (inverses[j] / (n_rows - 1))
-        inverses[j] = 1.0 / np.sqrt(inverses[j] / n_rows + settings[0])
+        inverses[j] = 1.0 / np.sqrt(inverses[j] / n_rows + s.epsilon)
     barrier(control, n_threads)
     if aborted(control):
         return
@@ -227,14 +228,14 @@ def normalize_rows(
     keeps : bool
         Whether there will be a backward pass; without, neither `normalized` nor `statistics` is looked at.
     """
-    zero = np.int64(0)
+    zero, s = np.int64(0), named(settings, statistics)
     for row in range(first, last):
         z = at(units, row * n_units)
         mean = number(plain_sum(z, n_units) / n_units, units)
         for unit in range(n_units):
             j = natural(unit)
             z[j] = z[j] - mean
-        inverse = 1.0 / np.sqrt(inner_product(z, zero, z, zero, n_units) / n_units + settings[0])
+        inverse = 1.0 / np.sqrt(inner_product(z, zero, z, zero, n_units) / n_units + s.epsilon)
         factor = number(inverse, units)
         if keeps:
             statistics[2 * n_units + row] = inverse
