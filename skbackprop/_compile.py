@@ -15,6 +15,7 @@ up its index, and a damaged file is an error. Here each compiled signature is on
 by a digest of everything that it depends on, written atomically, and checked when it is read.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -123,6 +124,18 @@ def loop(template, **formulas):
     return Loop(template, formulas)
 
 
+def _label(formula):
+    """What tells a loop's formulas apart on disk: their names; of users' also the code, which our sources' digest lacks."""
+    if formula.__module__.partition(".")[0] == _PACKAGE.name:
+        return formula.__qualname__
+    code = formula.__code__
+    digest = hashlib.sha256(repr((code.co_code, code.co_consts, code.co_names)).encode())
+    # With what it calls there; a notebook's has no file.
+    with contextlib.suppress(OSError):
+        digest.update(Path(code.co_filename).read_bytes())
+    return f"{formula.__qualname__}:{digest.hexdigest()[:8]}"
+
+
 class Loop:
     """A loop around formulas, compiled for a signature when its address is first asked for.
 
@@ -135,7 +148,7 @@ class Loop:
     """
 
     def __init__(self, template, formulas):
-        names = ",".join(getattr(made, "py_func", made).__qualname__ for made in formulas.values())
+        names = ",".join(_label(getattr(made, "py_func", made)) for made in formulas.values())
         function = types.FunctionType(template.__code__, {**template.__globals__, **formulas}, template.__name__)
         function.__module__ = template.__module__
         function.__qualname__ = f"{template.__qualname__}[{names}]" if names else template.__qualname__

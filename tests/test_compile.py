@@ -108,6 +108,30 @@ def test_edited_callee_is_compiled_anew(fake):
     assert run(fake, ADD).stdout == "11 11.5 0\n"
 
 
+USERS_FORMULA = """
+from numba import types
+from fake._compile import formula, loop
+
+@formula
+def value(x):
+    return {factor} * x
+
+def template(x):
+    x[0] = value(x[0])
+
+made = loop(template, value=value)
+made.address(types.CPointer(types.float64))
+"""
+
+
+def test_edited_formula_of_a_user_is_compiled_anew(fake):
+    """Its source is not in the package, whose digest the others' files are named by."""
+    for factor, n_compiled in ((2.0, 1), (2.0, 0), (3.0, 1), (2.0, 0)):
+        (fake / "mine.py").write_text(USERS_FORMULA.format(factor=factor))
+        code = COUNT + "import mine\nprint(len(compiled))\n"
+        assert run(fake, code, PYTHONDONTWRITEBYTECODE="1").stdout == f"{n_compiled}\n"
+
+
 def test_variants_of_one_name_do_not_mix(fake):
     code = COUNT + "from fake.kernels import variant\nprint(variant(1)(3), variant(-1)(3), len(compiled))\n"
     assert run(fake, code).stdout == "6 7 2\n"
