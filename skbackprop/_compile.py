@@ -58,6 +58,8 @@ _PACKAGE = Path(__file__).parent
 _HEADER = b"skbackprop-kernel-1\n"
 # Packages whose code the digests of sources and versions stand for.
 _COVERED = (__name__.partition(".")[0], "numba", "numpy")
+# Of a file's name; the names of formulas and settings may make it longer than file systems take.
+_NAME_LENGTH = 120
 
 
 def formula(function):
@@ -108,7 +110,7 @@ def loop(template, **formulas):
     template : callable
         A function within Numba's nopython subset, whose parameters are numbers and pointers.
     **formulas : callable
-        Formulas, by the global names under which the template calls them.
+        Formulas and `native` functions, by the global names under which the template calls them.
 
     Returns
     -------
@@ -355,9 +357,9 @@ class KernelCache(caching._Cache):
         if function.__closure__:
             raise ValueError(f"{function.__qualname__} closes over values, which the cache's key does not cover")
         name = f"{function.__module__.removeprefix('skbackprop.')}.{function.__qualname__}"
-        self._name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)
+        self._name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)[:_NAME_LENGTH]
         # Tells two functions of one name apart; what they call in the package is covered by the digest of the sources.
-        self._code = (function.__code__.co_firstlineno, _code_digest(function))
+        self._code = (name, function.__code__.co_firstlineno, _code_digest(function))
         self._enabled = True
         self._started = None
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.datasets import load_iris
-from test_optimizers import Run
+from test_optimizers import FourSlots, Run
 
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop._compile import JIT, SIMULATED
@@ -174,6 +174,7 @@ def test_training_with_normalization(normalization, backend_tier, rng):
         *(kind() for kind in OPTIMIZERS.values()),
         OPTIMIZERS["sgd"](nesterov=False),
         RMSprop(centered=True, momentum=0.5),
+        FourSlots(share=0.3, decay=0.8),
     ],
     ids=repr,
 )

@@ -7,12 +7,13 @@ from scipy import special
 from sklearn.base import clone
 
 from skbackprop import BackpropClassifier
-from skbackprop._compile import invoke, kernel
+from skbackprop._compile import formula, invoke, kernel
 from skbackprop.backends.cpu.memory import at
 from skbackprop.functions import elementary
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions._registry import Registry
-from skbackprop.functions.activations import ACTIVATIONS, ELU, GELU, LeakyReLU, ReLU, activation_loops
+from skbackprop.functions.activations import ACTIVATIONS, ELU, GELU, Activation, LeakyReLU, ReLU, activation_loops
+from skbackprop.functions.elementary import number
 from skbackprop.functions.initializers import INITIALIZERS, draw_layer
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS
@@ -202,6 +203,63 @@ def test_activations_have_their_values(activation, dtype, rng):
     np.testing.assert_allclose(
         a, expected, rtol=3e-6 if dtype == np.float32 else 1e-13, atol=1e-6 if dtype == np.float32 else 1e-15
     )
+
+
+class Ramp(Activation):
+    """An activation of one's own, whose formulas take the settings by name or by position."""
+
+    name = "ramp"
+
+    def __init__(self, slope_above=2.0, slope_below=0.5):
+        self.slope_above = slope_above
+        self.slope_below = slope_below
+
+    @staticmethod
+    @formula
+    def value(z, s):
+        return s.slope_above * z if z > number(0.0, z) else s.slope_below * z
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        return c[0] if a > number(0.0, a) else c[1]
+
+
+class Corner(Ramp):
+    """One that gives its formulas other numbers than its parameters', which have no names, or names of its own."""
+
+    def settings(self):
+        return self.slope_above, self.slope_above - self.slope_below
+
+    @staticmethod
+    @formula
+    def value(z, c):
+        return c[0] * z if z > number(0.0, z) else (c[0] - c[1]) * z
+
+    @staticmethod
+    @formula
+    def slope(a, c):
+        return c[0] if a > number(0.0, a) else c[0] - c[1]
+
+
+class NamedCorner(Corner):
+    @classmethod
+    def setting_names(cls):
+        return "above", "step"
+
+    @staticmethod
+    @formula
+    def slope(a, s):
+        return s.above if a > number(0.0, a) else s.above - s.step
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [Ramp, Corner, NamedCorner])
+def test_formulas_take_settings_by_name_and_by_position(kind, dtype):
+    a, delta = activation_pass(kind(3.0, 0.25), np.array([-2.0, 2.0], dtype=dtype), True)
+    np.testing.assert_array_equal(a, [-0.5, 6.0])
+    np.testing.assert_array_equal(delta, [0.25, 3.0])
+    assert a.dtype == delta.dtype == dtype
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS.values(), ids=list(ACTIVATIONS))

@@ -1,6 +1,8 @@
 """Optimizers: against PyTorch and scikit-learn, on a parabola, in both precisions, and as objects with settings."""
 
 import json
+import math
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,17 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from skbackprop._compile import JIT, formula, invoke, kernel
 from skbackprop.backends.cpu.memory import at
-from skbackprop.functions.optimizers import N_CONSTANTS, N_SETTINGS, OPTIMIZERS, SGD, Adam, Optimizer, optimizer_loops
+from skbackprop.functions.elementary import number
+from skbackprop.functions.optimizers import (
+    CARRIED,
+    N_CONSTANTS,
+    N_SETTINGS,
+    OPTIMIZERS,
+    SGD,
+    Adam,
+    Optimizer,
+    optimizer_loops,
+)
 
 DTYPES = [np.float32, np.float64]
 NUMBA_TYPES = {np.float32: types.float32, np.float64: types.float64}
@@ -160,21 +172,17 @@ def test_single_precision_is_close_to_double(optimizer, rng):
 @pytest.mark.parametrize("optimizer", OBJECTS, ids=repr)
 def test_the_type_is_kept(optimizer, dtype):
     kind = optimizer.kernel_kind()
+    constants = namedtuple("Constants", kind.constants)
     if JIT:
         number = NUMBA_TYPES[dtype]
-        signature = (
-            number,
-            number,
-            number,
-            types.UniTuple(number, kind.n_slots),
-            types.UniTuple(number, N_CONSTANTS),
-        )
+        state = types.UniTuple(number, kind.n_slots)
+        signature = number, number, number, state, types.NamedUniTuple(number, len(kind.constants), constants)
         kind.update.compile(signature)
         made = kind.update.overloads[signature].signature.return_type
     else:
         number = dtype
         one = dtype(1.0)
-        values = kind.update(one, one, one, (one,) * kind.n_slots, (dtype(0.5),) * N_CONSTANTS)
+        values = kind.update(one, one, one, (one,) * kind.n_slots, constants(*[dtype(0.5)] * len(kind.constants)))
         made = [type(value) for value in values]
     assert list(made) == [number] * (1 + kind.n_slots)
 
@@ -250,6 +258,68 @@ def test_an_optimizer_without_state_can_be_added():
     run = Run(Descent(), np.ones(5))
     run.update(np.ones(5), 0.5)
     np.testing.assert_array_equal(run.update(np.full(5, 2.0), 0.5, share=0.5), np.full(5, 0.25))
+
+
+class FourSlots(Optimizer):
+    """Two averages of the gradient over the root of the largest average of its square: an optimizer of one's own."""
+
+    name = "four_slots"
+    n_slots = 4
+    constants = ("rate", "decay", "rest", "share")
+
+    def __init__(self, share=0.5, decay=0.9):
+        self.share = share
+        self.decay = decay
+
+    @staticmethod
+    @formula
+    def prepare(rate, step, s, kept):
+        return rate / (1.0 - s.decay**step), s.decay, 1.0 - s.decay, s.share
+
+    @staticmethod
+    @formula
+    def update(w, g, decays, state, c):
+        one, fast, slow, square, largest = number(1.0, w), *state
+        fast = c.decay * fast + c.rest * g
+        slow = c.decay * slow + c.rest * fast
+        square = c.decay * square + c.rest * (g * g)
+        largest = square if square > largest else largest
+        direction = c.share * fast + (one - c.share) * slow
+        return w - c.rate * direction / (one + number(math.sqrt(largest), w)), fast, slow, square, largest
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_optimizer_with_four_slots_and_two_settings_can_be_added(dtype, rng):
+    w, share, decay = rng.normal(size=23), 0.3, 0.8
+    run = Run(FourSlots(share, decay), w, dtype)
+    fast, slow, square, largest = np.zeros((4, 23))
+    for step in range(1, 6):
+        g = rng.normal(size=23)
+        run.update(g, 0.1, cuts=(4, 11))
+        fast = decay * fast + (1 - decay) * g
+        slow = decay * slow + (1 - decay) * fast
+        square = decay * square + (1 - decay) * g**2
+        largest = np.maximum(square, largest)
+        w -= 0.1 / (1 - decay**step) * (share * fast + (1 - share) * slow) / (1 + np.sqrt(largest))
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(run.params, w, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(run.slots, [fast, slow, square, largest], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("optimizer", [*OBJECTS, FourSlots()], ids=repr)
+def test_every_constant_has_a_name(optimizer):
+    kind = optimizer.kernel_kind()
+    settings = namedtuple("Settings", kind.setting_names())
+    kept = namedtuple("Kept", kind.constants[CARRIED:])
+    if JIT:
+        f = types.float64
+        signature = f, types.int64, *(types.NamedUniTuple(f, len(one._fields), one) for one in (settings, kept))
+        kind.prepare.compile(signature)
+        n_constants = len(kind.prepare.overloads[signature].signature.return_type)
+    else:
+        numbers = map(np.float64, optimizer.settings())
+        n_constants = len(kind.prepare(0.1, 1, settings(*numbers), kept(*[0.0] * len(kept._fields))))
+    assert n_constants == len(kind.constants) <= N_CONSTANTS
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=list(OPTIMIZERS))

@@ -13,9 +13,9 @@ from scipy import special
 
 from skbackprop._compile import formula, loop
 from skbackprop._sklearn import Interval, StrOptions
-from skbackprop.functions._function import Function
+from skbackprop.functions._function import Function, named
 from skbackprop.functions._registry import Registry
-from skbackprop.functions.elementary import erf, exp, log, logistic, natural, number, numbers, tanh
+from skbackprop.functions.elementary import erf, exp, log, logistic, natural, number, tanh
 
 __all__ = [
     "ACTIVATIONS",
@@ -41,10 +41,10 @@ __all__ = [
 class Activation(Function):
     """An activation: an elementwise function of the weighted inputs z.
 
-    A class has two formulas as static methods, each with the settings as a tuple of numbers in its last argument:
+    A class has two formulas as static methods, each with the settings, a named tuple of numbers, in its last argument:
 
-    - ``value(z, c)``: the unit's output a;
-    - ``slope(a, c)``: the derivative, from the output a, so that z need not be kept. Where that is impossible,
+    - ``value(z, s)``: the unit's output a;
+    - ``slope(a, s)``: the derivative, from the output a, so that z need not be kept. Where that is impossible,
       `slope_of_input` is True, and the formula takes z.
 
     Two more are its forms for what computes without the kernels:
@@ -84,12 +84,12 @@ class Identity(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         return z
 
     @staticmethod
     @formula
-    def slope(a, c):
+    def slope(a, s):
         return number(1.0, a)
 
 
@@ -115,12 +115,12 @@ class Logistic(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         return logistic(z)
 
     @staticmethod
     @formula
-    def slope(a, c):
+    def slope(a, s):
         return a * (number(1.0, a) - a)
 
 
@@ -145,12 +145,12 @@ class Tanh(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         return tanh(z)
 
     @staticmethod
     @formula
-    def slope(a, c):
+    def slope(a, s):
         return number(1.0, a) - a * a
 
 
@@ -175,14 +175,14 @@ class ReLU(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         zero = number(0.0, z)
         # Not `max`: a NaN must stay a NaN. Without the addition LLVM stores conditionally, six times slower.
         return (zero if z < zero else z) + zero
 
     @staticmethod
     @formula
-    def slope(a, c):
+    def slope(a, s):
         return number(0.0, a) if a == number(0.0, a) else number(1.0, a)
 
 
@@ -213,14 +213,14 @@ class LeakyReLU(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         zero = number(0.0, z)
-        return (c[0] * z if z < zero else z) + zero
+        return (s.negative_slope * z if z < zero else z) + zero
 
     @staticmethod
     @formula
-    def slope(a, c):
-        return number(1.0, a) if a > number(0.0, a) else c[0]
+    def slope(a, s):
+        return number(1.0, a) if a > number(0.0, a) else s.negative_slope
 
 
 def _exponential_below(g, z, slope, scale):
@@ -258,14 +258,14 @@ class ELU(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         zero = number(0.0, z)
-        return (z if z > zero else c[0] * (exp(z) - number(1.0, z))) + zero
+        return (z if z > zero else s.alpha * (exp(z) - number(1.0, z))) + zero
 
     @staticmethod
     @formula
-    def slope(a, c):
-        return number(1.0, a) if a > number(0.0, a) else a + c[0]
+    def slope(a, s):
+        return number(1.0, a) if a > number(0.0, a) else a + s.alpha
 
 
 _SELU_SCALE = 1.0507009873554805
@@ -294,14 +294,14 @@ class SELU(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         zero = number(0.0, z)
         below = number(_SELU_SCALE * _SELU_ALPHA, z) * (exp(z) - number(1.0, z))
         return (number(_SELU_SCALE, z) * z if z > zero else below) + zero
 
     @staticmethod
     @formula
-    def slope(a, c):
+    def slope(a, s):
         scale = number(_SELU_SCALE, a)
         return scale if a > number(0.0, a) else a + number(_SELU_SCALE * _SELU_ALPHA, a)
 
@@ -331,6 +331,11 @@ class GELU(Activation):
         """1 for the approximation, else 0."""
         return (float(self.approximate == "tanh"),)
 
+    @classmethod
+    def setting_names(cls):
+        """Its parameter's."""
+        return ("approximate",)
+
     @staticmethod
     def naive(z, approximate):
         if approximate:
@@ -348,18 +353,18 @@ class GELU(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         half, one = number(0.5, z), number(1.0, z)
-        if c[0] == one:
+        if s.approximate == one:
             inner = number(math.sqrt(2 / math.pi), z) * (z + number(0.044715, z) * z * z * z)
             return half * z * (one + tanh(inner))
         return half * z * (one + erf(z * number(math.sqrt(0.5), z)))
 
     @staticmethod
     @formula
-    def slope(z, c):
+    def slope(z, s):
         half, one = number(0.5, z), number(1.0, z)
-        if c[0] == one:
+        if s.approximate == one:
             scale, cube = number(math.sqrt(2 / math.pi), z), number(0.044715, z)
             t = tanh(scale * (z + cube * z * z * z))
             return half * (one + t) + half * z * (one - t * t) * scale * (one + number(3.0, z) * cube * z * z)
@@ -385,12 +390,12 @@ class SiLU(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         return z * logistic(z)
 
     @staticmethod
     @formula
-    def slope(z, c):
+    def slope(z, s):
         p = logistic(z)
         return p * (number(1.0, z) + z * (number(1.0, z) - p))
 
@@ -422,12 +427,12 @@ class Mish(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         return z * _tanh_softplus(z)
 
     @staticmethod
     @formula
-    def slope(z, c):
+    def slope(z, s):
         t = _tanh_softplus(z)
         return t + z * (number(1.0, z) - t * t) * logistic(z)
 
@@ -454,14 +459,14 @@ class Softplus(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         zero, one = number(0.0, z), number(1.0, z)
         # exp of a negative number only: it cannot overflow.
         return (zero if z < zero else z) + log(one + exp(-abs(z)))
 
     @staticmethod
     @formula
-    def slope(a, c):
+    def slope(a, s):
         return number(1.0, a) - exp(-a)
 
 
@@ -482,12 +487,12 @@ class Softsign(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         return z / (number(1.0, z) + abs(z))
 
     @staticmethod
     @formula
-    def slope(a, c):
+    def slope(a, s):
         rest = number(1.0, a) - abs(a)
         return rest * rest
 
@@ -509,7 +514,7 @@ class HardSigmoid(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         zero, one = number(0.0, z), number(1.0, z)
         a = z * number(1.0 / 6.0, z) + number(0.5, z)
         a = zero if a < zero else a
@@ -517,7 +522,7 @@ class HardSigmoid(Activation):
 
     @staticmethod
     @formula
-    def slope(a, c):
+    def slope(a, s):
         zero = number(0.0, a)
         inside = a > zero and a < number(1.0, a)
         return number(1.0 / 6.0, a) if inside else zero
@@ -540,14 +545,14 @@ class HardTanh(Activation):
 
     @staticmethod
     @formula
-    def value(z, c):
+    def value(z, s):
         one = number(1.0, z)
         a = -one if z < -one else z
         return (one if a > one else a) + number(0.0, z)
 
     @staticmethod
     @formula
-    def slope(a, c):
+    def slope(a, s):
         one = number(1.0, a)
         return one if a > -one and a < one else number(0.0, a)
 
@@ -574,46 +579,46 @@ ACTIVATIONS = Registry(
 )
 
 
-def value(z, c):
+def value(z, s):
     """Name under which the templates call the formula."""
     return z
 
 
-def slope(a, c):
+def slope(a, s):
     """Name under which the templates call the formula."""
     return a
 
 
 def _activate(z, slopes, n, settings):
-    c = numbers(settings, z)
+    s = named(settings, z)
     for position in range(n):
         i = natural(position)
-        z[i] = value(z[i], c)
+        z[i] = value(z[i], s)
 
 
 def _activate_keeping_input(z, slopes, n, settings):
-    c = numbers(settings, z)
+    s = named(settings, z)
     for position in range(n):
         i = natural(position)
         x = z[i]
-        slopes[i] = slope(x, c)
-        z[i] = value(x, c)
+        slopes[i] = slope(x, s)
+        z[i] = value(x, s)
 
 
 def _activate_keeping_output(z, slopes, n, settings):
-    c = numbers(settings, z)
+    s = named(settings, z)
     for position in range(n):
         i = natural(position)
-        a = value(z[i], c)
-        slopes[i] = slope(a, c)
+        a = value(z[i], s)
+        slopes[i] = slope(a, s)
         z[i] = a
 
 
 def _derive(a, slopes, delta, n, settings):
-    c = numbers(settings, a)
+    s = named(settings, a)
     for position in range(n):
         i = natural(position)
-        delta[i] = delta[i] * slope(a[i], c)
+        delta[i] = delta[i] * slope(a[i], s)
 
 
 def _derive_kept(a, slopes, delta, n, settings):
@@ -643,6 +648,6 @@ def activation_loops(kind, keeps):
         with the one with respect to the weighted inputs; with n and the settings.
     """
     if not keeps:
-        return loop(_activate, value=kind.value), loop(_derive, slope=kind.slope)
+        return kind.loop(_activate, value=kind.value), kind.loop(_derive, slope=kind.slope)
     template = _activate_keeping_input if kind.slope_of_input else _activate_keeping_output
-    return loop(template, value=kind.value, slope=kind.slope), loop(_derive_kept)
+    return kind.loop(template, value=kind.value, slope=kind.slope), loop(_derive_kept)

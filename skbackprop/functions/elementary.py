@@ -13,7 +13,7 @@ from numba import types
 
 from skbackprop._compile import JIT, formula, native, specialise
 
-__all__ = ["erf", "exp", "fma", "log", "logistic", "natural", "number", "numbers", "tanh"]
+__all__ = ["erf", "exp", "fma", "log", "logistic", "natural", "number", "tanh"]
 
 
 def _fma_twin(a, b, c):
@@ -134,31 +134,6 @@ if JIT:
         if kind == types.float32:
             return lambda value, like: np.float32(value)
         return (lambda value, like: np.float64(value)) if kind == types.float64 else None
-
-
-@formula
-def numbers(settings, like):
-    """A function's settings, as a tuple of numbers of the type of another.
-
-    Parameters
-    ----------
-    settings : pointer to float64
-        The first six are taken.
-    like : pointer
-        As for `number`.
-
-    Returns
-    -------
-    numbers : tuple of float32 or float64
-    """
-    return (
-        number(settings[0], like),
-        number(settings[1], like),
-        number(settings[2], like),
-        number(settings[3], like),
-        number(settings[4], like),
-        number(settings[5], like),
-    )
 
 
 _F32 = np.float32

@@ -14,7 +14,8 @@ import numpy as np
 from scipy import special
 
 from skbackprop._compile import formula, loop
-from skbackprop.functions.elementary import exp, logistic, natural, number, numbers
+from skbackprop.functions._function import named
+from skbackprop.functions.elementary import exp, logistic, natural, number
 
 __all__ = [
     "LINKS",
@@ -34,16 +35,16 @@ REALS = (-math.inf, math.inf)
 # --- Templates and loops
 
 
-def inverse(z, c):
+def inverse(z, s):
     """Name under which the template calls the formula."""
     return z
 
 
 def _invert(z, n_rows, n_outputs, settings):
-    c = numbers(settings, z)
+    s = named(settings, z)
     for position in range(n_rows * n_outputs):
         i = natural(position)
-        z[i] = inverse(z[i], c)
+        z[i] = inverse(z[i], s)
 
 
 # Numbers of a group of rows: several passes over them stay in the first-level cache.
@@ -135,7 +136,7 @@ class Link:
     A class has static methods, which take the settings of the loss last. An elementwise link needs the first, and for what else is
     said of it the others:
 
-    - ``inverse(z, c)``: the formula of a prediction, with the settings as a tuple of numbers. A link whose rows cannot be taken
+    - ``inverse(z, s)``: the formula of a prediction, with the settings, a named tuple of numbers. A link whose rows cannot be taken
       number by number, as softmax, brings a loop of its own instead, see `loop`;
     - ``link(predictions, *settings)``: in NumPy, the raw predictions of predictions from the domain; for ``output_bias='prior'``;
     - ``onnx(g, raw, *settings)``: adds operators to a graph, as in ``g("Exp", raw)``, and returns the name of the predictions; those
@@ -154,14 +155,19 @@ class Link:
     name: str
     domain: tuple[float, float] | None = None
 
-    def loop(self):
+    def loop(self, loss):
         """The loop over rows of raw predictions, see `losses.loss_loops`.
+
+        Parameters
+        ----------
+        loss : type
+            Its class, whose settings the formula gets.
 
         Returns
         -------
         loop : Loop
         """
-        return loop(_invert, inverse=self.inverse)
+        return loss.loop(_invert, inverse=self.inverse)
 
     def link(self, predictions, *settings):
         """Refuse, as there is no way back."""
@@ -215,7 +221,7 @@ class IdentityLink(Link):
 
     @staticmethod
     @formula
-    def inverse(z, c):
+    def inverse(z, s):
         return z
 
     @staticmethod
@@ -239,7 +245,7 @@ class LogLink(Link):
 
     @staticmethod
     @formula
-    def inverse(z, c):
+    def inverse(z, s):
         return exp(z)
 
     @staticmethod
@@ -264,7 +270,7 @@ class LogitLink(Link):
 
     @staticmethod
     @formula
-    def inverse(z, c):
+    def inverse(z, s):
         return logistic(z)
 
     @staticmethod
@@ -286,7 +292,7 @@ class MultinomialLogit(Link):
     name = "softmax"
     domain = (0.0, 1.0)
 
-    def loop(self):
+    def loop(self, loss):
         return loop(_invert_softmax)
 
     @staticmethod
@@ -318,7 +324,7 @@ class MultinomialLogit(Link):
 class ColumnLogits(MultinomialLogit):
     """The same for each of several columns of classes, whose numbers of classes are the loss's settings from the second on."""
 
-    def loop(self):
+    def loop(self, loss):
         return loop(_invert_columns)
 
     @staticmethod
@@ -336,7 +342,7 @@ class GaussianLink(Link):
     name = "identity"
     domain = REALS
 
-    def loop(self):
+    def loop(self, loss):
         return loop(_invert_gaussian)
 
     @staticmethod

@@ -17,11 +17,11 @@ import numpy as np
 from numba import types
 from scipy import special
 
-from skbackprop._compile import JIT, formula, loop, specialise
+from skbackprop._compile import JIT, formula, specialise
 from skbackprop._sklearn import Interval
-from skbackprop.functions._function import N_SETTINGS, Function
+from skbackprop.functions._function import N_SETTINGS, Function, named
 from skbackprop.functions._registry import Registry
-from skbackprop.functions.elementary import exp, log, logistic, natural, number, numbers, tanh
+from skbackprop.functions.elementary import exp, log, logistic, natural, number, tanh
 from skbackprop.functions.links import (
     LINKS,
     ColumnLogits,
@@ -78,7 +78,7 @@ if JIT:
 # --- Templates: loops around the formulas
 
 
-def loss_gradient(z, y, c):
+def loss_gradient(z, y, s):
     """Name under which the templates call the formula."""
     return z, y
 
@@ -89,11 +89,11 @@ def row_scale(n_outputs):
 
 
 @formula
-def _replace(loss_gradient, z, y, n, delta, c):
+def _replace(loss_gradient, z, y, n, delta, s):
     """Replace n raw predictions by their losses, and fill the gradient."""
     for position in range(n):
         i = natural(position)
-        value, gradient = loss_gradient(z[i], y[i], c)
+        value, gradient = loss_gradient(z[i], y[i], s)
         delta[i] = gradient
         z[i] = value
 
@@ -110,12 +110,12 @@ def _sum_rows(z, n_rows, n_outputs, scale, losses):
 
 def _evaluate(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
     # Two passes: the first becomes vector instructions, which a sum of float64 in between would prevent.
-    _replace(loss_gradient, z, y, n_rows * n_outputs, delta, numbers(settings, z))
+    _replace(loss_gradient, z, y, n_rows * n_outputs, delta, named(settings, z))
     _sum_rows(z, n_rows, n_outputs, row_scale(n_outputs), losses)
 
 
 def _evaluate_one_versus_rest(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
-    c = numbers(settings, z)
+    s = named(settings, z)
     for row in range(n_rows):
         start = row * n_outputs
         label = start + int(y[natural(row)])
@@ -123,7 +123,7 @@ def _evaluate_one_versus_rest(z, y, n_rows, n_outputs, n_targets, delta, losses,
         for k in range(start, start + n_outputs):
             i = natural(k)
             target = number(1.0, z) if k == label else number(0.0, z)
-            value, gradient = loss_gradient(z[i], target, c)
+            value, gradient = loss_gradient(z[i], target, s)
             delta[i] = gradient
             total += value
         losses[natural(row)] = total
@@ -145,12 +145,12 @@ class _OfLink:
 class Loss(Function):
     """A loss of raw predictions z and targets y, with the link that turns raw predictions into predictions.
 
-    An elementwise loss has a formula as a static method, with the settings as a tuple of numbers in its last argument,
-    ``loss_gradient(z, y, c)``: the loss and its derivative with respect to z. The loss of a row is the sum over its outputs, times
+    An elementwise loss has a formula as a static method, with the settings, a named tuple of numbers, in its last argument,
+    ``loss_gradient(z, y, s)``: the loss and its derivative with respect to z. The loss of a row is the sum over its outputs, times
     ``row_scale(n_outputs)``, another formula, which is 1 but for one. ``naive(z, y, *settings)`` gives the losses of all outputs in
     plain NumPy, for the tests.
 
-    In the place of a link, a loss may have its formula, ``inverse_link(z, c)``, and its name, `out_activation`.
+    In the place of a link, a loss may have its formula, ``inverse_link(z, s)``, and its name, `out_activation`.
 
     A user's loss of a classifier stands for two, one for binary labels and one for classes; `for_task` gives the one that
     runs. A regressor's stands for itself.
@@ -306,12 +306,12 @@ class Loss(Function):
     @classmethod
     def evaluation(cls):
         """The class's loop `evaluate`, see `loss_loops`."""
-        return loop(_evaluate, loss_gradient=cls.loss_gradient, row_scale=cls.row_scale)
+        return cls.loop(_evaluate, loss_gradient=cls.loss_gradient, row_scale=cls.row_scale)
 
     @classmethod
     def loops(cls):
         """The class's two loops, `evaluate` and `link`, see `loss_loops`."""
-        return cls.evaluation(), loss_link(cls).loop()
+        return cls.evaluation(), loss_link(cls).loop(cls)
 
 
 class _FormulaLink(Link):
@@ -433,8 +433,8 @@ class BinaryLogLoss(_Logistic, LogLoss):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
-        one, smoothing = number(1.0, z), c[0]
+    def loss_gradient(z, y, s):
+        one, smoothing = number(1.0, z), s.label_smoothing
         p = logistic(z)
         target = y * (one - smoothing) + number(0.5, z) * smoothing
         gradient = p - target
@@ -455,7 +455,7 @@ class BinaryLogLoss(_Logistic, LogLoss):
 def _evaluate_log_loss(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
     one, low = number(1.0, z), epsilon(z)
     high = one - low
-    smoothing = number(settings[0], z)
+    smoothing = named(settings, z).label_smoothing
     share = smoothing / number(n_outputs, z)
     group = group_size(n_rows, n_outputs)
     for first in range(0, n_rows, group):
@@ -495,13 +495,13 @@ class MulticlassLogLoss(_Softmax, LogLoss):
     @classmethod
     def evaluation(cls):
         """A loop over rows."""
-        return loop(_evaluate_log_loss)
+        return cls.loop(_evaluate_log_loss)
 
 
 def _evaluate_multioutput(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
     one, low = number(1.0, z), epsilon(z)
     high = one - low
-    smoothing = number(settings[0], z)
+    smoothing = named(settings, z).label_smoothing
     for row in range(n_rows):
         start = row * n_outputs
         total = 0.0
@@ -550,6 +550,11 @@ class MultioutputLogLoss(LogLoss):
         return (float(self.label_smoothing), *map(float, self.counts))
 
     @classmethod
+    def setting_names(cls):
+        """That of the smoothing; the counts, of which there may be many, are read one by one."""
+        return ("label_smoothing",)
+
+    @classmethod
     def code_counts(cls, n_outputs, settings):
         """The counts."""
         return settings[1:]
@@ -557,7 +562,7 @@ class MultioutputLogLoss(LogLoss):
     @classmethod
     def evaluation(cls):
         """A loop over rows and columns."""
-        return loop(_evaluate_multioutput)
+        return cls.loop(_evaluate_multioutput)
 
 
 class Focal(Loss):
@@ -617,18 +622,18 @@ class BinaryFocal(_Logistic, Focal):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
-        zero, one, gamma = number(0.0, z), number(1.0, z), c[0]
+    def loss_gradient(z, y, s):
+        zero, one, gamma = number(0.0, z), number(1.0, z), s.gamma
         sign = y + y - one
-        s = sign * z
+        margin = sign * z
         # p, 1 - p and their logarithms from one exponential of a negative number: nothing overflows or cancels.
-        e = exp(-abs(s))
+        e = exp(-abs(margin))
         large, small = one / (one + e), e / (one + e)
         # Chosen side by side, for the reason given at the log loss.
-        p = large if s > zero else small
-        rest = small if s > zero else large
-        over = zero if s > zero else s
-        under = -s if s > zero else zero
+        p = large if margin > zero else small
+        rest = small if margin > zero else large
+        over = zero if margin > zero else margin
+        under = -margin if margin > zero else zero
         correction = _log1p(e)
         log_p, log_rest = over - correction, under - correction
         weight = _focal_weight(log_rest, gamma)
@@ -637,7 +642,7 @@ class BinaryFocal(_Logistic, Focal):
 
 def _evaluate_focal(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
     zero, one = number(0.0, z), number(1.0, z)
-    gamma = number(settings[0], z)
+    gamma = named(settings, z).gamma
     for row in range(n_rows):
         start = row * n_outputs
         stop = start + n_outputs
@@ -675,7 +680,7 @@ class MulticlassFocal(_Softmax, Focal):
     @classmethod
     def evaluation(cls):
         """A loop over rows."""
-        return loop(_evaluate_focal)
+        return cls.loop(_evaluate_focal)
 
 
 class _Margin:
@@ -698,7 +703,7 @@ class _OneVersusRest:
     @classmethod
     def evaluation(cls):
         """A loop over rows."""
-        return loop(_evaluate_one_versus_rest, loss_gradient=cls.loss_gradient)
+        return cls.loop(_evaluate_one_versus_rest, loss_gradient=cls.loss_gradient)
 
 
 class Hinge(_Margin, Loss):
@@ -725,7 +730,7 @@ class Hinge(_Margin, Loss):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
+    def loss_gradient(z, y, s):
         zero, one = number(0.0, z), number(1.0, z)
         sign = y + y - one
         short = one - sign * z
@@ -771,7 +776,7 @@ class SquaredHinge(_Margin, Loss):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
+    def loss_gradient(z, y, s):
         zero, one = number(0.0, z), number(1.0, z)
         sign = y + y - one
         short = one - sign * z
@@ -823,7 +828,7 @@ class SquaredError(Loss):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
+    def loss_gradient(z, y, s):
         error = z - y
         return error * error, error
 
@@ -852,7 +857,7 @@ class AbsoluteError(Loss):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
+    def loss_gradient(z, y, s):
         zero, one = number(0.0, z), number(1.0, z)
         error = z - y
         # The last choice is 0, or a NaN.
@@ -888,10 +893,10 @@ class Huber(Loss):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
+    def loss_gradient(z, y, s):
         error = z - y
-        gradient = -c[0] if error < -c[0] else error
-        gradient = c[0] if gradient > c[0] else gradient
+        gradient = -s.delta if error < -s.delta else error
+        gradient = s.delta if gradient > s.delta else gradient
         # One formula for both pieces.
         return gradient * (error - number(0.5, z) * gradient), gradient
 
@@ -914,7 +919,7 @@ class LogCosh(Loss):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
+    def loss_gradient(z, y, s):
         zero, one = number(0.0, z), number(1.0, z)
         error = z - y
         size = abs(error)
@@ -952,7 +957,7 @@ class Quantile(Loss):
     Parameters
     ----------
     quantile : float or sequence of float, default=0.5
-        Levels, each between 0 and 1; at most 6.
+        Levels, each between 0 and 1; at most 32.
     """
 
     name = "quantile"
@@ -995,11 +1000,11 @@ class Quantile(Loss):
     @classmethod
     def evaluation(cls):
         """A loop over rows."""
-        return loop(_evaluate_quantiles)
+        return cls.loop(_evaluate_quantiles)
 
 
 @formula
-def _poisson(z, y, c):
+def _poisson(z, y, s):
     zero = number(0.0, z)
     p = exp(z)
     inner = y * (log(y) - z)
@@ -1008,22 +1013,22 @@ def _poisson(z, y, c):
 
 
 @formula
-def _gamma(z, y, c):
+def _gamma(z, y, s):
     one = number(1.0, z)
     ratio = y * exp(-z)
     return ratio - (log(y) - z) - one, one - ratio
 
 
 @formula
-def _normal(z, y, c):
+def _normal(z, y, s):
     p = exp(z)
     error = p - y
     return number(0.5, z) * error * error, p * error
 
 
 @formula
-def _tweedie(z, y, c):
-    zero, one, two, power = number(0.0, z), number(1.0, z), number(2.0, z), c[0]
+def _tweedie(z, y, s):
+    zero, one, two, power = number(0.0, z), number(1.0, z), number(2.0, z), s.power
     a, b = one - power, two - power
     first, second = y * exp(a * z), exp(b * z)
     # The value at z = ln y, so that the loss of a perfect prediction is 0. A logarithm of 0 is -inf, and its exp is 0.
@@ -1031,7 +1036,7 @@ def _tweedie(z, y, c):
     return best - first / a + second / b, second - first
 
 
-def normal(z, y, c):
+def normal(z, y, s):
     """Name under which the template calls the formula."""
     return z, y
 
@@ -1040,17 +1045,17 @@ poisson = gamma = tweedie = normal
 
 
 def _evaluate_tweedie(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
-    c = numbers(settings, z)
+    s = named(settings, z)
     n = n_rows * n_outputs
     # Chosen outside the loops, which would not become vector instructions otherwise.
-    if c[0] == number(0.0, z):
-        _replace(normal, z, y, n, delta, c)
-    elif c[0] == number(1.0, z):
-        _replace(poisson, z, y, n, delta, c)
-    elif c[0] == number(2.0, z):
-        _replace(gamma, z, y, n, delta, c)
+    if s.power == number(0.0, z):
+        _replace(normal, z, y, n, delta, s)
+    elif s.power == number(1.0, z):
+        _replace(poisson, z, y, n, delta, s)
+    elif s.power == number(2.0, z):
+        _replace(gamma, z, y, n, delta, s)
     else:
-        _replace(tweedie, z, y, n, delta, c)
+        _replace(tweedie, z, y, n, delta, s)
     _sum_rows(z, n_rows, n_outputs, 1.0, losses)
 
 
@@ -1143,7 +1148,7 @@ class Tweedie(_LogLink, Loss):
     @classmethod
     def evaluation(cls):
         """A loop that chooses between four."""
-        return loop(_evaluate_tweedie, normal=_normal, poisson=_poisson, gamma=_gamma, tweedie=_tweedie)
+        return cls.loop(_evaluate_tweedie, normal=_normal, poisson=_poisson, gamma=_gamma, tweedie=_tweedie)
 
 
 def _evaluate_gaussian(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
@@ -1196,7 +1201,7 @@ class Gaussian(Loss):
     @classmethod
     def evaluation(cls):
         """A loop over rows."""
-        return loop(_evaluate_gaussian)
+        return cls.loop(_evaluate_gaussian)
 
 
 LOSSES = Registry(

@@ -61,10 +61,6 @@ class BatchNormalization(Normalization):
         self.momentum = momentum
         self.epsilon = epsilon
 
-    def settings(self):
-        """The two numbers, epsilon first as for every normalization."""
-        return float(self.epsilon), float(self.momentum)
-
     @staticmethod
     def fold(scale, offset, mean, variance, epsilon):
         """What is left of it in predictions: a factor and a summand for each unit.

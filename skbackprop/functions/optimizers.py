@@ -10,11 +10,13 @@ from numbers import Real
 
 from skbackprop._compile import formula, loop
 from skbackprop._sklearn import Interval
-from skbackprop.functions._function import N_SETTINGS, Function
+from skbackprop.functions._function import N_SETTINGS, Function, named
 from skbackprop.functions._registry import Registry
-from skbackprop.functions.elementary import natural, number, numbers
+from skbackprop.functions._tuples import named_numbers, state_access
+from skbackprop.functions.elementary import natural, number
 
 __all__ = [
+    "CARRIED",
     "N_CONSTANTS",
     "N_SETTINGS",
     "OPTIMIZERS",
@@ -33,8 +35,10 @@ __all__ = [
     "optimizer_loops",
 ]
 
-#: Numbers that `prepare` leaves for the update of all parameters. The last two also persist from update to update.
+#: Numbers that `prepare` leaves for the update of all parameters, at most.
 N_CONSTANTS = 8
+#: The first of those that also persist from update to update.
+CARRIED = N_CONSTANTS - 2
 
 _FRACTION = [Interval(Real, 0, 1, closed="left")]
 _MOMENTUM = [Interval(Real, 0, 1, closed="both")]
@@ -48,13 +52,13 @@ class Optimizer(Function):
     A class has two formulas as static methods. They take and give numbers and tuples, never arrays, so that one source
     serves every backend:
 
-    - ``prepare(rate, step, s, kept)``: what is the same for all parameters, once for each update and in float64, from the
-      learning rate :math:`\eta`, the number of the update t (from 1), the settings s in the alphabetical order of their
-      names, and the last two of the constants as the update before left them (zeros at first). Gives a tuple of at most
-      `N_CONSTANTS` numbers.
-    - ``update(w, g, decays, s, c)``: one parameter, from its gradient, from 1 if it decays or 0 if it does not (weights do,
-      intercepts do not), from the tuple of its state and from the constants, all of one type. Gives a tuple: the new w,
-      followed by the new state.
+    - ``prepare(rate, step, s, kept)``: the constants, which are the same for all parameters, once for each update and in
+      float64, from the learning rate :math:`\eta`, the number of the update t (from 1), the settings s, a named tuple, and
+      the seventh and the eighth of the constants as the update before left them (zeros at first). Gives a tuple of at most
+      `N_CONSTANTS` numbers, in the order of `constants`.
+    - ``update(w, g, decays, state, c)``: one parameter, from its gradient, from 1 if it decays or 0 if it does not (weights
+      do, intercepts do not), from the tuple of its state and from the constants, a named tuple, all of one type. Gives a
+      tuple: the new w, followed by the new state.
 
     The learning rate is not an optimizer's setting but the estimators' ``learning_rate_init``.
 
@@ -62,12 +66,15 @@ class Optimizer(Function):
     ----------
     n_slots : int
         Numbers of state kept for each parameter.
+    constants : tuple of str
+        The names by which `update` finds what `prepare` gives; by position it does without them.
     default_rate : float
         The learning rate that the source recommends, or PyTorch's; for the documentation: the estimators' default is 0.001
         for all.
     """
 
     n_slots: int
+    constants: tuple = ()
     default_rate = 1e-3
 
     @classmethod
@@ -94,6 +101,17 @@ class Optimizer(Function):
         """
         return type(self)
 
+    @classmethod
+    def named_constants(cls):
+        """What reads the constants for `update`.
+
+        Returns
+        -------
+        named : formula
+            See `functions._tuples.named_numbers`.
+        """
+        return named_numbers(cls.constants, N_CONSTANTS)
+
     def initial_slots(self):
         """What each parameter's state starts from.
 
@@ -109,33 +127,6 @@ class Optimizer(Function):
 def _root(x):
     """The square root: not `np.sqrt`, which is missing among the functions that Numba has for CUDA."""
     return number(math.sqrt(x), x)
-
-
-class _ClassicalMomentum:
-    n_slots = 1
-
-    @staticmethod
-    @formula
-    def prepare(rate, step, s, kept):
-        return rate, s[0]
-
-    @staticmethod
-    @formula
-    def update(w, g, decays, s, c):
-        velocity = c[1] * s[0] - c[0] * g
-        return w + velocity, velocity
-
-
-class _NesterovMomentum:
-    n_slots = 1
-    prepare = _ClassicalMomentum.prepare
-
-    @staticmethod
-    @formula
-    def update(w, g, decays, s, c):
-        change = c[0] * g
-        velocity = c[1] * s[0] - change
-        return w + (c[1] * velocity - change), velocity
 
 
 class SGD(Optimizer):
@@ -158,6 +149,7 @@ class SGD(Optimizer):
     )
     reference = "Sutskever, Martens, Dahl and Hinton (2013), equations 1-4"
     n_slots = 1
+    constants = ("rate", "momentum")
     _parameter_constraints = {"momentum": _MOMENTUM, "nesterov": ["boolean"]}
 
     def __init__(self, momentum=0.9, nesterov=True):
@@ -171,13 +163,35 @@ class SGD(Optimizer):
 
     def kernel_kind(self):
         """One for each kind of momentum, so that no loop has to ask."""
-        return _NesterovMomentum if self.nesterov else _ClassicalMomentum
+        return _NesterovMomentum if self.nesterov else SGD
+
+    @staticmethod
+    @formula
+    def prepare(rate, step, s, kept):
+        return rate, s.momentum
+
+    @staticmethod
+    @formula
+    def update(w, g, decays, state, c):
+        (velocity,) = state
+        velocity = c.momentum * velocity - c.rate * g
+        return w + velocity, velocity
+
+
+class _NesterovMomentum(SGD):
+    @staticmethod
+    @formula
+    def update(w, g, decays, state, c):
+        (velocity,) = state
+        change = c.rate * g
+        velocity = c.momentum * velocity - change
+        return w + (c.momentum * velocity - change), velocity
 
 
 @formula
 def _moments(g, m, v, c):
     """Moving averages of the gradient and of its square."""
-    return c[1] * m + c[3] * g, c[2] * v + c[4] * (g * g)
+    return c.beta_1 * m + c.rest_1 * g, c.beta_2 * v + c.rest_2 * (g * g)
 
 
 @formula
@@ -187,8 +201,9 @@ def _corrected(rate, step, s):
     ``m / (1 - beta_1**t)`` over ``sqrt(v / (1 - beta_2**t)) + epsilon``, with the corrections moved into the learning rate and
     epsilon, which spares each parameter a division.
     """
-    root = _root(1.0 - s[1] ** step)
-    return rate * root / (1.0 - s[0] ** step), s[0], s[1], 1.0 - s[0], 1.0 - s[1], s[2] * root
+    root = _root(1.0 - s.beta_2**step)
+    rate = rate * root / (1.0 - s.beta_1**step)
+    return rate, s.beta_1, s.beta_2, 1.0 - s.beta_1, 1.0 - s.beta_2, s.epsilon * root
 
 
 class Adam(Optimizer):
@@ -217,6 +232,7 @@ class Adam(Optimizer):
     )
     reference = "Kingma and Ba (2015), Algorithm 1 in the more efficient order of section 2"
     n_slots = 2
+    constants = ("rate", "beta_1", "beta_2", "rest_1", "rest_2", "epsilon")
     _parameter_constraints = {"beta_1": _FRACTION, "beta_2": _FRACTION, "epsilon": _POSITIVE}
 
     def __init__(self, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
@@ -232,14 +248,15 @@ class Adam(Optimizer):
     @staticmethod
     @formula
     def prepare(rate, step, s, kept):
-        rate = rate * _root(1.0 - s[1] ** step) / (1.0 - s[0] ** step)
-        return rate, s[0], s[1], 1.0 - s[0], 1.0 - s[1], s[2]
+        rate = rate * _root(1.0 - s.beta_2**step) / (1.0 - s.beta_1**step)
+        return rate, s.beta_1, s.beta_2, 1.0 - s.beta_1, 1.0 - s.beta_2, s.epsilon
 
     @staticmethod
     @formula
-    def update(w, g, decays, s, c):
-        m, v = _moments(g, s[0], s[1], c)
-        return w - c[0] * m / (_root(v) + c[5]), m, v
+    def update(w, g, decays, state, c):
+        m, v = state
+        m, v = _moments(g, m, v, c)
+        return w - c.rate * m / (_root(v) + c.epsilon), m, v
 
 
 class AdamW(Optimizer):
@@ -270,6 +287,7 @@ class AdamW(Optimizer):
     )
     reference = "Loshchilov and Hutter (2019), Algorithm 2, with PyTorch's scale of the decay"
     n_slots = 2
+    constants = (*Adam.constants, "decay")
     _parameter_constraints = {
         "beta_1": _FRACTION,
         "beta_2": _FRACTION,
@@ -286,13 +304,14 @@ class AdamW(Optimizer):
     @staticmethod
     @formula
     def prepare(rate, step, s, kept):
-        return *_corrected(rate, step, s), rate * s[3]
+        return *_corrected(rate, step, s), rate * s.weight_decay
 
     @staticmethod
     @formula
-    def update(w, g, decays, s, c):
-        m, v = _moments(g, s[0], s[1], c)
-        return w - decays * c[6] * w - c[0] * m / (_root(v) + c[5]), m, v
+    def update(w, g, decays, state, c):
+        m, v = state
+        m, v = _moments(g, m, v, c)
+        return w - decays * c.decay * w - c.rate * m / (_root(v) + c.epsilon), m, v
 
 
 class AMSGrad(Optimizer):
@@ -318,6 +337,7 @@ class AMSGrad(Optimizer):
     )
     reference = "Reddi, Kale and Kumar (2018), Algorithm 2, with Adam's correction of the bias"
     n_slots = 3
+    constants = Adam.constants
     _parameter_constraints = {"beta_1": _FRACTION, "beta_2": _FRACTION, "epsilon": _POSITIVE}
 
     def __init__(self, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
@@ -332,10 +352,11 @@ class AMSGrad(Optimizer):
 
     @staticmethod
     @formula
-    def update(w, g, decays, s, c):
-        m, v = _moments(g, s[0], s[1], c)
-        largest = v if v > s[2] else s[2]
-        return w - c[0] * m / (_root(largest) + c[5]), m, v, largest
+    def update(w, g, decays, state, c):
+        m, v, largest = state
+        m, v = _moments(g, m, v, c)
+        largest = v if v > largest else largest
+        return w - c.rate * m / (_root(largest) + c.epsilon), m, v, largest
 
 
 class NAdam(Optimizer):
@@ -364,6 +385,8 @@ class NAdam(Optimizer):
     )
     reference = "Dozat (2016), Incorporating Nesterov Momentum into Adam, with PyTorch's parameters"
     n_slots = 2
+    # The product stands where it persists.
+    constants = (*Adam.constants, "rate_of_average", "product")
     default_rate = 2e-3
     _parameter_constraints = {
         "beta_1": _FRACTION,
@@ -381,20 +404,22 @@ class NAdam(Optimizer):
     @staticmethod
     @formula
     def prepare(rate, step, s, kept):
-        root = _root(1.0 - s[1] ** step)
-        momentum = s[0] * (1.0 - 0.5 * 0.96 ** (step * s[3]))
-        next_momentum = s[0] * (1.0 - 0.5 * 0.96 ** ((step + 1) * s[3]))
+        root = _root(1.0 - s.beta_2**step)
+        momentum = s.beta_1 * (1.0 - 0.5 * 0.96 ** (step * s.momentum_decay))
+        next_momentum = s.beta_1 * (1.0 - 0.5 * 0.96 ** ((step + 1) * s.momentum_decay))
         # The product over all updates has no closed form: it is carried along.
-        product = momentum * (1.0 if step == 1 else kept[1])
+        product = momentum * (1.0 if step == 1 else kept.product)
         of_gradient = rate * root * (1.0 - momentum) / (1.0 - product)
         of_average = rate * root * next_momentum / (1.0 - product * next_momentum)
-        return of_gradient, s[0], s[1], 1.0 - s[0], 1.0 - s[1], s[2] * root, of_average, product
+        rest_1, rest_2 = 1.0 - s.beta_1, 1.0 - s.beta_2
+        return of_gradient, s.beta_1, s.beta_2, rest_1, rest_2, s.epsilon * root, of_average, product
 
     @staticmethod
     @formula
-    def update(w, g, decays, s, c):
-        m, v = _moments(g, s[0], s[1], c)
-        return w - (c[0] * g + c[6] * m) / (_root(v) + c[5]), m, v
+    def update(w, g, decays, state, c):
+        m, v = state
+        m, v = _moments(g, m, v, c)
+        return w - (c.rate * g + c.rate_of_average * m) / (_root(v) + c.epsilon), m, v
 
 
 class Adamax(Optimizer):
@@ -420,6 +445,7 @@ class Adamax(Optimizer):
     )
     reference = "Kingma and Ba (2015), section 7.1"
     n_slots = 2
+    constants = ("rate", "beta_1", "beta_2", "rest_1", "epsilon")
     default_rate = 2e-3
     _parameter_constraints = {"beta_1": _FRACTION, "beta_2": _FRACTION, "epsilon": _POSITIVE}
 
@@ -431,59 +457,16 @@ class Adamax(Optimizer):
     @staticmethod
     @formula
     def prepare(rate, step, s, kept):
-        return rate / (1.0 - s[0] ** step), s[0], s[1], 1.0 - s[0], s[2]
+        return rate / (1.0 - s.beta_1**step), s.beta_1, s.beta_2, 1.0 - s.beta_1, s.epsilon
 
     @staticmethod
     @formula
-    def update(w, g, decays, s, c):
-        m = c[1] * s[0] + c[3] * g
-        size, faded = abs(g) + c[4], c[2] * s[1]
+    def update(w, g, decays, state, c):
+        m, largest = state
+        m = c.beta_1 * m + c.rest_1 * g
+        size, faded = abs(g) + c.epsilon, c.beta_2 * largest
         largest = size if size > faded else faded
-        return w - c[0] * m / largest, m, largest
-
-
-class _PlainRMSprop:
-    n_slots = 1
-
-    @staticmethod
-    @formula
-    def prepare(rate, step, s, kept):
-        epsilon, momentum, rho = s[1], s[2], s[3]
-        return rate, rho, 1.0 - rho, epsilon, momentum
-
-    @staticmethod
-    @formula
-    def update(w, g, decays, s, c):
-        v = c[1] * s[0] + c[2] * (g * g)
-        return w - c[0] * g / (_root(v) + c[3]), v
-
-
-class _MomentumRMSprop:
-    n_slots = 2
-    prepare = _PlainRMSprop.prepare
-
-    @staticmethod
-    @formula
-    def update(w, g, decays, s, c):
-        v = c[1] * s[0] + c[2] * (g * g)
-        change = c[4] * s[1] + g / (_root(v) + c[3])
-        return w - c[0] * change, v, change
-
-
-class _CenteredRMSprop:
-    n_slots = 3
-    prepare = _PlainRMSprop.prepare
-
-    @staticmethod
-    @formula
-    def update(w, g, decays, s, c):
-        v = c[1] * s[0] + c[2] * (g * g)
-        m = c[1] * s[2] + c[2] * g
-        variance, zero = v - m * m, number(0.0, w)
-        # Rounding takes the variance of gradients that hardly change below zero; a NaN must stay a NaN.
-        variance = zero if variance < zero else variance
-        change = c[4] * s[1] + g / (_root(variance) + c[3])
-        return w - c[0] * change, v, change, m
+        return w - c.rate * m / largest, m, largest
 
 
 class RMSprop(Optimizer):
@@ -513,6 +496,7 @@ class RMSprop(Optimizer):
     reference = "Tieleman and Hinton (2012), lecture 6.5; centered: Graves (2013), equations 38-41"
     # Allocated whatever the settings, which can so change between two calls of partial_fit; only those in use are touched.
     n_slots = 3
+    constants = ("rate", "rho", "rest", "epsilon", "momentum")
     _parameter_constraints = {
         "rho": _FRACTION,
         "epsilon": _POSITIVE,
@@ -532,6 +516,48 @@ class RMSprop(Optimizer):
             return _CenteredRMSprop
         return _MomentumRMSprop if self.momentum > 0 else _PlainRMSprop
 
+    @staticmethod
+    @formula
+    def prepare(rate, step, s, kept):
+        return rate, s.rho, 1.0 - s.rho, s.epsilon, s.momentum
+
+
+class _PlainRMSprop(RMSprop):
+    n_slots = 1
+
+    @staticmethod
+    @formula
+    def update(w, g, decays, state, c):
+        (v,) = state
+        v = c.rho * v + c.rest * (g * g)
+        return w - c.rate * g / (_root(v) + c.epsilon), v
+
+
+class _MomentumRMSprop(RMSprop):
+    n_slots = 2
+
+    @staticmethod
+    @formula
+    def update(w, g, decays, state, c):
+        v, change = state
+        v = c.rho * v + c.rest * (g * g)
+        change = c.momentum * change + g / (_root(v) + c.epsilon)
+        return w - c.rate * change, v, change
+
+
+class _CenteredRMSprop(RMSprop):
+    @staticmethod
+    @formula
+    def update(w, g, decays, state, c):
+        v, change, m = state
+        v = c.rho * v + c.rest * (g * g)
+        m = c.rho * m + c.rest * g
+        variance, zero = v - m * m, number(0.0, w)
+        # Rounding takes the variance of gradients that hardly change below zero; a NaN must stay a NaN.
+        variance = zero if variance < zero else variance
+        change = c.momentum * change + g / (_root(variance) + c.epsilon)
+        return w - c.rate * change, v, change, m
+
 
 class Adagrad(Optimizer):
     """The gradient, divided by the root of the sum of all its squares: the updates become ever smaller.
@@ -550,6 +576,7 @@ class Adagrad(Optimizer):
     definition = r"v \leftarrow v + g^2,\quad w \leftarrow w - \eta \frac{g}{\sqrt{v} + \epsilon}"
     reference = "Duchi, Hazan and Singer (2011), with diagonal matrices"
     n_slots = 1
+    constants = ("rate", "epsilon")
     default_rate = 1e-2
     _parameter_constraints = {"epsilon": _POSITIVE, "initial_accumulator_value": _NOT_NEGATIVE}
 
@@ -564,13 +591,14 @@ class Adagrad(Optimizer):
     @staticmethod
     @formula
     def prepare(rate, step, s, kept):
-        return rate, s[0]
+        return rate, s.epsilon
 
     @staticmethod
     @formula
-    def update(w, g, decays, s, c):
-        v = s[0] + g * g
-        return w - c[0] * g / (_root(v) + c[1]), v
+    def update(w, g, decays, state, c):
+        (v,) = state
+        v = v + g * g
+        return w - c.rate * g / (_root(v) + c.epsilon), v
 
 
 class Adadelta(Optimizer):
@@ -593,6 +621,7 @@ class Adadelta(Optimizer):
     )
     reference = "Zeiler (2012), Algorithm 1"
     n_slots = 2
+    constants = ("rate", "rho", "rest", "epsilon")
     default_rate = 1.0
     _parameter_constraints = {"rho": _FRACTION, "epsilon": _POSITIVE}
 
@@ -603,15 +632,15 @@ class Adadelta(Optimizer):
     @staticmethod
     @formula
     def prepare(rate, step, s, kept):
-        epsilon, rho = s[0], s[1]
-        return rate, rho, 1.0 - rho, epsilon
+        return rate, s.rho, 1.0 - s.rho, s.epsilon
 
     @staticmethod
     @formula
-    def update(w, g, decays, s, c):
-        v = c[1] * s[0] + c[2] * (g * g)
-        delta = _root(s[1] + c[3]) / _root(v + c[3]) * g
-        return w - c[0] * delta, v, c[1] * s[1] + c[2] * (delta * delta)
+    def update(w, g, decays, state, c):
+        v, d = state
+        v = c.rho * v + c.rest * (g * g)
+        delta = _root(d + c.epsilon) / _root(v + c.epsilon) * g
+        return w - c.rate * delta, v, c.rho * d + c.rest * (delta * delta)
 
 
 class Lion(Optimizer):
@@ -637,6 +666,7 @@ class Lion(Optimizer):
     )
     reference = "Chen et al. (2023), Algorithm 2"
     n_slots = 1
+    constants = ("rate", "beta_1", "beta_2", "rest_1", "rest_2", "decay")
     default_rate = 1e-4
     _parameter_constraints = {"beta_1": _FRACTION, "beta_2": _FRACTION, "weight_decay": _NOT_NEGATIVE}
 
@@ -648,16 +678,17 @@ class Lion(Optimizer):
     @staticmethod
     @formula
     def prepare(rate, step, s, kept):
-        return rate, s[0], s[1], 1.0 - s[0], 1.0 - s[1], rate * s[2]
+        return rate, s.beta_1, s.beta_2, 1.0 - s.beta_1, 1.0 - s.beta_2, rate * s.weight_decay
 
     @staticmethod
     @formula
-    def update(w, g, decays, s, c):
+    def update(w, g, decays, state, c):
+        (m,) = state
         zero, one = number(0.0, w), number(1.0, w)
-        direction = c[1] * s[0] + c[3] * g
+        direction = c.beta_1 * m + c.rest_1 * g
         # What is neither is 0 or NaN, and stays so.
         sign = one if direction > zero else (-one if direction < zero else direction)
-        return w - decays * c[5] * w - c[0] * sign, c[2] * s[0] + c[4] * g
+        return w - decays * c.decay * w - c.rate * sign, c.beta_2 * m + c.rest_2 * g
 
 
 OPTIMIZERS = Registry(
@@ -672,24 +703,7 @@ def prepare(rate, step, s, kept):
     raise NotImplementedError
 
 
-def update(w, g, decays, s, c):
-    """Name under which the templates call the formula."""
-    raise NotImplementedError
-
-
-@formula
-def _constants(constants, like):
-    """The constants, as a tuple of numbers of the type of another."""
-    return (
-        number(constants[0], like),
-        number(constants[1], like),
-        number(constants[2], like),
-        number(constants[3], like),
-        number(constants[4], like),
-        number(constants[5], like),
-        number(constants[6], like),
-        number(constants[7], like),
-    )
+update = named_constants = named_kept = load = store = prepare
 
 
 @formula
@@ -699,57 +713,20 @@ def mean_gradient(total, weight, penalty, share):
 
 
 def _prepare(rate, step, settings, constants):
-    made = prepare(rate, step, numbers(settings, constants), (constants[6], constants[7]))
+    made = prepare(rate, step, named(settings, constants), named_kept(constants, constants))
     for position in range(len(made)):
         constants[position] = made[position]
 
 
-# A template for each number of slots: with a tuple of another length their loads and stores are others.
-
-
-def _step_0(constants, share, l2, decays, params, grads, slots, stride, n):
-    c = _constants(constants, params)
+def _step(constants, share, l2, decays, params, grads, slots, stride, n):
+    c = named_constants(constants, params)
     share, l2, decays = number(share, params), number(l2, params), number(decays, params)
     for position in range(n):
         i = natural(position)
         w = params[i]
-        (params[i],) = update(w, mean_gradient(grads[i], w, l2, share), decays, (), c)
-
-
-def _step_1(constants, share, l2, decays, params, grads, slots, stride, n):
-    c = _constants(constants, params)
-    share, l2, decays = number(share, params), number(l2, params), number(decays, params)
-    for position in range(n):
-        i = natural(position)
-        w = params[i]
-        params[i], slots[i] = update(w, mean_gradient(grads[i], w, l2, share), decays, (slots[i],), c)
-
-
-def _step_2(constants, share, l2, decays, params, grads, slots, stride, n):
-    c = _constants(constants, params)
-    share, l2, decays = number(share, params), number(l2, params), number(decays, params)
-    for position in range(n):
-        i = natural(position)
-        second = stride + i
-        w = params[i]
-        g = mean_gradient(grads[i], w, l2, share)
-        params[i], slots[i], slots[second] = update(w, g, decays, (slots[i], slots[second]), c)
-
-
-def _step_3(constants, share, l2, decays, params, grads, slots, stride, n):
-    c = _constants(constants, params)
-    share, l2, decays = number(share, params), number(l2, params), number(decays, params)
-    for position in range(n):
-        i = natural(position)
-        second = stride + i
-        third = stride + second
-        w = params[i]
-        g = mean_gradient(grads[i], w, l2, share)
-        state = slots[i], slots[second], slots[third]
-        params[i], slots[i], slots[second], slots[third] = update(w, g, decays, state, c)
-
-
-_STEPS = (_step_0, _step_1, _step_2, _step_3)
+        made = update(w, mean_gradient(grads[i], w, l2, share), decays, load(slots, i, stride), c)
+        params[i] = made[0]
+        store(slots, i, stride, made)
 
 
 @cache
@@ -773,4 +750,8 @@ def optimizer_loops(kind):
         with pointers to the parameters, gradients and the first slot of these parameters, all of one type; and with two
         int64: the distance from one slot of a parameter to its next one, and n.
     """
-    return loop(_prepare, prepare=kind.prepare), loop(_STEPS[kind.n_slots], update=kind.update)
+    load, store = state_access(kind.n_slots)
+    return (
+        kind.loop(_prepare, prepare=kind.prepare, named_kept=named_numbers(kind.constants[CARRIED:], 2, CARRIED)),
+        loop(_step, update=kind.update, named_constants=kind.named_constants(), load=load, store=store),
+    )

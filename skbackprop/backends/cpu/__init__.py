@@ -37,7 +37,7 @@ from skbackprop.backends.cpu.threads import Team
 from skbackprop.backends.data import Epochs, check_data, check_state, frozen
 from skbackprop.backends.record import LINE_BYTES, Record, Workspace, aligned
 from skbackprop.functions._function import N_SETTINGS
-from skbackprop.functions.optimizers import N_CONSTANTS
+from skbackprop.functions.optimizers import CARRIED, N_CONSTANTS
 from skbackprop.functions.penalties import Penalties
 
 __all__ = ["Session", "input_gradient", "predict"]
@@ -60,16 +60,13 @@ _CALL_FLOPS = 4e8
 
 # The optimizer's pass reads and writes several arrays side by side. Where a write and a later read agree in the last 12 bits of
 # their addresses, processors let the read wait until they know better ("4K aliasing"), which takes twice the time. So these arrays
-# begin at different places of a page: optimizers have at most five.
+# begin at different places of a page: five of them, gradient, parameters and up to three numbers of state, or more.
 _PAGE_BYTES = 4096
-_STAGGER_BYTES = 13 * LINE_BYTES
+_MIN_STAGGERED = 5
 
 # A right factor that is used for at most this many tiles of rows, and whose rows are not far apart, is not worth packing.
 _UNPACKED_TILES = 6
 _UNPACKED_BYTES = 1 << 10
-
-#: The first of an optimizer's constants that are carried from one update to the next.
-CARRIED = N_CONSTANTS - 2
 
 _EMPTY_PLAN = Plan(
     **{
@@ -83,10 +80,11 @@ _EMPTY_PLAN = Plan(
 _KEPT_BYTES = 1 << 20
 
 
-def _staggered_size(size, itemsize):
+def _staggered_size(size, itemsize, n_arrays):
     """Numbers from one of several arrays of `size` numbers to the next, so that each begins at another place of a page."""
     pages = -(-size * itemsize // _PAGE_BYTES)
-    return (pages * _PAGE_BYTES + _STAGGER_BYTES) // itemsize
+    lines = -(-_PAGE_BYTES // (LINE_BYTES * max(n_arrays, _MIN_STAGGERED)))
+    return (pages * _PAGE_BYTES + lines * LINE_BYTES) // itemsize
 
 
 def _whole_lines(n, itemsize):
@@ -296,8 +294,7 @@ class Session:
         n_barriers = 2 if network.normalization is None else 4 * len(network.layout) - 2
         block_flops = 3.0 * row_flops(network, rows.density) * batches.block_rows
         self._team = Team(n_jobs, block_flops / n_barriers, batches.epoch_flops * batches.max_epochs)
-        self._stride = _staggered_size(network.n_params, dtype.itemsize)
-        self._vectors = np.zeros((0, self._stride), dtype=dtype)
+        self._vectors = np.zeros((0, 0), dtype=dtype)
         self._offsets = _offsets_of(network, dtype, batches.block_rows, rows.is_sparse, training=True)
 
     def __enter__(self):
@@ -416,9 +413,11 @@ class Session:
 
     def _reserve(self, n_vectors):
         """The session's own arrays of parameters: the gradient, then those of training."""
+        n_params = self._network.n_params
         if len(self._vectors) < n_vectors:
-            self._vectors = aligned((n_vectors, self._stride), self._dtype)
-        return self._vectors[:n_vectors, : self._network.n_params]
+            stride = _staggered_size(n_params, self._dtype.itemsize, n_vectors)
+            self._vectors = aligned((n_vectors, stride), self._dtype)
+        return self._vectors[:n_vectors, :n_params]
 
     def _evaluate(self, order, params, gradient, running, penalties):
         nothing = np.zeros(0, dtype=self._dtype)
@@ -455,7 +454,7 @@ class Session:
             record = template.copy()
             record.set(
                 **data, n_targets=self._targets.shape[1], n_threads=self._team.n_threads, control=self._team.control,
-                block_rows=self._batches.block_rows, seed=self._seed, stride=self._stride,
+                block_rows=self._batches.block_rows, seed=self._seed,
                 weigh=step_address("weigh", self._dtype) if self._weights.size else 0,
             )  # fmt: skip
             self._workspace.enter(record, self._memory)
@@ -469,7 +468,7 @@ class Session:
         places = self._rows.places(order)
         record.set(
             order=order, places=places, rates=rates, n_epochs=len(order) // n_trained, n_trained=n_trained, batch_size=batch_size,
-            **model._asdict(), **report._asdict(),
+            stride=self._vectors.shape[1], **model._asdict(), **report._asdict(),
         )  # fmt: skip
         self._team.run(train_batches, record.words)
         losses = report.epoch_losses

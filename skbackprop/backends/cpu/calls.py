@@ -12,6 +12,7 @@ from skbackprop.backends.cpu.layers import refresh_weights
 from skbackprop.backends.cpu.state import FORM
 from skbackprop.functions.activations import activation_loops
 from skbackprop.functions.losses import loss_loops
+from skbackprop.functions.normalizations import BatchNormalization, LayerNormalization
 from skbackprop.functions.optimizers import optimizer_loops
 
 __all__ = ["layer_calls", "program_rows", "shared_calls", "step_address", "update_calls"]
@@ -26,6 +27,8 @@ _STEP = types.CPointer(types.int64), _INDEX, _INDEX
 
 # Steps that look at the indices of sparse rows, of which there are two types.
 _SPARSE_STEPS = ("forward_sparse", "gradient_sparse")
+# Steps that look at the settings of a class.
+_SETTINGS = {"normalize_units": BatchNormalization, "normalize_rows": LayerNormalization}
 
 _multiply, _pack, _refresh = loop(multiply), loop(pack), loop(refresh_weights)
 
@@ -38,7 +41,8 @@ def _pointer(dtype):
 def _step(name, dtype, index_dtype):
     modules = steps, normalization, penalties
     template = next(getattr(module, name) for module in modules if hasattr(module, name))
-    return loop(template, opened=FORM.opened(dtype, index_dtype))
+    make = _SETTINGS[name].loop if name in _SETTINGS else loop
+    return make(template, opened=FORM.opened(dtype, index_dtype))
 
 
 def step_address(name, dtype, index_dtype=None):

@@ -14,7 +14,7 @@ from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.cpu.state import BASE, BLOCK, FIRST, LAST, N_CLOCK, N_ROWS, STATISTICS, UNITS, opened
 from skbackprop.backends.cpu.sync import aborted, barrier
 from skbackprop.backends.cpu.unpacked import inner_product, plain_sum
-from skbackprop.functions._function import N_SETTINGS
+from skbackprop.functions._function import N_SETTINGS, named
 from skbackprop.functions.elementary import natural, number
 from skbackprop.network import FAN_OUT, INTERCEPTS, RUNNING
 
@@ -55,7 +55,7 @@ def normalize_units(record, thread, layer):
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_rows, n_units = now[N_ROWS], plan.layout[layer, FAN_OUT]
-    epsilon, momentum = _settings(plan)
+    s = named(_settings(plan), plan.settings)
     units, normalized = (
         at(work.units, plan.offsets[layer + 1, UNITS]),
         at(work.normalized, plan.offsets[layer + 1, UNITS]),
@@ -83,13 +83,13 @@ def normalize_units(record, thread, layer):
             difference = np.float64(z[j]) - means[j]
             inverses[j] += difference * difference
     # Of the first batches the plain average.
-    rate = max(1.0 - momentum, 1.0 / (running[2 * n_units] + 1.0))
+    rate = max(1.0 - s.momentum, 1.0 / (running[2 * n_units] + 1.0))
     for unit in range(low, high):
         j, k = natural(unit), natural(n_units + unit)
         running[j] = (1.0 - rate) * running[j] + rate * means[j]
         # Unbiased, as in the paper's algorithm 2.
         running[k] = (1.0 - rate) * running[k] + rate * (inverses[j] / (n_rows - 1))
-        inverses[j] = 1.0 / np.sqrt(inverses[j] / n_rows + epsilon)
+        inverses[j] = 1.0 / np.sqrt(inverses[j] / n_rows + s.epsilon)
     barrier(plan.control, plan.n_threads)
     if aborted(plan.control):
         return
@@ -163,7 +163,7 @@ def normalize_rows(record, thread, layer):
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_units, keeps = plan.layout[layer, FAN_OUT], work.normalized.size > 0
-    epsilon, _ = _settings(plan)
+    s = named(_settings(plan), plan.settings)
     units, normalized = (
         at(work.units, now[BASE] + plan.offsets[layer + 1, UNITS]),
         at(work.normalized, plan.offsets[layer + 1, UNITS]),
@@ -179,7 +179,7 @@ def normalize_rows(record, thread, layer):
         for unit in range(n_units):
             j = natural(unit)
             z[j] = z[j] - mean
-        inverse = 1.0 / np.sqrt(inner_product(z, zero, z, zero, n_units) / n_units + epsilon)
+        inverse = 1.0 / np.sqrt(inner_product(z, zero, z, zero, n_units) / n_units + s.epsilon)
         factor = number(inverse, units)
         if keeps:
             inverses[row] = inverse
@@ -231,9 +231,8 @@ def normalize_backward_rows(record, thread, layer):
 
 @formula
 def _settings(plan):
-    """Epsilon and momentum, after the settings of all layers."""
-    numbers = at(plan.settings, plan.layout.shape[0] * N_SETTINGS)
-    return numbers[0], numbers[1]
+    """A pointer to its settings, after those of all layers."""
+    return at(plan.settings, plan.layout.shape[0] * N_SETTINGS)
 
 
 @formula

@@ -26,7 +26,7 @@ from skbackprop.backends.cuda.state import (
     UNITS,
     WEIGHTS,
 )
-from skbackprop.functions.elementary import natural, number, numbers
+from skbackprop.functions.elementary import natural, number
 from skbackprop.functions.random import draw_units
 
 __all__ = [
@@ -64,60 +64,61 @@ def activations(kinds):
     Returns
     -------
     activate : formula
-        ``activate(code, z, c)``: the output of a unit, and the slope if it is kept.
+        ``activate(code, z, settings)``: the output of a unit, and the slope if it is kept; from an array of settings.
     derive : formula
-        ``derive(code, a, kept, c)``: the slope, from the output or the one that was kept.
+        ``derive(code, a, kept, settings)``: the slope, from the output or the one that was kept.
     """
     (kind, keeps), *rest = kinds
-    value, slope, of_input = kind.value, kind.slope, kind.slope_of_input
+    value, slope, named, of_input = kind.value, kind.slope, kind.named(), kind.slope_of_input
 
     if keeps:
 
         @formula
-        def first(z, c):
-            a = value(z, c)
-            return a, slope(z if of_input else a, c)
+        def first(z, settings):
+            s = named(settings, z)
+            a = value(z, s)
+            return a, slope(z if of_input else a, s)
 
         @formula
-        def first_slope(a, kept, c):
+        def first_slope(a, kept, settings):
             return kept
 
     else:
 
         @formula
-        def first(z, c):
-            a = value(z, c)
+        def first(z, settings):
+            a = value(z, named(settings, z))
             return a, a
 
         @formula
-        def first_slope(a, kept, c):
-            return slope(a, c)
+        def first_slope(a, kept, settings):
+            return slope(a, named(settings, a))
 
     others = activations(tuple(rest)) if rest else (None, None)
     next_activate, next_derive = others
     if not rest:
 
         @formula
-        def activate(code, z, c):
-            return first(z, c)
+        def activate(code, z, settings):
+            return first(z, settings)
 
         @formula
-        def derive(code, a, kept, c):
-            return first_slope(a, kept, c)
+        def derive(code, a, kept, settings):
+            return first_slope(a, kept, settings)
 
     else:
 
         @formula
-        def activate(code, z, c):
+        def activate(code, z, settings):
             if code == 0:
-                return first(z, c)
-            return next_activate(code - 1, z, c)
+                return first(z, settings)
+            return next_activate(code - 1, z, settings)
 
         @formula
-        def derive(code, a, kept, c):
+        def derive(code, a, kept, settings):
             if code == 0:
-                return first_slope(a, kept, c)
-            return next_derive(code - 1, a, kept, c)
+                return first_slope(a, kept, settings)
+            return next_derive(code - 1, a, kept, settings)
 
     return activate, derive
 
@@ -138,7 +139,7 @@ def make_store(activate):
 
     @formula
     def store(layer, i, z, plan, work):
-        a, slope = activate(plan.layers[layer, ACTIVATION], z, numbers(plan.settings[layer], z))
+        a, slope = activate(plan.layers[layer, ACTIVATION], z, plan.settings[layer])
         work.units[natural(plan.layers[layer + 1, UNITS] + i)] = a
         if plan.layers[layer, KEEPS] != 0:
             work.slopes[natural(plan.layers[layer + 1, DELTAS] + i)] = slope
@@ -186,9 +187,9 @@ def dense_steps(store, derive, normalizes, tiles, dtype):
         place = i * of.plan.layers[of.layer, FAN_IN] + j
         at = natural(of.plan.layers[of.layer, DELTAS] + place)
         a = of.work.units[natural(of.plan.layers[of.layer, UNITS] + place)]
-        c = numbers(of.plan.settings[of.layer - 1], a)
+        settings = of.plan.settings[of.layer - 1]
         kept = of.work.slopes[at] if of.plan.layers[of.layer - 1, KEEPS] != 0 else a
-        of.work.deltas[at] = total * derive(of.plan.layers[of.layer - 1, ACTIVATION], a, kept, c)
+        of.work.deltas[at] = total * derive(of.plan.layers[of.layer - 1, ACTIVATION], a, kept, settings)
 
     @formula
     def begin_gradient(i, j, of):

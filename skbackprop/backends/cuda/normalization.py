@@ -20,11 +20,9 @@ from skbackprop.backends.cuda.state import (
     UNITS,
 )
 from skbackprop.functions.elementary import natural, number
+from skbackprop.functions.normalizations import BatchNormalization, LayerNormalization
 
 __all__ = ["normalization_steps", "statistics_size"]
-
-# Settings of a normalization.
-_EPSILON, _MOMENTUM = range(2)
 
 
 def statistics_size(over_batch, n_units, block_rows):
@@ -59,14 +57,15 @@ def normalization_steps(store, over_batch, trains):
     forward, backward : list of formula
         The layer that they are called with is that of the weights before the units.
     """
+    named = (BatchNormalization if over_batch else LayerNormalization).named()
 
     @formula
     def take_statistics(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
         n_units, n_rows = plan.layers[layer, FAN_OUT], batches.table[number_, N_ROWS]
         source, means = plan.layers[layer + 1, UNITS], plan.layers[layer, STATISTICS]
-        running, settings = plan.layers[layer, RUNNING], plan.settings[plan.n_layers]
+        running, s = plan.layers[layer, RUNNING], named(plan.settings[plan.n_layers], plan.settings)
         # Of the first batches the plain average.
-        rate = max(1.0 - settings[_MOMENTUM], 1.0 / (model.running[running + 2 * n_units] + 1.0))
+        rate = max(1.0 - s.momentum, 1.0 / (model.running[running + 2 * n_units] + 1.0))
         for unit in range(thread, n_units, n_threads):
             mean = np.float64(0.0)
             for row in range(n_rows):
@@ -81,7 +80,7 @@ def normalization_steps(store, over_batch, trains):
             # Unbiased, as in the paper's algorithm 2.
             model.running[k] = (1.0 - rate) * model.running[k] + rate * (square / (n_rows - 1))
             work.statistics[means + unit] = mean
-            work.statistics[means + n_units + unit] = 1.0 / math.sqrt(square / n_rows + settings[_EPSILON])
+            work.statistics[means + n_units + unit] = 1.0 / math.sqrt(square / n_rows + s.epsilon)
 
     @formula
     def normalize_units(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
@@ -112,6 +111,7 @@ def normalization_steps(store, over_batch, trains):
         n_units = plan.layers[layer, FAN_OUT]
         scales = plan.layers[layer, INTERCEPTS] + n_units
         inverses = plan.layers[layer, STATISTICS] + 2 * n_units
+        s = named(plan.settings[plan.n_layers], plan.settings)
         for row in range(thread, batches.table[number_, N_ROWS], n_threads):
             start = plan.layers[layer + 1, UNITS] + row * n_units
             total = np.float64(0.0)
@@ -122,7 +122,7 @@ def normalization_steps(store, over_batch, trains):
             for unit in range(n_units):
                 z = np.float64(work.units[natural(start + unit)] - mean)
                 square += z * z
-            inverse = 1.0 / math.sqrt(square / n_units + plan.settings[plan.n_layers, _EPSILON])
+            inverse = 1.0 / math.sqrt(square / n_units + s.epsilon)
             factor = number(inverse, work.units)
             if trains:
                 work.statistics[inverses + row] = inverse

@@ -23,6 +23,7 @@ from skbackprop.backends.cuda.state import (
     UNPENALISED,
     WEIGHTS,
 )
+from skbackprop.functions._tuples import state_access
 from skbackprop.functions.elementary import natural, number
 from skbackprop.functions.optimizers import mean_gradient
 from skbackprop.functions.penalties import clipped, penalised_mean, penalty
@@ -102,54 +103,6 @@ def factor_step(thread, n_threads, layer, number_, data, batches, plan, model, w
         work.squares[plan.n_weight_lanes] = limit / norm if norm > limit else one
 
 
-def _states(n_slots):
-    """How an optimizer's state of a parameter is read and written."""
-    if n_slots == 0:
-
-        @formula
-        def load(slots, i, stride):
-            return ()
-
-        @formula
-        def store(slots, i, stride, made):
-            pass
-
-    elif n_slots == 1:
-
-        @formula
-        def load(slots, i, stride):
-            return (slots[i],)
-
-        @formula
-        def store(slots, i, stride, made):
-            slots[i] = made[1]
-
-    elif n_slots == 2:
-
-        @formula
-        def load(slots, i, stride):
-            return slots[i], slots[i + stride]
-
-        @formula
-        def store(slots, i, stride, made):
-            slots[i] = made[1]
-            slots[i + stride] = made[2]
-
-    else:
-
-        @formula
-        def load(slots, i, stride):
-            return slots[i], slots[i + stride], slots[i + 2 * stride]
-
-        @formula
-        def store(slots, i, stride, made):
-            slots[i] = made[1]
-            slots[i + stride] = made[2]
-            slots[i + 2 * stride] = made[3]
-
-    return load, store
-
-
 def update_step(kind, finishes, clips_norm):
     """The step that updates a layer's parameters.
 
@@ -166,14 +119,14 @@ def update_step(kind, finishes, clips_norm):
     -------
     step : formula
     """
-    load, store = _states(kind.n_slots)
-    update = kind.update
+    load, store = state_access(kind.n_slots)
+    update, named_constants = kind.update, kind.named_constants()
 
     @formula
     def step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
         if plan.layers[layer, TRAINED] == 0:
             return
-        c = _constants(batches.constants[batches.table[number_, BATCH]])
+        c = named_constants(batches.constants[batches.table[number_, BATCH]], model.params)
         zero, one = number(0.0, model.params), number(1.0, model.params)
         share = one if finishes else batches.constants[batches.table[number_, BATCH], SHARE]
         if clips_norm:
@@ -190,11 +143,6 @@ def update_step(kind, finishes, clips_norm):
             store(model.slots, i, stride, made)
 
     return step
-
-
-@formula
-def _constants(row):
-    return row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7]
 
 
 @formula

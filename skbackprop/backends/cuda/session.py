@@ -18,8 +18,7 @@ from skbackprop.backends.data import Epochs, check_data, check_state
 from skbackprop.backends.together import current_share
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.activations import Identity
-from skbackprop.functions.elementary import numbers
-from skbackprop.functions.optimizers import N_CONSTANTS
+from skbackprop.functions.optimizers import CARRIED, N_CONSTANTS, optimizer_loops
 from skbackprop.functions.penalties import Penalties
 
 __all__ = ["TIERS", "Session", "predict"]
@@ -103,27 +102,22 @@ class _Layout:
             self.layers[layer, 12] = has_blocks and is_large and not (is_sparse and layer == 0)
 
 
-def prepare(rate, step, s, kept):
-    """Name under which the template calls the formula."""
+def prepare(rate, step, settings, constants):
+    """Name under which the template calls an optimizer's loop."""
     raise NotImplementedError
 
 
-def _prepare_updates(rates, steps, settings, constants, carried):
+def _prepare_updates(rates, steps, settings, constants):
     for batch in range(rates.size):
-        kept = (constants[batch - 1, N_CONSTANTS - 2], constants[batch - 1, N_CONSTANTS - 1])
-        if batch == 0:
-            kept = (carried[0], carried[1])
-        made = prepare(rates[batch], steps[batch], numbers(settings, constants), kept)
-        for position in range(N_CONSTANTS - 2, N_CONSTANTS):
-            constants[batch, position] = kept[position - N_CONSTANTS + 2]
-        for position in range(len(made)):
-            constants[batch, position] = made[position]
+        for position in range(CARRIED, N_CONSTANTS):
+            constants[batch + 1, position] = constants[batch, position]
+        prepare(rates[batch], steps[batch], settings, constants[batch + 1])
 
 
 @lru_cache(maxsize=64)
 def _preparation(kind):
     """What computes an optimizer's constants for many updates, on the CPU, which has the powers that devices lack."""
-    return loop(_prepare_updates, prepare=kind.prepare)
+    return loop(_prepare_updates, prepare=optimizer_loops(kind)[0].formula())
 
 
 def _kernels(calls, functions):
@@ -302,7 +296,7 @@ class Session:
         X = () if rows.is_on_gpu else (rows.X,)
         data = sum(array.nbytes for array in (*X, rows.data, rows.indices, rows.indptr, self._targets))
         data += 0 if self._weights is None else self._weights.nbytes
-        # Parameters, gradient, three numbers of an optimizer's state at most, average.
+        # Parameters, gradient, three numbers of an optimizer's state, which few need more of, average.
         model = 6 * self._network.n_params * itemsize
         work = (layout.n_units + 3 * layout.n_deltas) * itemsize + 8 * layout.n_statistics
         return data + model + work + 8 * self._batches.n_given
@@ -475,12 +469,13 @@ class Session:
         kind, numbers_ = optimizer.key
         settings = np.zeros(N_SETTINGS)
         settings[: len(numbers_)] = numbers_
-        made = np.zeros((len(batches.weights), N_CONSTANTS))
-        steps = optimizer.n_steps + 1 + np.arange(len(made))
+        made = np.zeros((1 + len(batches.weights), N_CONSTANTS))
+        made[0, CARRIED:] = optimizer.carried
+        steps = optimizer.n_steps + 1 + np.arange(len(batches.weights))
         rates = np.ascontiguousarray(np.asarray(rates, dtype=np.float64)[batches.numbers])
-        _preparation(kind)(rates, steps, settings, made, optimizer.carried.copy())
-        optimizer.carried[:] = made[-1, N_CONSTANTS - 2 :]
-        return np.column_stack([made, 1.0 / batches.weights])
+        _preparation(kind)(rates, steps, settings, made)
+        optimizer.carried[:] = made[-1, CARRIED:]
+        return np.column_stack([made[1:], 1.0 / batches.weights])
 
     def _no_epochs(self, n_epochs):
         """What is told of epochs without an update."""

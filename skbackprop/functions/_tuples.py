@@ -1,0 +1,115 @@
+"""Numbers in memory as tuples: how formulas get settings and constants by their names, and the state of a parameter.
+
+The names are those of named tuples, so formulas may also take the numbers by position, and nothing is left of either in the
+machine code.
+"""
+
+import operator
+from collections import namedtuple
+from functools import cache
+
+from numba import types
+from numba.core import cgutils
+
+from skbackprop._compile import native
+from skbackprop.functions.elementary import number
+
+__all__ = ["named_numbers", "state_access"]
+
+
+@cache
+def named_numbers(names, size, start=0):
+    """What reads consecutive numbers into a named tuple.
+
+    Parameters
+    ----------
+    names : tuple of str
+    size : int
+        Numbers to read at least: those beyond the names have a position only.
+    start : int, default=0
+        Place of the first.
+
+    Returns
+    -------
+    named : formula
+        ``named(numbers, like)``: from a pointer or an array, in the type of `like`, as for `number`.
+    """
+    kind = namedtuple("Numbers", [*names, *[""] * (size - len(names))], rename=True)
+    n_numbers = len(kind._fields)
+
+    def twin(numbers, like):
+        return kind(*(number(numbers[start + k], like) for k in range(n_numbers)))
+
+    def named(typing_context, numbers, like):
+        item = typing_context.resolve_function_type(operator.getitem, (numbers, types.intp), {})
+        made = types.NamedUniTuple(getattr(like, "dtype", like), n_numbers, kind)
+
+        def build(context, builder, signature, args):
+            load = context.get_function(operator.getitem, item)
+            values = [load(builder, (args[0], cgutils.intp_t(start + k))) for k in range(n_numbers)]
+            values = [context.cast(builder, value, item.return_type, made.dtype) for value in values]
+            return context.make_tuple(builder, made, values)
+
+        return made(numbers, like), build
+
+    # The disk cache tells loops apart by the names of what they call.
+    named.__qualname__ = f"named({','.join(names)})"
+    return native(twin)(named)
+
+
+@cache
+def state_access(n_slots):
+    """What reads and writes the state of a parameter.
+
+    Parameters
+    ----------
+    n_slots : int
+
+    Returns
+    -------
+    load : formula
+        ``load(slots, i, stride)``: the numbers ``slots[i]``, ``slots[i + stride]``, ... in a tuple.
+    store : formula
+        ``store(slots, i, stride, made)``: write the numbers that follow the first one of the tuple `made`.
+    """
+
+    def load_twin(slots, i, stride):
+        return tuple(slots[i + k * stride] for k in range(n_slots))
+
+    def store_twin(slots, i, stride, made):
+        for k in range(n_slots):
+            slots[i + k * stride] = made[1 + k]
+
+    def places(builder, args):
+        """The indices of the slots."""
+        place, stride = args[1:3]
+        for _ in range(n_slots):
+            yield place
+            place = builder.add(place, stride)
+
+    def load(typing_context, slots, i, stride):
+        item = typing_context.resolve_function_type(operator.getitem, (slots, i), {})
+        state = types.BaseTuple.from_types((item.return_type,) * n_slots)
+
+        def build(context, builder, signature, args):
+            get = context.get_function(operator.getitem, item)
+            return context.make_tuple(
+                builder, state, [get(builder, (args[0], place)) for place in places(builder, args)]
+            )
+
+        return state(slots, i, stride), build
+
+    def store(typing_context, slots, i, stride, made):
+        item = typing_context.resolve_function_type(operator.setitem, (slots, i, slots.dtype), {})
+
+        def build(context, builder, signature, args):
+            put = context.get_function(operator.setitem, item)
+            for k, place in enumerate(places(builder, args), start=1):
+                value = context.cast(builder, builder.extract_value(args[3], k), made.types[k], slots.dtype)
+                put(builder, (args[0], place, value))
+            return context.get_dummy_value()
+
+        return types.void(slots, i, stride, made), build
+
+    load.__qualname__ = store.__qualname__ = f"state({n_slots})"
+    return native(load_twin)(load), native(store_twin)(store)
