@@ -545,8 +545,9 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     See Also
     --------
-    BackpropRegressor : The same network for continuous targets. sklearn.neural_network.MLPClassifier : Scikit-learn's
-    own implementation. skbackprop.warmup : Compile the kernels ahead of the first fit.
+    BackpropRegressor : The same network for continuous targets.
+    sklearn.neural_network.MLPClassifier : scikit-learn's own implementation.
+    skbackprop.warmup : Compile the kernels ahead of the first fit.
 
     Notes
     -----

@@ -373,8 +373,9 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     See Also
     --------
-    BackpropClassifier : The same network for classes. sklearn.neural_network.MLPRegressor : Scikit-learn's own
-    implementation. skbackprop.warmup : Compile the kernels ahead of the first fit.
+    BackpropClassifier : The same network for classes.
+    sklearn.neural_network.MLPRegressor : scikit-learn's own implementation.
+    skbackprop.warmup : Compile the kernels ahead of the first fit.
 
     Notes
     -----
