@@ -15,7 +15,7 @@ from skbackprop.functions import Huber, LogLoss, Poisson, Softplus
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.elementary import erf, exp, log, logistic, natural, number
 from skbackprop.functions.links import LINKS, REALS, Link, LogLink
-from skbackprop.functions.losses import BinaryLogLoss, Loss, MulticlassHinge, loss_link
+from skbackprop.functions.losses import Loss, MulticlassHinge, loss_link
 from skbackprop.functions.penalties import Penalties
 from skbackprop.network import Network
 from skbackprop.testing import numerical_gradient, reference_loss, reference_predict
@@ -194,12 +194,17 @@ class Shares(MulticlassHinge):
     kinds = vars(Loss)["kinds"]
     link = ShareLink()
     has_proba = True
-    loss_gradient = BinaryLogLoss.loss_gradient
 
     @staticmethod
     def naive(z, y):
         hot = np.eye(z.shape[1])[y[:, 0].astype(int)]
         return np.logaddexp(0, z) - hot * z
+
+    @staticmethod
+    @formula
+    def loss_gradient(z, y, c):
+        zero, one = number(0.0, z), number(1.0, z)
+        return (zero if z < zero else z) + log(one + exp(-abs(z))) - y * z, logistic(z) - y
 
 
 OWN = {
