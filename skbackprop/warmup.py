@@ -28,6 +28,7 @@ def warmup(*estimators, dtypes=("float32", "float64")):
     >>> skbackprop.warmup(dtypes=["float64"])
     >>> skbackprop.warmup(skbackprop.BackpropClassifier(activation="tanh", solver="lbfgs"), dtypes=["float32"])
     """
+    from skbackprop.backends.cpu.calls import compile_steps
     from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 
     X = np.eye(6)
@@ -40,3 +41,5 @@ def warmup(*estimators, dtypes=("float32", "float64")):
                     warnings.simplefilter("ignore")
                     for rows in (X, sparse.csr_array(X)):
                         model.fit(rows, y).predict(rows)
+    for dtype in dtypes:
+        compile_steps(np.dtype(dtype))

@@ -72,10 +72,9 @@ class SoftplusLink(Link):
 
     @staticmethod
     @formula
-    def inverse(z, c):
-        # By its own settings: those of the loss in the order of the alphabet.
+    def inverse(z, s):
         zero, one = number(0.0, z), number(1.0, z)
-        return c[1] * ((zero if z < zero else z) + log(one + exp(-abs(z))))
+        return s.scale * ((zero if z < zero else z) + log(one + exp(-abs(z))))
 
     @staticmethod
     def naive(z, power, scale):
@@ -109,10 +108,10 @@ class SoftplusCounts(Loss):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
+    def loss_gradient(z, y, s):
         zero, one = number(0.0, z), number(1.0, z)
-        p = c[1] * ((zero if z < zero else z) + log(one + exp(-abs(z))))
-        return c[0] * (p - y * log(p)), c[0] * (one - y / p) * c[1] * logistic(z)
+        p = s.scale * ((zero if z < zero else z) + log(one + exp(-abs(z))))
+        return s.power * (p - y * log(p)), s.power * (one - y / p) * s.scale * logistic(z)
 
 
 class ProbitLink(Link):
@@ -123,7 +122,7 @@ class ProbitLink(Link):
 
     @staticmethod
     @formula
-    def inverse(z, c):
+    def inverse(z, s):
         return number(0.5, z) * (number(1.0, z) + erf(z * number(np.sqrt(0.5), z)))
 
     naive = staticmethod(lambda z: special.ndtr(z))
@@ -148,7 +147,7 @@ class ProbitLoss(Loss):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
+    def loss_gradient(z, y, s):
         half, one = number(0.5, z), number(1.0, z)
         error = half * (one + erf(z * number(np.sqrt(0.5), z))) - y
         return half * error * error, error * number(1 / np.sqrt(2 * np.pi), z) * exp(-half * z * z)
@@ -170,7 +169,7 @@ class ShareLink(Link):
     name = "shares"
     domain = (0.0, 1.0)
 
-    def loop(self):
+    def loop(self, kind):
         return loop(invert_shares)
 
     @staticmethod
@@ -202,7 +201,7 @@ class Shares(MulticlassHinge):
 
     @staticmethod
     @formula
-    def loss_gradient(z, y, c):
+    def loss_gradient(z, y, s):
         zero, one = number(0.0, z), number(1.0, z)
         return (zero if z < zero else z) + log(one + exp(-abs(z))) - y * z, logistic(z) - y
 
@@ -314,7 +313,7 @@ class Half(LogLink):
 
     @staticmethod
     @formula
-    def inverse(z, c):
+    def inverse(z, s):
         return number(0.5, z) * exp(z)
 
 
@@ -358,7 +357,7 @@ def test_own_links_in_pickles_and_files(tmp_path):
 class Inverted(Half):
     @staticmethod
     @formula
-    def inverse(z, c):
+    def inverse(z, s):
         return exp(-z)
 
 
@@ -391,7 +390,7 @@ def test_training_with_an_own_link_goes_on_from_a_checkpoint(tmp_path):
 class Twice(Huber):
     @staticmethod
     @formula
-    def inverse_link(z, c):
+    def inverse_link(z, s):
         return z + z
 
 

@@ -34,8 +34,8 @@ def named_numbers(names, size, start=0):
     named : formula
         ``named(numbers, like)``: from a pointer or an array, in the type of `like`, as for `number`.
     """
-    kind = namedtuple("Numbers", [*names, *[""] * (size - len(names))], rename=True)
-    n_numbers = len(kind._fields)
+    n_numbers = max(size, len(names))
+    kind = namedtuple("Numbers", [*names, *[""] * (n_numbers - len(names))], rename=True)
 
     def twin(numbers, like):
         return kind(*(number(numbers[start + k], like) for k in range(n_numbers)))

@@ -155,19 +155,19 @@ class Link:
     name: str
     domain: tuple[float, float] | None = None
 
-    def loop(self, loss):
+    def loop(self, kind):
         """The loop over rows of raw predictions, see `losses.loss_loops`.
 
         Parameters
         ----------
-        loss : type
-            Its class, whose settings the formula gets.
+        kind : type
+            The class of the loss, whose settings the formula takes.
 
         Returns
         -------
         loop : Loop
         """
-        return loss.loop(_invert, inverse=self.inverse)
+        return kind.loop(_invert, inverse=self.inverse)
 
     def link(self, predictions, *settings):
         """Refuse, as there is no way back."""
@@ -292,7 +292,7 @@ class MultinomialLogit(Link):
     name = "softmax"
     domain = (0.0, 1.0)
 
-    def loop(self, loss):
+    def loop(self, kind):
         return loop(_invert_softmax)
 
     @staticmethod
@@ -324,7 +324,7 @@ class MultinomialLogit(Link):
 class ColumnLogits(MultinomialLogit):
     """The same for each of several columns of classes, whose numbers of classes are the loss's settings from the second on."""
 
-    def loop(self, loss):
+    def loop(self, kind):
         return loop(_invert_columns)
 
     @staticmethod
@@ -342,7 +342,7 @@ class GaussianLink(Link):
     name = "identity"
     domain = REALS
 
-    def loop(self, loss):
+    def loop(self, kind):
         return loop(_invert_gaussian)
 
     @staticmethod

@@ -15,7 +15,7 @@ from skbackprop.functions.losses import loss_loops
 from skbackprop.functions.normalizations import BatchNormalization, LayerNormalization
 from skbackprop.functions.optimizers import optimizer_loops
 
-__all__ = ["layer_calls", "program_rows", "shared_calls", "step_address", "update_calls"]
+__all__ = ["compile_steps", "layer_calls", "program_rows", "shared_calls", "step_address", "update_calls"]
 
 _INDEX = types.intp
 _NUMBER = types.float64
@@ -27,6 +27,8 @@ _STEP = types.CPointer(types.int64), _INDEX, _INDEX
 
 # Steps that look at the indices of sparse rows, of which there are two types.
 _SPARSE_STEPS = ("forward_sparse", "gradient_sparse")
+# Steps that large or small networks and data need, or rows with weights.
+_OF_SOME_SIZES = ("forward", "forward_alone", "backward", "backward_alone", "pack_deltas", "weigh")
 # Steps that look at the settings of a class.
 _SETTINGS = {"normalize_units": BatchNormalization, "normalize_rows": LayerNormalization}
 
@@ -65,6 +67,17 @@ def step_address(name, dtype, index_dtype=None):
         return 0
     index_dtype = index_dtype if name in _SPARSE_STEPS else np.dtype(np.int32)
     return _step(name, dtype.name, index_dtype.name).address(*_STEP)
+
+
+def compile_steps(dtype):
+    """Compile the steps that a training may need or not, depending on its number of rows, units and weights.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+    """
+    for name in _OF_SOME_SIZES:
+        step_address(name, dtype)
 
 
 def program_rows(calls, dtype, index_dtype):
