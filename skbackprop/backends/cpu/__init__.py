@@ -68,12 +68,8 @@ _MIN_STAGGERED = 5
 _UNPACKED_TILES = 6
 _UNPACKED_BYTES = 1 << 10
 
-_EMPTY_PLAN = Plan(
-    **{
-        name: np.zeros((0,) * kind.ndim) if kind.ndim else 0
-        for name, (_, kind) in FORM.places.items()
-        if name in Plan._fields
-    }
+_EMPTY_PLAN = Plan._make(
+    np.zeros((0,) * kind.ndim) if kind.ndim else 0 for kind in (FORM.places[name][1] for name in Plan._fields)
 )
 
 # Workspaces of predictions up to this size are kept.
