@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import lru_cache
 from itertools import pairwise
 from numbers import Integral, Real
 from types import SimpleNamespace
@@ -29,7 +28,7 @@ from skbackprop.backends import (
     training_device,
 )
 from skbackprop.backends.data import as_rows
-from skbackprop.estimators._arrays import as_numpy, library_of, refuse_undispatched
+from skbackprop.estimators._arrays import as_numpy, library_of, refuse_misread
 from skbackprop.estimators._class_weight import weigh_rows
 from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators._problem import Problem, Training
@@ -71,49 +70,6 @@ def has_partial_fit(estimator):
             f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
         )
     return True
-
-
-def loss_key(loss, task):
-    """Key of a loss, a name or an object, for a task."""
-    if not isinstance(loss, str):
-        return LOSSES.get_function(loss).for_task(task).key()
-    return _named_loss_key(loss, task)
-
-
-@lru_cache
-def _named_loss_key(loss, task):
-    return LOSSES[loss]().for_task(task).key()
-
-
-def refuse_misread(**arrays):
-    """Raise TypeError for what scikit-learn's validation would take for plain numbers, masked arrays and dates, or cannot take."""
-    refuse_undispatched(**arrays)
-    for name, array in arrays.items():
-        if type(array).__name__ == "LazyFrame":
-            raise TypeError(f"{name} is a LazyFrame, which holds no data yet: give {name}.collect()")
-        if _has_dates(array):
-            raise TypeError(
-                f"{name} has dates or durations, which are no numbers: turn them into some, for example into the days since the first "
-                "one, or into columns for year, month and weekday"
-            )
-        if np.ma.isMaskedArray(array):
-            raise TypeError(
-                f"{name} is a masked array, whose mask would be lost; fill it first, for example with "
-                f"{name}.filled(np.nan) and an imputer"
-            )
-
-
-def _has_dates(array):
-    """Whether the columns of an array or of a DataFrame have such a type."""
-    if isinstance(array, np.ndarray):
-        return array.dtype.kind in "mM"
-    types = getattr(array, "dtypes", None)  # of a DataFrame, pandas' or polars'; of a Series, its own
-    types = [getattr(array, "dtype", None)] if types is None else types
-    types = [types] if not hasattr(types, "__iter__") else types
-    return any(
-        getattr(kind, "kind", "") in ("m", "M") or (hasattr(kind, "is_temporal") and kind.is_temporal())
-        for kind in types
-    )
 
 
 def _check_range(targets, dtype, name):
@@ -219,48 +175,14 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         "device": [str],
     }
 
+    @property
     @abstractmethod
-    def _encode_targets(self, y, first_pass, memory, incremental, classes):
-        """Targets for the kernels: an array of shape (n_rows, n_targets); `memory` is for what need not be found out twice."""
-
-    @abstractmethod
-    def _loss_key(self):
-        """Key of the loss, in the form that the targets ask for."""
+    def _targets(self):
+        """The kind of targets that the network was fitted to, under the present parameters."""
 
     @abstractmethod
-    def _encode_validation_targets(self, y, n_targets):
-        """The same for `y_val`, after `_encode_targets` has made `n_targets` columns of `y`."""
-
-    def _set_target_units(self, targets, rows, sample_weight, first_pass, dtype):
-        """Fix the units of the network's outputs, by the rows to train on."""
-
-    def _diagnose_targets(self, problem):
-        """Findings about the targets of a training, in words; see `diagnose`."""
-        return []
-
-    def _in_units(self, targets, dtype):
-        """Encoded targets in the units of the network's outputs."""
-        return targets.astype(dtype, copy=False)
-
-    @abstractmethod
-    def _n_outputs(self, targets):
-        """Units of the output layer."""
-
-    @abstractmethod
-    def _prior_outputs(self, targets, weights):
-        """Raw outputs whose predictions are the targets' means, or the classes' shares."""
-
-    @abstractmethod
-    def _stratification(self, targets):
-        """What to stratify the validation split by, or None."""
-
-    def _class_factors(self, targets, sample_weight):
-        """Factors by which classes weigh rows in the loss, see `class_factors`; None for none."""
-        return None
-
-    @abstractmethod
-    def _score_predictions(self, targets, predictions, sample_weight):
-        """Validation score."""
+    def _read_targets(self, y, first_pass, memory, incremental, classes):
+        """The kind of validated targets, and these encoded for the kernels; `memory` is for what need not be found out twice."""
 
     def set_params(self, **params):
         """Set parameters, also of those that are objects: ``solver__momentum``.
@@ -404,14 +326,15 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         if groups is not None:
             check_consistent_length(y, groups)
         memory = X.memory_of(y) if isinstance(X, SharedRows) else {}
-        targets = self._encode_targets(y, first_pass, memory, incremental, classes)
+        kind, targets = self._read_targets(y, first_pass, memory, incremental, classes)
+        self._take_targets(kind)
         dtype = _dtype(X) if first_pass else weights_dtype(self.coefs_)
         if self.precision == "tf32" and dtype != np.float32:
             raise ValueError(
                 f"precision='tf32' is for weights of float32, and these are {dtype}: set dtype='float32', or precision='full'"
             )
         sample_weight = self._check_weight("sample_weight", sample_weight, targets, dtype)
-        factors = self._class_factors(targets, sample_weight)
+        factors = kind.class_factors(targets, sample_weight)
         loss_weight = weigh_rows(factors, targets, sample_weight, dtype)
         if not (incremental or loss_weight is None or loss_weight.any()):
             raise ValueError("class_weight leaves no sample a weight: give a class a positive one")
@@ -419,7 +342,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         _check_range(targets, dtype, "y")
         held_out = None
         if has_validation_data:
-            held_out = self._validate_held_out(*validation_data, targets.shape[1], factors, dtype, device)
+            held_out = self._validate_held_out(*validation_data, kind, targets.shape[1], factors, dtype, device)
         callbacks = None
         if not incremental:
             names = ("sample_weight", "X_val", "y_val", "sample_weight_val", "groups")
@@ -427,11 +350,12 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             callbacks = _Callbacks(owner, given, metadata)
             # A callback may have set other parameters.
             vars(self).update(owner.get_params(deep=False))
+            kind = self._targets
         random_state = check_random_state(self.random_state)
         if callbacks is not None:
             random_state = callbacks.begin_draws(random_state)
 
-        n_units = (X.shape[1], *hidden, self._n_outputs(targets))
+        n_units = (X.shape[1], *hidden, kind.n_outputs(targets.shape[1]))
         self._check_memory(n_units, dtype)
         network = self._network(n_units)
         if first_pass:
@@ -450,14 +374,18 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
                 given[0], X, y, targets, sample_weight, loss_weight, groups, random_state
             )
 
-        self._set_target_units(targets, train_rows, sample_weight, first_pass, dtype)
-        targets = self._in_units(targets, dtype)
+        if first_pass:
+            kind = kind.fit_units(
+                targets[train_rows], None if sample_weight is None else sample_weight[train_rows], dtype
+            )
+            self._take_targets(kind)
+        targets = kind.in_units(targets, dtype)
         if held_out is not None:
-            held_out.targets = self._in_units(held_out.targets, dtype)
+            held_out.targets = kind.in_units(held_out.targets, dtype)
 
         if first_pass and self.output_bias == "prior":
             seen_weight = None if loss_weight is None else loss_weight[train_rows]
-            self.intercepts_[-1][:] = self._prior_outputs(targets[train_rows].astype(np.float64), seen_weight)
+            self.intercepts_[-1][:] = kind.prior_outputs(targets[train_rows].astype(np.float64), seen_weight)
         backend = get_backend(device, 6.0 * len(train_rows) * network.n_weights, self.precision)
         self.device_ = backend.device
         problem = Problem(backend, network, params, running, rows, targets, loss_weight, train_rows, held_out)
@@ -466,6 +394,11 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         if is_stochastic:
             return self._prepare_stochastic(problem, random_state, scorer, callbacks, incremental)
         return self._prepare_lbfgs(problem, callbacks)
+
+    def _take_targets(self, targets):
+        for name in ("target_mean_", "target_scale_"):
+            vars(self).pop(name, None)
+        vars(self).update(targets.attributes)
 
     def _train(self, training):
         """Train, and set the attributes that tell how it went."""
@@ -520,7 +453,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
                     f"normalization={self.normalization!r} takes means over the units of a layer, and hidden_layer_sizes="
                     f"{self.hidden_layer_sizes!r} has a layer of one, which it would make constant; use two or more"
                 )
-        return Network.cached(n_units, activations, self._loss_key(), normalization)
+        return Network.cached(n_units, activations, self._targets.loss_key(), normalization)
 
     def _penalties(self, n_layers):
         """What the parameters say of penalties, dropout and limits, for a network of so many layers of weights."""
@@ -638,14 +571,16 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         refuse_misread(**{name: weight})
         return _check_sample_weight(as_numpy(weight), targets, dtype=dtype, ensure_non_negative=True)
 
-    def _validate_held_out(self, X_val, y_val, sample_weight, n_targets, factors, dtype, device):
+    def _validate_held_out(self, X_val, y_val, sample_weight, kind, n_targets, factors, dtype, device):
         """The validation data that the user gave."""
         brought = _brought(X_val, device)
         try:
             X, y = self._validate(brought, as_numpy(y_val), reset=False, suffix="_val")
         except ValueError as error:
             raise ValueError(f"In the validation data, X_val and y_val: {error}") from error
-        targets = self._encode_validation_targets(y, n_targets)
+        targets = kind.read(y, "y_val", same=self.warm_start)
+        if targets.shape[1] != n_targets:
+            raise ValueError(f"y_val has {targets.shape[1]} column(s), but y has {n_targets}")
         try:
             sample_weight = self._check_weight("sample_weight_val", sample_weight, targets, dtype)
         except ValueError as error:
@@ -699,7 +634,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         self.n_layers_ = len(network.layer_units)
         self.n_outputs_ = network.layer_units[-1]
         self.out_activation_ = network.loss[0].out_activation
-        self._outputs_form = self._form_of_outputs()
+        self._outputs_form = self._targets.outputs_form
         self.n_iter_ = 0
         self.t_ = 0
         for attribute in ({*STATE_ATTRIBUTES} - attributes.keys()) | {"_optimizer", "loss_", *_STOCHASTIC_ATTRIBUTES}:
@@ -735,13 +670,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             )
         self.out_activation_ = network.loss[0].out_activation
 
-    def _form_of_outputs(self):
-        """What has to stay the same of the loss for the outputs to mean the same."""
-        return None
-
     def _means_other_outputs(self):
         """Whether the loss was changed to one for which a fitted network's outputs mean something else; not known of older files."""
-        return getattr(self, "_outputs_form", None) not in (None, self._form_of_outputs())
+        return getattr(self, "_outputs_form", None) not in (None, self._targets.outputs_form)
 
     def _progress(self, validated):
         progress = Progress(
@@ -877,7 +808,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             read=(lambda rows: as_numpy(_safe_indexing(problem.rows.X, rows))) if problem.rows.is_on_gpu else None,
         )
         if progress.n_iter >= MIN_EPOCHS:
-            findings += self._diagnose_targets(problem)
+            findings += self._targets.diagnose(problem, self.output_bias, self.n_jobs)
         if findings:
             warn(" ".join(findings), TrainingWarning)
 
@@ -911,32 +842,32 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     def _split(self, targets, random_state):
         """Rows for training and for validation, drawn as scikit-learn draws them."""
         rows = np.arange(len(targets))
-        stratify = self._stratification(targets)
+        kind = self._targets
+        stratify = kind.stratification(targets, self.validation_fraction)
         try:
             train_rows, validation_rows = train_test_split(
                 rows, random_state=random_state, test_size=self.validation_fraction, stratify=stratify
             )
         except ValueError as error:
-            raise ValueError(self._explain_split(error, stratify)) from error
+            rare = [] if stratify is None else kind.rare_classes(stratify)
+            named = f" (in the words of y: {', '.join(rare)})" if rare else ""
+            raise ValueError(f"early_stopping=True could not split off a validation set: {error}{named}") from error
         if len(validation_rows) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
         return train_rows, validation_rows
 
-    def _explain_split(self, error, stratify):
-        return f"early_stopping=True could not split off a validation set: {error}"
-
     def _validation(self, problem, params, session, scorer):
         """Measures the weights in `params`: those being trained, or their average."""
-        held_out, running = problem.held_out, problem.running
+        held_out, running, targets = problem.held_out, problem.running, self._targets
 
         def score_predictions(loss):
-            predictions = problem.backend.predict(problem.network, params, held_out.rows, self.n_jobs, running=running)
+            predictions = problem.predict(held_out.rows, self.n_jobs, params)
             if not np.isfinite(predictions).all():
                 return np.nan
             # With the classes' factors: the score would otherwise choose weights against them.
-            return self._score_predictions(held_out.targets, predictions, held_out.loss_weight)
+            return targets.score(held_out.targets, predictions, held_out.loss_weight)
 
         # A view of this estimator: its coefs_ are those being trained, or their average, and what a scorer sets on it is lost.
         view = copy_state(self)
@@ -991,6 +922,12 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             begin_iteration=callbacks.begin_task if callbacks.active else None,
             end_iteration=end_iteration if callbacks.active else None,
         )
+
+    def _predict(self, X, link=True):
+        """The kind of targets, and predictions: of one model, whatever other threads fit in the meantime."""
+        model = copy_state(self)
+        predictions = model._predict_raw(X, link)
+        return model._targets, predictions
 
     def _predict_raw(self, X, link=True):
         """Predictions, after the link or before, of shape (n_samples, n_outputs), in the model's dtype and the library of `X`."""

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import skbackprop.estimators as estimators
 from skbackprop.estimators._state import STATE_ATTRIBUTES, check_same_normalization, flat_state, state_attributes
+from skbackprop.estimators._targets import CLASS_TARGETS, ColumnsOfClasses
 from skbackprop.exceptions import ModelFileError
 from skbackprop.functions.optimizers import Optimizer
 from skbackprop.functions.schedules import Schedule
@@ -413,7 +414,7 @@ def restore(estimator, attributes, arrays, other=None):
         estimator.n_features_in_, estimator.n_outputs_ = network.layer_units[0], network.layer_units[-1]
         estimator.n_layers_ = len(network.layer_units)
         estimator.out_activation_ = network.loss[0].out_activation
-        estimator._outputs_form = estimator._form_of_outputs()
+        estimator._outputs_form = estimator._targets.outputs_form
     elif known is _ENSEMBLE and attributes:
         _check_ensemble(estimator)
         estimator.estimator_ = estimator._get_estimator()
@@ -529,19 +530,16 @@ def _check_outputs(estimator):
     """That there are as many outputs as the classes, or the targets, ask for."""
     n_outputs = estimator.coefs_[-1].shape[1]
     if hasattr(estimator, "classes_"):
-        kind = estimator._target_type
-        several = kind == "multiclass-multioutput"
-        labels = estimator.classes_ if several else [estimator.classes_]
+        name = estimator._target_type
+        kind = CLASS_TARGETS.get(name)
+        labels = estimator.classes_ if kind is ColumnsOfClasses else [estimator.classes_]
         _require(isinstance(labels, list), "classes_ has to be a list of arrays")
         for classes in labels:
             _check_classes(classes)
-        counts = {
-            "binary": 1 if len(labels[0]) <= 2 else 0,
-            "multiclass": len(labels[0]),
-            "multilabel-indicator": len(labels[0]),
-            "multiclass-multioutput": sum(map(len, labels)),
-        }
-        _require(counts.get(kind) == n_outputs, f"{n_outputs} outputs do not go with {kind} targets and these classes")
+        # Of two classes at most there is one output.
+        fits = kind is not None and (name != "binary" or len(labels[0]) <= 2)
+        fits = fits and kind(estimator.loss, estimator.classes_).n_outputs() == n_outputs
+        _require(fits, f"{n_outputs} outputs do not go with {name} targets and these classes")
         return
     _require(estimator._numeric_targets, "classes_ is missing")
     n_targets, rest = divmod(n_outputs, estimator._loss().outputs_per_target())

@@ -49,6 +49,11 @@ class Problem:
     train_rows: np.ndarray
     held_out: HeldOut | None
 
+    def predict(self, rows, n_jobs, params=None):
+        """Predictions of rows, with the weights that training changes or with others."""
+        params = self.params if params is None else params
+        return self.backend.predict(self.network, params, rows, n_jobs, running=self.running)
+
     def session(self, batch_size, n_jobs, penalties, seed=0):
         """A session that trains on these data.
 

@@ -6,17 +6,13 @@ from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skbackprop.estimators._base import refuse_misread
+from skbackprop.estimators._arrays import refuse_misread
 from skbackprop.estimators._class_weight import class_factors
+from skbackprop.estimators._labels import refuse_misread_labels, refuse_other_classes, unknown_labels
 from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators._state import copy_state, publish_state
 from skbackprop.estimators._turns import one_at_a_time
-from skbackprop.estimators.classifier import (
-    BackpropClassifier,
-    refuse_misread_labels,
-    refuse_other_classes,
-    unknown_labels,
-)
+from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
 from skbackprop.training.population import models_at_a_time, population
 from skbackprop.training.warned import WarningSummary, begin_fit, summarized
