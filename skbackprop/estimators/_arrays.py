@@ -12,7 +12,7 @@ from sklearn.utils._array_api import _is_numpy_namespace, get_namespace_and_devi
 from skbackprop.backends import gpu_of
 from skbackprop.estimators._shared import SharedRows
 
-__all__ = ["Library", "as_numpy", "library_of", "refuse_misread"]
+__all__ = ["Library", "as_numpy", "brought", "library_of", "refuse_misread"]
 
 
 class Library(NamedTuple):
@@ -65,6 +65,11 @@ def library_of(array):
 def as_numpy(array):
     """An array of another library as one of NumPy's, without a copy where both can share memory; all else as it is."""
     return array if library_of(array) is None else move_to(array, xp=np, device="cpu")
+
+
+def brought(X, device):
+    """Data where kernels can read them: arrays on the GPU that computes as they are, those of other libraries as NumPy's."""
+    return X if device != "cpu" and gpu_of(X) is not None else as_numpy(X)
 
 
 def _refuse_undispatched(**arrays):

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from skbackprop.backends.data import frozen
 from skbackprop.estimators._arrays import as_numpy
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit
+from skbackprop.estimators._fit import Arguments
 from skbackprop.estimators._labels import check_labels, refuse_misread_labels
 from skbackprop.estimators._targets import CLASS_TARGETS, ColumnsOfClasses, find_classes, gives_proba, one_dimension
 from skbackprop.functions.losses import LOSSES, Loss
@@ -673,7 +674,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
                 "of the full training set target to properly estimate the class frequency distributions. Pass the "
                 "resulting weights as the class_weight parameter, in a dict with the classes as keys."
             )
-        return self._fit(X, y, sample_weight, incremental=True, classes=as_numpy(classes))
+        return self._fit(Arguments(X, y, sample_weight, classes=as_numpy(classes)), incremental=True)
 
     def predict(self, X):
         """Predict classes.

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from skbackprop.estimators._base import BaseBackprop, has_partial_fit
+from skbackprop.estimators._fit import Arguments
 from skbackprop.estimators._targets import Numbers
 from skbackprop.functions.losses import LOSSES, Loss
 
@@ -632,7 +633,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         ValueError
             If an argument is invalid, with `early_stopping` or `restore_best_weights`, or if training diverges.
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(Arguments(X, y, sample_weight), incremental=True)
 
     def predict(self, X, return_std=False):
         """Predict targets.
