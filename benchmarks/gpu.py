@@ -242,6 +242,7 @@ def check(device):
     from skbackprop import BackpropClassifier
     from skbackprop.backends import get_backend
     from skbackprop.backends.data import as_rows
+    from skbackprop.estimators._choices import choose_network
     from skbackprop.functions.penalties import Penalties
     from skbackprop.network import Network
 
@@ -255,7 +256,8 @@ def check(device):
     np.testing.assert_array_equal(curves[1], curves[2])
     loss_error = float(np.max(np.abs(curves[1] / curves[0] - 1)))
     network = Network(
-        (64, 64, 32, 10), *(getattr(models[0]._network((64, 64, 32, 10)), name) for name in ("activations", "loss"))
+        (64, 64, 32, 10),
+        *(getattr(choose_network(models[0], (64, 64, 32, 10)), name) for name in ("activations", "loss")),
     )
     gradients = []
     for one, dtype in (("cpu", np.float64), (device, np.float32)):

@@ -62,14 +62,11 @@ def backend_tier(request):
 @pytest.fixture
 def _everywhere_the_device(backend, monkeypatch):
     """Estimators with ``device="cuda"`` get the backend under test."""
-    monkeypatch.setattr(
-        "skbackprop.estimators._base.get_backend",
-        lambda device, flops=0.0, precision="full": get_backend("cpu") if device == "cpu" else backend,
-    )
-    monkeypatch.setattr(
-        "skbackprop.estimators._base.get_prediction_backend",
-        lambda device, flops=0.0, precision="full": get_backend("cpu") if device == "cpu" else backend,
-    )
+    for name in ("_inputs.get_backend", "_problem.get_backend", "_prediction.get_prediction_backend"):
+        monkeypatch.setattr(
+            f"skbackprop.estimators.{name}",
+            lambda device, flops=0.0, precision="full": get_backend("cpu") if device == "cpu" else backend,
+        )
 
 
 def pytest_collection_modifyitems(items):

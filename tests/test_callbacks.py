@@ -149,5 +149,5 @@ def test_no_callback_no_task(monkeypatch):
     def fail(self):
         raise AssertionError("a task was begun for nobody")
 
-    monkeypatch.setattr("skbackprop.estimators._base._Callbacks.begin_task", fail)
+    monkeypatch.setattr("skbackprop.estimators._callbacks.Callbacks.begin_task", fail)
     estimator.fit(X, Y)

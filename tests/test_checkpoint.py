@@ -534,7 +534,7 @@ def test_splitters_are_the_same_by_their_state(splitter, tmp_path):
 def test_estimators_are_the_same_by_the_code_of_their_class(tmp_path):
     for _ in range(2):
         for n_rows in (10, 20):
-            body = {"_batch_rows": eval(f"lambda self, n_rows: {n_rows}")}
+            body = {"own": eval(f"lambda self: {n_rows}")}
             kind = type("Own", (BackpropClassifier,), body)
             kind((3,), max_iter=2, random_state=0).set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
     assert len(trainings(tmp_path)) == 2

@@ -7,6 +7,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from skbackprop import BackpropClassifier
 from skbackprop.estimators._class_weight import class_factors, weigh_rows
+from skbackprop.estimators._validation import random_split
 
 pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
@@ -120,7 +121,7 @@ def test_accuracy_of_early_stopping_uses_it():
     model = classifier(class_weight={"no": 9.0}, **settings).fit(X, Y_BINARY)
     random_state = np.random.RandomState(0)
     random_state.uniform(size=model.coefs_[0].base.size)  # the initial weights are drawn before the split
-    rows = model._split((Y_BINARY == "yes")[:, np.newaxis], random_state)[1]
+    rows = random_split(model._targets, (Y_BINARY == "yes")[:, np.newaxis], model.validation_fraction, random_state)[1]
     weights = compute_sample_weight({"no": 9.0}, Y_BINARY[rows])
     assert model.best_validation_score_ == pytest.approx(model.score(X[rows], Y_BINARY[rows], weights))
     assert model.best_validation_score_ != pytest.approx(model.score(X[rows], Y_BINARY[rows]))

@@ -1,12 +1,15 @@
-"""The doctests of the documentation's pages."""
+"""The doctests of the documentation's pages, and docstrings that say the same of the same thing."""
 
 import doctest
+import inspect
 import re
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import skbackprop
 
 pytestmark = pytest.mark.trains
 
@@ -36,3 +39,35 @@ def test_tests_that_promises_name_are_there():
     source = "\n".join(files.values())
     assert names
     assert [name for name in names if name not in files and f"def {name}(" not in source] == []
+
+
+def descriptions(kind):
+    """What a class's docstring says of its parameters and fitted attributes, with their types, by name."""
+    texts, name = {}, None
+    for line in inspect.cleandoc(kind.__doc__).split("\nSee Also\n")[0].split("\n"):
+        if (entry := re.match(r"(\w+(?:, \w+)*) : ", line)) is not None:
+            name = entry[1]
+        if name is not None and line not in ("Attributes", "----------"):
+            texts[name] = f"{texts.get(name, '')}\n{line}".strip()
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("kinds", "different"),
+    [
+        (
+            "Backprop",
+            # What depends on the targets.
+            {"hidden_layer_sizes", "warm_start", "early_stopping", "loss", "output_bias", "scoring"}
+            | {"n_outputs_", "out_activation_"},
+        ),
+        ("BackpropEnsemble", {"estimator", "estimators_"}),
+    ],
+)
+def test_classifiers_and_regressors_say_the_same_of_what_they_share(kinds, different):
+    classifier, regressor = (
+        descriptions(getattr(skbackprop, f"{kinds}{name}")) for name in ("Classifier", "Regressor")
+    )
+    shared = classifier.keys() & regressor.keys()
+    assert len(shared) > 10
+    assert {name for name in shared if classifier[name] != regressor[name]} == different

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.estimators._validation import random_split
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.schedules import SCHEDULES
 
@@ -310,7 +311,7 @@ def test_nan_validation_scores_stop_training():
         n_iter_no_change=3,
         learning_rate_init=0.01,
     )
-    X[model._split(y[:, np.newaxis], np.random.RandomState(0))[1][0]] = 1e4
+    X[random_split(model._targets, y[:, np.newaxis], model.validation_fraction, np.random.RandomState(0))[1][0]] = 1e4
     with np.errstate(all="ignore"):
         model.fit(X, y)
     assert np.isnan(model.validation_scores_).any()
@@ -353,13 +354,17 @@ def test_warm_start_with_early_stopping_keeps_the_best_weights():
     )
     for _ in range(4):
         model.fit(X_IRIS, Y_IRIS)
-    rows = model._split(Y_IRIS[:, np.newaxis].astype(float), np.random.RandomState(0))[1]
+    rows = random_split(
+        model._targets, Y_IRIS[:, np.newaxis].astype(float), model.validation_fraction, np.random.RandomState(0)
+    )[1]
     assert model.score(X_IRIS[rows], Y_IRIS[rows]) == model.best_validation_score_
 
 
 def test_early_stopping_is_stratified_for_several_classes():
     model = classifier(early_stopping=True).fit(X_IRIS, Y_IRIS)
-    rows = model._split(Y_IRIS[:, np.newaxis].astype(float), np.random.RandomState(0))[1]
+    rows = random_split(
+        model._targets, Y_IRIS[:, np.newaxis].astype(float), model.validation_fraction, np.random.RandomState(0)
+    )[1]
     np.testing.assert_array_equal(np.bincount(Y_IRIS[rows]), [5, 5, 5])
 
 
@@ -415,7 +420,7 @@ def test_divergence_with_early_stopping_keeps_the_best_weights():
     assert np.isnan(model.validation_scores_[-1])
     random_state = np.random.RandomState(0)
     random_state.uniform(size=model.coefs_[0].base.size)  # the initial weights are drawn before the split
-    rows = model._split(Y_REG[:, np.newaxis], random_state)[1]
+    rows = random_split(model._targets, Y_REG[:, np.newaxis], model.validation_fraction, random_state)[1]
     assert model.score(X_REG[rows], Y_REG[rows]) == pytest.approx(model.best_validation_score_)
 
 

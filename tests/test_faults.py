@@ -20,6 +20,7 @@ from sklearn.frozen import FrozenEstimator
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop import backends as backends_module
 from skbackprop.backends import cpu
+from skbackprop.estimators._prediction import predict_raw
 from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions import SGD, Exponential
 
@@ -279,7 +280,7 @@ def test_what_numpy_is_told_to_raise_changes_nothing(dtype):
             classifier(dtype=dtype).fit(X * 1e-200, Y, sample_weight=np.full(150, 1e-30)),
             regressor(dtype=dtype, standardize_target=True).fit(X, Y * 1e-200),
         ]
-        return [model._predict_raw(X) for model in fits] + [fits[0].set_params(dtype=dtype).decision_function(X * 1e3)]
+        return [predict_raw(model, X) for model in fits] + [fits[0].set_params(dtype=dtype).decision_function(X * 1e3)]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainingWarning)
@@ -396,9 +397,11 @@ print((again.coefs_[0] == model.coefs_[0]).all())
 def test_limit_of_the_address_space(growth, error):
     code = LIMITED.replace("GROWTH", str(growth))
     if growth > 10**10:  # past the estimate, into an allocation that fails
-        code = code.replace("import resource,", "import resource, skbackprop.estimators._base as base, math,").replace(
+        code = code.replace(
+            "import resource,", "import resource, skbackprop.estimators._choices as choices, math,"
+        ).replace(
             "try:",
-            "base.memory_limit = lambda: math.inf\nresource.setrlimit(resource.RLIMIT_AS, (used + 10**9,) * 2)\ntry:",
+            "choices.memory_limit = lambda: math.inf\nresource.setrlimit(resource.RLIMIT_AS, (used + 10**9,) * 2)\ntry:",
             1,
         )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)

@@ -15,6 +15,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.estimators._prediction import predict_raw
 from skbackprop.functions import AdamW, Cosine, Gaussian, LeakyReLU, LogLoss, Quantile
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.initializers import INITIALIZERS
@@ -297,7 +298,7 @@ def test_decision_function_belongs_to_the_probabilities():
     assert single.decision_function(X_DIGITS).dtype == np.float32
     # Hinges have no probabilities: raw outputs.
     model = classifier(loss="hinge").fit(X_DIGITS, Y_DIGITS)
-    np.testing.assert_array_equal(model.decision_function(X_DIGITS), model._predict_raw(X_DIGITS, link=False))
+    np.testing.assert_array_equal(model.decision_function(X_DIGITS), predict_raw(model, X_DIGITS, link=False))
 
 
 def test_sigmoid_calibration_of_several_classes_is_as_good_as_scikit_learns():

@@ -25,6 +25,7 @@ import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.backends import get_backend
 from skbackprop.backends.data import as_rows
+from skbackprop.estimators._choices import start_optimizer
 from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions import Quantile
 from skbackprop.functions.losses import LOSSES, LogLoss
@@ -200,7 +201,7 @@ def test_kernels_write_to_no_array_that_is_not_theirs(name):
     params = np.zeros(network.n_params)
     classifier_ = regressor()
     optimizer = OptimizerState.start(
-        classifier_._start_optimizer(params).optimizer, SCHEDULES["constant"](), 0.001, 0.5, 5, params, averages=True
+        start_optimizer(classifier_, params).optimizer, SCHEDULES["constant"](), 0.001, 0.5, 5, params, averages=True
     )
 
     def run(array):

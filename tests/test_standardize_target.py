@@ -9,6 +9,7 @@ from sklearn.metrics import mean_absolute_error
 from sklearn.preprocessing import StandardScaler
 
 from skbackprop import BackpropRegressor
+from skbackprop.estimators._validation import random_split
 from skbackprop.exceptions import TrainingWarning
 
 pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
@@ -70,7 +71,7 @@ def test_statistics_are_of_the_rows_trained_on(own):
         model = make(**settings).fit(X, Y)
         random_state = np.random.RandomState(0)
         random_state.uniform(size=model.coefs_[0].base.size)  # the initial weights are drawn before the split
-        rows, held_out = model._split(Y, random_state)
+        rows, held_out = random_split(model._targets, Y, model.validation_fraction, random_state)
         X_val, y_val = X[held_out], Y[held_out]
     np.testing.assert_allclose(model.target_mean_, Y[rows].mean(axis=0))
     np.testing.assert_allclose(model.target_scale_, Y[rows].std(axis=0))

@@ -1,10 +1,11 @@
-"""Imports go one way, only one module names Numba's options, and only one scikit-learn's private names."""
+"""Imports go one way and in no circle, only one module names Numba's options, and only one scikit-learn's private names."""
 
 import ast
 import inspect
 import re
 import runpy
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -75,6 +76,18 @@ def test_imports_go_one_way(name):
             for module in own
             if part(module) == "backends"
         )
+
+
+def test_no_circle_of_imports():
+    files = {name for name, path in MODULES.items() if path.name != "__init__.py"}  # these offer names, also lazily
+    graph = {name: set() for name in files}
+    for name in files:
+        for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                graph[name] |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} & files
+            elif isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names} & files
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
 
 
 @pytest.mark.parametrize("name", MODULES)

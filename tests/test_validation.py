@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.estimators._validation import random_split
 from skbackprop.functions.optimizers import OPTIMIZERS
 
 pytestmark = [pytest.mark.trains, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
@@ -97,7 +98,9 @@ def test_loss_of_rows_split_off(problem):
     random_state = np.random.RandomState(0)
     random_state.uniform(size=model.coefs_[0].base.size)  # the initial weights are drawn before the split
     targets = {"binary": y == "yes", "multiclass": np.asarray(TARGETS["multiclass"]) / 10}.get(problem, y)
-    rows = model._split(np.asarray(targets).reshape(120, -1), random_state)[1]
+    rows = random_split(model._targets, np.asarray(targets).reshape(120, -1), model.validation_fraction, random_state)[
+        1
+    ]
     assert len(rows) == 36
     assert model.validation_loss_curve_ == [pytest.approx(mean_loss(problem, model, X_ALL[rows], y[rows]), rel=1e-9)]
 

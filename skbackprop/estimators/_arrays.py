@@ -12,7 +12,7 @@ from skbackprop._sklearn import _is_numpy_namespace, get_namespace_and_device, m
 from skbackprop.backends import gpu_of
 from skbackprop.estimators._shared import SharedRows
 
-__all__ = ["Library", "as_numpy", "library_of", "refuse_undispatched"]
+__all__ = ["Library", "as_numpy", "brought", "library_of", "refuse_misread"]
 
 
 class Library(NamedTuple):
@@ -67,7 +67,12 @@ def as_numpy(array):
     return array if library_of(array) is None else move_to(array, xp=np, device="cpu")
 
 
-def refuse_undispatched(**arrays):
+def brought(X, device):
+    """Data where kernels can read them: arrays on the GPU that computes as they are, those of other libraries as NumPy's."""
+    return X if device != "cpu" and gpu_of(X) is not None else as_numpy(X)
+
+
+def _refuse_undispatched(**arrays):
     """Raise TypeError for arrays on a GPU where nothing says that they are to be taken as they are."""
     for name, array in arrays.items():
         if gpu_of(array) is not None and not get_config()["array_api_dispatch"]:
@@ -76,3 +81,34 @@ def refuse_undispatched(**arrays):
                 "get the same kind back, set the environment variable SCIPY_ARRAY_API=1 before scipy is imported, and call "
                 f"sklearn.set_config(array_api_dispatch=True); or copy {name} to the host"
             )
+
+
+def refuse_misread(**arrays):
+    """Raise TypeError for what scikit-learn's validation would take for plain numbers, masked arrays and dates, or cannot take."""
+    _refuse_undispatched(**arrays)
+    for name, array in arrays.items():
+        if type(array).__name__ == "LazyFrame":
+            raise TypeError(f"{name} is a LazyFrame, which holds no data yet: give {name}.collect()")
+        if _has_dates(array):
+            raise TypeError(
+                f"{name} has dates or durations, which are no numbers: turn them into some, for example into the days since the first "
+                "one, or into columns for year, month and weekday"
+            )
+        if np.ma.isMaskedArray(array):
+            raise TypeError(
+                f"{name} is a masked array, whose mask would be lost; fill it first, for example with "
+                f"{name}.filled(np.nan) and an imputer"
+            )
+
+
+def _has_dates(array):
+    """Whether the columns of an array or of a DataFrame have such a type."""
+    if isinstance(array, np.ndarray):
+        return array.dtype.kind in "mM"
+    types = getattr(array, "dtypes", None)  # of a DataFrame, pandas' or polars'; of a Series, its own
+    types = [getattr(array, "dtype", None)] if types is None else types
+    types = [types] if not hasattr(types, "__iter__") else types
+    return any(
+        getattr(kind, "kind", "") in ("m", "M") or (hasattr(kind, "is_temporal") and kind.is_temporal())
+        for kind in types
+    )

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_array
 
 from skbackprop.estimators._arrays import as_numpy
 from skbackprop.estimators._base import BaseBackprop
+from skbackprop.estimators._choices import start_optimizer
 from skbackprop.estimators._identity import identify
 from skbackprop.estimators._model_file import describe, describe_parameters, name_only, restore
 from skbackprop.exceptions import ModelFileError
@@ -184,7 +185,11 @@ class Checkpoint:
         series = self._series[id(estimator)] = _Series(Path(self.folder), f"{type(estimator).__name__}-{key[:16]}-")
         remove_stale(series.folder, series.prefix)
         if self.resume:
-            estimator._resumed = series.find(estimator)
+            series.resumed = series.find(estimator)
+
+    def _resumed_training(self, estimator):
+        """The training of this estimator that was found interrupted; None if there is none."""
+        return self._series[id(estimator)].resumed
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
         """Write, if it is time.
@@ -253,6 +258,7 @@ class _Series:
     folder: Path
     prefix: str
     kept: list = field(default_factory=list)
+    resumed: Any = None
     n_iter: int = 0
     time: float = field(default_factory=time.monotonic)
 
@@ -344,7 +350,7 @@ def _goes_on(estimator):
 
 def _depends_on_max_iter(estimator):
     """Whether the schedule gives the same epochs other rates if there are to be more of them."""
-    state = estimator._start_optimizer(np.zeros(1))
+    state = start_optimizer(estimator, np.zeros(1))
     n_epochs = min(estimator.max_iter, 10_000)
     rates = [
         state.schedule.rates(

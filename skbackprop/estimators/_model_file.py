@@ -1,124 +1,44 @@
 """Estimators in files: which of their values a file holds, and what has to be right before they are believed."""
 
 import json
-from dataclasses import fields, replace
-from numbers import Integral, Real
+from abc import abstractmethod
+from dataclasses import fields
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import skbackprop.estimators as estimators
-from skbackprop._sklearn import BAGGING_DRAWS
-from skbackprop.estimators._state import STATE_ATTRIBUTES, check_same_normalization, flat_state, state_attributes
+from skbackprop.estimators._checks import require
+from skbackprop.estimators._choices import start_optimizer
+from skbackprop.estimators._restored import check_network
+from skbackprop.estimators._state import Fitted
 from skbackprop.exceptions import ModelFileError
-from skbackprop.functions.optimizers import Optimizer
-from skbackprop.functions.schedules import Schedule
 from skbackprop.persistence.container import FORMAT, read, write
 from skbackprop.persistence.encoding import decode, encode
-from skbackprop.training.progress import OptimizerState
 
 __all__ = ["SavesToFile", "describe", "describe_parameters", "load", "name_only", "refuse", "restore", "save"]
 
 # In pickles, the number of the format of the estimators' state.
 _STATE_FORMAT = "_skbackprop_format"
 
-#: Attributes of a fitted network. Those that follow from them are not in files.
-_NETWORK = (
-    *STATE_ATTRIBUTES,
-    "classes_",
-    "_target_type",
-    "device_",
-    "feature_names_in_",
-    "target_mean_",
-    "target_scale_",
-    "loss_",
-    "n_iter_",
-    "t_",
-    "loss_curve_",
-    "history_",
-    "best_loss_",
-    "validation_scores_",
-    "validation_loss_curve_",
-    "best_validation_score_",
-    "_no_improvement_count",
-    "_best_params",
-    "_best_running",
-    "_optimizer",
-)
-_EMBEDDING = ("estimator_", "feature_names_in_")
-_ENSEMBLE = (
-    "estimators_",
-    "estimators_features_",
-    "classes_",
-    "n_features_in_",
-    "feature_names_in_",
-    "oob_score_",
-    "oob_decision_function_",
-    "oob_prediction_",
-    *BAGGING_DRAWS,
-)
-
-
-def _attributes_of(estimator):
-    if hasattr(estimator, "_hidden_units"):
-        return _NETWORK
-    return _ENSEMBLE if hasattr(estimator, "n_estimators") else _EMBEDDING
-
-
 #: What the values of a file that contradicts itself may raise.
 _CONTRADICTIONS = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
-
-
-def _without_times(history):
-    """The history as it is kept: equal trainings take different times."""
-    return [
-        {**record, "seconds": None} if isinstance(record, dict) and "seconds" in record else record
-        for record in history
-    ]
-
-
-def _new_strings(labels):
-    """Labels or names as strings that are nobody else's: pickles tell apart whether one occurs elsewhere."""
-    if isinstance(labels, list):
-        return [_new_strings(column) for column in labels]
-    if labels.dtype.kind != "O":
-        return labels
-    # Two parts make a new string.
-    new = ["".join((item[:1], item[1:])) if type(item) is str else item for item in labels.ravel()]
-    return np.array(new, dtype=object).reshape(labels.shape)
-
-
-def _settled(value):
-    """Empty arrays anew: they come out of a pickle with other strides, which joblib's hash takes for something else."""
-    return np.empty(value.shape, value.dtype) if isinstance(value, np.ndarray) and not value.size else value
-
-
-def _bare(optimizer):
-    """An optimizer's state without what it has computed when it was asked; None if there is none."""
-    if optimizer is None:
-        return None
-    return replace(optimizer, **{field.name: _settled(getattr(optimizer, field.name)) for field in fields(optimizer)})
-
-
-# What an estimator's state is made of in the place of these attributes.
-_CANONICAL = {
-    "history_": _without_times,
-    "classes_": _new_strings,
-    "feature_names_in_": _new_strings,
-    "_best_running": _settled,
-    "_optimizer": _bare,
-}
 
 
 class SavesToFile:
     """An estimator that can be saved; equal fits give equal files, pickles and joblib hashes."""
 
+    #: Its fitted attributes, each a `Fitted`, in the order in which files have them.
+    _fitted: tuple[Fitted, ...]
+
+    @abstractmethod
+    def _restore(self):
+        """Check the attributes that come from a file, and set those that follow; raises an error if they do not go together."""
+
     def __getstate__(self):
         state = {**super().__getstate__(), _STATE_FORMAT: FORMAT}
-        for name, change in _CANONICAL.items():
-            if name in state:
-                state[name] = change(state[name])
+        state |= {entry.name: entry.canonical(state[entry.name]) for entry in self._fitted if entry.name in state}
         # In the order of the alphabet: that of attributes depends on what was called before.
         return dict(sorted(state.items()))
 
@@ -133,7 +53,7 @@ class SavesToFile:
         super().__setstate__(state)
         if found < 1 and hasattr(self, "_optimizer") and "optimizer" not in vars(self._optimizer):
             # Format 0 kept the optimizer's key only.
-            self._optimizer.optimizer = self._start_optimizer(np.zeros(1)).optimizer
+            self._optimizer.optimizer = start_optimizer(self, np.zeros(1)).optimizer
 
     def save(self, path):
         """Save the fitted estimator to a file that is safe to load.
@@ -312,12 +232,13 @@ def describe(estimator, arrays, path="model", unsupported=refuse):
     tree : dict
     """
     kind = type(estimator)
-    names = _attributes_of(estimator)
-    if names is _NETWORK and hasattr(estimator, "coefs_"):
-        _check_network(estimator)
-    attributes = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
-    if "history_" in attributes:
-        attributes["history_"] = _without_times(attributes["history_"])
+    if hasattr(estimator, "coefs_"):
+        check_network(estimator)
+    attributes = {
+        entry.name: entry.canonical(getattr(estimator, entry.name))
+        for entry in estimator._fitted
+        if entry.saved and hasattr(estimator, entry.name)
+    }
     state = attributes.get("_optimizer")
     if state is not None:
         attributes["_optimizer"] = {field.name: getattr(state, field.name) for field in fields(state)}
@@ -396,182 +317,17 @@ def restore(estimator, attributes, arrays, other=None):
     ModelFileError
         If they do not go together.
     """
-    known = _attributes_of(estimator)
-    unknown = set(attributes) - set(known)
+    unknown = set(attributes) - {entry.name for entry in estimator._fitted if entry.saved}
     if unknown:
         raise ModelFileError(f"the header has attributes that no estimator has: {sorted(unknown)}")
     for name, tree in attributes.items():
         setattr(estimator, name, decode(tree, arrays, other))
-    if known is _NETWORK and attributes:
-        network = _check_network(estimator)
-        params, running = flat_state(estimator, network, estimator.coefs_[0].dtype)
-        vars(estimator).update(state_attributes(network, params, running))
-        estimator.n_features_in_, estimator.n_outputs_ = network.layer_units[0], network.layer_units[-1]
-        estimator.n_layers_ = len(network.layer_units)
-        estimator.out_activation_ = network.loss[0].out_activation
-        estimator._outputs_form = estimator._form_of_outputs()
-    elif known is _ENSEMBLE and attributes:
-        _check_ensemble(estimator)
-        estimator.estimator_ = estimator._get_estimator()
-        if hasattr(estimator, "classes_"):
-            estimator.n_classes_ = len(estimator.classes_)
-    elif attributes:
-        fitted = getattr(estimator.estimator_, "estimator", estimator.estimator_)
-        _require(hasattr(fitted, "coefs_"), "estimator_ has to be a fitted network")
-        estimator.n_features_in_ = fitted.n_features_in_
+    if attributes:
+        estimator._restore()
     names = getattr(estimator, "feature_names_in_", None)
     if names is not None:
         is_fitting = (
             isinstance(names, np.ndarray) and names.dtype.kind == "O" and names.shape == (estimator.n_features_in_,)
         )
-        _require(is_fitting, "feature_names_in_ has to hold a name for each column")
+        require(is_fitting, "feature_names_in_ has to hold a name for each column")
     return estimator
-
-
-def _require(condition, message):
-    if not condition:
-        raise ModelFileError(message)
-
-
-def _check_network(estimator):
-    """The network of fitted attributes; raises ModelFileError if they do not go together."""
-    coefs = estimator.coefs_
-    _require(isinstance(coefs, list) and coefs, "coefs_ has to be a list of arrays")
-    _require(all(isinstance(coef, np.ndarray) and coef.ndim == 2 for coef in coefs), "coefs_ has to hold matrices")
-    _require(all(coef.size for coef in coefs), "coefs_ has an empty matrix")
-    _check_outputs(estimator)
-    network = estimator._network((len(coefs[0]), *(coef.shape[1] for coef in coefs)))
-    check_same_normalization(estimator, network)
-    dtype = coefs[0].dtype
-    _require(dtype in (np.float32, np.float64), f"coefs_ are of type {dtype}")
-    for name in STATE_ATTRIBUTES:
-        kind = np.dtype(np.float64) if "running" in name else dtype
-        for array in getattr(estimator, name, ()):
-            _check_array(array, np.shape(array), kind, name)
-    params, running = flat_state(estimator, network, dtype)
-    _require(all((variances >= 0).all() for variances in network.running_views(running)[1]), "a variance is negative")
-    best = getattr(estimator, "_best_params", None), getattr(estimator, "_best_running", None)
-    for array, like, name in zip(best, (params, running), ("_best_params", "_best_running"), strict=True):
-        if array is not None:
-            _check_array(array, like.shape, like.dtype, name)
-    _require(isinstance(getattr(estimator, "device_", "cpu"), str), "device_ has to be a name")
-    for name in ("n_iter_", "t_", "_no_improvement_count"):
-        value = getattr(estimator, name, 0)
-        _require(isinstance(value, Integral) and value >= 0, f"{name}={value!r} has to be a count")
-    for name in ("loss_", "best_loss_", "best_validation_score_"):
-        _require(isinstance(getattr(estimator, name, None), Real | None), f"{name} has to be a number")
-    for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_"):
-        values = getattr(estimator, name, None)
-        is_curve = isinstance(values, list) and all(isinstance(value, Real) for value in values)
-        _require(values is None or is_curve, f"{name} has to be a list of numbers")
-    history = getattr(estimator, "history_", [])
-    is_history = isinstance(history, list) and all(isinstance(record, dict) for record in history)
-    _require(is_history, "history_ has to be a list of dicts")
-    if getattr(estimator, "_optimizer", None) is not None:
-        _check_optimizer(estimator, params, running)
-    return network
-
-
-def _check_ensemble(estimator):
-    """Raise ModelFileError if an ensemble's networks do not go together with its other attributes."""
-    networks, features = estimator.estimators_, estimator.estimators_features_
-    kind = estimator._default_estimator
-    _require(isinstance(networks, list) and networks, "estimators_ has to be a list of networks")
-    _require(
-        all(type(network) is kind and hasattr(network, "coefs_") for network in networks),
-        f"estimators_ has to hold fitted networks, each a {kind.__name__}",
-    )
-    seeds, *counts, sample_weight = BAGGING_DRAWS
-    for name in ("n_features_in_", *counts):
-        value = getattr(estimator, name)
-        _require(isinstance(value, Integral) and value >= 1, f"{name}={value!r} has to be a count")
-    _require(len(features) == len(networks), "estimators_features_ has to hold the columns of each network")
-    for network, columns in zip(networks, features, strict=True):
-        _check_places(columns, (network.n_features_in_,), estimator.n_features_in_, "estimators_features_")
-    _check_places(getattr(estimator, seeds), (len(networks),), np.iinfo(np.int32).max, seeds)
-    weight, n_samples = getattr(estimator, sample_weight), getattr(estimator, counts[0])
-    if weight is not None:
-        _check_array(weight, (n_samples,), np.float64, sample_weight)
-    _require(isinstance(getattr(estimator, "oob_score_", 0.0), Real), "oob_score_ has to be a number")
-    if not hasattr(estimator, "classes_"):
-        _require(kind._numeric_targets, "classes_ is missing")
-        _require(all(network.n_outputs_ == 1 for network in networks), "networks have to have one output")
-        return
-    _require(not kind._numeric_targets, "a regressor has no classes_")
-    _check_classes(estimator.classes_)
-    for network in networks:
-        # Their classes are numbers of the ensemble's.
-        _require(isinstance(network.classes_, np.ndarray), "networks have to have one column of classes")
-        _check_places(network.classes_, network.classes_.shape, len(estimator.classes_), "classes_ of a network")
-
-
-def _check_places(array, shape, stop, name):
-    is_one = isinstance(array, np.ndarray) and array.dtype.kind in "iu" and array.shape == shape
-    _require(is_one and (array >= 0).all() and (array < stop).all(), f"{name} has to hold numbers below {stop}")
-
-
-def _check_classes(classes):
-    _require(isinstance(classes, np.ndarray) and classes.ndim == 1 and classes.size, "classes_ has to be an array")
-    _require(np.array_equal(np.unique(classes), classes), "classes_ have to be different and in order")
-
-
-def _check_array(array, shape, dtype, name):
-    _require(
-        isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape,
-        f"{name} has to be an array of {dtype} and of shape {shape}",
-    )
-    _require(np.isfinite(array).all(), f"{name} has values that are not finite")
-
-
-def _check_outputs(estimator):
-    """That there are as many outputs as the classes, or the targets, ask for."""
-    n_outputs = estimator.coefs_[-1].shape[1]
-    if hasattr(estimator, "classes_"):
-        kind = estimator._target_type
-        several = kind == "multiclass-multioutput"
-        labels = estimator.classes_ if several else [estimator.classes_]
-        _require(isinstance(labels, list), "classes_ has to be a list of arrays")
-        for classes in labels:
-            _check_classes(classes)
-        counts = {
-            "binary": 1 if len(labels[0]) <= 2 else 0,
-            "multiclass": len(labels[0]),
-            "multilabel-indicator": len(labels[0]),
-            "multiclass-multioutput": sum(map(len, labels)),
-        }
-        _require(counts.get(kind) == n_outputs, f"{n_outputs} outputs do not go with {kind} targets and these classes")
-        return
-    _require(estimator._numeric_targets, "classes_ is missing")
-    n_targets, rest = divmod(n_outputs, estimator._loss().outputs_per_target())
-    _require(rest == 0, f"{n_outputs} outputs do not go with loss={estimator.loss!r}")
-    _require(
-        hasattr(estimator, "target_mean_") == hasattr(estimator, "target_scale_"), "target_scale_ needs target_mean_"
-    )
-    for name in ("target_mean_", "target_scale_"):
-        if hasattr(estimator, name):
-            _check_array(getattr(estimator, name), (n_targets,), np.float64, name)
-
-
-def _check_optimizer(estimator, params, running):
-    state = estimator._optimizer
-    if isinstance(state, dict):
-        state = estimator._optimizer = OptimizerState(**state)
-    _require(isinstance(state.optimizer, Optimizer), "the optimizer's state names no optimizer")
-    _require(isinstance(state.schedule, Schedule), "the optimizer's state names no schedule")
-    state.optimizer._validate_params()
-    state.schedule._validate_params()
-    _check_array(state.slots, (state.optimizer.n_slots, params.size), params.dtype, "slots")
-    n_averaged = 0 if estimator.averaging is None else params.size
-    if state.average.size != n_averaged:  # the parameter was changed after training
-        n_averaged = params.size - n_averaged
-    _check_array(state.average, (n_averaged,), params.dtype, "average")
-    _check_array(state.carried, (2,), np.float64, "carried")
-    _check_array(state.running, running.shape, np.float64, "running")
-    if state.raw_params is not None:
-        _check_array(state.raw_params, params.shape, params.dtype, "raw_params")
-    for name in ("initial_rate", "power_t", "plateau_rate", "learning_rate"):
-        value = getattr(state, name)
-        _require(isinstance(value, Real) and np.isfinite(value) and value >= 0, f"{name}={value!r} has to be a number")
-    for name in ("max_epochs", "n_steps", "n_epochs"):
-        value = getattr(state, name)
-        _require(isinstance(value, Integral) and value >= 0, f"{name}={value!r} has to be a count")

@@ -327,7 +327,7 @@ def _outputs(model, raw_scores=False, nocl=False):
         return {name: numbers([None, n_outputs // len(names)]) for name in names}
     _, labels = _labels(_classes_of_columns(model), nocl)
     binary = model._target_type == "binary"
-    if model._has_columns:
+    if isinstance(model.classes_, list):
         return {"label": labels([None, len(model.classes_)]), "probabilities": SequenceType(numbers([None, None]))}
     label = labels([None, n_outputs] if model._target_type == "multilabel-indicator" else [None])
     if not (raw_scores or hasattr(model, "predict_proba")):
@@ -339,7 +339,7 @@ def _classes_of_columns(model):
     """The classes of each column of labels; None where they are 0 and 1 in columns."""
     if model._target_type == "multilabel-indicator":
         return None
-    return model.classes_ if model._has_columns else [model.classes_]
+    return model.classes_ if isinstance(model.classes_, list) else [model.classes_]
 
 
 def _labels(columns, nocl=False):
@@ -624,12 +624,12 @@ def _convert_regressor(g, model, raw, outputs):
 
 
 def _convert_classifier(g, model, raw, outputs, raw_scores=False, nocl=False):
-    kind, settings = model._loss_key()
+    kind, settings = model._targets.loss_key()
     link = _link(kind)
     classes, _ = _labels(_classes_of_columns(model), nocl)
     label, scores = outputs
     has_proba = hasattr(model, "predict_proba")
-    if model._has_columns:
+    if isinstance(model.classes_, list):
         ends = np.cumsum([0, *map(len, model.classes_)])
         parts = [g.columns(raw, *pair) for pair in pairwise(ends)]
         parts = [link.onnx_scores(g, part) if raw_scores else link.onnx(g, part, *settings) for part in parts]

@@ -1,18 +1,29 @@
-"""What a fit works on, once its arguments are validated."""
+"""What a fit works on, once its arguments are read: a network, its weights, and the data."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from skbackprop.backends import Backend
-from skbackprop.backends.data import Rows
-from skbackprop.estimators._validation import HeldOut, Validation
+from skbackprop.backends import Backend, get_backend
+from skbackprop.backends.data import Rows, as_rows
+from skbackprop.estimators._choices import check_memory, choose_network, hidden_units
+from skbackprop.estimators._state import (
+    check_same_normalization,
+    flat_state,
+    given_state,
+    initial_running,
+    layer_attributes,
+    layer_units,
+    reset_state,
+    state_attributes,
+    take_targets,
+)
+from skbackprop.estimators._validation import HeldOut, split_off
+from skbackprop.functions.initializers import draw_layer
 from skbackprop.functions.penalties import Penalties
 from skbackprop.network import Network
-from skbackprop.training.progress import Progress
 
-__all__ = ["Problem", "Training"]
+__all__ = ["Problem", "make_problem"]
 
 
 @dataclass
@@ -48,6 +59,11 @@ class Problem:
     loss_weight: np.ndarray | None
     train_rows: np.ndarray
     held_out: HeldOut | None
+
+    def predict(self, rows, n_jobs, params=None):
+        """Predictions of rows, with the weights that training changes or with others."""
+        params = self.params if params is None else params
+        return self.backend.predict(self.network, params, rows, n_jobs, running=self.running)
 
     def session(self, batch_size, n_jobs, penalties, seed=0):
         """A session that trains on these data.
@@ -95,42 +111,82 @@ class Problem:
         )
 
 
-@dataclass
-class Training:
-    """What is ready to be trained.
+def make_problem(fit, inputs):
+    """Draw the network's weights, or take the present ones, and set rows apart for validation.
 
     Parameters
     ----------
-    problem : Problem
-    session : Session
-        A backend's, not entered yet.
-    validation : Validation or None
-        The same.
-    callbacks : object or None
-        The estimator's; None for `partial_fit`, which has none.
-    progress : Progress or None
-        This and what follows is None with SciPy's solver.
-    penalties : Penalties
-    random_state : numpy.random.RandomState
-        Draws the order of the rows.
-    order : ndarray of int64
-        The order of the rows that is shuffled next.
-    batch_rows : int
-        Rows of a mini-batch.
-    max_iter : int
-        Epochs at most.
-    incremental : bool
-        Whether it is one of the calls of `partial_fit`.
-    """
+    fit : Fit
+        Its model gets the attributes that tell of the network.
+    inputs : Inputs
 
-    problem: Problem
-    session: Any
-    validation: Validation | None
-    callbacks: Any
-    progress: Progress | None = None
-    penalties: Penalties | None = None
-    random_state: np.random.RandomState | None = None
-    order: np.ndarray | None = None
-    batch_rows: int = 0
-    max_iter: int = 0
-    incremental: bool = False
+    Returns
+    -------
+    problem : Problem
+    """
+    model, dtype, encoded = fit.model, inputs.dtype, inputs.encoded
+    # By the parameters that there are now.
+    targets = model._targets
+    n_units = (inputs.X.shape[1], *hidden_units(model), targets.n_outputs(encoded.shape[1]))
+    check_memory(model, n_units, dtype)
+    network = choose_network(model, n_units)
+    if fit.first_pass:
+        params, running = np.empty(network.n_params, dtype=dtype), initial_running(network)
+        _draw_weights(model.weight_init, network, fit.random_state, params, running)
+        reset_state(model)
+    else:
+        _check_same_network(model, network)
+        params, running = flat_state(model, network, dtype)
+        # Training writes into arrays of its own: the present ones may be read-only, or others' too.
+        params = np.array(params)
+    vars(model).update(state_attributes(network, params, running) | layer_attributes(network, targets))
+    rows = as_rows(inputs.X, dtype)
+    train_rows, held_out = np.arange(len(encoded)), inputs.held_out
+    if inputs.splits:
+        train_rows, held_out = split_off(inputs, model.validation_fraction, fit.random_state)
+    if fit.first_pass:
+        weight = inputs.arguments.sample_weight
+        weight = None if weight is None else weight[train_rows]
+        targets = targets.fit_units(encoded[train_rows], weight, dtype)
+        take_targets(model, targets)
+    in_units = targets.in_units(encoded, dtype)
+    if held_out is not None:
+        held_out.targets = targets.in_units(held_out.targets, dtype)
+    if fit.first_pass and model.output_bias == "prior":
+        weight = None if inputs.loss_weight is None else inputs.loss_weight[train_rows]
+        model.intercepts_[-1][:] = targets.prior_outputs(in_units[train_rows].astype(np.float64), weight)
+    backend = get_backend(inputs.device, 6.0 * len(train_rows) * network.n_weights, model.precision)
+    model.device_ = backend.device
+    return Problem(backend, network, params, running, rows, in_units, inputs.loss_weight, train_rows, held_out)
+
+
+def _draw_weights(given, network, random_state, params, running):
+    """Initial weights: drawn by the initializer of this name, or those of another network."""
+    if not isinstance(given, str):
+        params[:], given_running = given_state(given, network, params.dtype)
+        if given_running is not None:
+            running[:] = given_running
+        return
+    scales, offsets = network.normalizer_views(params)
+    for scale, offset in zip(scales, offsets, strict=True):
+        scale[...], offset[...] = 1, 0
+    # scikit-learn knows one activation; the output layer goes with the last hidden one.
+    factors = [kind.init_factor for kind, _ in network.activations] or [6.0]
+    for coef, intercept, factor in zip(*network.views(params), [*factors, factors[-1]], strict=False):
+        coef[...], intercept[...] = draw_layer(given, random_state, *coef.shape, factor)
+
+
+def _check_same_network(model, network):
+    """Raise ValueError if the fitted network is not the one that the parameters choose now."""
+    fitted = [*layer_units(model.coefs_)]
+    if list(network.layer_units) != fitted:
+        raise ValueError(
+            f"the fitted network has layers of {fitted} units, but this call asks for {list(network.layer_units)}; "
+            "warm_start and partial_fit go on with the fitted network: call fit with warm_start=False to start anew"
+        )
+    check_same_normalization(model, network)
+    if model._means_other_outputs():
+        raise ValueError(
+            f"loss={model.loss!r} gives the network's outputs another meaning than the loss that it was fitted with; warm_start and "
+            "partial_fit go on with the fitted network: call fit with warm_start=False to start anew"
+        )

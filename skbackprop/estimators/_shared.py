@@ -8,6 +8,7 @@ from sklearn.utils.validation import validate_data
 
 from skbackprop._sklearn import _safe_indexing, get_namespace
 from skbackprop.backends.data import as_rows
+from skbackprop.estimators._state import DATA_ATTRIBUTES
 
 __all__ = ["IndexedRows", "SharedRows"]
 
@@ -43,8 +44,7 @@ class _Table:
             if dtype not in self._validated:
                 probe = copy.copy(estimator)
                 X = validate_data(probe, self.given, accept_sparse="csr", dtype=dtype, reset=True)
-                names = ("n_features_in_", "feature_names_in_")
-                attributes = {name: getattr(probe, name) for name in names if hasattr(probe, name)}
+                attributes = {name: getattr(probe, name) for name in DATA_ATTRIBUTES if hasattr(probe, name)}
                 self._validated[dtype] = self._validated[X.dtype] = X, attributes
             return self._validated[dtype]
 

@@ -1,31 +1,223 @@
-"""The fitted arrays: attributes that are views into the two vectors which training changes."""
+"""Fitted state: the attributes of a fitted network, declared once, and what is done with all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
+from skbackprop.estimators._canonical import as_it_is, bare, new_strings, settled, without_times
+from skbackprop.estimators._checks import check_count, check_curve, check_history, check_name, check_number
+
 __all__ = [
-    "STATE_ATTRIBUTES",
+    "DATA_ATTRIBUTES",
+    "NETWORK",
+    "WEIGHTS",
+    "Fitted",
     "check_same_normalization",
     "copy_state",
     "flat_state",
     "given_state",
     "initial_running",
+    "layer_attributes",
     "layer_units",
+    "names_of",
+    "progress_attributes",
     "publish_state",
+    "read_progress",
+    "reset_state",
     "state_attributes",
+    "take_over",
+    "take_targets",
     "weights_dtype",
 ]
 
-#: All attributes that `state_attributes` may name.
-STATE_ATTRIBUTES = (
-    "coefs_",
-    "intercepts_",
-    "scales_",
-    "offsets_",
-    "running_means_",
-    "running_variances_",
-    "_running_counts",
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted attribute.
+
+    Parameters
+    ----------
+    name : str
+    group : str
+        What it hangs on: attributes of a group are set, reset and taken over together.
+    check : callable or None
+        Raises ModelFileError for a value that a file cannot have; called with the value and the name. None for values that
+        are checked together with others.
+    field : str or None
+        What `Progress` calls it.
+    unless : str or None
+        The condition, an attribute of `Progress`, under which there is no value.
+    canonical : callable
+        Gives the form of a value that files and pickles have.
+    saved : bool
+        Whether it is in files. What follows from the others is not.
+    """
+
+    name: str
+    group: str
+    check: Callable | None = None
+    field: str | None = None
+    unless: str | None = None
+    canonical: Callable = as_it_is
+    saved: bool = True
+
+
+#: All fitted attributes of a network, in the order in which files have them.
+NETWORK = (
+    Fitted("coefs_", "weights"),
+    Fitted("intercepts_", "weights"),
+    Fitted("scales_", "weights"),
+    Fitted("offsets_", "weights"),
+    Fitted("running_means_", "weights"),
+    Fitted("running_variances_", "weights"),
+    Fitted("_running_counts", "weights"),
+    Fitted("classes_", "targets", canonical=new_strings),
+    Fitted("_target_type", "targets"),
+    Fitted("device_", "device", check_name),
+    Fitted("feature_names_in_", "data", canonical=new_strings),
+    Fitted("target_mean_", "targets"),
+    Fitted("target_scale_", "targets"),
+    Fitted("loss_", "progress", check_number),
+    Fitted("n_iter_", "progress", check_count, "n_iter"),
+    Fitted("t_", "progress", check_count, "n_seen"),
+    Fitted("loss_curve_", "progress", check_curve, "loss_curve"),
+    Fitted("history_", "progress", check_history, "history", canonical=without_times),
+    Fitted("best_loss_", "progress", check_number, "best_loss", "early_stopping"),
+    Fitted("validation_scores_", "progress", check_curve, "validation_scores", "unvalidated"),
+    Fitted("validation_loss_curve_", "progress", check_curve, "validation_loss_curve", "unvalidated"),
+    Fitted("best_validation_score_", "progress", check_number, "best_score", "unvalidated"),
+    Fitted("_no_improvement_count", "progress", check_count, "no_improvement_count"),
+    Fitted("_best_params", "progress", field="best_params"),
+    Fitted("_best_running", "progress", field="best_running", canonical=settled),
+    Fitted("_optimizer", "optimizer", canonical=bare),
+    Fitted("n_features_in_", "data", saved=False),
+    Fitted("n_layers_", "layers", saved=False),
+    Fitted("n_outputs_", "layers", saved=False),
+    Fitted("out_activation_", "layers", saved=False),
+    Fitted("_outputs_form", "layers", saved=False),
 )
+
+
+def names_of(*groups):
+    """Names of the fitted attributes of some groups.
+
+    Parameters
+    ----------
+    *groups : str
+
+    Returns
+    -------
+    names : tuple of str
+    """
+    return tuple(entry.name for entry in NETWORK if entry.group in groups)
+
+
+#: Those that are views into the two vectors which training changes: of all networks, of normalized ones, of running statistics.
+WEIGHTS = names_of("weights")
+DATA_ATTRIBUTES = names_of("data")
+_PROGRESS = [entry for entry in NETWORK if entry.field is not None]
+
+
+def take_targets(estimator, targets):
+    """Set the attributes that tell of the targets.
+
+    Parameters
+    ----------
+    estimator : BaseBackprop
+    targets : Targets
+    """
+    _drop(estimator, names_of("targets"), targets.attributes)
+    vars(estimator).update(targets.attributes)
+
+
+def reset_state(estimator):
+    """Forget the weights and the training: the network starts anew.
+
+    Parameters
+    ----------
+    estimator : BaseBackprop
+    """
+    _drop(estimator, names_of("weights", "progress", "optimizer"))
+    estimator.n_iter_, estimator.t_ = 0, 0
+
+
+def _drop(estimator, names, kept=()):
+    for name in names:
+        if name not in kept:
+            vars(estimator).pop(name, None)
+
+
+def layer_attributes(network, targets):
+    """An estimator's attributes that tell of the layers.
+
+    Parameters
+    ----------
+    network : Network
+    targets : Targets
+
+    Returns
+    -------
+    attributes : dict
+    """
+    n_units, link = network.layer_units, network.loss[0].out_activation
+    return dict(zip(names_of("layers"), (len(n_units), n_units[-1], link, targets.outputs_form), strict=True))
+
+
+def progress_attributes(progress):
+    """An estimator's attributes that tell how training went.
+
+    Parameters
+    ----------
+    progress : Progress
+
+    Returns
+    -------
+    attributes : dict
+    """
+    attributes = {
+        entry.name: None if entry.unless and getattr(progress, entry.unless) else getattr(progress, entry.field)
+        for entry in _PROGRESS
+    }
+    if progress.loss_curve:
+        attributes["loss_"] = progress.loss_curve[-1]
+    return attributes
+
+
+def read_progress(estimator, progress):
+    """Go on from where an estimator's training stood.
+
+    Parameters
+    ----------
+    estimator : BaseBackprop
+    progress : Progress
+        A new one, changed in place.
+    """
+    if not hasattr(estimator, "loss_curve_"):
+        return
+    for entry in _PROGRESS:
+        value = getattr(estimator, entry.name)
+        if value is not None:
+            # Lists of its own: the present ones may be those of a shallow copy, too.
+            setattr(progress, entry.field, list(value) if isinstance(value, list) else value)
+    if progress.unvalidated != (estimator.validation_scores_ is None):
+        # Weights that were best by scores are not the best by losses.
+        progress.best_params = progress.best_running = None
+
+
+def take_over(estimator, model, problem):
+    """Be where another estimator's training stood.
+
+    Parameters
+    ----------
+    estimator : BaseBackprop
+    model : BaseBackprop
+    problem : Problem
+        Its weights are set.
+    """
+    problem.params[:], problem.running[:] = flat_state(model, problem.network, problem.params.dtype)
+    vars(estimator).update({name: getattr(model, name) for name in names_of("progress", "optimizer")})
 
 
 def copy_state(estimator):
@@ -134,7 +326,7 @@ def state_attributes(network, params, running):
     attributes : dict of list of ndarray
         Views; only those that the network has.
     """
-    names = STATE_ATTRIBUTES[: 2 if network.normalization is None else 7 if network.over_batch else 4]
+    names = WEIGHTS[: 2 if network.normalization is None else 7 if network.over_batch else 4]
     views = (*network.views(params), *network.normalizer_views(params), *network.running_views(running))
     return dict(zip(names, views, strict=False))
 
@@ -159,7 +351,7 @@ def flat_state(source, network, dtype):
     if network.normalization is None:
         return network.flatten(source.coefs_, source.intercepts_, dtype), np.empty(0)
     params = network.flatten(source.coefs_, source.intercepts_, dtype, source.scales_, source.offsets_)
-    running = [getattr(source, name) for name in STATE_ATTRIBUTES[4:]] if network.over_batch else ((), (), ())
+    running = [getattr(source, name) for name in WEIGHTS[4:]] if network.over_batch else ((), (), ())
     return params, network.flatten_running(*running)
 
 

@@ -1,15 +1,11 @@
 """The classifier."""
 
 import copy
-from itertools import pairwise
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import type_of_target, unique_labels
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.multiclass import type_of_target
 
 from skbackprop._sklearn import (
     StrOptions,
@@ -17,176 +13,30 @@ from skbackprop._sklearn import (
     _fit_context,
     _modify_in_place_if_numpy,
     get_namespace,
-    indexing_dtype,
 )
 from skbackprop.backends.data import frozen
-from skbackprop.estimators._arrays import as_numpy, library_of
-from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key, refuse_misread
-from skbackprop.estimators._class_weight import class_factors
-from skbackprop.functions.losses import LOSSES, LogLoss, Loss, loss_link
+from skbackprop.estimators._arrays import as_numpy
+from skbackprop.estimators._base import BaseBackprop, has_partial_fit
+from skbackprop.estimators._fit import Arguments
+from skbackprop.estimators._labels import check_labels, refuse_misread_labels
+from skbackprop.estimators._targets import CLASS_TARGETS, ColumnsOfClasses, find_classes, gives_proba, one_dimension
+from skbackprop.functions.losses import LOSSES, Loss
 
 __all__ = ["BackpropClassifier"]
 
 
 def _has_proba(estimator):
     """Whether the loss gives probabilities; raises AttributeError if not."""
-    if not _gives_proba(estimator.loss):
+    if not gives_proba(estimator.loss):
         raise AttributeError(
             f"loss={estimator.loss!r} gives no probabilities; use loss='log_loss', or decision_function"
         )
     return True
 
 
-def _gives_proba(loss):
-    # A name needs no object: this is asked for every prediction.
-    loss = LOSSES[loss] if isinstance(loss, str) else LOSSES.get_function(loss)
-    return all(kind.has_proba for kind in loss.kinds().values())
-
-
-def _is_date(y):
-    """Whether labels are dates, which are as good as any."""
-    return getattr(getattr(y, "dtype", None), "kind", "") in ("m", "M")
-
-
 def _are_numbers(labels):
     """Whether labels are a NumPy array of whole numbers, or of booleans, in one dimension."""
     return type(labels) is np.ndarray and labels.ndim == 1 and labels.dtype.kind in "biu"
-
-
-def check_labels(labels, name):
-    """Raise ValueError for labels of which some are missing, that have no order because their types are mixed, or that are numbers in
-    an array of objects, for which scikit-learn's functions have no words.
-
-    Parameters
-    ----------
-    labels : object
-        As users give them.
-    name : str
-        What errors call them.
-    """
-    kinds, values = _types(labels)
-    n_missing = _count_missing(labels, kinds, values)
-    if n_missing:
-        raise ValueError(
-            f"{name} has missing labels ({n_missing} of {np.size(labels)}): leave these rows out, or give them a label of their own"
-        )
-    is_text = [issubclass(kind, str) for kind in kinds]
-    if any(is_text) and not all(is_text):
-        names = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise ValueError(
-            f"{name} has labels of mixed types ({names}), which have no common order: make them all text, for example with "
-            f"numpy.asarray({name}, dtype=object).astype(str), or all numbers"
-        )
-    if kinds and all(issubclass(kind, _NUMBERS) for kind in kinds) and np.asarray(labels).dtype == object:
-        dtype = np.asarray(values.tolist()).dtype
-        raise ValueError(
-            f"Unknown label type: {name} is an array of objects, which are numbers: give {name}.astype({dtype.name!r})"
-        )
-
-
-_NUMBERS = bool, int, float, np.bool_, np.integer, np.floating
-
-
-def _types(labels):
-    """The types of labels that are Python's objects, and these; none for others."""
-    if isinstance(labels, list | tuple):
-        # NumPy would make text of everything if there is some text.
-        return {kind for kind in map(type, labels) if not issubclass(kind, list | tuple | np.ndarray)}, labels
-    if getattr(getattr(labels, "dtype", None), "kind", "") == "O":
-        values = np.asarray(labels, dtype=object)
-        return set(map(type, np.ravel(values))), values
-    return set(), None
-
-
-def _count_missing(labels, kinds, values):
-    """How many labels are missing."""
-    if hasattr(labels, "isna"):  # pandas
-        return int(np.sum(np.asarray(labels.isna())))
-    if hasattr(labels, "null_count"):  # polars, pyarrow
-        count = labels.null_count
-        count = int(np.sum(np.asarray(count() if callable(count) else count)))
-        return count or _count_missing(np.asarray(labels), kinds, values)
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in "fmM":
-        return int(np.sum(np.isnan(labels) if labels.dtype.kind == "f" else np.isnat(labels)))
-    if any(kind.__name__ in _MISSING or issubclass(kind, float | np.floating | np.datetime64) for kind in kinds):
-        return sum(map(_is_missing, values if isinstance(values, list | tuple) else values.ravel()))
-    return 0
-
-
-# Types of None, of pandas' NA and of its NaT, which is no date of NumPy's.
-_MISSING = ("NoneType", "NAType", "NaTType")
-
-
-def _is_missing(label):
-    if isinstance(label, np.datetime64):
-        return bool(np.isnat(label))
-    return type(label).__name__ in _MISSING or (isinstance(label, float | np.floating) and bool(np.isnan(label)))
-
-
-def unknown_labels(labels, classes):
-    """Those of some different labels that are none of the classes.
-
-    Text is never a number, which it would be for NumPy, once it has made text of both.
-
-    Parameters
-    ----------
-    labels, classes : ndarray
-        No label twice.
-
-    Returns
-    -------
-    unknown : ndarray
-    """
-    if (labels.dtype.kind in "UO") != (classes.dtype.kind in "UO"):
-        return labels
-    return np.setdiff1d(labels, classes, assume_unique=True)
-
-
-def refuse_other_classes(classes, fitted):
-    """Raise ValueError if a warm start would get other classes than those of the fit before.
-
-    Parameters
-    ----------
-    classes, fitted : ndarray
-        Different labels, now and then.
-    """
-    if len(unknown_labels(classes, fitted)) or len(classes) != len(fitted):
-        raise ValueError(
-            "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
-            f"got {fitted}, `y` has {classes}"
-        )
-
-
-def refuse_misread_labels(labels, name):
-    """Raise an error for labels that validation would misread, or would refuse without saying why.
-
-    Parameters
-    ----------
-    labels : object
-        As users give them.
-    name : str
-        What errors call them.
-    """
-    refuse_misread(**{name: None if _is_date(labels) else labels})
-    check_labels(labels, name)
-
-
-def _named(classes, positions):
-    """Classes by their positions: in the library of these if they are numbers, otherwise in NumPy's.
-
-    Parameters
-    ----------
-    classes : ndarray of shape (n_classes,)
-    positions : array of shape (n_rows,)
-
-    Returns
-    -------
-    labels : array of shape (n_rows,)
-    """
-    library = library_of(positions)
-    if library is None or classes.dtype.kind not in "biuf":
-        return classes[as_numpy(positions)]
-    return library.xp.take(library.take(classes), positions)
 
 
 class BackpropClassifier(ClassifierMixin, BaseBackprop):
@@ -756,197 +606,47 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     def _refuse_targets(self, y, name):
         refuse_misread_labels(y, name)
 
-    def _set_classes(self, y):
-        target_type = type_of_target(y, input_name="y")
-        if target_type == "multiclass-multioutput":
-            self.classes_ = [np.unique(column) for column in y.T]
-        elif "multioutput" in target_type:
-            raise ValueError(f"y is of type {target_type!r}, but labels of classes are needed")
-        else:
-            self.classes_ = unique_labels(y)
-        self._target_type = target_type
-
     @property
-    def _has_columns(self):
-        """Whether there are several columns of classes, each with a softmax of its own."""
-        return self._target_type == "multiclass-multioutput"
+    def _targets(self):
+        return self._targets_of(CLASS_TARGETS[self._target_type], self.classes_)
 
-    def _columns(self, outputs):
-        """The outputs of each column of classes."""
-        stops = np.cumsum([len(classes) for classes in self.classes_]).tolist()
-        return [outputs[:, start:stop] for start, stop in pairwise([0, *stops])]
+    def _targets_of(self, kind, classes):
+        return kind(self.loss, classes, self.class_weight)
 
-    def _encode_targets(self, y, first_pass, memory, incremental, classes):
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        if incremental:
-            self._declare_classes(classes, y, first_pass)
+    def _read_targets(self, y, first_pass, memory, incremental, classes):
+        y = one_dimension(y)
         if incremental or not first_pass:
-            self._check_kind(y, "y")
-            self._check_classes(y)
-            return self._encode(y)
-        if "labels" not in memory:
-            self._set_classes(y)
-            memory["labels"] = self._target_type, self.classes_, frozen(self._encode(y))
-        self._target_type, classes, targets = memory["labels"]
+            targets = self._declared(classes, y, first_pass) if incremental else self._targets
+            return targets, targets.read(y, "y", same=self.warm_start)
+        if "classes" not in memory:
+            found = find_classes(y)
+            memory["classes"] = found, frozen(self._targets_of(*found).encode(y))
+        (kind, found), encoded = memory["classes"]
         # Not shared: they are the user's.
-        self.classes_ = copy.copy(classes)
-        return targets
+        return self._targets_of(kind, copy.copy(found)), encoded
 
-    def _declare_classes(self, classes, y, first_pass):
-        """Set the classes that the first call of `partial_fit` names; raises ValueError if a later one names others."""
+    def _declared(self, classes, y, first_pass):
+        """The targets that the first call of `partial_fit` names; raises ValueError if a later one names others."""
         check_labels(classes, "classes")
         in_columns = isinstance(classes, list | tuple) and len(classes) and np.ndim(classes[0]) == 1
+        fitted = None if first_pass else self._targets
         if not in_columns:
             if first_pass:
                 vars(self).pop("classes_", None)
-            if (first_pass or not self._has_columns) and _check_partial_fit_first_call(self, classes):
-                self._set_classes(y if type_of_target(y) == "multilabel-indicator" else self.classes_)
-            return
+            if isinstance(fitted, ColumnsOfClasses) or not _check_partial_fit_first_call(self, classes):
+                return fitted
+            is_indicator = type_of_target(y) == "multilabel-indicator"
+            return self._targets_of(*find_classes(y if is_indicator else self.classes_))
         # As MultiOutputClassifier takes them.
         named = [np.unique(column) for column in classes]
         if first_pass:
-            self.classes_, self._target_type = named, "multiclass-multioutput"
-        elif not (
-            self._has_columns and len(named) == len(self.classes_) and all(map(np.array_equal, named, self.classes_))
-        ):
+            return self._targets_of(ColumnsOfClasses, named)
+        is_same = isinstance(fitted, ColumnsOfClasses) and len(named) == len(self.classes_)
+        if not (is_same and all(map(np.array_equal, named, self.classes_))):
             raise ValueError(
                 f"classes={classes!r} is not the same as on last call to partial_fit, was: {self.classes_!r}"
             )
-
-    def _encode_validation_targets(self, y, n_targets):
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        self._check_kind(y, "y_val")
-        if self._has_columns:
-            self._check_classes(y, "y_val")
-            return self._encode(y)
-        unknown = unknown_labels(unique_labels(y), self.classes_)
-        if len(unknown):
-            raise ValueError(f"y_val has classes that are not in y: {unknown}; those of y are {self.classes_}")
-        return self._encode(y)
-
-    def _check_kind(self, y, name):
-        """Raise ValueError for targets of another kind than those of the fit, which would be taken for what they are not."""
-        n_columns = None if self._target_type in ("binary", "multiclass") else len(self.classes_)
-        is_same = n_columns == (y.shape[1] if y.ndim == 2 else None)
-        expected = "labels in one dimension"
-        if self._target_type == "multilabel-indicator":
-            is_same = is_same and type_of_target(y, input_name=name) == "multilabel-indicator"
-            expected = f"an indicator matrix with as many columns ({n_columns})"
-        elif self._has_columns:
-            expected = f"{n_columns} columns of classes"
-        if not is_same:
-            fitted = "y" if name == "y_val" else "that of the fit before"
-            raise ValueError(
-                f"{name} has to be of the same kind as {fitted}, {expected}, got an array of shape {y.shape}; to start anew with "
-                "another kind, call fit with warm_start=False"
-            )
-
-    def _encode(self, y):
-        if self._has_columns:
-            return np.column_stack(
-                [np.searchsorted(classes, column) for classes, column in zip(self.classes_, y.T, strict=True)]
-            )
-        if self._target_type == "multilabel-indicator":
-            y = y.toarray() if sparse.issparse(y) else y
-            return y != 0
-        if self._target_type == "multiclass":
-            return np.searchsorted(self.classes_, y)[:, np.newaxis]
-        return (y == self.classes_[-1])[:, np.newaxis] & (len(self.classes_) > 1)
-
-    def _check_classes(self, y, name="y"):
-        if self._has_columns:
-            for index, (classes, column) in enumerate(zip(self.classes_, y.T, strict=True)):
-                found = np.unique(column)
-                unknown = unknown_labels(found, classes)
-                if self.warm_start and len(found) != len(classes):
-                    raise ValueError(
-                        "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
-                        f"column {index} of {name} had {classes}, now it has {found}"
-                    )
-                if len(unknown):
-                    raise ValueError(
-                        f"column {index} of {name} has classes {unknown}, which are not in classes_[{index}], {classes}"
-                    )
-            return
-        classes = unique_labels(y)
-        if self.warm_start:
-            refuse_other_classes(classes, self.classes_)
-        if len(unknown_labels(classes, self.classes_)):
-            raise ValueError(
-                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
-            )
-
-    def _loss_key(self):
-        if self._has_columns:
-            loss = LOSSES.get_function(self.loss)
-            if not isinstance(loss, LogLoss):
-                raise ValueError(f"loss={self.loss!r} is for one column of classes, y has several; use loss='log_loss'")
-            return loss.for_outputs([len(classes) for classes in self.classes_]).key()
-        return loss_key(self.loss, "multiclass" if self._target_type == "multiclass" else "binary")
-
-    def _n_outputs(self, targets):
-        if self._has_columns:
-            return sum(len(classes) for classes in self.classes_)
-        return len(self.classes_) if self._target_type == "multiclass" else targets.shape[1]
-
-    def _prior_outputs(self, targets, weights):
-        if not _gives_proba(self.loss):
-            raise ValueError(f"output_bias='prior' needs a loss with probabilities, but loss is {self.loss!r}")
-        kind, settings = self._loss_key()
-        link = loss_link(kind)
-        # Half a row more of each class keeps the logarithm finite where one is missing.
-        if self._target_type in ("binary", "multilabel-indicator"):
-            positive = np.average(targets, axis=0, weights=weights) * len(targets)
-            return link.prior(positive + 0.5, len(targets) + 1, settings)
-        counts = [len(classes) for classes in self.classes_] if self._has_columns else [len(self.classes_)]
-        outputs = []
-        for column, count in zip(targets.T, counts, strict=True):
-            own = np.bincount(column.astype(np.intp), weights=weights, minlength=count)
-            outputs.append(link.prior(own / own.sum() * len(targets) + 0.5, len(targets) + 0.5 * count, settings))
-        return np.concatenate(outputs)
-
-    def _stratification(self, targets):
-        if self._target_type == "multilabel-indicator" or self._has_columns:
-            return None
-        if self._target_type == "binary":
-            return targets.astype(bool)
-        # A share for every class needs at least as many validation rows as classes; without, the split is plain.
-        n_validation = int(np.ceil(self.validation_fraction * len(targets)))
-        enough = len(self.classes_) <= min(n_validation, len(targets) - n_validation)
-        return targets[:, 0].astype(np.intp) if enough else None
-
-    def _explain_split(self, error, stratify):
-        message = super()._explain_split(error, stratify)
-        if stratify is not None:
-            codes, counts = np.unique(stratify, return_counts=True)
-            rare = [str(self.classes_[int(code)]) for code in codes[counts < 2]]
-            if rare:
-                message += f" (in the words of y: {', '.join(rare)})"
-        return message
-
-    def _class_factors(self, targets, sample_weight):
-        if self.class_weight is None:
-            return None
-        if self._target_type == "multilabel-indicator":
-            labels = [np.arange(2)] * targets.shape[1]
-        else:
-            labels = self.classes_ if self._has_columns else [self.classes_]
-        return class_factors(self.class_weight, labels, targets, sample_weight)
-
-    def _score_predictions(self, targets, predictions, sample_weight):
-        if self._has_columns:
-            labels = np.column_stack([part.argmax(axis=1) for part in self._columns(predictions)])
-            return np.average((labels == targets).all(axis=1), weights=sample_weight)
-        if self._target_type == "multiclass":
-            labels, expected = predictions.argmax(axis=1), targets[:, 0].astype(np.intp)
-        else:
-            labels = (predictions > self._loss_key()[0].threshold).astype(np.intp)
-            expected = targets.astype(np.intp)
-            if self._target_type != "multilabel-indicator":
-                labels, expected = labels[:, 0], expected[:, 0]
-        return accuracy_score(expected, labels, sample_weight=sample_weight)
+        return fitted
 
     @available_if(has_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -985,7 +685,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
                 "of the full training set target to properly estimate the class frequency distributions. Pass the "
                 "resulting weights as the class_weight parameter, in a dict with the classes as keys."
             )
-        return self._fit(X, y, sample_weight, incremental=True, classes=as_numpy(classes))
+        return self._fit(Arguments(X, y, sample_weight, classes=as_numpy(classes)), incremental=True)
 
     def predict(self, X):
         """Predict classes.
@@ -1001,21 +701,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             The most probable class of each row, in the dtype of `classes_`, and of each column of classes, if `y` had several. For
             multilabel problems, a dense indicator array of integers, with 1 for each label whose probability exceeds one half.
         """
-        predictions = self._predict_raw(X)
-        xp, _ = get_namespace(predictions)
-        if self._has_columns:
-            parts = zip(self.classes_, self._columns(predictions), strict=True)
-            labels = [_named(classes, xp.argmax(part, axis=1)) for classes, part in parts]
-            if any(library_of(column) is None for column in labels):
-                return np.column_stack([as_numpy(column) for column in labels])
-            return xp.stack(labels, axis=1)
-        if self._target_type == "multiclass":
-            return _named(self.classes_, xp.argmax(predictions, axis=1))
-        positive = xp.astype(predictions > self._loss_key()[0].threshold, indexing_dtype(xp))
-        if self._target_type == "multilabel-indicator":
-            return positive
-        # There may be a single class.
-        return _named(self.classes_[[0, -1]], positive[:, 0])
+        targets, predictions = self._predict(X)
+        return targets.decode(predictions)
 
     def decision_function(self, X):
         r"""Scores of the classes: logits, or logarithms of probabilities.
@@ -1037,16 +724,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             logarithm of its probability, for a loss with probabilities, otherwise the raw output. For multilabel problems, one for
             each label, positive where the label is predicted. A list has an array for each column of classes, if `y` had several.
         """
-        scores = self._predict_raw(X, link=False)
-        if self._target_type == "binary":
-            return scores[:, 0]
-        if self._target_type == "multilabel-indicator" or not _gives_proba(self.loss):
-            return scores
-        xp, _ = get_namespace(scores)
-        link = loss_link(self._loss_key()[0])
-        if self._has_columns:
-            return [link.scores(part, xp) for part in self._columns(scores)]
-        return link.scores(scores, xp)
+        targets, outputs = self._predict(X, link=False)
+        return targets.scores(outputs)
 
     @available_if(_has_proba)
     def predict_proba(self, X):
@@ -1064,15 +743,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             the probabilities of the labels, each between 0 and 1 on its own. A list has an array for each column of classes, if `y`
             had several.
         """
-        probabilities = self._predict_raw(X)
-        if self._has_columns:
-            return self._columns(probabilities)
-        if self._target_type != "binary":
-            return probabilities
-        xp, _ = get_namespace(probabilities)
-        if len(self.classes_) == 1:
-            return xp.ones_like(probabilities)
-        return xp.concat([1 - probabilities, probabilities], axis=1)
+        targets, predictions = self._predict(X)
+        return targets.probabilities(predictions)
 
     @available_if(_has_proba)
     def predict_log_proba(self, X):
@@ -1090,11 +762,12 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             zero.
         """
         probabilities = self.predict_proba(X)
-        parts = probabilities if self._has_columns else [probabilities]
+        in_columns = isinstance(probabilities, list)
+        parts = probabilities if in_columns else [probabilities]
         xp, _ = get_namespace(parts[0])
         with np.errstate(divide="ignore"):
             logarithms = [_modify_in_place_if_numpy(xp, xp.log, part, out=part) for part in parts]
-        return logarithms if self._has_columns else logarithms[0]
+        return logarithms if in_columns else logarithms[0]
 
     def score(self, X, y, sample_weight=None):
         """Accuracy: the share of rows whose labels, all of them, are predicted.
@@ -1112,10 +785,11 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         -------
         score : float
         """
-        if hasattr(self, "classes_") and self._has_columns:
+        classes = getattr(self, "classes_", None)
+        if isinstance(classes, list):
             hits = (as_numpy(self.predict(X)) == np.asarray(as_numpy(y))).all(axis=1)
             return np.average(hits, weights=as_numpy(sample_weight))
-        if sample_weight is None and _are_numbers(y) and _are_numbers(getattr(self, "classes_", None)):
+        if sample_weight is None and _are_numbers(y) and _are_numbers(classes):
             # The same as accuracy_score, whose checks take longer than the predictions of a small fold.
             labels = self.predict(X)
             if labels.shape == y.shape:

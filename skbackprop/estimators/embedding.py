@@ -9,12 +9,19 @@ from sklearn.base import (
     TransformerMixin,
     clone,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from skbackprop._sklearn import HasMethods, _check_feature_names, _fit_context, _routing_enabled
+from skbackprop.estimators._base import BaseBackprop
+from skbackprop.estimators._canonical import new_strings
+from skbackprop.estimators._checks import require
+from skbackprop.estimators._choices import hidden_units
 from skbackprop.estimators._model_file import SavesToFile
+from skbackprop.estimators._prediction import predict_hidden
+from skbackprop.estimators._state import Fitted
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
 
@@ -90,6 +97,8 @@ class BackpropEmbedding(
         "random_state": ["random_state"],
     }
 
+    _fitted = (Fitted("estimator_", "members"), Fitted("feature_names_in_", "data", canonical=new_strings))
+
     def __init__(self, estimator=None, layer=-1, *, random_state=None):
         self.estimator = estimator
         self.layer = layer
@@ -122,12 +131,12 @@ class BackpropEmbedding(
             If the network has no such hidden layer.
         """
         network = clone(self.estimator) if self.estimator is not None else self._default_network(y)
-        if not hasattr(network, "_hidden_units_of"):
+        if not isinstance(_unfrozen(network), BaseBackprop):
             raise TypeError(
                 "estimator has to be a BackpropClassifier or BackpropRegressor, or a FrozenEstimator of one, got "
                 f"{type(network).__name__}"
             )
-        n_hidden = len(network._hidden_units())
+        n_hidden = len(hidden_units(network))
         if not -n_hidden <= self.layer < n_hidden:
             raise ValueError(
                 f"layer={self.layer} is not one of the network's hidden layers, of which there are {n_hidden}"
@@ -138,6 +147,11 @@ class BackpropEmbedding(
         self.n_features_in_ = self.estimator_.n_features_in_
         _check_feature_names(self, X, reset=True)
         return self
+
+    def _restore(self):
+        fitted = getattr(self.estimator_, "estimator", self.estimator_)
+        require(hasattr(fitted, "coefs_"), "estimator_ has to be a fitted network")
+        self.n_features_in_ = fitted.n_features_in_
 
     def _default_network(self, y):
         numeric = y is not None and type_of_target(y, input_name="y") in _NUMERIC
@@ -158,7 +172,7 @@ class BackpropEmbedding(
         """
         check_is_fitted(self)
         _check_feature_names(self, X, reset=False)
-        return self.estimator_._hidden_units_of(X, self.layer)
+        return predict_hidden(_unfrozen(self.estimator_), X, self.layer)
 
     @property
     def _n_features_out(self):
@@ -183,3 +197,10 @@ class BackpropEmbedding(
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _unfrozen(network):
+    """The network itself, which may be wrapped more than once."""
+    while isinstance(network, FrozenEstimator):
+        network = network.estimator
+    return network

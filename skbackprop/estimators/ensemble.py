@@ -1,22 +1,30 @@
 """Several networks whose predictions are averaged, trained at the same time."""
 
+from functools import partial
+
 import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skbackprop.estimators._base import refuse_misread
-from skbackprop.estimators._class_weight import class_factors
-from skbackprop.estimators._model_file import SavesToFile
-from skbackprop.estimators._state import copy_state, publish_state
-from skbackprop.estimators._turns import one_at_a_time
-from skbackprop.estimators.classifier import (
-    BackpropClassifier,
-    refuse_misread_labels,
-    refuse_other_classes,
-    unknown_labels,
+from skbackprop._sklearn import BAGGING_DRAWS
+from skbackprop.estimators._arrays import refuse_misread
+from skbackprop.estimators._canonical import new_strings
+from skbackprop.estimators._checks import (
+    check_array,
+    check_classes,
+    check_count,
+    check_number,
+    check_places,
+    require,
 )
+from skbackprop.estimators._class_weight import class_factors
+from skbackprop.estimators._labels import refuse_misread_labels, refuse_other_classes, unknown_labels
+from skbackprop.estimators._model_file import SavesToFile
+from skbackprop.estimators._state import Fitted, copy_state, publish_state
+from skbackprop.estimators._turns import one_at_a_time
+from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
 from skbackprop.training.population import models_at_a_time, population
 from skbackprop.training.warned import WarningSummary, begin_fit, summarized
@@ -24,8 +32,31 @@ from skbackprop.training.warned import WarningSummary, begin_fit, summarized
 __all__ = ["BackpropEnsembleClassifier", "BackpropEnsembleRegressor"]
 
 
+_at_least_one = partial(check_count, least=1)
+
+_SEEDS, *_COUNTS, _WEIGHT = BAGGING_DRAWS
+
+#: The fitted attributes of an ensemble.
+_ENSEMBLE = (
+    Fitted("estimators_", "members"),
+    Fitted("estimators_features_", "members"),
+    Fitted("classes_", "targets", canonical=new_strings),
+    Fitted("n_features_in_", "data", _at_least_one),
+    Fitted("feature_names_in_", "data", canonical=new_strings),
+    Fitted("oob_score_", "members", partial(check_number, or_none=False)),
+    Fitted("oob_decision_function_", "members"),
+    Fitted("oob_prediction_", "members"),
+    # What the samples of each network are drawn from again.
+    Fitted(_SEEDS, "samples"),
+    *(Fitted(count, "samples", _at_least_one) for count in _COUNTS),
+    Fitted(_WEIGHT, "samples"),
+)
+
+
 class _Ensemble(SavesToFile):
     """What the ensembles do otherwise than scikit-learn's bagging."""
+
+    _fitted = _ENSEMBLE
 
     def __init__(
         self,
@@ -129,6 +160,12 @@ class _Ensemble(SavesToFile):
 
     def _get_estimator(self):
         return self._default_estimator() if self.estimator is None else self.estimator
+
+    def _restore(self):
+        _check_members(self)
+        self.estimator_ = self._get_estimator()
+        if hasattr(self, "classes_"):
+            self.n_classes_ = len(self.classes_)
 
     def predict_spread(self, X):
         """How far the networks disagree: the standard deviation of their predictions.
@@ -403,3 +440,41 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
 
     def _predict_member(self, network, X):
         return network.predict(X)
+
+
+def _check_members(ensemble):
+    """Raise ModelFileError if an ensemble's networks do not go together with its other attributes."""
+    networks, features = ensemble.estimators_, ensemble.estimators_features_
+    kind = ensemble._default_estimator
+    require(isinstance(networks, list) and networks, "estimators_ has to be a list of networks")
+    require(
+        all(type(network) is kind and hasattr(network, "coefs_") for network in networks),
+        f"estimators_ has to hold fitted networks, each a {kind.__name__}",
+    )
+    for entry in ensemble._fitted:
+        if entry.check is not None:
+            # A score there need not be.
+            entry.check(getattr(ensemble, entry.name, 0.0), entry.name)
+    require(len(features) == len(networks), "estimators_features_ has to hold the columns of each network")
+    for network, columns in zip(networks, features, strict=True):
+        check_places(columns, (network.n_features_in_,), ensemble.n_features_in_, "estimators_features_")
+    check_places(getattr(ensemble, _SEEDS), (len(networks),), np.iinfo(np.int32).max, _SEEDS)
+    weight, n_samples = getattr(ensemble, _WEIGHT), getattr(ensemble, _COUNTS[0])
+    if weight is not None:
+        check_array(weight, (n_samples,), np.float64, _WEIGHT)
+    _check_classes(ensemble)
+
+
+def _check_classes(ensemble):
+    """The same for the classes, which a classifier has."""
+    networks, kind = ensemble.estimators_, ensemble._default_estimator
+    if not hasattr(ensemble, "classes_"):
+        require(kind._numeric_targets, "classes_ is missing")
+        require(all(network.n_outputs_ == 1 for network in networks), "networks have to have one output")
+        return
+    require(not kind._numeric_targets, "a regressor has no classes_")
+    check_classes(ensemble.classes_)
+    for network in networks:
+        # Their classes are numbers of the ensemble's.
+        require(isinstance(network.classes_, np.ndarray), "networks have to have one column of classes")
+        check_places(network.classes_, network.classes_.shape, len(ensemble.classes_), "classes_ of a network")

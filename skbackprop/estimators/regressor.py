@@ -5,18 +5,14 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import column_or_1d
 
 from skbackprop._sklearn import StrOptions, _fit_context, _ravel
-from skbackprop.estimators._arrays import library_of
-from skbackprop.estimators._base import BaseBackprop, has_partial_fit, loss_key
-from skbackprop.exceptions import TrainingWarning
+from skbackprop.estimators._base import BaseBackprop, has_partial_fit
+from skbackprop.estimators._fit import Arguments
+from skbackprop.estimators._targets import Numbers
 from skbackprop.functions.links import REALS
-from skbackprop.functions.losses import LOSSES, Loss, Quantile, loss_link
-from skbackprop.training.diagnosis import badly_placed
-from skbackprop.training.warned import warn
+from skbackprop.functions.losses import LOSSES, Loss, loss_link
 
 __all__ = ["BackpropRegressor"]
 
@@ -469,8 +465,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.model_selection import train_test_split
     >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> from skbackprop import BackpropRegressor
+    >>>     >>> from skbackprop import BackpropRegressor
     >>> X, y = load_diabetes(return_X_y=True)
     >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
     >>> model = make_pipeline(
@@ -587,7 +582,12 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
             return f"The first argument of {type(self).__name__} is loss: did you mean hidden_layer_sizes={value!r}?"
         return super()._advice(parameter, value)
 
-    def _encode_targets(self, y, first_pass, memory, incremental, classes):
+    @property
+    def _targets(self):
+        units = (getattr(self, name, None) for name in ("target_mean_", "target_scale_"))
+        return Numbers(self.loss, self.standardize_target, *units)
+
+    def _read_targets(self, y, first_pass, memory, incremental, classes):
         loss = self._loss()
         if self.standardize_target and loss_link(type(loss)).domain != REALS:
             raise ValueError(
@@ -599,104 +599,11 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
                 f"standardize_target={self.standardize_target} is not what the network was fitted with, and warm_start and "
                 "partial_fit go on in the same units: call fit with warm_start=False to start anew"
             )
-        return self._encode(y, "y")
-
-    def _encode_validation_targets(self, y, n_targets):
-        targets = self._encode(y, "y_val")
-        if targets.shape[1] != n_targets:
-            raise ValueError(f"y_val has {targets.shape[1]} column(s), but y has {n_targets}")
-        return targets
-
-    def _encode(self, y, name):
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        if y.dtype.kind not in "biuf":
-            raise ValueError(f"{name} has to hold numbers, got an array of type {y.dtype}")
-        self._loss().check_targets(y, name)
-        return y.reshape(len(y), -1)
+        targets = Numbers(self.loss, self.standardize_target) if first_pass else self._targets
+        return targets, targets.read(y, "y")
 
     def _loss(self):
         return LOSSES.get_function(self.loss)
-
-    def _loss_key(self):
-        return loss_key(self.loss, "regression")
-
-    def _set_target_units(self, targets, rows, sample_weight, first_pass, dtype):
-        if not first_pass:
-            return
-        for attribute in ("target_mean_", "target_scale_"):
-            self.__dict__.pop(attribute, None)
-        if self.standardize_target:
-            weights = None if sample_weight is None else sample_weight[rows]
-            # An overflow is told in better words below.
-            with np.errstate(over="ignore", invalid="ignore"):
-                scaler = StandardScaler().fit(targets[rows].astype(np.float64), sample_weight=weights)
-            if not np.isfinite(scaler.scale_).all():
-                raise ValueError(
-                    "y contains values too large for standardize_target=True: their squares overflow; scale y"
-                )
-            self.target_mean_, self.target_scale_ = scaler.mean_, scaler.scale_
-            steps = np.spacing(np.abs(scaler.mean_).astype(dtype))
-            if (steps > _LARGEST_STEP * scaler.scale_).any():
-                warn(
-                    f"Predictions in {dtype} come in steps of {steps.max():g} near the mean of y, {scaler.mean_[steps.argmax()]:g}, whose "
-                    f"standard deviation is {scaler.scale_[steps.argmax()]:g}: set dtype='float64', or subtract a number from y.",
-                    TrainingWarning,
-                )
-
-    def _in_units(self, targets, dtype):
-        if hasattr(self, "target_scale_"):
-            # In float64 to the end: float32 would lose the differences between large numbers.
-            targets = (targets - self.target_mean_) / self.target_scale_
-        return super()._in_units(targets, dtype)
-
-    def _form_of_outputs(self):
-        loss = self._loss()
-        return loss.outputs_per_target(), loss.has_std
-
-    def _diagnose_targets(self, problem):
-        loss = self._loss()
-        # Other quantiles are meant to be away from the mean.
-        is_extreme = isinstance(loss, Quantile) and np.abs(np.asarray(loss.quantile) - 0.5).min() > _NEAR_MEDIAN
-        domain = loss_link(type(loss)).domain
-        is_placed = self.standardize_target if domain == REALS else self.output_bias == "prior"
-        if is_extreme or is_placed or domain is None:
-            return []
-        advice = "standardize_target=True" if domain == REALS else "output_bias='prior'"
-        rows = problem.train_rows[:: -(-len(problem.train_rows) // _SAMPLE_ROWS)]
-        predictions = problem.backend.predict(
-            problem.network, problem.params, problem.rows.selected(rows), self.n_jobs, running=problem.running
-        )
-        points = predictions[:, 0::2] if loss.has_std else self._point_predictions(predictions)
-        weights = None if problem.loss_weight is None else problem.loss_weight[rows]
-        finding = badly_placed(problem.targets[rows], points, weights, advice)
-        return [] if finding is None else [finding]
-
-    def _n_outputs(self, targets):
-        return targets.shape[1] * self._loss().outputs_per_target()
-
-    def _prior_outputs(self, targets, weights):
-        loss = self._loss()
-        means = np.average(targets, axis=0, weights=weights)
-        if loss.has_std:
-            # What overflows makes the loss infinite, and training tells of that.
-            with np.errstate(over="ignore"):
-                variances = np.average((targets - means) ** 2, axis=0, weights=weights)
-            return np.column_stack([means, np.log(np.maximum(variances, np.finfo(float).tiny))]).ravel()
-        return np.repeat(loss_link(type(loss)).link(means, *loss.settings()), loss.outputs_per_target())
-
-    def _stratification(self, targets):
-        return None
-
-    def _score_predictions(self, targets, predictions, sample_weight):
-        return r2_score(targets, self._point_predictions(predictions), sample_weight=sample_weight)
-
-    def _point_predictions(self, predictions):
-        """One prediction for each target, of a loss that may have several: the mean, or the quantile next to the median."""
-        loss = self._loss()
-        n = loss.outputs_per_target()
-        best = int(np.abs(np.asarray(loss.quantile) - 0.5).argmin()) if n > 1 and isinstance(loss, Quantile) else 0
-        return predictions[:, best::n]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -730,7 +637,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         ValueError
             If an argument is invalid, with `early_stopping` or `restore_best_weights`, or if training diverges.
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(Arguments(X, y, sample_weight), incremental=True)
 
     def predict(self, X, return_std=False):
         """Predict targets.
@@ -755,16 +662,16 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         ValueError
             With `return_std`, if the loss learns none.
         """
-        loss = self._loss()
-        if return_std and not loss.has_std:
+        has_std = self._loss().has_std
+        if return_std and not has_std:
             raise ValueError(f"return_std=True needs loss='gaussian_nll', which learns a spread; loss is {self.loss!r}")
-        predictions = self._predict_raw(X)
+        targets, predictions = self._predict(X)
         if self._means_other_outputs():
             raise ValueError(
                 f"loss={self.loss!r} is not what the network was fitted with, and its outputs mean something else"
             )
-        predictions = self._unscaled(predictions)
-        if loss.has_std:
+        predictions = targets.decode(predictions)
+        if has_std:
             means, deviations = (_squeezed(part) for part in (predictions[:, 0::2], predictions[:, 1::2]))
             return _WithSpread((means, deviations)) if return_std else means
         return _squeezed(predictions)
@@ -787,34 +694,10 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         score : float
         """
         # What a subclass predicts is what it is scored by.
-        predictions = self.predict(X)
-        if predictions.ndim == 2 and predictions.shape[1] == self.n_outputs_ and not self._loss().has_std:
-            predictions = _squeezed(self._point_predictions(predictions))
+        predictions, targets = self.predict(X), self._targets
+        if predictions.ndim == 2 and predictions.shape[1] == self.n_outputs_ and not targets.function.has_std:
+            predictions = _squeezed(targets.points(predictions))
         return r2_score(y, predictions, sample_weight=sample_weight)
-
-    def _unscaled(self, predictions):
-        """Predictions in the units of `y`."""
-        if not hasattr(self, "target_scale_"):
-            return predictions
-        loss = self._loss()
-        n = loss.outputs_per_target()
-        scales, means = np.repeat(self.target_scale_, n), np.repeat(self.target_mean_, n)
-        if loss.has_std:
-            # A standard deviation has a scale and no place.
-            means[1::2] = 0.0
-        library = library_of(predictions)
-        if library is None:
-            with np.errstate(under="ignore"):
-                return (predictions * scales + means).astype(predictions.dtype)
-        return library.xp.astype(predictions * library.take(scales) + library.take(means), predictions.dtype)
-
-
-# Rows that are looked at after training, and levels of quantiles that predictions near the mean are expected of.
-_SAMPLE_ROWS = 1000
-_NEAR_MEDIAN = 0.1
-
-# Distance of neighbouring predictions, by the targets' deviation: what is left of them then has errors of a few percent.
-_LARGEST_STEP = 1 / 8
 
 
 class _WithSpread(tuple):

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_array
 from skbackprop._sklearn import _check_feature_names_in, check_matplotlib_support
 from skbackprop.backends import get_prediction_backend
 from skbackprop.estimators._arrays import as_numpy, library_of
+from skbackprop.estimators._prediction import for_backend
 from skbackprop.inspection._estimator import check_network
 
 __all__ = ["InputGradientDisplay", "input_gradient"]
@@ -97,7 +98,7 @@ def input_gradient(estimator, X, *, target=None):
         )
     check_network(estimator)
     library, X = library_of(X), as_numpy(X)
-    network, params, running, rows = estimator._for_backend(X)
+    network, params, running, rows = for_backend(estimator, X)
     backend = get_prediction_backend(estimator.device)
     n_rows = rows.shape[0]
     columns, factors = _choose_outputs(estimator, X, as_numpy(target), n_rows)

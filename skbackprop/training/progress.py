@@ -205,6 +205,11 @@ class Progress:
     best_params: np.ndarray | None = None
     best_running: np.ndarray | None = None
 
+    @property
+    def unvalidated(self):
+        """Whether there is no validation data."""
+        return not self.validated
+
     def record(self, loss, n_rows, validation, params, running, tol, seen):
         """Record an epoch.
 

@@ -1,0 +1,86 @@
+"""scikit-learn's callbacks around a fit: one task for each epoch or L-BFGS iteration."""
+
+import numpy as np
+
+from skbackprop._sklearn import callback_context, callbacks_of
+from skbackprop.estimators._state import state_attributes
+from skbackprop.training.progress import OptimizerState
+
+__all__ = ["Callbacks"]
+
+
+class Callbacks:
+    """The callbacks of a fit.
+
+    Parameters
+    ----------
+    estimator : BaseBackprop
+        Whose `fit` was called.
+    arguments : Arguments
+        Of `fit`.
+
+    Attributes
+    ----------
+    resumed : ResumedTraining or None
+        A training that a callback has found interrupted, and that is to go on.
+    """
+
+    def __init__(self, estimator, arguments):
+        self._estimator = estimator
+        metadata = {name: value for name, value in vars(arguments).items() if value is not None}
+        X, y = metadata.pop("X"), metadata.pop("y")
+        self._arguments = {"estimator": estimator, "X": X, "y": y, "metadata": metadata or None}
+        self._context = callback_context(estimator, estimator.max_iter)
+        self._context.call_on_fit_task_begin(**self._arguments)
+        self._task = None
+        found = [c._resumed_training(estimator) for c in self._callbacks if hasattr(c, "_resumed_training")]
+        self.resumed = next((training for training in reversed(found) if training is not None), None)
+
+    @property
+    def _callbacks(self):
+        return callbacks_of(self._estimator)
+
+    def begin_draws(self, random_state):
+        """The generator to draw from: in the state in which a resumed training found it, otherwise as it is."""
+        if self.resumed is not None:
+            # Everything is drawn once more. What NumPy's own generator gives to others is left alone.
+            random_state = np.random.RandomState() if self._estimator.random_state is None else random_state
+            random_state.set_state(self.resumed.point.first_random_state)
+        self.first_random_state = random_state.get_state()
+        return random_state
+
+    @property
+    def active(self):
+        """Whether there is a callback to call."""
+        return bool(self._callbacks)
+
+    def begin_task(self):
+        """Report the beginning of an epoch."""
+        name = "lbfgs-iter" if self._estimator.solver == "lbfgs" else "epoch"
+        self._task = self._context.subcontext(task_name=name)
+        self._task.call_on_fit_task_begin(**self._arguments)
+
+    def end_task(self, problem, params, attributes):
+        """Report the end of an epoch; True if a callback asks to stop.
+
+        Parameters
+        ----------
+        problem : Problem
+        params : ndarray of shape (n_params,)
+            The weights to show: those that training changes, or their average.
+        attributes : dict
+            Other fitted attributes.
+        """
+
+        def reconstruct():
+            arrays = state_attributes(problem.network, params.copy(), problem.running.copy())
+            # Training goes on in the lists and the optimizer's arrays that there are.
+            live = list, OptimizerState
+            copies = {key: value.copy() if isinstance(value, live) else value for key, value in attributes.items()}
+            return {**arrays, **copies}
+
+        return self._task.call_on_fit_task_end(**self._arguments, reconstruction_attributes=reconstruct)
+
+    def end_fit(self):
+        """Report the end of the fit."""
+        self._context.call_on_fit_task_end(**self._arguments, reconstruction_attributes={})

@@ -1,0 +1,158 @@
+"""What an estimator's parameters choose: layers, functions, penalties, an optimizer."""
+
+from itertools import pairwise
+from numbers import Integral, Real
+
+import numpy as np
+
+from skbackprop.backends import memory_limit
+from skbackprop.functions.activations import ACTIVATIONS, Activation
+from skbackprop.functions.normalizations import NORMALIZATIONS
+from skbackprop.functions.optimizers import OPTIMIZERS
+from skbackprop.functions.penalties import Penalties
+from skbackprop.functions.schedules import SCHEDULES
+from skbackprop.network import Network
+from skbackprop.training.progress import OptimizerState
+from skbackprop.training.warned import warn
+
+__all__ = [
+    "batch_rows",
+    "check_memory",
+    "choose_network",
+    "choose_penalties",
+    "hidden_units",
+    "patience",
+    "runs_to_the_end",
+    "start_optimizer",
+]
+
+# Bytes that no limit is looked up for.
+_ALWAYS_THERE = 1e8
+
+# SciPy's L-BFGS-B keeps ten pairs of vectors, and a few more.
+_LBFGS_VECTORS = 24
+
+_SCIKIT_LEARN_SCHEDULES = ("constant", "invscaling", "adaptive")
+
+
+def hidden_units(estimator):
+    """Units of each hidden layer, a tuple of int; raises ValueError if `hidden_layer_sizes` are none."""
+    sizes = estimator.hidden_layer_sizes
+    sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    if any(not isinstance(size, Integral) or isinstance(size, bool) for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must be whole numbers, got {sizes}.")
+    if any(size <= 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return tuple(int(size) for size in sizes)
+
+
+def check_memory(estimator, n_units, dtype):
+    """Raise ValueError for a network that is larger than the memory, before any is taken."""
+    n_params = sum(fan_in * fan_out + fan_out for fan_in, fan_out in pairwise(n_units))
+    # The weights, their gradient, what the solver remembers, the copies that are worked on and those to fall back on.
+    n_slots = None if estimator.solver == "lbfgs" else OPTIMIZERS.get_function(estimator.solver).n_slots
+    n_vectors = _LBFGS_VECTORS if n_slots is None else 4 + 3 * n_slots
+    n_bytes = n_params * n_vectors * np.dtype(dtype).itemsize
+    limit = memory_limit() if n_bytes > _ALWAYS_THERE else n_bytes
+    if n_bytes > limit:
+        raise ValueError(
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r} makes a network of {n_params:,} parameters; to train it takes at "
+            f"least {n_bytes:,} bytes ({n_bytes / 2**30:,.1f} GiB), and this process may have {limit:,}. Choose smaller layers"
+        )
+
+
+def choose_network(estimator, n_units):
+    """The network of given layers, with the functions that the parameters choose and the loss that fits the targets."""
+    n_hidden = len(n_units) - 2
+    choice = estimator.activation
+    if isinstance(choice, str | Activation):
+        activations = (ACTIVATIONS.get_key(choice),) * n_hidden
+    else:
+        activations = tuple(ACTIVATIONS.get_key(one) for one in choice)
+        if len(activations) != n_hidden:
+            raise ValueError(
+                f"activation has {len(activations)} entries, but hidden_layer_sizes={estimator.hidden_layer_sizes!r} makes "
+                f"{n_hidden} hidden layers; give one for each, or a single one for all"
+            )
+    normalization = None
+    if estimator.normalization is not None and n_hidden:
+        normalization = NORMALIZATIONS.get_key(estimator.normalization)
+        if not normalization[0].over_batch and 1 in n_units[1:-1]:
+            raise ValueError(
+                f"normalization={estimator.normalization!r} takes means over the units of a layer, and hidden_layer_sizes="
+                f"{estimator.hidden_layer_sizes!r} has a layer of one, which it would make constant; use two or more"
+            )
+    return Network.cached(n_units, activations, estimator._targets.loss_key(), normalization)
+
+
+def choose_penalties(estimator, n_layers):
+    """Penalties, dropout and limits for a network of so many layers of weights."""
+    rates = estimator.dropout
+    if isinstance(rates, Real):
+        rates = (0.0, *(float(rates),) * (n_layers - 1))
+    if len(rates) != n_layers or not all(isinstance(rate, Real) and 0 <= rate < 1 for rate in rates):
+        raise ValueError(
+            f"dropout={estimator.dropout!r} must be a number from 0 to below 1 for all hidden layers, or a sequence of {n_layers} "
+            "of them, for the inputs and for each hidden layer"
+        )
+    rates = tuple(float(rate) for rate in rates)
+    # True and False, as of a mask, would be taken for the layers 1 and 0.
+    are_layers = (
+        isinstance(layer, Integral) and not isinstance(layer, bool) and -n_layers <= layer < n_layers
+        for layer in estimator.frozen_layers
+    )
+    if not all(are_layers):
+        raise ValueError(
+            f"frozen_layers={estimator.frozen_layers!r} must be numbers of layers of weights, from 0 to {n_layers - 1} here"
+        )
+    return Penalties(
+        alpha=float(estimator.alpha),
+        l1_ratio=float(estimator.l1_ratio),
+        dropout=rates if any(rates) else (),
+        clip_norm=estimator.clip_norm,
+        clip_value=estimator.clip_value,
+        max_norm=estimator.max_norm,
+        average=estimator.averaging,
+        frozen=tuple(range(n_layers)[layer] for layer in estimator.frozen_layers),
+    )
+
+
+def start_optimizer(estimator, params):
+    """The state of a new optimizer, for these parameters of a network."""
+    solver, schedule = estimator.solver, estimator.learning_rate
+    optimizer = OPTIMIZERS[solver].from_parameters(vars(estimator)) if isinstance(solver, str) else solver
+    if solver == "adam" and schedule in _SCIKIT_LEARN_SCHEDULES:
+        # As in scikit-learn, where these apply to 'sgd' only.
+        schedule = "constant"
+    return OptimizerState.start(
+        OPTIMIZERS.get_function(optimizer),
+        SCHEDULES.get_function(schedule),
+        estimator.learning_rate_init,
+        estimator.power_t,
+        estimator.max_iter,
+        params,
+        averages=estimator.averaging is not None,
+    )
+
+
+def batch_rows(estimator, n_rows):
+    """Rows of a mini-batch, of so many to train on; warns if `batch_size` is cut down."""
+    if estimator.batch_size == "auto":
+        return min(200, n_rows)
+    if estimator.batch_size > n_rows:
+        warn(
+            f"Got `batch_size` less than 1 or larger than sample size. It is going to be clipped: {estimator.batch_size} to "
+            f"{n_rows}."
+        )
+    return min(estimator.batch_size, n_rows)
+
+
+def patience(estimator, schedule):
+    """Epochs without improvement after which training stops: `n_iter_no_change`, unless its default would cut a schedule short."""
+    is_default = estimator.n_iter_no_change == 10 and not estimator.early_stopping
+    return np.inf if is_default and schedule.ends_with_max_iter else estimator.n_iter_no_change
+
+
+def runs_to_the_end(estimator, schedule):
+    """Whether training is meant to end after `max_iter` epochs, which then tells nothing of convergence."""
+    return estimator.n_iter_no_change == np.inf or schedule.ends_with_max_iter

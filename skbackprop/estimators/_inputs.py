@@ -1,0 +1,245 @@
+"""The arguments of a fit, read once: what can be refused is refused here, before anything is drawn, called or trained."""
+
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import check_scoring
+from sklearn.utils.validation import check_consistent_length, validate_data
+
+from skbackprop._sklearn import _check_sample_weight, _matching_numpy_dtype, callbacks_of
+from skbackprop.backends import get_backend, training_device
+from skbackprop.backends.data import as_rows
+from skbackprop.estimators._arrays import as_numpy, brought, library_of, refuse_misread
+from skbackprop.estimators._choices import hidden_units
+from skbackprop.estimators._class_weight import weigh_rows
+from skbackprop.estimators._fit import Arguments
+from skbackprop.estimators._shared import SharedRows
+from skbackprop.estimators._state import take_targets, weights_dtype
+from skbackprop.estimators._targets import Targets
+from skbackprop.estimators._validation import HeldOut, as_given, labels_like
+from skbackprop.exceptions import TrainingWarning
+from skbackprop.functions.optimizers import OPTIMIZERS
+from skbackprop.training.warned import warn
+
+__all__ = ["Inputs", "read"]
+
+
+@dataclass
+class Inputs:
+    """What the arguments of a fit say.
+
+    Parameters
+    ----------
+    arguments : Arguments
+        As they were given; weights and groups after validation.
+    X, y : array
+        After validation.
+    targets : Targets
+        Their kind.
+    encoded : ndarray of shape (n_rows, n_columns)
+        The targets for the kernels.
+    loss_weight : ndarray of shape (n_rows,) or None
+        The samples' weights with the classes' factors.
+    held_out : HeldOut or None
+        The validation data that were given.
+    splits : bool
+        Whether rows are to be split off for validation.
+    scorer : callable or None
+        What the user chose to score them by.
+    dtype : numpy.dtype
+        Of the weights.
+    device : str
+        Where to train.
+    """
+
+    arguments: Arguments
+    X: Any
+    y: Any
+    targets: Targets
+    encoded: np.ndarray
+    loss_weight: np.ndarray | None
+    held_out: HeldOut | None
+    splits: bool
+    scorer: Any
+    dtype: np.dtype
+    device: str
+
+
+def read(fit, arguments):
+    """Validate the arguments of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        Its model gets the attributes that tell of the data.
+    arguments : Arguments
+
+    Returns
+    -------
+    inputs : Inputs
+    """
+    model = fit.model
+    splits = _check_call(fit, arguments)
+    scorer = None if model.scoring in (None, "loss") else check_scoring(model, scoring=model.scoring)
+    device = training_device(model.device, arguments.X)
+    X, y, groups = brought(arguments.X, device), as_numpy(arguments.y), as_numpy(arguments.groups)
+    X, y = _validate(model, X, y, fit.first_pass)
+    if groups is not None:
+        check_consistent_length(y, groups)
+    memory = X.memory_of(y) if isinstance(X, SharedRows) else {}
+    targets, encoded = model._read_targets(y, fit.first_pass, memory, fit.incremental, arguments.classes)
+    take_targets(model, targets)
+    dtype = _dtype_of(X) if fit.first_pass else weights_dtype(model.coefs_)
+    if model.precision == "tf32" and dtype != np.float32:
+        raise ValueError(
+            f"precision='tf32' is for weights of float32, and these are {dtype}: set dtype='float32', or precision='full'"
+        )
+    sample_weight = _read_weight("sample_weight", arguments.sample_weight, encoded, dtype)
+    factors = targets.class_factors(encoded, sample_weight)
+    loss_weight = weigh_rows(factors, encoded, sample_weight, dtype)
+    if not (fit.incremental or loss_weight is None or loss_weight.any()):
+        raise ValueError("class_weight leaves no sample a weight: give a class a positive one")
+    _check_size(loss_weight)
+    _check_range(encoded, dtype, "y")
+    held_out = None
+    if arguments.X_val is not None:
+        held_out = _read_held_out(model, arguments, targets, encoded.shape[1], factors, dtype, device)
+    arguments = replace(arguments, sample_weight=sample_weight, groups=groups)
+    return Inputs(arguments, X, y, targets, encoded, loss_weight, held_out, splits, scorer, dtype, device)
+
+
+def _check_call(fit, arguments):
+    """Raise ValueError for what the parameters do not allow; returns whether rows are to be split off for validation."""
+    model = fit.model
+    if fit.incremental and hasattr(model, "coefs_"):
+        # scikit-learn's wrapper leaves this out in all calls but the first.
+        model._validate_params()
+    # An unusable device is an error before anything is done.
+    get_backend(model.device, precision=model.precision)
+    hidden_units(model)
+    if fit.incremental:
+        _check_partial_fit(model)
+    has_validation_data = _has_validation_data(model, arguments)
+    splits = model.early_stopping and model.solver != "lbfgs" and not has_validation_data
+    if arguments.groups is not None and (isinstance(model.validation_fraction, Real) or not splits):
+        # They would not be kept together.
+        raise ValueError(
+            "groups are passed to fit, but nothing uses them: set early_stopping=True, set validation_fraction to a splitter "
+            "for groups such as GroupShuffleSplit, and leave out X_val"
+        )
+    return splits
+
+
+def _check_partial_fit(model):
+    """Raise ValueError for what only `fit` does, and warn of callbacks: who has set a Checkpoint relies on its files."""
+    for name in ("early_stopping", "restore_best_weights"):
+        if getattr(model, name):
+            raise ValueError(f"partial_fit does not support {name}=True")
+    callbacks = callbacks_of(model)
+    if callbacks:
+        names = ", ".join(type(callback).__name__ for callback in callbacks)
+        warn(
+            f"partial_fit calls no callbacks, and nothing comes of {names}. To be able to go on after an interruption, save the "
+            "estimator between the calls, for example with its method save; set_callbacks() without arguments removes them.",
+            TrainingWarning,
+        )
+
+
+def _has_validation_data(model, arguments):
+    """Whether there are any; raises ValueError if they are incomplete, or if nothing would use them."""
+    for name in ("X_val", "y_val", "sample_weight_val"):
+        for needed in ("X_val", "y_val"):
+            if getattr(arguments, name) is not None and getattr(arguments, needed) is None:
+                raise ValueError(f"{name} is provided, but {needed} was not provided.")
+    if arguments.X_val is None:
+        return False
+    if model.solver == "lbfgs":
+        raise ValueError(
+            f"X_val and y_val are passed to fit, but solver={model.solver!r} has no early stopping; leave them out, or use "
+            f"one of {', '.join(map(repr, OPTIMIZERS))}"
+        )
+    if not (model.early_stopping or model.restore_best_weights):
+        raise ValueError(
+            "X_val and y_val are passed to fit while at the same time early_stopping is False. Set early_stopping=True, "
+            "or restore_best_weights=True, for them to be used."
+        )
+    return True
+
+
+def _validate(model, X, y, reset, suffix=""):
+    """Data and targets after scikit-learn's validation, which sets the attributes that tell of the data if `reset`."""
+    refuse_misread(**{f"X{suffix}": X})
+    model._refuse_targets(y, f"y{suffix}")
+    dtype = (np.float64, np.float32) if model.dtype is None else np.dtype(model.dtype)
+    library = library_of(X)
+    if library is not None:
+        dtype = library.float_types(model.dtype)
+    y_checks = {"multi_output": True, "y_numeric": model._numeric_targets}
+    # What overflows in float32, and what is infinite, is refused: that says it all.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(X, SharedRows):
+            # The targets first: their validation knows of no features' names, and would delete them.
+            memory, checked = X.memory_of(y), ("valid", model._numeric_targets)
+            if checked not in memory:
+                y = validate_data(model, y=y, **y_checks)
+                memory[checked] = True
+            return X.validate(model, dtype, reset), y
+        return validate_data(model, X, y, accept_sparse="csr", dtype=dtype, reset=reset, **y_checks)
+
+
+def _read_weight(name, weight, encoded, dtype):
+    """Validated weights of the rows whose targets are given; None for none."""
+    if weight is None:
+        return None
+    refuse_misread(**{name: weight})
+    return _check_sample_weight(as_numpy(weight), encoded, dtype=dtype, ensure_non_negative=True)
+
+
+def _read_held_out(model, arguments, targets, n_columns, factors, dtype, device):
+    """The validation data that the user gave."""
+    X_val = brought(arguments.X_val, device)
+    try:
+        X, y = _validate(model, X_val, as_numpy(arguments.y_val), reset=False, suffix="_val")
+    except ValueError as error:
+        raise ValueError(f"In the validation data, X_val and y_val: {error}") from error
+    encoded = targets.read(y, "y_val", same=model.warm_start)
+    if encoded.shape[1] != n_columns:
+        raise ValueError(f"y_val has {encoded.shape[1]} column(s), but y has {n_columns}")
+    try:
+        sample_weight = _read_weight("sample_weight_val", arguments.sample_weight_val, encoded, dtype)
+    except ValueError as error:
+        raise ValueError(f"In the validation data, sample_weight_val: {error}") from error
+    _check_range(encoded, dtype, "y_val")
+    loss_weight = weigh_rows(factors, encoded, sample_weight, dtype)
+    if loss_weight is not None and not loss_weight.any():
+        raise ValueError(
+            "class_weight leaves no sample in X_val a weight: give one of the classes in y_val a positive one"
+        )
+    rows, given = as_rows(X, dtype), as_given(arguments.X_val, X)
+    return HeldOut(rows, encoded, sample_weight, loss_weight, given, labels_like(X, y))
+
+
+def _dtype_of(X):
+    """NumPy's type for the numbers of validated data."""
+    return X.dtype if isinstance(X.dtype, np.dtype) else _matching_numpy_dtype(X)
+
+
+def _check_range(encoded, dtype, name):
+    """Raise ValueError for targets that are infinite in the network's dtype."""
+    if encoded.dtype.kind == "f" and max(encoded.max(), -encoded.min()) > np.finfo(dtype).max:
+        raise ValueError(f"{name} contains values too large for {dtype}; scale y, or use dtype='float64'")
+
+
+def _check_size(weights):
+    """Raise ValueError for weights of rows by whose sum a gradient cannot be divided."""
+    if weights is None or not weights.any():
+        return
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not np.isfinite(total) or weights.max() < np.finfo(weights.dtype).tiny:
+        raise ValueError(
+            f"sample_weight, with class_weight, is too {'small' if np.isfinite(total) else 'large'} for {weights.dtype}: multiply all "
+            "weights by a number that brings them near 1"
+        )

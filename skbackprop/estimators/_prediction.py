@@ -1,0 +1,92 @@
+"""Predictions of a fitted network."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skbackprop.backends import get_prediction_backend, prediction_device
+from skbackprop.backends.data import as_rows
+from skbackprop.estimators._arrays import brought, library_of, refuse_misread
+from skbackprop.estimators._choices import choose_network
+from skbackprop.estimators._shared import SharedRows
+from skbackprop.estimators._state import WEIGHTS, check_same_normalization, flat_state, layer_units, weights_dtype
+from skbackprop.functions.losses import LOSSES
+from skbackprop.network import Network
+
+__all__ = ["for_backend", "predict_hidden", "predict_raw"]
+
+# Numbers in an array whose prediction may take no longer than scikit-learn's validation.
+_SMALL_SIZE = 100_000
+
+
+def predict_raw(estimator, X, link=True):
+    """Predictions, after the link or before, of shape (n_samples, n_outputs), in the model's dtype and the library of `X`."""
+    network, params, running, rows = for_backend(estimator, X)
+    return _predict_rows(estimator, X, network, params, rows, link, running)
+
+
+def _predict_rows(estimator, X, network, params, rows, link, running):
+    """The same, of data that are validated, and a network."""
+    flops = 2.0 * rows.shape[0] * network.n_weights
+    backend = get_prediction_backend(prediction_device(estimator.device, X), flops, estimator.precision)
+    library = library_of(X)
+    if rows.is_on_gpu:
+        out = library.empty((rows.shape[0], network.layer_units[-1]), params.dtype)
+        return backend.predict(network, params, rows, estimator.n_jobs, link, running, out)
+    predictions = backend.predict(network, params, rows, estimator.n_jobs, link, running)
+    return predictions if library is None else library.take(predictions)
+
+
+def predict_hidden(estimator, X, layer):
+    """Outputs of a hidden layer, of shape (n_samples, n_units), in the model's dtype.
+
+    Those of a network that ends there, with the identity as its output layer: the kernels apply no activation to the last
+    layer, and multiplication by one and addition of zeros change no finite number.
+    """
+    whole, _, _, rows = for_backend(estimator, X)
+    n_layers = range(len(estimator.coefs_) - 1)[layer] + 1
+    dtype = weights_dtype(estimator.coefs_)
+    units = whole.layer_units[: n_layers + 1]
+    hidden = {name: getattr(estimator, name)[:n_layers] for name in WEIGHTS if hasattr(estimator, name)}
+    hidden["coefs_"] = [*hidden["coefs_"], np.eye(units[-1], dtype=dtype)]
+    hidden["intercepts_"] = [*hidden["intercepts_"], np.zeros(units[-1], dtype=dtype)]
+    network = Network(
+        (*units, units[-1]), whole.activations[:n_layers], LOSSES.get_key("squared_error"), whole.normalization
+    )
+    params, running = flat_state(SimpleNamespace(**hidden), network, dtype)
+    return _predict_rows(estimator, X, network, params, rows, True, running)
+
+
+def for_backend(estimator, X):
+    """The fitted network, its parameters and running statistics, and data after validation, as a backend takes them."""
+    if not hasattr(estimator, "coefs_"):
+        check_is_fitted(estimator)
+    dtype = weights_dtype(estimator.coefs_)
+    if isinstance(X, SharedRows):
+        X = X.validate(estimator, dtype, reset=False)
+    elif not _is_valid(estimator, X, dtype):
+        refuse_misread(X=X)
+        X = brought(X, get_prediction_backend(prediction_device(estimator.device, X)).device)
+        library = library_of(X)
+        checked = dtype if library is None else library.float_types(dtype.name)
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            X = validate_data(estimator, X, accept_sparse="csr", dtype=checked, reset=False)
+    network = choose_network(estimator, layer_units(estimator.coefs_))
+    if network.normalization is not None or hasattr(estimator, "scales_"):
+        check_same_normalization(estimator, network)
+    return network, *flat_state(estimator, network, dtype), as_rows(X, dtype)
+
+
+def _is_valid(estimator, X, dtype):
+    """Whether `validate_data` would return X as it is; for a few rows to find that out takes it longer than to predict."""
+    return (
+        type(X) is np.ndarray
+        and X.dtype == dtype
+        and X.ndim == 2
+        and X.shape[1] == estimator.n_features_in_
+        and 0 < X.size <= _SMALL_SIZE
+        and X.flags.c_contiguous
+        and not hasattr(estimator, "feature_names_in_")
+        and bool(np.isfinite(X).all())
+    )

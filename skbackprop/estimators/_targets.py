@@ -1,0 +1,581 @@
+"""What targets are: numbers, one column of classes, labels, or several columns of classes; each kind is a class.
+
+An object of it encodes what users give for the kernels and decodes the kernels' outputs. It knows the form of the loss that goes with
+it, what to stratify a split by, which outputs predict nothing but shares or means, and how predictions are scored.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+from scipy import sparse
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import column_or_1d
+
+from skbackprop._sklearn import get_namespace, indexing_dtype
+from skbackprop.estimators._arrays import as_numpy, library_of
+from skbackprop.estimators._class_weight import class_factors
+from skbackprop.estimators._labels import refuse_other_classes, unknown_labels
+from skbackprop.exceptions import TrainingWarning
+from skbackprop.functions.links import REALS
+from skbackprop.functions.losses import LOSSES, LogLoss, Loss, Quantile, loss_link
+from skbackprop.training.diagnosis import badly_placed
+from skbackprop.training.warned import warn
+
+__all__ = ["CLASS_TARGETS", "ColumnsOfClasses", "Numbers", "Targets", "find_classes", "gives_proba", "one_dimension"]
+
+# Rows that are looked at after training, and levels of quantiles that predictions near the mean are expected of.
+_SAMPLE_ROWS = 1000
+_NEAR_MEDIAN = 0.1
+
+# Distance of neighbouring predictions, by the targets' deviation: what is left of them then has errors of a few percent.
+_LARGEST_STEP = 1 / 8
+
+
+def one_dimension(y):
+    """Validated targets, and what was a single column in one dimension."""
+    return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def gives_proba(loss):
+    """Whether a loss, a name or an object, gives probabilities."""
+    # A name needs no object: this is asked for every prediction.
+    loss = LOSSES[loss] if isinstance(loss, str) else LOSSES.get_function(loss)
+    return all(kind.has_proba for kind in loss.kinds().values())
+
+
+def _loss_key(loss, task):
+    """Key of a loss, a name or an object, for a task."""
+    if not isinstance(loss, str):
+        return LOSSES.get_function(loss).for_task(task).key()
+    return _named_loss_key(loss, task)
+
+
+@lru_cache
+def _named_loss_key(loss, task):
+    return LOSSES[loss]().for_task(task).key()
+
+
+@dataclass(eq=False)
+class Targets(ABC):
+    """A kind of targets.
+
+    Parameters
+    ----------
+    loss : str or Loss
+        The estimator's parameter.
+    """
+
+    loss: str | Loss
+
+    #: What has to stay the same of the loss for the outputs to mean the same.
+    outputs_form = None
+
+    @property
+    @abstractmethod
+    def attributes(self):
+        """The fitted attributes, by name, that make an object of the same kind again."""
+
+    @abstractmethod
+    def loss_key(self):
+        """Key of the loss, in the form that these targets ask for."""
+
+    @abstractmethod
+    def n_outputs(self, n_columns):
+        """Units of the output layer for so many columns of encoded targets."""
+
+    @abstractmethod
+    def read(self, y, name, same=False):
+        """Encode validated targets: an array of shape (n_rows, n_columns).
+
+        Parameters
+        ----------
+        y : ndarray
+        name : {"y", "y_val"}
+            What errors call them.
+        same : bool, default=False
+            Whether all classes have to be there.
+
+        Raises
+        ------
+        ValueError
+            If they are no targets of this kind.
+        """
+
+    def fit_units(self, encoded, sample_weight, dtype):
+        """The same kind in the units that suit these encoded targets, which are to be trained on."""
+        return self
+
+    def in_units(self, encoded, dtype):
+        """Encoded targets in the units of the network's outputs."""
+        return encoded.astype(dtype, copy=False)
+
+    @abstractmethod
+    def prior_outputs(self, encoded, weights):
+        """Raw outputs whose predictions are the targets' means, or the classes' shares."""
+
+    def stratification(self, encoded, fraction):
+        """What to stratify a split by, of which the second part is such a fraction; None for nothing."""
+        return None
+
+    def rare_classes(self, strata):
+        """Classes with a single row, in the user's words."""
+        return []
+
+    def class_factors(self, encoded, sample_weight):
+        """Factors by which classes weigh rows in the loss, see `class_factors`; None for none."""
+        return None
+
+    @abstractmethod
+    def decode(self, predictions):
+        """What `predict` makes of the network's predictions."""
+
+    @abstractmethod
+    def score(self, encoded, predictions, sample_weight):
+        """Score of predictions."""
+
+    def diagnose(self, problem, output_bias, n_jobs):
+        """Findings about the targets of a training, in words; see `diagnose`."""
+        return []
+
+
+@dataclass(eq=False)
+class Numbers(Targets):
+    """Numbers in one column or several.
+
+    Parameters
+    ----------
+    loss : str or Loss
+    standardize : bool, default=False
+        The estimator's `standardize_target`.
+    mean, scale : ndarray of shape (n_columns,) or None, default=None
+        The units of the network's outputs; None for those of the targets.
+    """
+
+    standardize: bool = False
+    mean: np.ndarray | None = None
+    scale: np.ndarray | None = None
+
+    def __post_init__(self):
+        self.function = LOSSES.get_function(self.loss)
+        self.link = loss_link(type(self.function))
+        self.per_target = self.function.outputs_per_target()
+
+    @property
+    def attributes(self):
+        return {} if self.scale is None else {"target_mean_": self.mean, "target_scale_": self.scale}
+
+    @property
+    def outputs_form(self):
+        return self.per_target, self.function.has_std
+
+    def loss_key(self):
+        return _loss_key(self.loss, "regression")
+
+    def n_outputs(self, n_columns):
+        return n_columns * self.per_target
+
+    def read(self, y, name, same=False):
+        y = one_dimension(y)
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"{name} has to hold numbers, got an array of type {y.dtype}")
+        self.function.check_targets(y, name)
+        return y.reshape(len(y), -1)
+
+    def fit_units(self, encoded, sample_weight, dtype):
+        if not self.standardize:
+            return self
+        # An overflow is told in better words below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaler = StandardScaler().fit(encoded.astype(np.float64), sample_weight=sample_weight)
+        mean, scale = scaler.mean_, scaler.scale_
+        if not np.isfinite(scale).all():
+            raise ValueError("y contains values too large for standardize_target=True: their squares overflow; scale y")
+        steps = np.spacing(np.abs(mean).astype(dtype))
+        if (steps > _LARGEST_STEP * scale).any():
+            warn(
+                f"Predictions in {dtype} come in steps of {steps.max():g} near the mean of y, {mean[steps.argmax()]:g}, whose "
+                f"standard deviation is {scale[steps.argmax()]:g}: set dtype='float64', or subtract a number from y.",
+                TrainingWarning,
+            )
+        return replace(self, mean=mean, scale=scale)
+
+    def in_units(self, encoded, dtype):
+        if self.scale is not None:
+            # In float64 to the end: float32 would lose the differences between large numbers.
+            encoded = (encoded - self.mean) / self.scale
+        return super().in_units(encoded, dtype)
+
+    def prior_outputs(self, encoded, weights):
+        means = np.average(encoded, axis=0, weights=weights)
+        if self.function.has_std:
+            # What overflows makes the loss infinite, and training tells of that.
+            with np.errstate(over="ignore"):
+                variances = np.average((encoded - means) ** 2, axis=0, weights=weights)
+            return np.column_stack([means, np.log(np.maximum(variances, np.finfo(float).tiny))]).ravel()
+        return np.repeat(self.link.link(means, *self.function.settings()), self.per_target)
+
+    def decode(self, predictions):
+        """Predictions in the units of `y`."""
+        if self.scale is None:
+            return predictions
+        scales, means = np.repeat(self.scale, self.per_target), np.repeat(self.mean, self.per_target)
+        if self.function.has_std:
+            # A standard deviation has a scale and no place.
+            means[1::2] = 0.0
+        library = library_of(predictions)
+        if library is None:
+            with np.errstate(under="ignore"):
+                return (predictions * scales + means).astype(predictions.dtype)
+        return library.xp.astype(predictions * library.take(scales) + library.take(means), predictions.dtype)
+
+    def points(self, predictions):
+        """One prediction for each target, of a loss that may have several: the mean, or the quantile next to the median."""
+        levels = np.asarray(self.function.quantile) if isinstance(self.function, Quantile) else np.full(1, 0.5)
+        return predictions[:, int(np.abs(levels - 0.5).argmin()) :: self.per_target]
+
+    def score(self, encoded, predictions, sample_weight):
+        return r2_score(encoded, self.points(predictions), sample_weight=sample_weight)
+
+    def diagnose(self, problem, output_bias, n_jobs):
+        loss = self.function
+        # Other quantiles are meant to be away from the mean.
+        is_extreme = isinstance(loss, Quantile) and np.abs(np.asarray(loss.quantile) - 0.5).min() > _NEAR_MEDIAN
+        domain = self.link.domain
+        is_placed = self.standardize if domain == REALS else output_bias == "prior"
+        if is_extreme or is_placed or domain is None:
+            return []
+        advice = "standardize_target=True" if domain == REALS else "output_bias='prior'"
+        rows = problem.train_rows[:: -(-len(problem.train_rows) // _SAMPLE_ROWS)]
+        points = self.points(problem.predict(problem.rows.selected(rows), n_jobs))
+        weights = None if problem.loss_weight is None else problem.loss_weight[rows]
+        finding = badly_placed(problem.targets[rows], points, weights, advice)
+        return [] if finding is None else [finding]
+
+
+@dataclass(eq=False)
+class ClassTargets(Targets):
+    """Classes, which kernels know by numbers.
+
+    Parameters
+    ----------
+    loss : str or Loss
+    classes : ndarray of shape (n_classes,), or list of ndarray
+        In sorted order; a list has an array for each column.
+    class_weight : "balanced", dict, list of dict or None, default=None
+        The estimator's parameter.
+    """
+
+    classes: np.ndarray | list
+    class_weight: str | dict | list | None = None
+
+    #: scikit-learn's name of the kind, and the task that the loss serves.
+    type_of_target: ClassVar[str]
+    task: ClassVar[str] = "binary"
+
+    @property
+    def attributes(self):
+        return {"classes_": self.classes, "_target_type": self.type_of_target}
+
+    @property
+    def columns(self):
+        """The classes of each column of encoded targets."""
+        return [self.classes]
+
+    def loss_key(self):
+        return _loss_key(self.loss, self.task)
+
+    def n_outputs(self, n_columns=None):
+        return len(self.classes)
+
+    def read(self, y, name, same=False):
+        y = one_dimension(y)
+        if not self._is_form(y, name):
+            fitted = "y" if name == "y_val" else "that of the fit before"
+            raise ValueError(
+                f"{name} has to be of the same kind as {fitted}, {self._form}, got an array of shape {y.shape}; to start anew with "
+                "another kind, call fit with warm_start=False"
+            )
+        self._refuse_unknown(y, name, same)
+        return self.encode(y)
+
+    #: The form that targets of this kind have, in words.
+    _form = "labels in one dimension"
+
+    def _is_form(self, y, name):
+        return y.ndim != 2
+
+    def _refuse_unknown(self, y, name, same):
+        """Raise ValueError for classes that are none of these, or, for the `same` ones, if some are missing."""
+        found = unique_labels(y)
+        unknown = unknown_labels(found, self.classes)
+        if name == "y_val":
+            if len(unknown):
+                raise ValueError(f"y_val has classes that are not in y: {unknown}; those of y are {self.classes}")
+            return
+        if same:
+            refuse_other_classes(found, self.classes)
+        if len(unknown):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes}. 'y' has {found}."
+            )
+
+    @abstractmethod
+    def encode(self, y):
+        """Numbers of the classes, as kernels take them; of targets that are of this kind."""
+
+    def class_factors(self, encoded, sample_weight):
+        if self.class_weight is None:
+            return None
+        return class_factors(self.class_weight, self.columns, encoded, sample_weight)
+
+    def prior_outputs(self, encoded, weights):
+        if not gives_proba(self.loss):
+            raise ValueError(f"output_bias='prior' needs a loss with probabilities, but loss is {self.loss!r}")
+        kind, settings = self.loss_key()
+        # Half a row more of each class keeps the raw outputs finite where one is missing.
+        outputs = [loss_link(kind).prior(rows + 0.5, total, settings) for rows, total in self._counts(encoded, weights)]
+        return np.concatenate(outputs)
+
+    def _counts(self, encoded, weights):
+        """Rows of each of the classes whose shares sum to 1, and of all of them, for each half a row more."""
+        for codes, classes in zip(encoded.T, self.columns, strict=True):
+            own = np.bincount(codes.astype(np.intp), weights=weights, minlength=len(classes))
+            yield own / own.sum() * len(encoded), len(encoded) + 0.5 * len(classes)
+
+    def _log_probabilities(self, outputs):
+        """Raw outputs that are free up to a constant for each row without it, if the link has any such."""
+        return loss_link(self.loss_key()[0]).scores(outputs, get_namespace(outputs)[0])
+
+    def rare_classes(self, strata):
+        codes, counts = np.unique(strata, return_counts=True)
+        return [str(self.classes[int(code)]) for code in codes[counts < 2]]
+
+    def score(self, encoded, predictions, sample_weight):
+        found, expected = self._found(predictions), encoded.astype(np.intp)
+        if self.type_of_target != "multilabel-indicator":
+            expected = expected[:, 0]
+        return accuracy_score(expected, found, sample_weight=sample_weight)
+
+    def _found(self, predictions):
+        """Numbers of the predicted classes."""
+        xp, _ = get_namespace(predictions)
+        return xp.argmax(predictions, axis=1)
+
+    def scores(self, outputs):
+        """What `decision_function` makes of raw outputs."""
+        return outputs
+
+    def probabilities(self, predictions):
+        """What `predict_proba` makes of predictions."""
+        return predictions
+
+
+class _Logistic(ClassTargets):
+    """Classes that are there or not, each with an output of its own."""
+
+    def _counts(self, encoded, weights):
+        return [(np.average(encoded, axis=0, weights=weights) * len(encoded), len(encoded) + 1)]
+
+    def _found(self, predictions):
+        xp, _ = get_namespace(predictions)
+        return xp.astype(predictions > self.loss_key()[0].threshold, indexing_dtype(xp))
+
+
+class TwoClasses(_Logistic):
+    """One column of two classes, or of a single one."""
+
+    type_of_target = "binary"
+
+    def n_outputs(self, n_columns=None):
+        return 1
+
+    def encode(self, y):
+        return (y == self.classes[-1])[:, np.newaxis] & (len(self.classes) > 1)
+
+    def stratification(self, encoded, fraction):
+        return encoded.astype(bool)
+
+    def _found(self, predictions):
+        return super()._found(predictions)[:, 0]
+
+    def decode(self, predictions):
+        # There may be a single class.
+        return _named(self.classes[[0, -1]], self._found(predictions))
+
+    def scores(self, outputs):
+        return outputs[:, 0]
+
+    def probabilities(self, predictions):
+        xp, _ = get_namespace(predictions)
+        if len(self.classes) == 1:
+            return xp.ones_like(predictions)
+        return xp.concat([1 - predictions, predictions], axis=1)
+
+
+class Labels(_Logistic):
+    """An indicator matrix: several labels a row, each of which is there or not."""
+
+    type_of_target = "multilabel-indicator"
+
+    @property
+    def columns(self):
+        return [np.arange(2)] * len(self.classes)
+
+    @property
+    def _form(self):
+        return f"an indicator matrix with as many columns ({len(self.classes)})"
+
+    def _is_form(self, y, name):
+        is_matrix = y.ndim == 2 and y.shape[1] == len(self.classes)
+        return is_matrix and type_of_target(y, input_name=name) == self.type_of_target
+
+    def encode(self, y):
+        y = y.toarray() if sparse.issparse(y) else y
+        return y != 0
+
+    def decode(self, predictions):
+        return self._found(predictions)
+
+
+class SeveralClasses(ClassTargets):
+    """One column of three classes or more."""
+
+    type_of_target = task = "multiclass"
+
+    def encode(self, y):
+        return np.searchsorted(self.classes, y)[:, np.newaxis]
+
+    def stratification(self, encoded, fraction):
+        # A share for every class needs at least as many validation rows as classes; without, the split is plain.
+        n_validation = int(np.ceil(fraction * len(encoded)))
+        enough = len(self.classes) <= min(n_validation, len(encoded) - n_validation)
+        return encoded[:, 0].astype(np.intp) if enough else None
+
+    def decode(self, predictions):
+        return _named(self.classes, self._found(predictions))
+
+    def scores(self, outputs):
+        return self._log_probabilities(outputs) if gives_proba(self.loss) else outputs
+
+
+class ColumnsOfClasses(ClassTargets):
+    """Several columns of classes, each with a softmax of its own."""
+
+    type_of_target = "multiclass-multioutput"
+
+    @property
+    def columns(self):
+        return self.classes
+
+    def loss_key(self):
+        loss = LOSSES.get_function(self.loss)
+        if not isinstance(loss, LogLoss):
+            raise ValueError(f"loss={self.loss!r} is for one column of classes, y has several; use loss='log_loss'")
+        return loss.for_outputs([len(classes) for classes in self.classes]).key()
+
+    def n_outputs(self, n_columns=None):
+        return sum(len(classes) for classes in self.classes)
+
+    @property
+    def _form(self):
+        return f"{len(self.classes)} columns of classes"
+
+    def _is_form(self, y, name):
+        return y.ndim == 2 and y.shape[1] == len(self.classes)
+
+    def _refuse_unknown(self, y, name, same):
+        for index, (classes, column) in enumerate(zip(self.classes, y.T, strict=True)):
+            found = np.unique(column)
+            unknown = unknown_labels(found, classes)
+            if same and len(found) != len(classes):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                    f"column {index} of {name} had {classes}, now it has {found}"
+                )
+            if len(unknown):
+                raise ValueError(
+                    f"column {index} of {name} has classes {unknown}, which are not in classes_[{index}], {classes}"
+                )
+
+    def encode(self, y):
+        return np.column_stack(
+            [np.searchsorted(classes, column) for classes, column in zip(self.classes, y.T, strict=True)]
+        )
+
+    def _parts(self, outputs):
+        """The outputs of each column."""
+        stops = np.cumsum([len(classes) for classes in self.classes]).tolist()
+        return [outputs[:, start:stop] for start, stop in pairwise([0, *stops])]
+
+    def decode(self, predictions):
+        parts = zip(self.classes, self._parts(predictions), strict=True)
+        labels = [_named(classes, self._found(part)) for classes, part in parts]
+        if any(library_of(column) is None for column in labels):
+            return np.column_stack([as_numpy(column) for column in labels])
+        xp, _ = get_namespace(predictions)
+        return xp.stack(labels, axis=1)
+
+    def score(self, encoded, predictions, sample_weight):
+        found = np.column_stack([self._found(part) for part in self._parts(predictions)])
+        return np.average((found == encoded).all(axis=1), weights=sample_weight)
+
+    def scores(self, outputs):
+        return [self._log_probabilities(part) for part in self._parts(outputs)]
+
+    def probabilities(self, predictions):
+        return self._parts(predictions)
+
+
+#: The kinds of targets that have classes, by scikit-learn's names.
+CLASS_TARGETS = {kind.type_of_target: kind for kind in (TwoClasses, SeveralClasses, Labels, ColumnsOfClasses)}
+
+
+def find_classes(y):
+    """The kind of validated targets, and the classes in them.
+
+    Parameters
+    ----------
+    y : {ndarray, sparse matrix}
+
+    Returns
+    -------
+    kind : type
+        One of `CLASS_TARGETS`.
+    classes : ndarray, or list of ndarray
+
+    Raises
+    ------
+    ValueError
+        If they are no classes.
+    """
+    name = type_of_target(y, input_name="y")
+    if name == "multiclass-multioutput":
+        return CLASS_TARGETS[name], [np.unique(column) for column in y.T]
+    if "multioutput" in name:
+        raise ValueError(f"y is of type {name!r}, but labels of classes are needed")
+    classes = unique_labels(y)
+    return CLASS_TARGETS[name], classes
+
+
+def _named(classes, positions):
+    """Classes by their positions: in the library of these if they are numbers, otherwise in NumPy's.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+    positions : array of shape (n_rows,)
+
+    Returns
+    -------
+    labels : array of shape (n_rows,)
+    """
+    library = library_of(positions)
+    if library is None or classes.dtype.kind not in "biuf":
+        return classes[as_numpy(positions)]
+    return library.xp.take(library.take(classes), positions)

@@ -1,0 +1,281 @@
+"""Trainings of a network, ready to run: by stochastic solvers, epoch by epoch, and by SciPy's L-BFGS."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skbackprop._sklearn import _safe_indexing
+from skbackprop.estimators._arrays import as_numpy
+from skbackprop.estimators._choices import batch_rows, choose_penalties, patience, runs_to_the_end, start_optimizer
+from skbackprop.estimators._problem import Problem
+from skbackprop.estimators._state import progress_attributes, read_progress, take_over
+from skbackprop.estimators._validation import Validation, scorer_of
+from skbackprop.exceptions import TrainingWarning
+from skbackprop.functions.penalties import Penalties
+from skbackprop.training.diagnosis import MIN_EPOCHS, diagnose
+from skbackprop.training.lbfgs import minimize
+from skbackprop.training.progress import OptimizerState, Progress, TrainingPoint
+from skbackprop.training.trainer import train
+from skbackprop.training.warned import warn
+
+__all__ = ["prepare"]
+
+
+def prepare(fit, problem, scorer):
+    """Make what training needs besides the problem.
+
+    Parameters
+    ----------
+    fit : Fit
+    problem : Problem
+    scorer : callable or None
+        The one that the user chose for validation rows.
+
+    Returns
+    -------
+    training : StochasticTraining or LbfgsTraining
+        A context manager; `run` trains within it.
+    """
+    return _prepare_lbfgs(fit, problem) if fit.model.solver == "lbfgs" else _prepare_stochastic(fit, problem, scorer)
+
+
+@dataclass
+class LbfgsTraining:
+    """Training by SciPy's L-BFGS.
+
+    Parameters
+    ----------
+    problem : Problem
+    session : Session
+        A backend's.
+    """
+
+    problem: Problem
+    session: Any
+
+    def __enter__(self):
+        self.session.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        return self.session.__exit__(*exception)
+
+    def run(self, fit):
+        """Train, and set the attributes that tell how it went."""
+        model, callbacks, problem = fit.model, fit.callbacks, self.problem
+
+        def end_iteration(loss):
+            return callbacks.end_task(problem, problem.params, {"loss_": loss})
+
+        model.n_iter_, model.loss_ = minimize(
+            self.session,
+            problem.params,
+            rows=problem.train_rows,
+            max_iter=model.max_iter,
+            max_fun=model.max_fun,
+            tol=model.tol,
+            begin_iteration=callbacks.begin_task if callbacks.active else None,
+            end_iteration=end_iteration if callbacks.active else None,
+        )
+
+
+def _prepare_lbfgs(fit, problem):
+    model = fit.model
+    if problem.network.over_batch:
+        raise ValueError(
+            f"normalization={model.normalization!r} is for stochastic solvers: solver='lbfgs' has no mini-batches; choose "
+            "normalization='layer', or solver='adam'"
+        )
+    penalties = choose_penalties(model, len(problem.network.layout))
+    for name in ("dropout", "clip_norm", "clip_value", "max_norm", "average", "frozen"):
+        if getattr(penalties, name):
+            raise ValueError(f"{name} is for stochastic solvers; solver='lbfgs' needs it off, or choose solver='adam'")
+    model.n_iter_, model.loss_ = 0, np.nan  # what an error leaves behind
+    return LbfgsTraining(problem, problem.session(len(problem.train_rows), model.n_jobs, penalties))
+
+
+@dataclass
+class StochasticTraining:
+    """Training by mini-batches.
+
+    Parameters
+    ----------
+    problem : Problem
+    session : Session
+        A backend's.
+    validation : Validation or None
+    optimizer : OptimizerState
+    progress : Progress
+    penalties : Penalties
+    shown : ndarray of shape (n_params,)
+        The weights that are scored and shown: those that training changes, or their average.
+    order : ndarray of int64
+        The order of the rows that is shuffled next.
+    batch_rows : int
+        Rows of a mini-batch.
+    max_iter : int
+        Epochs at most.
+    """
+
+    problem: Problem
+    session: Any
+    validation: Validation | None
+    optimizer: OptimizerState
+    progress: Progress
+    penalties: Penalties
+    shown: np.ndarray
+    order: np.ndarray
+    batch_rows: int
+    max_iter: int
+
+    def __enter__(self):
+        with ExitStack() as stack:
+            stack.enter_context(self.session)
+            # The session of other validation rows is entered second: it is left the threads that training does not use.
+            if self.validation is not None:
+                stack.enter_context(self.validation)
+            self._entered = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception):
+        return self._entered.__exit__(*exception)
+
+    def run(self, fit):
+        """Train, set the attributes that tell how it went, and warn of what went wrong."""
+        model, optimizer, progress = fit.model, self.optimizer, self.progress
+        watched = fit.callbacks is not None and fit.callbacks.active
+        try:
+            converged = train(
+                self.session,
+                self.problem.params,
+                optimizer,
+                progress,
+                rows=self.order,
+                random_state=fit.random_state,
+                shuffle=model.shuffle,
+                max_iter=self.max_iter,
+                tol=model.tol,
+                n_iter_no_change=patience(model, optimizer.schedule),
+                verbose=model.verbose,
+                validate=self.validation,
+                begin_epoch=fit.callbacks.begin_task if watched else None,
+                end_epoch=self._report_to(fit) if watched else None,
+                ends_on_interrupt=not fit.incremental,
+            )
+        finally:
+            vars(model).update(progress_attributes(progress))
+            self._settle()
+        if not fit.incremental:
+            self._warn(fit, converged)
+
+    def _report_to(self, fit):
+        """A function that tells the callbacks of the end of an epoch."""
+        problem = self.problem
+        callbacks, random_state = fit.callbacks, fit.random_state
+
+        def end_epoch(order, finished):
+            is_average = self.shown is not problem.params
+            optimizer = replace(self.optimizer, raw_params=problem.params) if is_average else self.optimizer
+            point = TrainingPoint(callbacks.first_random_state, random_state.get_state(), order, finished)
+            attributes = {**progress_attributes(self.progress), "_optimizer": optimizer, "_point": point}
+            return callbacks.end_task(problem, self.shown, attributes)
+
+        return end_epoch
+
+    def _settle(self):
+        """Leave the model with the weights that it is to have: the average, or the best."""
+        problem, progress = self.problem, self.progress
+        if self.shown is not problem.params:
+            # Training goes on from where it was, and not from the average.
+            self.optimizer.raw_params = problem.params.copy()
+            problem.params[:] = self.shown
+        if progress.keeps_best and progress.best_params is not None:
+            problem.params[:], problem.running[:] = progress.best_params, progress.best_running
+
+    def _warn(self, fit, converged):
+        """Warn if training came to no end, and of what has kept it from learning."""
+        model, problem, progress = fit.model, self.problem, self.progress
+        was_finished = fit.resumed is not None and fit.resumed.point.finished
+        if not (converged or was_finished or runs_to_the_end(model, self.optimizer.schedule)):
+            warn(
+                f"Stochastic Optimizer: Maximum iterations ({model.max_iter}) reached and the optimization hasn't "
+                "converged yet.",
+                ConvergenceWarning,
+            )
+        findings = diagnose(
+            progress.history[len(progress.history) - progress.n_iter :],
+            problem.rows,
+            problem.train_rows,
+            batch_rows=(len(problem.train_rows) - 1) % self.batch_rows + 1,
+            frozen=self.penalties.frozen,
+            estimator=model,
+            read=(lambda rows: as_numpy(_safe_indexing(problem.rows.X, rows))) if problem.rows.is_on_gpu else None,
+        )
+        if progress.n_iter >= MIN_EPOCHS:
+            findings += model._targets.diagnose(problem, model.output_bias, model.n_jobs)
+        if findings:
+            warn(" ".join(findings), TrainingWarning)
+
+
+def _prepare_stochastic(fit, problem, scorer):
+    model, resumed, random_state = fit.model, fit.resumed, fit.random_state
+    if resumed is not None:
+        take_over(model, resumed.model, problem)
+    optimizer = model._optimizer = _optimizer(fit, problem)
+    progress = Progress(
+        bool(model.early_stopping),
+        problem.held_out is not None,
+        bool(model.early_stopping or model.restore_best_weights),
+    )
+    read_progress(model, progress)
+    progress.n_iter = 0 if resumed is None else model.n_iter_
+    penalties = choose_penalties(model, len(problem.network.layout))
+    n_rows = batch_rows(model, len(problem.train_rows))
+    # Drawn only where it is needed: everything else is drawn as scikit-learn does it.
+    seed = random_state.randint(2**31) if penalties.dropout else 0
+    session = problem.session(n_rows, model.n_jobs, penalties, seed)
+    shown = problem.params if model.averaging is None else optimizer.average
+    order, max_iter = problem.train_rows, 1 if fit.incremental else model.max_iter - progress.n_iter
+    if resumed is not None:
+        order = resumed.check_order(order)
+        random_state.set_state(resumed.point.random_state)
+        max_iter = 0 if resumed.point.finished else max_iter
+    validation = None
+    if problem.held_out is not None:
+        validation = _validation(model, problem, shown, session, scorer)
+    return StochasticTraining(
+        problem, session, validation, optimizer, progress, penalties, shown, order, n_rows, max_iter
+    )
+
+
+def _optimizer(fit, problem):
+    """The state of the optimizer to train with, and the weights that it changes."""
+    model, params = fit.model, problem.params
+    present = getattr(model, "_optimizer", None)
+    if fit.resumed is not None:
+        optimizer = present
+        optimizer.max_epochs = model.max_iter
+    elif fit.incremental and present is not None and present.slots.shape[1] == params.size:
+        optimizer = present.copy(params.dtype)
+        optimizer.take_settings(model.learning_rate_init, model.averaging is not None, params)
+    else:
+        optimizer = start_optimizer(model, params)
+    if optimizer.raw_params is not None:
+        params[:] = optimizer.raw_params
+    optimizer.running = problem.running
+    return optimizer
+
+
+def _validation(model, problem, params, session, scorer):
+    """Measures the weights in `params`."""
+    held_out, running = problem.held_out, problem.running
+    score = scorer_of(model, problem, params, scorer)
+    if held_out.order is not None:
+        return Validation(params, running, session, held_out.order, score)
+    n_rows = len(held_out.targets)
+    return Validation(
+        params, running, problem.validation_session(model.n_jobs), np.arange(n_rows), score, owns_session=True
+    )
