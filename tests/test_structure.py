@@ -110,6 +110,13 @@ def named(tree):
             (defined if isinstance(node.ctx, ast.Store) else read).add(name)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             read.add(node.value)
+        elif (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "id", "") == "Fitted"
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            # The declaration of a fitted attribute.
+            defined.add(node.args[0].value)
         elif isinstance(node, ast.Dict):
             defined.update(key.value for key in node.keys if isinstance(key, ast.Constant))
         elif isinstance(node, ast.alias):
