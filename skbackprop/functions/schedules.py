@@ -117,6 +117,9 @@ class Schedule(Function):
     #: Whether it spans `max_iter` epochs, so that training is meant to end there.
     ends_with_max_iter = False
 
+    # Of a user's class whose constructor does not take it.
+    warmup_epochs = 0.0
+
     def __init__(self, warmup_epochs=0.0):
         self.warmup_epochs = warmup_epochs
 
