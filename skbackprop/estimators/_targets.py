@@ -162,7 +162,11 @@ class Numbers(Targets):
 
     def __post_init__(self):
         self.function = LOSSES.get_function(self.loss)
-        self.per_target = self.function.outputs_per_target()
+
+    @property
+    def per_target(self):
+        """Outputs for each target."""
+        return self.function.outputs_per_target()
 
     @property
     def attributes(self):
