@@ -142,6 +142,8 @@ MODELS = {
 def test_everything_comes_back(name, path):
     model, data, y = made(name)
     model.fit(data, y).save(path)
+    # What a fit sets is declared.
+    assert vars(model).keys() - model.get_params(deep=False).keys() <= {entry.name for entry in model._fitted}
     loaded = load(path)
     assert_same_state(loaded, model)
     np.testing.assert_array_equal(loaded.predict(data), model.predict(data))

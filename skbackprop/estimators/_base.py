@@ -205,9 +205,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             fit.end()
         return self
 
-    def _means_other_outputs(self):
+    def _means_other_outputs(self, targets):
         """Whether the loss was changed to one for which a fitted network's outputs mean something else; not known of older files."""
-        return getattr(self, "_outputs_form", None) not in (None, self._targets.outputs_form)
+        return getattr(self, "_outputs_form", None) not in (None, targets.outputs_form)
 
     def _predict(self, X, link=True):
         """The kind of targets, and predictions: of one model, whatever other threads fit in the meantime."""

@@ -33,12 +33,8 @@ class Callbacks:
         self._context = callback_context(estimator, estimator.max_iter)
         self._context.call_on_fit_task_begin(**self._arguments)
         self._task = None
-        found = [c._resumed_training(estimator) for c in self._callbacks if hasattr(c, "_resumed_training")]
+        found = [c._resumed_training(estimator) for c in callbacks_of(estimator) if hasattr(c, "_resumed_training")]
         self.resumed = next((training for training in reversed(found) if training is not None), None)
-
-    @property
-    def _callbacks(self):
-        return callbacks_of(self._estimator)
 
     def begin_draws(self, random_state):
         """The generator to draw from: in the state in which a resumed training found it, otherwise as it is."""
@@ -52,7 +48,7 @@ class Callbacks:
     @property
     def active(self):
         """Whether there is a callback to call."""
-        return bool(self._callbacks)
+        return bool(callbacks_of(self._estimator))
 
     def begin_task(self):
         """Report the beginning of an epoch."""

@@ -600,7 +600,7 @@ def _convert_network(g, model, x, outputs, **options):
 
 
 def _convert_regressor(g, model, raw, outputs):
-    kind, settings = model._loss_key()
+    kind, settings = model._targets.loss_key()
     predictions = _link(kind).onnx(g, raw, *settings)
     scale = getattr(model, "target_scale_", None)
     n_outputs = model.n_outputs_

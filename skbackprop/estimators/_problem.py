@@ -135,7 +135,7 @@ def make_problem(fit, inputs):
         _draw_weights(model.weight_init, network, fit.random_state, params, running)
         reset_state(model)
     else:
-        _check_same_network(model, network)
+        _check_same_network(model, network, targets)
         params, running = flat_state(model, network, dtype)
         # Training writes into arrays of its own: the present ones may be read-only, or others' too.
         params = np.array(params)
@@ -176,7 +176,7 @@ def _draw_weights(given, network, random_state, params, running):
         coef[...], intercept[...] = draw_layer(given, random_state, *coef.shape, factor)
 
 
-def _check_same_network(model, network):
+def _check_same_network(model, network, targets):
     """Raise ValueError if the fitted network is not the one that the parameters choose now."""
     fitted = [*layer_units(model.coefs_)]
     if list(network.layer_units) != fitted:
@@ -185,7 +185,7 @@ def _check_same_network(model, network):
             "warm_start and partial_fit go on with the fitted network: call fit with warm_start=False to start anew"
         )
     check_same_normalization(model, network)
-    if model._means_other_outputs():
+    if model._means_other_outputs(targets):
         raise ValueError(
             f"loss={model.loss!r} gives the network's outputs another meaning than the loss that it was fitted with; warm_start and "
             "partial_fit go on with the fitted network: call fit with warm_start=False to start anew"

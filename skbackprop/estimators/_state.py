@@ -234,7 +234,7 @@ def copy_state(estimator):
     copied : BaseBackprop or BaseBagging
     """
     copied = object.__new__(type(estimator))
-    vars(copied).update(vars(estimator))
+    copied.__dict__ = vars(estimator).copy()
     return copied
 
 

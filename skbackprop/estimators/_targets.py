@@ -163,8 +163,11 @@ class Numbers(Targets):
 
     def __post_init__(self):
         self.function = LOSSES.get_function(self.loss)
-        self.link = loss_link(type(self.function))
-        self.per_target = self.function.outputs_per_target()
+
+    @property
+    def per_target(self):
+        """Outputs for each target."""
+        return self.function.outputs_per_target()
 
     @property
     def attributes(self):
@@ -218,7 +221,7 @@ class Numbers(Targets):
             with np.errstate(over="ignore"):
                 variances = np.average((encoded - means) ** 2, axis=0, weights=weights)
             return np.column_stack([means, np.log(np.maximum(variances, np.finfo(float).tiny))]).ravel()
-        return np.repeat(self.link.link(means, *self.function.settings()), self.per_target)
+        return np.repeat(loss_link(type(self.function)).link(means, *self.function.settings()), self.per_target)
 
     def decode(self, predictions):
         """Predictions in the units of `y`."""
@@ -246,7 +249,7 @@ class Numbers(Targets):
         loss = self.function
         # Other quantiles are meant to be away from the mean.
         is_extreme = isinstance(loss, Quantile) and np.abs(np.asarray(loss.quantile) - 0.5).min() > _NEAR_MEDIAN
-        domain = self.link.domain
+        domain = loss_link(type(loss)).domain
         is_placed = self.standardize if domain == REALS else output_bias == "prior"
         if is_extreme or is_placed or domain is None:
             return []
@@ -337,20 +340,28 @@ class ClassTargets(Targets):
     def prior_outputs(self, encoded, weights):
         if not gives_proba(self.loss):
             raise ValueError(f"output_bias='prior' needs a loss with probabilities, but loss is {self.loss!r}")
-        kind, settings = self.loss_key()
-        # Half a row more of each class keeps the raw outputs finite where one is missing.
-        outputs = [loss_link(kind).prior(rows + 0.5, total, settings) for rows, total in self._counts(encoded, weights)]
-        return np.concatenate(outputs)
+        return self._log_shares(encoded, weights)
 
-    def _counts(self, encoded, weights):
-        """Rows of each of the classes whose shares sum to 1, and of all of them, for each half a row more."""
+    def _log_shares(self, encoded, weights):
+        """Logarithms of the shares of each column's classes."""
+        # Half a row more of each class keeps the logarithm finite where one is missing.
+        link, settings = self._link()
+        outputs = []
         for codes, classes in zip(encoded.T, self.columns, strict=True):
             own = np.bincount(codes.astype(np.intp), weights=weights, minlength=len(classes))
-            yield own / own.sum() * len(encoded), len(encoded) + 0.5 * len(classes)
+            counts = own / own.sum() * len(encoded) + 0.5
+            outputs.append(link.prior(counts, len(encoded) + 0.5 * len(classes), settings))
+        return np.concatenate(outputs)
 
-    def _log_probabilities(self, outputs):
-        """Raw outputs that are free up to a constant for each row without it, if the link has any such."""
-        return loss_link(self.loss_key()[0]).scores(outputs, get_namespace(outputs)[0])
+    def _link(self):
+        """The link of the loss, and the settings of both."""
+        kind, settings = self.loss_key()
+        return loss_link(kind), settings
+
+    def _normalized(self, outputs):
+        """Scores that tell nothing but the predictions, of raw outputs."""
+        xp, _ = get_namespace(outputs)
+        return self._link()[0].scores(outputs, xp)
 
     def rare_classes(self, strata):
         codes, counts = np.unique(strata, return_counts=True)
@@ -379,8 +390,10 @@ class ClassTargets(Targets):
 class _Logistic(ClassTargets):
     """Classes that are there or not, each with an output of its own."""
 
-    def _counts(self, encoded, weights):
-        return [(np.average(encoded, axis=0, weights=weights) * len(encoded), len(encoded) + 1)]
+    def _log_shares(self, encoded, weights):
+        link, settings = self._link()
+        positive = np.average(encoded, axis=0, weights=weights) * len(encoded)
+        return link.prior(positive + 0.5, len(encoded) + 1, settings)
 
     def _found(self, predictions):
         xp, _ = get_namespace(predictions)
@@ -461,7 +474,7 @@ class SeveralClasses(ClassTargets):
         return _named(self.classes, self._found(predictions))
 
     def scores(self, outputs):
-        return self._log_probabilities(outputs) if gives_proba(self.loss) else outputs
+        return self._normalized(outputs) if gives_proba(self.loss) else outputs
 
 
 class ColumnsOfClasses(ClassTargets):
@@ -526,7 +539,7 @@ class ColumnsOfClasses(ClassTargets):
         return np.average((found == encoded).all(axis=1), weights=sample_weight)
 
     def scores(self, outputs):
-        return [self._log_probabilities(part) for part in self._parts(outputs)]
+        return [self._normalized(part) for part in self._parts(outputs)]
 
     def probabilities(self, predictions):
         return self._parts(predictions)

@@ -584,8 +584,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     @property
     def _targets(self):
-        units = (getattr(self, name, None) for name in ("target_mean_", "target_scale_"))
-        return Numbers(self.loss, self.standardize_target, *units)
+        known = vars(self).get
+        return Numbers(self.loss, self.standardize_target, known("target_mean_"), known("target_scale_"))
 
     def _read_targets(self, y, first_pass, memory, incremental, classes):
         loss = self._loss()
@@ -666,7 +666,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         if return_std and not has_std:
             raise ValueError(f"return_std=True needs loss='gaussian_nll', which learns a spread; loss is {self.loss!r}")
         targets, predictions = self._predict(X)
-        if self._means_other_outputs():
+        if self._means_other_outputs(targets):
             raise ValueError(
                 f"loss={self.loss!r} is not what the network was fitted with, and its outputs mean something else"
             )
