@@ -5,6 +5,7 @@ import tempfile
 import time
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -307,7 +308,7 @@ def _read(path, estimator):
     try:
         if kind != "checkpoint":
             raise ModelFileError(f"it holds a {kind!r}")
-        model = restore(clone(estimator), content["model"]["attributes"], arrays)
+        model = restore(clone(estimator), content["model"]["attributes"], arrays, partial(_own, estimator))
         point = TrainingPoint(**decode(content["point"], arrays, None))
         for state in (point.random_state, point.first_random_state):
             np.random.RandomState().set_state(state)
@@ -316,6 +317,14 @@ def _read(path, estimator):
         return ResumedTraining(model, point)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"{path} holds no checkpoint that can be used: {error}") from error
+
+
+def _own(estimator, tree):
+    """A solver or a schedule of the user's own, of which a file has the name: the training is the same, and so are its parameters."""
+    for value in (estimator.solver, estimator.learning_rate):
+        if tree == name_only(value, ""):
+            return value
+    raise ModelFileError(f"the header has an entry of unknown kind, {list(tree)[:1]}")
 
 
 def _key(estimator, X, y, metadata):
