@@ -13,7 +13,9 @@ from skbackprop.backends import cpu
 from skbackprop.backends.cpu import gemm
 from skbackprop.backends.cpu.layers import granule_rows, own_rows
 from skbackprop.backends.cpu.memory import at
+from skbackprop.backends.cpu.state import FORM, Model
 from skbackprop.backends.data import as_rows
+from skbackprop.backends.record import Record
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.optimizers import OPTIMIZERS
@@ -283,6 +285,25 @@ def test_same_bits_for_any_strips_of_weights(penalties, is_sparse, monkeypatch):
                 np.testing.assert_array_equal(array, one)
     finally:
         cpu._offsets_of.cache_clear()
+
+
+@pytest.mark.skipif(not JIT, reason="without addresses, nothing can be misread")
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"order": np.arange(3, dtype=np.int32)},
+        {"rates": np.zeros(3, dtype=np.float32)},
+        {"params": np.zeros(3)},
+        {"params": np.zeros(6, dtype=np.float32)[::2]},
+        {"norms": np.zeros(3)},
+    ],
+)
+def test_records_take_no_array_that_kernels_would_misread(values):
+    record = Record(FORM, np.float32, Model(*[np.zeros(3, dtype=np.float32)] * 4, np.zeros(0)))
+    words = record.words.copy()
+    with pytest.raises(TypeError, match=next(iter(values))):
+        record.set(**values)
+    np.testing.assert_array_equal(record.words, words)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 16])

@@ -142,8 +142,17 @@ class Form:
         def twin(record, arrays):
             record[0] = _replaced(record[0], dict(zip(names, arrays, strict=True)))
 
+        kinds = [self.places[name][1].dtype for name in names]
+
         @native(twin)
         def enter(typing_context, record, arrays):
+            numbers = {array.dtype for kind, array in zip(kinds, arrays, strict=True) if kind == "number"}
+            exact = all(
+                kind in ("number", "index", str(array.dtype)) for kind, array in zip(kinds, arrays, strict=True)
+            )
+            if len(numbers) > 1 or not exact or any(array.layout != "C" for array in arrays):
+                return None
+
             def build(context, builder, signature, values):
                 for index, (kind, place) in enumerate(zip(arrays, places, strict=True)):
                     array = context.make_array(kind)(context, builder, builder.extract_value(values[1], index))
@@ -209,6 +218,8 @@ class Record:
     Parameters
     ----------
     form : Form
+    dtype : numpy.dtype
+        Of the numbers.
     *groups : tuple
         Some of its groups' instances, in any order.
 
@@ -218,8 +229,13 @@ class Record:
         What kernels are given. Where Numba does not compile, the groups themselves.
     """
 
-    def __init__(self, form, *groups):
-        self._form = form
+    def __init__(self, form, dtype, *groups):
+        self._form, self._dtype = form, np.dtype(dtype)
+        self._dtypes = {
+            "number": (self._dtype,),
+            "index": (np.dtype(np.int32), np.dtype(np.int64)),
+            **{name: (np.dtype(name),) for name in ("float64", "int64")},
+        }
         if JIT:
             self.words = np.zeros(form.n_words, dtype=np.int64)
         else:
@@ -230,21 +246,33 @@ class Record:
 
     def copy(self):
         """A record with the same values."""
-        record = Record(self._form)
+        record = Record(self._form, self._dtype)
         record.words[:] = self.words
         return record
 
     def set(self, **values):
-        """Fill in some fields."""
+        """Fill in some fields.
+
+        Raises
+        ------
+        TypeError
+            For an array that kernels, which know its address only, would misread.
+        """
         if not JIT:
             self.words[0] = _replaced(self.words[0], values)
             return
         words, places = self.words, self._form.places
         for name, value in values.items():
             place, kind = places[name]
-            if kind.ndim == 1:
-                words[place], words[place + 1] = address(value), len(value)
-            elif kind.ndim:
+            if kind.ndim:
+                if (
+                    value.dtype not in self._dtypes[kind.dtype]
+                    or value.ndim != kind.ndim
+                    or not value.flags.c_contiguous
+                ):
+                    raise TypeError(
+                        f"{name}: an array of {value.dtype} and of shape {value.shape}, with\n{value.flags}"
+                    )
                 words[place] = address(value)
                 words[place + 1 : place + 1 + kind.ndim] = value.shape
             else:

@@ -69,7 +69,8 @@ _UNPACKED_TILES = 6
 _UNPACKED_BYTES = 1 << 10
 
 _EMPTY_PLAN = Plan._make(
-    np.zeros((0,) * kind.ndim) if kind.ndim else 0 for kind in (FORM.places[name][1] for name in Plan._fields)
+    np.zeros((0,) * kind.ndim, dtype=kind.dtype) if kind.ndim else 0
+    for kind in (FORM.places[name][1] for name in Plan._fields)
 )
 
 # Workspaces of predictions up to this size are kept.
@@ -223,7 +224,7 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
         update=update,
         **shared_calls(dtype),
     )
-    return Record(FORM, plan), plan
+    return Record(FORM, dtype, plan), plan
 
 
 class Session:
@@ -545,7 +546,7 @@ def _prediction_record(offsets, plan, network, dtype, n_threads):
     if kept is not None and _kept.plan is plan and _kept.n_threads == n_threads:
         return kept
     workspace = _prediction_workspace_of(offsets, network, dtype, n_threads)
-    record, memory = Record(FORM, plan), workspace.allocate()
+    record, memory = Record(FORM, dtype, plan), workspace.allocate()
     workspace.enter(record, memory)
     if workspace.n_bytes <= _KEPT_BYTES:
         _kept.plan, _kept.n_threads, _kept.record = plan, n_threads, (record, memory)
