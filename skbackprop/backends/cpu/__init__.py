@@ -297,19 +297,22 @@ class Session:
     def __enter__(self):
         try:
             self._team.__enter__()
-            #: By what is done with the batches: a record, and the arrays whose addresses it has.
-            self._records = {}
-            self._workspace = _workspace_of(
-                self._offsets, self._network, self._dtype, self._team.n_threads, self._batches.block_rows, self._targets.shape[1],
-                any(self._batches.keeps), self._normalizes,
-            )  # fmt: skip
-            self._memory = self._workspace.allocate()
-            self._work("scratches")[:, -self._batches.block_rows :] = 1
+            self._allocate()
         except BaseException:
             # Without memory, or after Ctrl-C, there is no session: the threads are for others.
             self._team.__exit__(None, None, None)
             raise
         return self
+
+    def _allocate(self):
+        #: By what is done with the batches: a record, and the arrays whose addresses it has.
+        self._records = {}
+        self._workspace = _workspace_of(
+            self._offsets, self._network, self._dtype, self._team.n_threads, self._batches.block_rows,
+            self._targets.shape[1], any(self._batches.keeps), self._normalizes,
+        )  # fmt: skip
+        self._memory = self._workspace.allocate()
+        self._work("scratches")[:, -self._batches.block_rows :] = 1
 
     def _work(self, name):
         """An array of the workspace."""
