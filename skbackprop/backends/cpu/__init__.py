@@ -10,7 +10,7 @@ from skbackprop.backends.cpu.calls import layer_calls, program_rows, shared_call
 from skbackprop.backends.cpu.epoch import predict_rows, train_batches
 from skbackprop.backends.cpu.gemm import CACHED_BYTES, SCRATCH_SIZE, TILE_ROWS, packed_size
 from skbackprop.backends.cpu.inputs import input_gradient
-from skbackprop.backends.cpu.layers import granule_rows
+from skbackprop.backends.cpu.layers import chunk_rows
 from skbackprop.backends.cpu.normalization import statistics_size
 from skbackprop.backends.cpu.program import is_by_strips, prediction_calls, training_calls
 from skbackprop.backends.cpu.state import (
@@ -112,7 +112,7 @@ class _Offsets:
         itemsize = np.dtype(dtype).itemsize
         n_layers = len(network.layout)
         self.table = np.full((n_layers + 1, 8), UNPACKED, dtype=np.int64)
-        self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = self.n_granules = 0
+        self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = self.n_chunks = 0
         for layer, n_units in enumerate(network.layer_units):
             self.table[layer, UNITS] = self.n_units
             if not (is_sparse and layer == 0):
@@ -124,13 +124,13 @@ class _Offsets:
         if is_sparse:
             self.table[0, FORWARD : STATISTICS + 1] = SPARSE
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
-            dealt = granule_rows(fan_out)
+            dealt = chunk_rows(fan_out)
             strip = max(1, _STRIP_BYTES // (dealt * fan_out * itemsize)) * dealt
             if is_sparse and layer == 0:
                 strip = fan_in  # each strip would scan all stored entries
-            self.table[layer, DEALT:] = dealt, strip, self.n_granules
-            self.n_granules += -(-fan_in // dealt)
-            self.table[layer + 1, SQUARES] = self.n_granules
+            self.table[layer, DEALT:] = dealt, strip, self.n_chunks
+            self.n_chunks += -(-fan_in // dealt)
+            self.table[layer + 1, SQUARES] = self.n_chunks
             if block_rows == 1 or fan_out == 1:
                 continue
             if not (is_sparse and layer == 0):
@@ -170,8 +170,8 @@ def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, kee
         statistics=offsets.n_statistics,
         targets=block_rows * n_targets,
         losses=block_rows,
-        squares=offsets.n_granules,
-        gradient_squares=2 * offsets.n_granules,
+        squares=offsets.n_chunks,
+        gradient_squares=2 * offsets.n_chunks,
         scratches=(n_threads, _whole_lines(scratch, dtype.itemsize)),
     )
 

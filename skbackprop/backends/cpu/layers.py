@@ -10,9 +10,9 @@ from skbackprop.functions.elementary import natural
 from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
 
 __all__ = [
+    "chunk",
+    "chunk_rows",
     "count_constant",
-    "granule",
-    "granule_rows",
     "own_rows",
     "refresh_weights",
     "set_intercepts",
@@ -23,20 +23,20 @@ _pack, _pack_transposed = formula(pack), formula(pack_transposed)
 
 # Minimum number of weights that are assigned to a thread, and whose squares are summed, together; in a narrow layer,
 # the rows of a tile hold few.
-_GRANULE_SIZE = 512
+_CHUNK_SIZE = 512
 
 
-def granule_rows(fan_out):
-    """Return the rows per granule of a layer's weights: whole tiles, always assigned to one thread."""
-    return TILE_ROWS * max(1, _GRANULE_SIZE // (TILE_ROWS * fan_out))
+def chunk_rows(fan_out):
+    """Return the rows per chunk of a layer's weights: whole tiles, always assigned to one thread."""
+    return TILE_ROWS * max(1, _CHUNK_SIZE // (TILE_ROWS * fan_out))
 
 
-granule = formula(granule_rows)
+chunk = formula(chunk_rows)
 
 
 @formula
-def share(n, granule, thread, n_threads):
-    """Return a thread's range of `n` items that are divided among the threads in granules.
+def share(n, chunk, thread, n_threads):
+    """Return a thread's range of `n` items that are divided among the threads in chunks.
 
     Returns
     -------
@@ -45,15 +45,15 @@ def share(n, granule, thread, n_threads):
     if n_threads == 1:
         # Skip the divisions, which take a tenth of a step for a batch of one row.
         return 0, n
-    granules = (n + granule - 1) // granule
-    first = min(n, granules * thread // n_threads * granule)
-    last = min(n, granules * (thread + 1) // n_threads * granule)
+    chunks = (n + chunk - 1) // chunk
+    first = min(n, chunks * thread // n_threads * chunk)
+    last = min(n, chunks * (thread + 1) // n_threads * chunk)
     return first, last
 
 
 @formula
 def _rows_before(layout, layer, step, position):
-    """Count a layer's rows of weights before a position in the flat vector, rounded up to granules of `step` rows."""
+    """Count a layer's rows of weights before a position in the flat vector, rounded up to chunks of `step` rows."""
     inside = position - layout[layer, WEIGHTS]
     if inside <= 0:
         return np.int64(0)
@@ -63,7 +63,7 @@ def _rows_before(layout, layer, step, position):
 
 @formula
 def own_rows(layout, layer, step, thread, n_threads):
-    """Return a thread's rows of a layer's weights, in granules of `step` rows.
+    """Return a thread's rows of a layer's weights, in chunks of `step` rows.
 
     The parameters of all layers are divided among the threads as one sequence. This balances the load across layers,
     and a thread reads the units of few layers, which are partly in the other threads' caches.
@@ -102,11 +102,11 @@ def refresh_weights(
         Range of their rows; `first` is a multiple of `dealt`.
     fan_in, fan_out : int
     dealt : int
-        Rows per granule.
+        Rows per chunk.
     l2, l1 : float
         Strengths of the penalties on half the squares and on the absolute values.
     penalties : pointer, float64
-        The layer's penalties, one number per granule; not written if both strengths are 0.
+        The layer's penalties, one number per chunk; not written if both strengths are 0.
     forward_panels, backward_panels : pointer
         Packed weights and packed transposes of all layers.
     forward, backward : int

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # Units that are assigned to a thread together: one cache line of float32.
-_GRANULE = np.int64(16)
+_CHUNK = np.int64(16)
 
 
 def statistics_size(over_batch, n_units, block_rows):
@@ -67,7 +67,7 @@ def normalize_units(record, thread, layer):
     barrier(plan.control, plan.n_threads)
     if aborted(plan.control):
         return
-    low, high = share(n_units, _GRANULE, thread, plan.n_threads)
+    low, high = share(n_units, _CHUNK, thread, plan.n_threads)
     _set_zero(means, low, high)
     _set_zero(inverses, low, high)
     for row in range(n_rows):
@@ -122,7 +122,7 @@ def normalize_backward_units(record, thread, layer):
     barrier(plan.control, plan.n_threads)
     if aborted(plan.control):
         return
-    low, high = share(n_units, _GRANULE, thread, plan.n_threads)
+    low, high = share(n_units, _CHUNK, thread, plan.n_threads)
     _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, now[BLOCK] > 0)
     for unit in range(low, high):
         j, k = natural(unit), natural(n_units + unit)
@@ -212,7 +212,7 @@ def normalize_backward_rows(record, thread, layer):
     if aborted(plan.control):
         return
     zero = np.int64(0)
-    low, high = share(n_units, _GRANULE, thread, plan.n_threads)
+    low, high = share(n_units, _CHUNK, thread, plan.n_threads)
     _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, now[BLOCK] > 0)
     barrier(plan.control, plan.n_threads)
     if aborted(plan.control):

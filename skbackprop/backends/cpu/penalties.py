@@ -6,7 +6,7 @@ Functions without a decorator are steps, see `steps`.
 import numpy as np
 
 from skbackprop._compile import formula
-from skbackprop.backends.cpu.layers import granule, own_rows, share
+from skbackprop.backends.cpu.layers import chunk, own_rows, share
 from skbackprop.backends.cpu.state import FACTOR, N_SUMS, opened
 from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
@@ -21,7 +21,7 @@ def _own_part(layout, layer, part, thread, n_threads):
     """Return a thread's range of the flat vector: weights (part 0) or intercepts, scales and offsets (part 1)."""
     fan_out = layout[layer, FAN_OUT]
     if part == 0:
-        first, last = own_rows(layout, layer, granule(fan_out), thread, n_threads)
+        first, last = own_rows(layout, layer, chunk(fan_out), thread, n_threads)
         return layout[layer, WEIGHTS] + first * fan_out, layout[layer, WEIGHTS] + last * fan_out
     first, last = share(layout[layer, UNPENALISED], np.int64(1), thread, n_threads)
     return layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last
@@ -50,10 +50,10 @@ def finish_gradient(record, thread, layer):
 
 @formula
 def sum_squares(layout, grads, thread, n_threads, squares, s_start):
-    """Sum the squares of a thread's part of the weights' gradient, per granule of rows, written from `s_start` on."""
+    """Sum the squares of a thread's part of the weights' gradient, per chunk of rows, written from `s_start` on."""
     for layer in range(layout.shape[0]):
         fan_in, fan_out = layout[layer, FAN_IN], layout[layer, FAN_OUT]
-        step = granule(fan_out)
+        step = chunk(fan_out)
         first, last = own_rows(layout, layer, step, thread, n_threads)
         for row in range(first, last, step):
             start = layout[layer, WEIGHTS] + row * fan_out
@@ -67,7 +67,7 @@ def total_norm(layout, grads, squares, s_start):
     """Compute the norm of the whole gradient, intercepts included, from the weights' sums; the same on every thread."""
     total = 0.0
     for layer in range(layout.shape[0]):
-        step = granule(layout[layer, FAN_OUT])
+        step = chunk(layout[layer, FAN_OUT])
         stop = s_start + (layout[layer, FAN_IN] + step - 1) // step
         for position in range(s_start, stop):
             total += squares[position]
@@ -82,7 +82,7 @@ def write_norms(layout, squares, total_weight, norms):
     """Write the gradient norm of each layer's weights, for the mean over the rows, from the squares of the sums."""
     s_start = 0
     for layer in range(layout.shape[0]):
-        step = granule(layout[layer, FAN_OUT])
+        step = chunk(layout[layer, FAN_OUT])
         total = 0.0
         stop = s_start + (layout[layer, FAN_IN] + step - 1) // step
         for position in range(s_start, stop):

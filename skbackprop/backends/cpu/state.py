@@ -19,7 +19,7 @@ __all__ = ["FORM", "Data", "Model", "Plan", "Report", "Work", "opened"]
 
 #: Columns of `Plan.offsets`, one row per layer of units: offset of the layer's units and gradients; for the weights
 #: that follow it, offsets of their panels for the forward and backward product, and of the panels of the gradients;
-#: offset of its normalization's numbers in `Work.statistics`; rows of the weights per granule, and how many of these
+#: offset of its normalization's numbers in `Work.statistics`; rows of the weights per chunk, and how many of these
 #: are updated together; and offset of their penalties in `Work.squares`, whose size is in the last row.
 UNITS, FORWARD, BACKWARD, DELTAS, STATISTICS, DEALT, STRIP, SQUARES = range(8)
 #: Instead of an offset, why there are no panels: the layer's input is sparse; the layer has one unit or a batch one

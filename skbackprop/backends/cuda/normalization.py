@@ -153,7 +153,7 @@ def normalization_steps(store, over_batch, trains):
             model.grads[scales + n_units + unit] = number(sum_g, model.grads)
 
     @formula
-    def pass_back_units(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    def normalize_backward_units(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
         n_units, n_rows = plan.layers[layer, FAN_OUT], batches.table[number_, N_ROWS]
         scales = plan.layers[layer, INTERCEPTS] + n_units
         inverses = plan.layers[layer, STATISTICS] + n_units
@@ -167,7 +167,7 @@ def normalization_steps(store, over_batch, trains):
             work.deltas[i] = number(factor * rest, work.deltas)
 
     @formula
-    def pass_back_rows(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    def normalize_backward_rows(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
         n_units = plan.layers[layer, FAN_OUT]
         scales = plan.layers[layer, INTERCEPTS] + n_units
         inverses = plan.layers[layer, STATISTICS] + 2 * n_units
@@ -187,5 +187,7 @@ def normalization_steps(store, over_batch, trains):
                 work.deltas[i] = inverse * (h - mean_g - work.normalized[i] * mean_x)
 
     if not over_batch:
-        return [normalize_rows], [sum_units, pass_back_rows] if trains else []
-    return ([take_statistics, normalize_units], [sum_units, pass_back_units]) if trains else ([scale_units], [])
+        return [normalize_rows], [sum_units, normalize_backward_rows] if trains else []
+    return (
+        ([take_statistics, normalize_units], [sum_units, normalize_backward_units]) if trains else ([scale_units], [])
+    )

@@ -38,8 +38,7 @@ class Request:
         Keys are names of `state.ARRAYS`; values are host arrays, which are copied to the device, device arrays, or
         pairs of size and dtype for uninitialized memory.
     results : dict
-        Host arrays by the same names, which are read back afterwards. Those missing
-        in `arrays` start as zeros.
+        Host arrays by the same names, which are read back afterwards. Those missing in `arrays` start as zeros.
     """
 
     kernel: object

@@ -580,14 +580,14 @@ class Session:
             ):
                 device.write(source, target)
             there = Model(self._params, self._grads, self._slots, self._average, device.upload(model.running))
-            told = Report(*(device.upload(array) for array in report))
+            device_report = Report(*(device.upload(array) for array in report))
             plan = self._device_plan
             if not functions.differentiates:
                 plan = plan._replace(thresholds=self._nothing_dropped)
             data = Data(*self._arrays, self._Y, self._row_weights, self._order, self._places)
             arrays = Batches(device.upload(table), device.upload(constants))
-            self._launchers[functions].run(table, data, arrays, plan, there, self._device_work, told)
-            for source, target in (*zip(told, report, strict=True), *zip(there, model, strict=True)):
+            self._launchers[functions].run(table, data, arrays, plan, there, self._device_work, device_report)
+            for source, target in (*zip(device_report, report, strict=True), *zip(there, model, strict=True)):
                 device.read(source.reshape(-1), target.reshape(-1))
 
 

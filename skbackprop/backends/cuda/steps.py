@@ -176,7 +176,7 @@ class Functions(NamedTuple):
             "limit": limit_step,
             "follow": follow_step,
         }
-        for direction, steps in zip(("normalize", "pass_back"), self.normalization(store), strict=True):
+        for direction, steps in zip(("normalize", "normalize_backward"), self.normalization(store), strict=True):
             by_threads |= {f"{direction}_{index}": step for index, step in enumerate(steps)}
         if self.optimizer is not None:
             by_threads["update"] = update_step(self.optimizer, self.finishes, self.clips_norm)
@@ -244,7 +244,7 @@ def training_calls(network, functions, is_sparse, penalties):
         calls.append(Call("intercepts", layer, waits=layer == 0))
         if layer > 0:
             calls.append(Call("backward", layer))
-            calls += [Call(f"pass_back_{index}", layer - 1) for index in range(functions.n_normalizing()[1])]
+            calls += [Call(f"normalize_backward_{index}", layer - 1) for index in range(functions.n_normalizing()[1])]
     if functions.optimizer is not None:
         calls += [Call("norm", layer, AT_END, waits=False) for layer in layers]
         calls += [Call("constant", layer, AT_END, waits=False) for layer in layers[:-1]]
