@@ -1,18 +1,17 @@
-"""How the package compiles: the only module that names Numba options.
+"""Compilation with Numba: the only module that sets Numba options.
 
-Three decorators are offered. `formula` marks a function that other compiled functions call;
-`kernel` marks an entry point, whose machine code is kept on disk; `native` marks a function
-whose body is LLVM code, together with the Python function that does the same when Numba's
-compiler is switched off (``NUMBA_DISABLE_JIT=1``).
+It provides three decorators. `formula` marks a function that other compiled functions call. `kernel` marks an entry
+point, whose machine code is cached on disk. `native` marks a function written in LLVM IR, with a Python twin that does
+the same when the JIT is disabled (``NUMBA_DISABLE_JIT=1``).
 
-What users choose by name, an activation or an optimizer, is a `loop` around a formula: a piece of machine
-code of its own, compiled when it is first chosen. Kernels get its address and `invoke` it. So another function
-in the package costs no compile time, and no kernel has to be compiled again for another choice.
+Functions that users choose by name, such as activations and optimizers, are `loop` instances around formulas: machine
+code of their own, compiled when first chosen. Kernels get their addresses and `invoke` them. So adding a function to
+the package costs no compile time, and choosing another one recompiles no kernel.
 
-The disk cache is our own because Numba's has known gaps: compile options are not part of its key,
-an edited callee does not invalidate its callers, two processes that compile at once can mix
-up its index, and a damaged file is an error. Here each compiled signature is one file, named
-by a digest of everything that it depends on, written atomically, and checked when it is read.
+The disk cache is our own because Numba's has known gaps: its key lacks the compile options, an edited callee does not
+invalidate its callers, processes that compile concurrently can corrupt its index, and a damaged file is an error. Here
+each compiled signature is one file, named by a digest of everything it depends on, written atomically, and verified
+when read.
 """
 
 import hashlib
@@ -38,32 +37,31 @@ __all__ = ["JIT", "SIMULATED", "Loop", "cache_folder", "formula", "invoke", "ker
 
 logger = logging.getLogger("skbackprop")
 
-#: Whether Numba compiles; False in the lane that measures line coverage.
+#: Whether Numba compiles; False in the test lane that measures line coverage.
 JIT = not config.DISABLE_JIT  # type: ignore[attr-defined]
 
-#: Whether CUDA kernels are simulated, in the lane that tests them without a GPU.
+#: Whether CUDA kernels are simulated, as in the test lane that tests them without a GPU.
 SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
-# nsz, arcp and their like are left out on purpose: results must not depend on how a loop
-# was split or vectorised. Where a fused multiply-add is wanted, it is written (functions/elementary.py).
-# `_nrt`: nothing is allocated, and the caller holds all arrays; to count references to them, atomically, was a third of the time of
-# a batch of one row.
+# No fast-math flags (nsz, arcp and the like), on purpose: results must not depend on how a loop is split or vectorized.
+# Fused multiply-adds are written explicitly (functions/elementary.py). `_nrt` is off: kernels allocate nothing, and the
+# caller holds all arrays. Atomic reference counting took a third of the time of a batch of one row.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
-# Without a wrapper for calls from Python a formula compiles in a third of the time.
+# Without the wrapper for calls from Python, a formula compiles in a third of the time.
 _FORMULA_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
 _LOOP_OPTIONS = {**_FORMULA_OPTIONS, "forceinline": True}
 
 _SLOW_COMPILE_SECONDS = 2.0
 _PACKAGE = Path(__file__).parent
 _HEADER = b"skbackprop-kernel-1\n"
-# Packages whose code the digests of sources and versions stand for.
+# Packages whose code is covered by the digests of sources and versions.
 _COVERED = (__name__.partition(".")[0], "numba", "numpy")
-# Of a file's name; the names of formulas and settings may make it longer than file systems take.
+# Maximum length of a file's name: names of formulas and settings may exceed the file system's limit.
 _NAME_LENGTH = 120
 
 
 def formula(function):
-    """Compile `function` into its callers; it cannot be called from Python, unless Numba's compiler is off.
+    """Compile a function for calls from compiled code; it cannot be called from Python unless the JIT is disabled.
 
     Parameters
     ----------
@@ -79,7 +77,7 @@ def formula(function):
 
 
 def kernel(function):
-    """Compile an entry point at its first call and keep the machine code on disk.
+    """Compile an entry point at its first call and cache the machine code on disk.
 
     Kernels release the GIL.
 
@@ -94,21 +92,21 @@ def kernel(function):
         The lazily compiled function.
     """
     if not JIT:
-        # Compiled arithmetic reports no floating-point errors.
+        # Match compiled code, which reports no floating-point errors.
         return np.errstate(all="ignore")(function)
     dispatcher = numba.njit(**_OPTIONS)(function)
-    # What `cache=True` would do, with our cache in the place of Numba's.
+    # As `cache=True` does, but with our cache instead of Numba's.
     dispatcher._cache = KernelCache(function)
     return dispatcher
 
 
 def loop(template, **formulas):
-    """Make a loop from a template by giving meaning to names that it uses.
+    """Instantiate a template: bind the global names under which it calls formulas.
 
     Parameters
     ----------
     template : callable
-        A function within Numba's nopython subset, whose parameters are numbers and pointers.
+        A function within Numba's nopython subset, whose parameters are scalars and pointers.
     **formulas : callable
         Formulas and `native` functions, by the global names under which the template calls them.
 
@@ -117,7 +115,8 @@ def loop(template, **formulas):
     loop : Loop
     """
     if JIT:
-        # Above a size LLVM leaves a call in the loop, which is then not vectorised: 31 ns a number instead of 4 for a log loss.
+        # Force inlining: above some size LLVM keeps the call, and the loop is not vectorized. A log loss then takes 31
+        # ns per number instead of 4.
         formulas = {
             name: numba.njit(**_LOOP_OPTIONS)(made.py_func) if hasattr(made, "py_func") else made
             for name, made in formulas.items()
@@ -126,7 +125,7 @@ def loop(template, **formulas):
 
 
 class Loop:
-    """A loop around formulas, compiled for a signature when its address is first asked for.
+    """A loop around formulas, compiled for a signature when its address is first requested.
 
     Parameters
     ----------
@@ -146,15 +145,15 @@ class Loop:
         self._addresses = {}
 
     def __call__(self, *arguments):
-        """Run it from Python, with arrays in the place of pointers."""
+        """Run the loop from Python, with arrays instead of pointers."""
         return self._compiled(*arguments)
 
     def formula(self):
-        """The loop as a formula, which other compiled functions call, with arrays in the place of pointers."""
+        """Return the loop as a formula for other compiled functions, with arrays instead of pointers."""
         return formula(self._function)
 
     def address(self, *signature):
-        """Where the machine code for the given Numba types lies; the Python function when Numba does not compile."""
+        """Return the address of the machine code for Numba types; the Python function if the JIT is disabled."""
         if not JIT:
             return self._compiled
         if signature not in self._addresses:
@@ -169,12 +168,12 @@ def _invoke_twin(address, arguments):
 
 
 def native(twin):
-    """Compile a function that is written as LLVM code.
+    """Compile a function written in LLVM IR.
 
     Parameters
     ----------
     twin : callable
-        The Python function that does the same; used when Numba does not compile.
+        The Python function that does the same; used if the JIT is disabled.
 
     Returns
     -------
@@ -190,7 +189,7 @@ def native(twin):
 
 @native(_invoke_twin)
 def invoke(typing_context, address, arguments):
-    """Run a `Loop` by its address; the arguments, a tuple, must be of exactly the types that it was compiled for."""
+    """Call a `Loop` by its address; `arguments`, a tuple, must have exactly the types that it was compiled for."""
 
     def build(context, builder, signature, values):
         kinds = signature.args[1].types
@@ -205,23 +204,23 @@ def invoke(typing_context, address, arguments):
 
 
 def specialise(function):
-    """Let a Python function choose its compiled form by the type of its argument.
+    """Overload a Python function: choose the compiled implementation by the argument types.
 
     Parameters
     ----------
     function : callable
-        What runs when Numba does not compile.
+        Runs if the JIT is disabled.
 
     Returns
     -------
     decorator : callable
-        Takes a function from Numba types to the implementation.
+        Registers a function that maps Numba types to the implementation.
     """
     return overload(function, jit_options=_FORMULA_OPTIONS)
 
 
 def _source_digest():
-    """Digest of the package's sources: an upgrade or an edited callee never finds old code."""
+    """Digest the package's sources, so that no upgrade or edited callee finds outdated code."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(_PACKAGE).as_posix().encode())
@@ -230,7 +229,7 @@ def _source_digest():
 
 
 def _code_digest(function):
-    """Digest of a function's code, and of the formulas and constants outside the package that it uses, such as a user's."""
+    """Digest a function's code and the formulas and constants outside the package that it uses, such as a user's."""
     digest, functions = hashlib.sha256(), [function]
     for current in functions:
         codes = [current.__code__]
@@ -240,7 +239,7 @@ def _code_digest(function):
         names = sorted({name for code in codes for name in code.co_names} & current.__globals__.keys())
         values = [value for code in codes for value in code.co_consts] + [current.__globals__[name] for name in names]
         values += [cell.cell_contents for cell in current.__closure__ or ()]
-        # A module's attributes have their names in the code, too.
+        # Names of a module's attributes are also among the code's names.
         for module in [value for value in values if isinstance(value, types.ModuleType)]:
             values += [getattr(module, name, None) for code in codes for name in code.co_names]
         for value in values:
@@ -279,7 +278,7 @@ def _candidate_folders():
 
 
 class _CacheFolder:
-    """The folder that holds the kernels of this version, found once, at the first compilation."""
+    """Folder of this version's kernels, located once, at the first compilation."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -318,7 +317,7 @@ class _CacheFolder:
 
 
 def _remove_outdated(base, keep, older_than_days=30):
-    """Delete folders of other versions that were not written for a month; never fail."""
+    """Delete folders of other versions that were not written to for a month; never fail."""
     limit = time.time() - older_than_days * 86400
     try:
         for folder in base.iterdir():
@@ -334,18 +333,18 @@ _folder = _CacheFolder()
 
 
 def cache_folder():
-    """Folder of the compiled kernels.
+    """Return the folder of the compiled kernels.
 
     Returns
     -------
     path : pathlib.Path or None
-        None where no folder is writable; each process then compiles anew.
+        None if no folder is writable; each process then compiles anew.
     """
     return _folder.find()
 
 
 class KernelCache(caching._Cache):
-    """Disk cache of one kernel: a checked file for each signature and processor.
+    """Disk cache of one kernel: one checksummed file per signature and processor.
 
     Parameters
     ----------
@@ -358,22 +357,22 @@ class KernelCache(caching._Cache):
             raise ValueError(f"{function.__qualname__} closes over values, which the cache's key does not cover")
         name = f"{function.__module__.removeprefix('skbackprop.')}.{function.__qualname__}"
         self._name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)[:_NAME_LENGTH]
-        # Tells two functions of one name apart; what they call in the package is covered by the digest of the sources.
+        # Distinguishes functions of the same name; the digest of the sources covers what they call in the package.
         self._code = (name, function.__code__.co_firstlineno, _code_digest(function))
         self._enabled = True
         self._started = None
 
     @property
     def cache_path(self):
-        """Folder of the files, as Numba asks for it."""
+        """Folder of the files; Numba reads this property."""
         return str(_folder.find() or "")
 
     def enable(self):
-        """Read and write files (the state at the start)."""
+        """Read and write files (the default)."""
         self._enabled = True
 
     def disable(self):
-        """Neither read nor write files."""
+        """Stop reading and writing files."""
         self._enabled = False
 
     def flush(self):
@@ -391,9 +390,9 @@ class KernelCache(caching._Cache):
         return folder / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.kernel"
 
     def load_overload(self, signature, target_context):
-        """Machine code from disk, or None when it has to be compiled."""
-        # Without `target_context.refresh()`, which imports all that the compiler knows: kernels count no references and so need
-        # nothing of it, and a process that compiles nothing starts a tenth of a second sooner.
+        """Load machine code from disk; None if it has to be compiled."""
+        # Skip `target_context.refresh()`, which imports everything the compiler knows: kernels do not count references
+        # and need none of it, and a process that compiles nothing starts 0.1 s sooner.
         file = self._file(signature, target_context.codegen())
         result = None
         if file is not None:
@@ -410,14 +409,14 @@ class KernelCache(caching._Cache):
                     raise ValueError("the file holds another signature")
             except FileNotFoundError:
                 pass
-            except Exception as error:  # whatever is wrong with a file, compiling anew heals it
+            except Exception as error:  # whatever is wrong with the file, recompiling fixes it
                 logger.info("recompiling %s: %s", self._name, error)
                 result = None
         self._started = None if result is not None else time.perf_counter()
         return result
 
     def save_overload(self, signature, data):
-        """Keep freshly compiled machine code; a full or read-only disk is no error."""
+        """Save newly compiled machine code; a full or read-only disk is not an error."""
         if self._started is not None:
             _report(self._name, time.perf_counter() - self._started)
             self._started = None

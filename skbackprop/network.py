@@ -1,4 +1,4 @@
-"""What a network is: its layers' sizes and functions, and where each parameter lies in one flat vector."""
+"""Definition of a network: layer sizes, functions, and the layout of all parameters in one flat vector."""
 
 import weakref
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from skbackprop.functions._function import N_SETTINGS
 
 __all__ = ["Network"]
 
-#: Columns of `Network.layout`, one row for each layer of weights.
+#: Columns of `Network.layout`, which has one row per layer of weights.
 FAN_IN, FAN_OUT, WEIGHTS, INTERCEPTS, UNPENALISED, RUNNING = range(6)
 
 
@@ -23,13 +23,13 @@ class Network:
     Parameters
     ----------
     layer_units : tuple of int
-        Units of every layer, from the inputs to the outputs.
+        Number of units per layer, from inputs to outputs.
     activations : tuple
-        `Function.key` of each hidden layer's activation: its class and the numbers of its settings.
+        `Function.key` of each hidden layer's activation: its class and its numeric settings.
     loss : tuple
-        The same of the loss, and with it of the outputs' link.
+        `Function.key` of the loss, which determines the link of the outputs.
     normalization : tuple or None, default=None
-        The same of the normalization of all hidden layers; None for none.
+        `Function.key` of the normalization of all hidden layers; None for none.
     """
 
     layer_units: tuple
@@ -42,27 +42,27 @@ class Network:
 
     @lazy
     def _hash(self):
-        # Asked for several times in each prediction.
+        # Cached: each prediction needs it several times.
         return hash((self.layer_units, self.activations, self.loss, self.normalization))
 
     @classmethod
     @lru_cache(maxsize=64)
     def cached(cls, layer_units, activations, loss, normalization):
-        """The same network for the same arguments, so that what is derived from them is computed once."""
+        """Return the same object for the same arguments, so that derived values are computed once."""
         return cls(layer_units, activations, loss, normalization)
 
     @property
     def over_batch(self):
-        """Whether hidden units are normalized over mini-batches, which takes running means and variances."""
+        """Whether hidden units are normalized over mini-batches, which needs running means and variances."""
         return self.normalization is not None and self.normalization[0].over_batch
 
     @lazy
     def layout(self):
         """Sizes and offsets for the kernels.
 
-        ndarray of shape (n_layers - 1, 6), int64; the columns are fan in, fan out, offset of the weights, offset of the
-        intercepts, how many parameters without penalty begin there (the intercepts, and in normalized layers the scales and the
-        offsets), and the place of the layer's running means and variances among those of all layers.
+        ndarray of shape (n_layers - 1, 6), int64; the columns are fan-in, fan-out, offset of the weights, offset of the
+        intercepts, the number of unpenalized parameters that start there (intercepts, and in normalized layers scales
+        and offsets), and the offset of the layer's running means and variances among those of all layers.
         """
         rows = []
         offset = running = 0
@@ -82,7 +82,7 @@ class Network:
 
     @lazy
     def settings(self):
-        """Settings of the activations, then those of the loss, then those of the normalization if there is one.
+        """Settings of the activations, of the loss, and of the normalization if there is one.
 
         ndarray of shape (n_layers - 1, N_SETTINGS) or (n_layers, N_SETTINGS), float64.
         """
@@ -102,21 +102,21 @@ class Network:
 
     @lazy
     def n_running(self):
-        """How many numbers `running_views` divides."""
+        """Size of the flat vector that `running_views` takes."""
         return sum(2 * n_units + 1 for n_units in self.layer_units[1:-1]) if self.over_batch else 0
 
     @lazy
     def n_weights(self):
-        """Number of weights, intercepts not counted."""
+        """Number of weights, without intercepts."""
         return sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.layer_units))
 
     def views(self, params):
-        """Weights and intercepts as views into a flat vector.
+        """Return weights and intercepts as views into a flat vector.
 
         Parameters
         ----------
         params : ndarray of shape (n_params,)
-            ``[W0 b0 W1 b1 ...]``, each W in C order; after each b of a normalized layer its scales and offsets.
+            ``[W0 b0 W1 b1 ...]``, each W in C order; in a normalized layer, scales and offsets follow b.
 
         Returns
         -------
@@ -130,7 +130,7 @@ class Network:
         return coefs, intercepts
 
     def normalizer_views(self, params):
-        """Scales and offsets of the normalized layers as views into a flat vector.
+        """Return scales and offsets of the normalized layers as views into a flat vector.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class Network:
         Returns
         -------
         scales, offsets : list of ndarray of shape (n_units,)
-            An array for each hidden layer; empty lists without normalization.
+            One array per hidden layer; empty lists without normalization.
         """
         scales, offsets = [], []
         for _, fan_out, _, biases, n_unpenalised, _ in self._layout_rows:
@@ -149,7 +149,7 @@ class Network:
         return scales, offsets
 
     def running_views(self, running):
-        """Running means and variances as views into a flat vector.
+        """Return running means and variances as views into a flat vector.
 
         Parameters
         ----------
@@ -158,9 +158,9 @@ class Network:
         Returns
         -------
         means, variances : list of ndarray of shape (n_units,)
-            An array for each hidden layer; empty lists without batch normalization.
+            One array per hidden layer; empty lists without batch normalization.
         counts : list of ndarray of shape (1,)
-            How many mini-batches they have seen.
+            Number of mini-batches seen so far.
         """
         means, variances, counts = [], [], []
         for _, n_units, _, _, _, start in self._layout_rows[:-1] if self.over_batch else ():
@@ -170,12 +170,12 @@ class Network:
         return means, variances, counts
 
     def flatten_running(self, means, variances, counts):
-        """The flat vector of given running means and variances.
+        """Copy running means and variances into a flat vector.
 
         Parameters
         ----------
         means, variances, counts : list of array-like
-            As `running_views` gives them.
+            As returned by `running_views`.
 
         Returns
         -------
@@ -185,7 +185,7 @@ class Network:
         Raises
         ------
         ValueError
-            If a shape is not that of the network.
+            If a shape does not match the network.
         """
         running = np.empty(self.n_running)
         own = self.running_views(running)
@@ -193,7 +193,7 @@ class Network:
         return running
 
     def fold(self, params, running):
-        """What predictions need of batch normalization: a factor and a summand for each hidden unit.
+        """Fold batch normalization into a factor and a summand per hidden unit, for predictions.
 
         Parameters
         ----------
@@ -203,7 +203,7 @@ class Network:
         Returns
         -------
         folded : ndarray of shape (n_running,), float64
-            Factors in the places of the means, summands in those of the variances; empty without batch normalization.
+            Factors replace the means, summands the variances; empty without batch normalization.
         """
         folded = np.zeros(self.n_running)
         if self.over_batch:
@@ -216,9 +216,9 @@ class Network:
         return folded
 
     def flatten(self, coefs, intercepts, dtype, scales=(), offsets=()):
-        """The flat vector of given weights and intercepts, and of the scales and offsets of normalized layers.
+        """Return the flat vector of weights and intercepts, and of scales and offsets of normalized layers.
 
-        No copy is made where they are views into one already.
+        No copy is made if the arrays already are views into one vector.
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class Network:
         Raises
         ------
         ValueError
-            If a shape is not that of the network.
+            If a shape does not match the network.
         """
         params = coefs[0].base if isinstance(coefs[0], np.ndarray) else None
         if (
@@ -251,8 +251,8 @@ class Network:
         return params
 
     def _are_views(self, params, *groups):
-        # Predictions of single rows ask again and again for the same arrays, and to look at their addresses takes longer
-        # than to predict.
+        # Predictions of single rows pass the same arrays again and again; checking their addresses takes longer than
+        # the prediction itself.
         arrays = [params]
         for group in groups:
             arrays += group
@@ -294,7 +294,7 @@ class Network:
 
 
 def _copy_arrays(given, own):
-    """Copy lists of arrays, with the names of their attributes, to the arrays of the network's shapes."""
+    """Copy lists of arrays, given with the names of their attributes, into the network's own arrays; check shapes."""
     for (name, sources), targets in zip(given, own, strict=True):
         if len(targets) != len(sources):
             raise ValueError(f"{name} has {len(sources)} arrays; this network has {len(targets)} layers of them")

@@ -11,7 +11,7 @@ from scipy import sparse
 from skbackprop._compile import JIT, SIMULATED, formula, kernel
 from skbackprop.backends import cpu
 from skbackprop.backends.cpu import gemm
-from skbackprop.backends.cpu.layers import granule_rows, own_rows
+from skbackprop.backends.cpu.layers import chunk_rows, own_rows
 from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.cpu.state import FORM, Model
 from skbackprop.backends.data import as_rows
@@ -311,17 +311,17 @@ def test_records_take_no_array_that_kernels_would_misread(values):
 def test_each_weight_is_dealt_to_one_thread(units, n_threads):
     network = Network(units, (ACTIVATIONS.get_key("relu"),) * (len(units) - 2), LOSSES.get_key("squared_error"))
     sizes = np.zeros(n_threads)
-    granules = []
+    chunks = []
     for layer, (fan_in, fan_out) in enumerate(pairwise(units)):
-        step = granule_rows(fan_out)
-        granules.append(step * fan_out)
+        step = chunk_rows(fan_out)
+        chunks.append(step * fan_out)
         ranges = [dealt_rows(network.layout, layer, step, thread, n_threads) for thread in range(n_threads)]
         assert [low for low, _ in ranges] == [0, *(high for _, high in ranges[:-1])]
         assert ranges[-1][1] == fan_in
         assert all(low % step == 0 or low == fan_in for low, _ in ranges)
         sizes += [(high - low) * fan_out for low, high in ranges]
     # A thread's part may exceed its share of all parameters by what is not divided.
-    assert sizes.max() <= network.n_params / n_threads + max(granules)
+    assert sizes.max() <= network.n_params / n_threads + max(chunks)
 
 
 @pytest.mark.parametrize("batch_size", [7, 23] if SIMULATED else [1, 7, 23])

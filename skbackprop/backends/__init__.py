@@ -1,13 +1,15 @@
-"""Loops and memory: where the arithmetic of training and prediction runs.
+"""Backends: run the loops of training and prediction on a device and manage its memory.
 
-A `Backend` offers
+A `Backend` provides
 
-- ``Session(network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed, trains)``: a context
-  manager for one fit over data that it holds, with ``max_epochs``, ``n_batches``, ``run_epochs``, ``loss_gradient`` and ``loss``;
-- ``predict(network, params, rows, n_jobs, link, running, out)``: predictions of any number of rows;
-- ``input_gradient(network, params, rows, outputs, running)``: gradients of outputs with respect to the rows, always on the CPU.
+- ``Session(network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed, trains)``: a
+  context manager for one fit, which holds the data, with ``max_epochs``, ``n_batches``, ``run_epochs``,
+  ``loss_gradient`` and ``loss``;
+- ``predict(network, params, rows, n_jobs, link, running, out)``: predict any number of rows;
+- ``input_gradient(network, params, rows, outputs, running)``: compute gradients of outputs with respect to the inputs,
+  always on the CPU.
 
-Backends know no labels and nothing of scikit-learn.
+Backends do not know about labels or scikit-learn.
 """
 
 import math
@@ -37,14 +39,14 @@ __all__ = [
     "training_device",
 ]
 
-# Operations of an epoch, or of a prediction, from which on "auto" chooses a GPU. Not measured yet: an estimate from the time
-# that the data take to get there.
+# "auto" chooses a GPU if an epoch, or a prediction, takes at least this many operations. Not measured yet: estimated
+# from the time of the transfer of the data.
 _AUTO_FLOPS = 1e9
 
-# Of the first GPUs whose tensor cores multiply numbers of TF32.
+# Compute capability of the first GPUs whose tensor cores support TF32.
 _TF32_CAPABILITY = (8, 0)
 
-# DLPack's numbers of the kinds of memory that kernels on a GPU can read: its own, and managed memory.
+# DLPack device types whose memory GPU kernels can read: CUDA and CUDA managed memory.
 _GPU_MEMORY = (2, 13)
 
 _DEVICES = r"cpu|auto|cuda(:\d+)?"
@@ -53,12 +55,12 @@ _INSTALL = 'pip install "skbackprop[cuda]"'
 
 
 class Backend(NamedTuple):
-    """A device's functions; see this module.
+    """The functions of a device; see the module's docstring.
 
     Parameters
     ----------
     device : str
-        "cpu", or "cuda:0" and so on.
+        "cpu", "cuda:0", "cuda:1" and so on.
     Session, predict, input_gradient : callable
     """
 
@@ -86,7 +88,7 @@ def _index(device):
 
 
 def _reason(device):
-    """Why a device cannot be used; None if it can."""
+    """Return why a device cannot be used; None if it can."""
     if device == "cpu":
         return None
     try:
@@ -97,7 +99,7 @@ def _reason(device):
 
 
 def _capability(device):
-    """Compute capability of a GPU that can be used."""
+    """Return the compute capability of a usable GPU."""
     return import_module("skbackprop.backends.cuda").compute_capability(_index(device))
 
 
@@ -109,40 +111,40 @@ def _check_name(device):
 
 
 def _usable(device, flops):
-    """A device that is not "auto", for work of that size."""
+    """Resolve "auto" for a given amount of work."""
     if device != "auto":
         return device
     return "cuda" if flops >= _AUTO_FLOPS and _reason("cuda") is None else "cpu"
 
 
 def is_usable(device):
-    """Whether some work can be done on a device.
+    """Return whether a device can be used.
 
     Parameters
     ----------
     device : str
-        "auto" stands for the first GPU.
+        "auto" means the first GPU.
 
     Returns
     -------
     usable : bool
-        False for what is not known, too.
+        Also False for unknown devices.
     """
     device = "cuda" if device == "auto" else device
     return isinstance(device, str) and bool(re.fullmatch(_DEVICES, device)) and _reason(device) is None
 
 
 def get_backend(device, flops=0.0, precision="full"):
-    """The backend to train with.
+    """Return the backend for training.
 
     Parameters
     ----------
     device : {"cpu", "cuda", "cuda:N", "auto"}
-        "auto" chooses "cuda" where it can be used and there is enough work.
+        "auto" chooses "cuda" if it is usable and there is enough work.
     flops : float, default=0.0
-        Operations of an epoch.
+        Operations per epoch.
     precision : {"full", "tf32"}, default="full"
-        "tf32" is for GPUs; the CPU, if "auto" chooses it, computes in full.
+        "tf32" is for GPUs; if "auto" chooses the CPU, it computes in full precision.
 
     Returns
     -------
@@ -151,9 +153,9 @@ def get_backend(device, flops=0.0, precision="full"):
     Raises
     ------
     ValueError
-        If there is no such device, or none for this precision.
+        If the device is unknown or does not support the precision.
     RuntimeError
-        If it cannot be used; with what is missing.
+        If the device cannot be used; the message says what is missing.
     """
     _check_name(device)
     if precision == "tf32" and device == "cpu":
@@ -172,14 +174,15 @@ def get_backend(device, flops=0.0, precision="full"):
 
 
 def get_prediction_backend(device, flops=0.0, precision="full"):
-    """The backend to predict with: the CPU where the device of the training cannot be used, in full precision where it has no other.
+    """Return the backend for prediction: the CPU if the training's device is not usable.
 
-    So a model can be trained where there is a GPU, and used where there is none.
+    The backend computes in full precision if the device does not support another. So a model trained on a GPU can be
+    used on a machine without one.
 
     Parameters
     ----------
     device, flops, precision
-        As for `get_backend`; the operations of the prediction.
+        See `get_backend`; `flops` are the operations of the prediction.
 
     Returns
     -------
@@ -188,9 +191,9 @@ def get_prediction_backend(device, flops=0.0, precision="full"):
     Raises
     ------
     ValueError
-        If there is no such device.
+        If the device is unknown.
     """
-    # Asked for each prediction.
+    # The shortcut matters: every prediction calls this function.
     if device == "cpu":
         return _load(device)
     _check_name(device)
@@ -202,7 +205,7 @@ def get_prediction_backend(device, flops=0.0, precision="full"):
 
 
 def gpu_of(array):
-    """The GPU on which an array lies, as the libraries tell each other by DLPack.
+    """Return the GPU that holds an array, as reported through DLPack.
 
     Parameters
     ----------
@@ -211,7 +214,7 @@ def gpu_of(array):
     Returns
     -------
     index : int or None
-        Its number; None for what lies elsewhere.
+        The GPU's number; None for arrays elsewhere.
     """
     if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack_device__"):
         return None
@@ -220,14 +223,14 @@ def gpu_of(array):
 
 
 def training_device(device, X):
-    """The device to train on with data that may lie on a GPU.
+    """Return the device to train on, given data that may lie on a GPU.
 
     Parameters
     ----------
     device : {"cpu", "cuda", "cuda:N", "auto"}
-        "auto" stays where the data are, if that GPU can be used.
+        "auto" chooses the GPU that holds the data, if it is usable.
     X : object
-        Data as users give them.
+        Data as passed by the user.
 
     Returns
     -------
@@ -249,13 +252,13 @@ def training_device(device, X):
 
 
 def prediction_device(device, X):
-    """The device to predict on: a GPU on which the data lie already in the place of another one.
+    """Return the device to predict on: the GPU that already holds the data takes precedence over another one.
 
     Parameters
     ----------
     device : {"cpu", "cuda", "cuda:N", "auto"}
     X : object
-        Data as users give them.
+        Data as passed by the user.
 
     Returns
     -------
@@ -266,12 +269,12 @@ def prediction_device(device, X):
 
 
 def memory_limit():
-    """Bytes that this process may have at most: of the machine, its container and its limits.
+    """Return the most bytes that this process may use: the least of physical memory, cgroup limit and resource limit.
 
     Returns
     -------
     n_bytes : int or float
-        Infinity where nothing is known.
+        Infinity if no limit is known.
     """
     limits = [math.inf]
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):

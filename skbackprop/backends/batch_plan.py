@@ -1,4 +1,4 @@
-"""How the rows of a training are cut into batches, blocks and calls, and what is kept for their backward pass: the same on all devices."""
+"""Plan of a training, the same on all devices: batches, blocks and calls, and what the backward pass needs kept."""
 
 from dataclasses import dataclass
 
@@ -6,32 +6,32 @@ import numpy as np
 
 __all__ = ["BatchPlan", "plan_batches", "row_flops"]
 
-# Epochs that one call runs at most.
+# Maximum number of epochs per call.
 _MAX_EPOCHS = 64
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What a session decides before it allocates anything.
+    """Decisions that a session makes before it allocates anything.
 
     Parameters
     ----------
     batch_size : int
-        Rows of a mini-batch.
+        Rows per mini-batch.
     block_rows : int
-        Rows of a batch that the workspace holds.
+        Rows of a batch that the workspace holds at a time.
     n_given, n_trained : int
-        Rows of an epoch, and those of them that are trained on.
+        Rows per epoch, and how many of them are trained on.
     n_batches : int
-        Batches of an epoch.
+        Batches per epoch.
     epoch_flops : float
-        Operations of an epoch: of the rows' passes forward and backward, and of the updates.
+        Operations per epoch: forward passes, backward passes and updates.
     max_epochs : int
-        Epochs that one call should run at most: all of them together are short.
+        Maximum number of epochs per call, so that a call stays short.
     dropout : tuple of float
-        Share of the inputs of each layer of weights that is dropped.
+        Dropout rate of the inputs of each layer of weights.
     keeps : tuple of bool
-        Which hidden layers keep their slopes for the backward pass.
+        Which hidden layers store their slopes for the backward pass.
     """
 
     batch_size: int
@@ -45,20 +45,20 @@ class BatchPlan:
     keeps: tuple
 
     def trained(self, order):
-        """The order of the rows that are trained on; `order` is that of those given, epoch by epoch."""
+        """Restrict `order`, the order of the given rows epoch by epoch, to the rows that are trained on."""
         if self.n_trained == self.n_given:
             return order
         return np.ascontiguousarray(order.reshape(-1, self.n_given)[:, : self.n_trained]).reshape(-1)
 
 
 def row_flops(network, density):
-    """Multiplications and additions of one row's forward pass.
+    """Count the multiplications and additions of one row's forward pass.
 
     Parameters
     ----------
     network : Network
     density : float
-        Stored share of the inputs.
+        Fraction of the inputs that is stored.
 
     Returns
     -------
@@ -69,21 +69,21 @@ def row_flops(network, density):
 
 
 def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, block_rows, call_flops):
-    """Decide on the batches of a training.
+    """Plan the batches of a training.
 
     Parameters
     ----------
     network : Network
     rows : Rows
     batch_size, n_trained : int
-        Rows of a mini-batch, and of an epoch.
+        Rows per mini-batch and per epoch.
     penalties : Penalties
     trains : bool
-        Whether there is more to do than to compute losses.
+        False if only losses are computed.
     block_rows : callable
-        A device's rows of a block, for a number of rows.
+        Returns the device's rows per block for a given number of rows.
     call_flops : float
-        Operations of a call on the device.
+        Target operations per call on the device.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, blo
     Raises
     ------
     ValueError
-        If a mini-batch of one row would be normalized. A last mini-batch of one row is left out instead.
+        If mini-batches of one row would be normalized. A last mini-batch of one row is dropped instead.
     """
     batch_size, n_given = int(batch_size), n_trained
     normalizes_batches = network.over_batch and trains
@@ -104,13 +104,13 @@ def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, blo
             )
         n_trained -= n_trained % batch_size == 1
     n_batches = -(-n_trained // batch_size)
-    # About ten operations a parameter for the update.
+    # An update takes about ten operations per parameter.
     batch_flops = 3.0 * row_flops(network, rows.density) * batch_size + 10.0 * network.n_params
     epoch_flops = batch_flops * n_batches
     dropout = penalties.dropout or (0.0,) * len(network.layout)
     return BatchPlan(
         batch_size=batch_size,
-        # Means are taken over a whole batch.
+        # Batch normalization needs the whole batch in one block.
         block_rows=batch_size if normalizes_batches else block_rows(batch_size),
         n_given=n_given,
         n_trained=n_trained,
@@ -118,7 +118,7 @@ def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, blo
         epoch_flops=epoch_flops,
         max_epochs=int(max(1, min(_MAX_EPOCHS, call_flops // epoch_flops))),
         dropout=dropout,
-        # Where units are dropped, what was kept of them is kept with the slopes.
+        # With dropout, the slopes also store the factors of the kept units.
         keeps=tuple(
             kind.slope_of_input or rate > 0 for (kind, _), rate in zip(network.activations, dropout[1:], strict=True)
         ),

@@ -1,4 +1,4 @@
-"""Rows of data in the one form in which kernels take them."""
+"""Data in the one format that kernels accept, and checks before kernels run."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,17 +13,17 @@ __all__ = ["Epochs", "Rows", "as_rows", "check_data", "check_state", "first_at_l
 
 
 class Epochs(NamedTuple):
-    """What the training of one or several epochs tells.
+    """Results of training for one or several epochs.
 
     Parameters
     ----------
     losses : ndarray of shape (n_epochs,)
-        Mean over the rows, with penalty.
+        Mean loss over the rows, penalty included.
     gradient_norms : ndarray of shape (n_epochs, n_layers)
-        Norm of the gradient of each layer's weights, without penalty, in the last mini-batch.
+        Gradient norm of each layer's weights in the last mini-batch, without penalty.
     constant_units : ndarray of shape (n_epochs, n_layers - 1)
-        Share of the units of each hidden layer whose output is the same for all rows of the last mini-batch, or of the part of
-        it that was in memory together: dead or saturated.
+        Fraction of each hidden layer's units that are dead or saturated: their output is the same for all rows of the
+        last mini-batch, or of the part of it that was in memory together.
     """
 
     losses: np.ndarray
@@ -38,18 +38,18 @@ class Rows:
     Parameters
     ----------
     X : ndarray of shape (n_rows, n_features)
-        Dense data; of shape (0, 0) if sparse. For a GPU's backend also an array of another library on that GPU, of any
-        layout and type of numbers.
+        Dense data; of shape (0, 0) if sparse. The CUDA backend also accepts another library's array on its GPU, of any
+        layout and dtype.
     data : ndarray of shape (n_stored,)
         Stored entries; empty if dense.
     indices : ndarray of shape (n_stored,)
-        Columns of the stored entries, sorted within a row.
+        Column indices of the stored entries, sorted within each row.
     indptr : ndarray of shape (n_rows + 1,), int64
-        Where each row's entries start.
+        Start of each row's entries.
     shape : tuple of int
         (n_rows, n_features).
     index : ndarray of shape (n_rows,), int64, or None
-        Where the rows lie among those that are stored, of which there may be more; None: they are all of them, in order.
+        Indices of the rows among the stored rows, of which there may be more; None selects all, in order.
     """
 
     X: np.ndarray
@@ -66,21 +66,21 @@ class Rows:
 
     @property
     def n_stored(self):
-        """Rows that are stored."""
+        """Number of stored rows."""
         return len(self.indptr) - 1 if self.is_sparse else self.X.shape[0]
 
     @property
     def is_on_gpu(self):
-        """Whether the rows are an array of another library on a GPU."""
+        """Whether the rows are another library's array on a GPU."""
         return not isinstance(self.X, np.ndarray)
 
     @property
     def index_dtype(self):
-        """The dtype of the indices of sparse rows; None for dense ones."""
+        """Dtype of the indices of sparse rows; None for dense rows."""
         return self.indices.dtype if self.is_sparse else None
 
     def part(self, start, stop):
-        """The rows from `start` to `stop`; nothing is copied but where they begin, if they are sparse."""
+        """Return rows `start` to `stop` without a copy, except of `indptr` if they are sparse."""
         shape = stop - start, self.shape[1]
         if not self.is_sparse:
             return Rows(self.X[start:stop, :], self.data, self.indices, self.indptr, shape)
@@ -90,18 +90,18 @@ class Rows:
 
     @property
     def density(self):
-        """Stored share of the entries."""
+        """Fraction of the entries that is stored."""
         if not self.is_sparse:
             return 1.0
         size = self.n_stored * self.shape[1]
         return self.data.size / size if size else 1.0
 
     def places(self, rows):
-        """Where some of the rows lie among those that are stored."""
+        """Map indices of rows to indices of stored rows."""
         return rows if self.index is None else self.index[rows]
 
     def spread(self, values):
-        """An array with values of the rows, each at the place of its row; others are zero."""
+        """Scatter values of the rows to their stored rows; values of all other stored rows are zero."""
         if self.index is None:
             return values
         spread = np.zeros((self.n_stored, *values.shape[1:]), dtype=values.dtype)
@@ -109,7 +109,7 @@ class Rows:
         return spread
 
     def selected(self, index):
-        """Some of the rows, in the memory of all.
+        """Select rows without a copy.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class Rows:
         return replace(self, shape=(len(index), self.shape[1]), index=self.places(index))
 
     def gathered(self):
-        """The same rows in memory of their own, and only they."""
+        """Copy the selected rows, and only these, to memory of their own."""
         if self.index is None:
             return self
         if not self.is_sparse:
@@ -132,7 +132,7 @@ class Rows:
 
 
 def frozen(array):
-    """A read-only view, so that kernels see one type whatever the array's owner allows."""
+    """Return a read-only view, so that Numba sees one array type whether or not the array is writeable."""
     view = np.ascontiguousarray(array).view(np.ndarray)
     view.setflags(write=False)
     return view
@@ -144,7 +144,7 @@ def _no_entries(dtype):
 
 
 def as_rows(X, dtype):
-    """Bring data into the kernels' form; nothing is copied unless it has to be.
+    """Convert data to the kernels' format; copy only if necessary.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def as_rows(X, dtype):
     """
     dtype = np.dtype(dtype)
     if hasattr(X, "as_rows"):
-        # Data that several fits share.
+        # Several fits share these data.
         return X.as_rows(dtype)
     if not sparse.issparse(X) and not isinstance(X, np.ndarray):
         return Rows(X, *_no_entries(dtype), X.shape)
@@ -173,7 +173,7 @@ def as_rows(X, dtype):
             X = np.require(X, dtype=dtype, requirements=["C", "ALIGNED"])
         return Rows(frozen(X), *_no_entries(dtype), X.shape)
     X = X.tocsr()
-    # Kernels follow the indices unchecked; a corrupt matrix must not get there.
+    # Kernels do not check indices; a corrupt matrix must not reach them.
     X.check_format(full_check=True)
     if not X.has_sorted_indices:
         X = X.sorted_indices()
@@ -190,7 +190,7 @@ def as_rows(X, dtype):
 
 
 def check_data(network, rows, targets, sample_weight):
-    """Raise ValueError for what a training's kernels, which check nothing, would misread or read beyond.
+    """Raise ValueError for data that training kernels, which check nothing, would misread or read out of bounds.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def check_data(network, rows, targets, sample_weight):
 
 
 def check_state(network, dtype, params, optimizer, averages):
-    """Raise ValueError unless kernels may write to all arrays that training changes.
+    """Raise ValueError unless kernels can write to all arrays that training updates.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def check_state(network, dtype, params, optimizer, averages):
     params : ndarray
     optimizer : OptimizerState
     averages : bool
-        Whether they keep a running average.
+        Whether a running average of the parameters is kept.
     """
     n_params = network.n_params
     average = (n_params if averages else 0,)
@@ -237,7 +237,7 @@ def check_state(network, dtype, params, optimizer, averages):
         "carried": (optimizer.carried, (2,), np.float64),
     }
     for name, (array, shape, kind) in expected.items():
-        # Contiguous, aligned and writeable.
+        # carray: C-contiguous, aligned and writeable.
         if not (type(array) is np.ndarray and array.shape == shape and array.dtype == kind and array.flags.carray):
             raise ValueError(
                 f"{name} has to be an array of {np.dtype(kind)} and of shape {shape} that a kernel may write to, got one of "
@@ -247,7 +247,7 @@ def check_state(network, dtype, params, optimizer, averages):
 
 @formula
 def first_at_least(indices, start, stop, column):
-    """The first of the entries from `start` to `stop` of a sparse row whose column is not below a given one; `stop` if none is."""
+    """Return the first sparse entry in ``[start, stop)`` whose column is at least `column`; `stop` if none is."""
     while start < stop:
         middle = (start + stop) // 2
         if indices[middle] < column:

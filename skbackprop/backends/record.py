@@ -1,11 +1,12 @@
-"""One record of addresses in the place of dozens of arguments.
+"""Records: pass one pointer to a kernel instead of dozens of arguments.
 
-A kernel's arrays and numbers are grouped by what they are for, in named tuples whose annotations say what each field is. A `Form` lays the
-groups out as one row of 64-bit words: a number takes one word, an array its address and its extents. A kernel gets the row's address,
-hands it to its steps, and each step opens it: what it does not look at is never read.
+A kernel's arrays and scalars are grouped by purpose, in named tuples whose annotations give the type of each field. A
+`Form` lays the groups out as an array of 64-bit words: a scalar takes one word, an array one for its address and one
+for each extent. The kernel passes a pointer to the words on to its steps. Each step opens the record; fields that it
+does not use are never loaded.
 
-Kernels compile for the types of their arguments, and a row of words has one type whatever it holds. So `Form.opened` is made for the type
-of the numbers, and steps are made for an `opened`; see `skbackprop._compile.loop`.
+Numba compiles a kernel for the types of its arguments, and an array of words has one type whatever it holds. So
+`Form.opened` is generated for a dtype, and steps are compiled for an `opened`; see `skbackprop._compile.loop`.
 """
 
 import math
@@ -37,12 +38,12 @@ __all__ = [
     "aligned",
 ]
 
-#: Memory begins, and each array in it, where a cache line does.
+#: Memory, and each array in it, is aligned to cache lines.
 LINE_BYTES = 64
 
 
 class Kind(NamedTuple):
-    """What a field holds: a type of numbers ("number" and "index" are chosen with `Form.opened`), and how many axes they have."""
+    """Type of a field: its dtype ("number" and "index" are resolved by `Form.opened`) and its number of dimensions."""
 
     dtype: str
     ndim: int
@@ -64,17 +65,17 @@ def _kinds(group):
 
 
 class Form:
-    """How groups of fields lie in a record.
+    """Layout of groups of fields in a record.
 
     Parameters
     ----------
     *groups : type
-        Named tuples, annotated with the types of this module.
+        Named tuples annotated with the types of this module.
     """
 
     def __init__(self, *groups):
         self.groups = groups
-        #: Where each field begins, and its kind.
+        #: First word and kind of each field.
         self.places = {}
         self.n_words = 0
         for group in groups:
@@ -86,17 +87,17 @@ class Form:
 
     @lru_cache(maxsize=16)  # noqa: B019 (forms are made once, at import)
     def opened(self, dtype, index_dtype="int32"):
-        """What opens a record in a kernel.
+        """Return the intrinsic that opens a record in a kernel.
 
         Parameters
         ----------
         dtype, index_dtype : str
-            Names of the types of the numbers, and of the indices of sparse rows.
+            Names of the dtypes of numbers and of the indices of sparse rows.
 
         Returns
         -------
         opened : callable
-            ``opened(record)`` gives the groups, for a pointer to the words.
+            ``opened(record)`` returns the groups; `record` is a pointer to the words.
         """
         chosen = {"number": dtype, "index": index_dtype}
 
@@ -109,7 +110,7 @@ class Form:
         )
 
         def opened(typing_context, record):
-            """The groups of fields of a record."""
+            """Return the groups of fields of a record."""
 
             def build(context, builder, signature, values):
                 words = _Words(context, builder, values[0])
@@ -125,7 +126,9 @@ class Form:
         return native(_opened_twin)(opened)
 
     def entering(self, *names):
-        """What lets a kernel enter arrays that it gets as arguments, where each microsecond counts: their addresses are at hand there.
+        """Return the intrinsic that writes a kernel's array arguments into its record.
+
+        Used where microseconds count: inside the kernel the arrays' addresses are at hand.
 
         Parameters
         ----------
@@ -135,7 +138,7 @@ class Form:
         Returns
         -------
         enter : callable
-            ``enter(record, arrays)``, with a tuple of arrays. Threads may enter the same at the same time.
+            ``enter(record, arrays)`` with a tuple of arrays. Threads may enter the same arrays concurrently.
         """
         places = [self.places[name][0] for name in names]
 
@@ -176,7 +179,7 @@ def _replaced(groups, values):
 
 
 class _Words:
-    """LLVM code that reads a record, field by field."""
+    """Emits LLVM code that reads a record field by field."""
 
     def __init__(self, context, builder, pointer):
         self._context, self._builder, self._pointer = context, builder, pointer
@@ -188,7 +191,7 @@ class _Words:
         return self._builder.load(self._builder.gep(self._pointer, [place]))
 
     def field(self, kind):
-        """The value of a Numba type that comes next."""
+        """Emit code that reads the next field, of the given Numba type."""
         context, builder = self._context, self._builder
         word = self._next()
         if kind == types.float64:
@@ -211,9 +214,9 @@ class _Words:
 
 
 class Record:
-    """A record with its values.
+    """A record and its values.
 
-    Kernels know addresses only: whoever fills a record holds its arrays until the kernel has returned.
+    Records store addresses only: the caller must keep the arrays alive until the kernel has returned.
 
     Parameters
     ----------
@@ -221,12 +224,12 @@ class Record:
     dtype : numpy.dtype
         Of the numbers.
     *groups : tuple
-        Some of its groups' instances, in any order.
+        Instances of some of the form's groups, in any order.
 
     Attributes
     ----------
     words : ndarray of shape (n_words,), int64
-        What kernels are given. Where Numba does not compile, the groups themselves.
+        The argument of kernels. If the JIT is disabled, an object array that holds the groups.
     """
 
     def __init__(self, form, dtype, *groups):
@@ -245,18 +248,18 @@ class Record:
             self.set(**group._asdict())
 
     def copy(self):
-        """A record with the same values."""
+        """Return a record with the same values."""
         record = Record(self._form, self._dtype)
         record.words[:] = self.words
         return record
 
     def set(self, **values):
-        """Fill in some fields.
+        """Set fields.
 
         Raises
         ------
         TypeError
-            For an array that kernels, which know its address only, would misread.
+            If kernels, which only get addresses, would misread an array.
         """
         if not JIT:
             self.words[0] = _replaced(self.words[0], values)
@@ -280,17 +283,17 @@ class Record:
 
 
 class Workspace:
-    """How the arrays of a group lie in one piece of memory.
+    """Layout of a group's arrays in one memory block.
 
     Parameters
     ----------
     form : Form
     group : type
-        One of its groups, of arrays only.
+        A group of the form with array fields only.
     dtype : numpy.dtype
-        Of the numbers.
+        Dtype of numbers.
     **shapes : int or tuple of int
-        Shapes of the arrays; what is not named is empty.
+        Shapes of the arrays; arrays that are not named are empty.
     """
 
     def __init__(self, form, group, dtype, **shapes):
@@ -308,42 +311,42 @@ class Workspace:
             self._starts[name] = self.n_bytes, shape
             words += [self.n_bytes, *shape]
             self._is_address += [1] + [0] * kind.ndim
-            # Each begins where a cache line does: a vector that crosses two costs as much as two.
+            # Arrays are aligned to cache lines: loading a vector that crosses a line costs as much as two loads.
             self.n_bytes += -(-math.prod(shape) * self._dtypes[name].itemsize // LINE_BYTES) * LINE_BYTES
         self._words, self._is_address = np.array(words), np.array(self._is_address)
         self._place = slice(first, first + len(words))
 
     def allocate(self):
-        """Zeros for all arrays.
+        """Allocate zeroed memory for all arrays.
 
         Returns
         -------
         memory : ndarray of uint8
-            To be held as long as the records are used that it is entered into.
+            Keep it alive as long as the records that it is entered into are in use.
         """
         return aligned(self.n_bytes, np.uint8)
 
     def enter(self, record, memory):
-        """Fill in the group's fields of a record."""
+        """Set the group's fields in a record."""
         if JIT:
             record.words[self._place] = self._words + self._is_address * address(memory)
         else:
             record.set(**{name: self.array(memory, name) for name in self._starts})
 
     def array(self, memory, name):
-        """One of the arrays."""
+        """Return one of the arrays."""
         start, shape = self._starts[name]
         dtype = self._dtypes[name]
         return memory[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
 
 def address(array):
-    """Where an array's numbers begin."""
+    """Return the address of an array's data."""
     return array.__array_interface__["data"][0]
 
 
 def aligned(shape, dtype):
-    """An array of zeros from the beginning of a cache line on."""
+    """Return an array of zeros aligned to a cache line."""
     dtype = np.dtype(dtype)
     n_bytes = math.prod(shape if isinstance(shape, tuple) else (shape,)) * dtype.itemsize
     memory = np.zeros(n_bytes + LINE_BYTES, dtype=np.uint8)
@@ -352,5 +355,5 @@ def aligned(shape, dtype):
 
 
 def _bits(number):
-    """The integer of the same bits."""
+    """Return the int64 with the same bits as a float64."""
     return int.from_bytes(struct.pack("=d", number), sys.byteorder, signed=True)

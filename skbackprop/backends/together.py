@@ -1,4 +1,4 @@
-"""What trainings in threads of one process have in common: cores, a way to stop, and what is done for many of them at once."""
+"""Coordination of trainings in threads of one process: share cores, stop together, answer requests in batches."""
 
 import copy
 import threading
@@ -6,38 +6,38 @@ from contextlib import contextmanager
 
 __all__ = ["Gathering", "Interrupted", "Share", "current_share"]
 
-# How long requests wait for those who do something else. In that time a launch of a kernel is over: to wait longer would cost
-# more than to leave somebody out, and who is left out comes with the next.
+# Maximum time that requests wait for threads which are busy otherwise. A kernel launch takes about as long: waiting
+# longer would cost more than leaving a request to the next launch.
 _PATIENCE_SECONDS = 0.05
 
 _own = threading.local()
 
 
 def current_share():
-    """What this thread shares with others.
+    """Return what this thread shares with others.
 
     Returns
     -------
     share : Share or None
-        None outside of a population.
+        None outside a population.
     """
     return getattr(_own, "share", None)
 
 
 class Interrupted(BaseException):
-    """Work was given up because its caller was interrupted; no error of the work's own."""
+    """Work was abandoned because its caller was interrupted; the work itself did not fail."""
 
 
 class Gathering:
-    """Requests of many threads, answered together: as soon as all have asked, or those who have not take long.
+    """Collect requests of many threads and answer them together: once all have asked, or after a timeout.
 
-    Who asks waits in :meth:`ask`. Nobody waits for a thread that is not going to ask, be it that it failed, that it computes
-    elsewhere, or that it waits for one of the others.
+    A thread that asks blocks in :meth:`ask`. Nobody waits for a thread that will not ask because it failed, computes
+    elsewhere, or waits for another thread.
 
     Parameters
     ----------
     n_members : int
-        Tasks that run at the same time at most.
+        Maximum number of tasks that run at the same time.
     """
 
     def __init__(self, n_members):
@@ -50,36 +50,36 @@ class Gathering:
         self._server = None
 
     def begin(self):
-        """Count one more task, whether it runs already or waits for a thread."""
+        """Register a task, running or still waiting for a thread."""
         with self._changed:
             self._n_begun += 1
 
     def end(self):
-        """Count one task less."""
+        """Unregister a task."""
         with self._changed:
             self._n_begun -= 1
             self._changed.notify()
 
     def hold(self):
-        """Wait, until `release`, for those who are about to begin."""
+        """Until `release`, answer only after the timeout: more tasks are about to begin."""
         with self._changed:
             self._n_holding += 1
 
     def release(self):
-        """See `hold`."""
+        """Undo one `hold`."""
         with self._changed:
             self._n_holding = max(0, self._n_holding - 1)
             self._changed.notify()
 
     def ask(self, request, answer):
-        """Have a request answered, together with those of others.
+        """Submit a request and wait until it is answered, together with those of other threads.
 
         Parameters
         ----------
         request : object
         answer : callable
-            Called in another thread with a list of requests, those that came with the same callable. What they ask for, it writes into
-            them.
+            Called in another thread with the list of all requests that came with the same callable. It writes the
+            results into the requests.
 
         Raises
         ------
@@ -99,11 +99,11 @@ class Gathering:
             self._changed.notify()
         ticket.done.wait()
         if ticket.error is not None:
-            # One of each thread's own: a traceback is written into it.
+            # Each thread raises a copy of its own, because raising writes the traceback into the exception.
             raise copy.copy(ticket.error) from ticket.error
 
     def stop(self):
-        """Let all who wait raise `Interrupted`, and those who are going to."""
+        """Raise `Interrupted` in all threads that wait, and in those that ask later."""
         with self._changed:
             self._stopped = True
             waiting, self._waiting = self._waiting, []
@@ -120,11 +120,11 @@ class Gathering:
                 for answer in dict.fromkeys(ticket.answer for ticket in tickets):
                     _answer([ticket for ticket in tickets if ticket.answer == answer], answer)
         finally:
-            # Whatever happens, nobody waits for ever.
+            # Whatever happens, no thread waits forever.
             self.stop()
 
     def _next(self):
-        """Those who wait, as soon as they should be answered; None after the end."""
+        """Wait until requests are due and return them; None once stopped."""
         with self._changed:
             while not self._stopped:
                 n_expected = min(self._n_begun, self._n_members)
@@ -139,7 +139,7 @@ class Gathering:
 
 
 class _Ticket:
-    """A request, and whoever waits for its answer."""
+    """A request and the event that its thread waits for."""
 
     def __init__(self, request, answer):
         self.request = request
@@ -163,22 +163,22 @@ def _answer(tickets, answer):
 
 
 class Share:
-    """What one of several threads that all run kernels may use, and a way to stop them together.
+    """Resources of concurrent tasks that all run kernels, and a way to stop them together.
 
     Parameters
     ----------
     n_threads : int
-        Threads for the kernels of each of them.
+        Threads for the kernels of each task.
     n_members : int, default=1
-        Tasks at the same time.
+        Number of concurrent tasks.
     n_cores : int or None, default=None
-        Of these, how many compute on the CPU, or on a device on their own; None for all.
+        How many of these compute at a time on the CPU, or alone on a device; None for all.
 
     Attributes
     ----------
     gathering : Gathering
     copies : dict
-        Copies of data on devices, which tasks share; changed under `lock`.
+        Copies of data on devices, shared by the tasks; guarded by `lock`.
     lock : Lock
     """
 
@@ -192,12 +192,12 @@ class Share:
         self._controls = {}
 
     def enter(self):
-        """Let it hold for the thread that calls this."""
+        """Make this the share of the calling thread."""
         _own.share = self
 
     @contextmanager
     def core(self):
-        """Have one of the cores during a task, or until `leave_core`."""
+        """Hold a core during a task, or until `leave_core`."""
         self._cores.acquire()
         _own.has_core = True
         try:
@@ -207,25 +207,25 @@ class Share:
             self.leave_core()
 
     def leave_core(self):
-        """Let others compute: from now on this thread waits for most of the time."""
+        """Release the core: from now on this thread mostly waits."""
         if getattr(_own, "has_core", False):
             _own.has_core = False
             self._cores.release()
 
     def stop(self):
-        """Make the kernels of all its threads return, with `Interrupted`, and let no new one begin."""
+        """Abort the kernels of all threads with `Interrupted` and let no new kernel start."""
         self._stopped = True
         self.gathering.stop()
         for control, entry in list(self._controls.values()):
             control[entry] = 1
 
     def check(self):
-        """Raise `Interrupted` if they have been stopped."""
+        """Raise `Interrupted` after `stop`."""
         if self._stopped:
             raise Interrupted
 
     def watch(self, control, entry):
-        """Take note of what stops the kernel that the thread is about to run: an array's entry that becomes 1."""
+        """Register what aborts the kernel that this thread is about to run: ``control[entry]`` set to 1."""
         self._controls[threading.get_ident()] = control, entry
-        # Not before: between the two, somebody may stop them.
+        # Check after registering: otherwise a `stop` between the two would be missed.
         self.check()

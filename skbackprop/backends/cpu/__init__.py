@@ -1,4 +1,4 @@
-"""Numba on the CPU: the workspace of a fit, and how its kernels are called."""
+"""CPU backend with Numba: allocates the workspace of a fit and calls its kernels."""
 
 import threading
 from functools import lru_cache, partial
@@ -10,7 +10,7 @@ from skbackprop.backends.cpu.calls import layer_calls, program_rows, shared_call
 from skbackprop.backends.cpu.epoch import predict_rows, train_batches
 from skbackprop.backends.cpu.gemm import CACHED_BYTES, SCRATCH_SIZE, TILE_ROWS, packed_size
 from skbackprop.backends.cpu.inputs import input_gradient
-from skbackprop.backends.cpu.layers import granule_rows
+from skbackprop.backends.cpu.layers import chunk_rows
 from skbackprop.backends.cpu.normalization import statistics_size
 from skbackprop.backends.cpu.program import is_by_strips, prediction_calls, training_calls
 from skbackprop.backends.cpu.state import (
@@ -42,29 +42,30 @@ from skbackprop.functions.penalties import Penalties
 
 __all__ = ["Session", "input_gradient", "predict"]
 
-# Rows of a block: as many as keep the units of all layers in the second-level cache, but enough to use each weight
-# that is fetched from memory often; each block reads and writes the whole gradient once more.
+# Limits the rows of a block, so that the units of all layers stay in the L2 cache. More rows reuse each weight that is
+# loaded from memory more often, and each further block reads and writes the whole gradient once more.
 _BLOCK_BYTES = 1 << 20
 _BLOCK_MIN_ROWS = 171 * TILE_ROWS
 
-# Gradients of a strip of weights: they stay in the second-level cache until the update.
+# Gradients of a strip of weights: they stay in the L2 cache until the update.
 _STRIP_BYTES = 96 * 1024 * 4
 
-# Blocks of a prediction, unless they would be larger than those of training, or have fewer rows than a weight should be used for.
+# Blocks of a prediction, unless these would be larger than those of training or have too few rows to reuse each weight.
 _PREDICTION_BLOCKS = 16
 _PREDICTION_MIN_ROWS = 7 * TILE_ROWS
 _PREDICTION_MAX_ROWS = 42 * TILE_ROWS
 
-# A call of several short epochs lasts some hundredths of a second at most; what Python does around it takes 0.15 ms.
+# Operations per call of several short epochs: at most some hundredths of a second. Python's overhead per call is 0.15
+# ms.
 _CALL_FLOPS = 4e8
 
-# The optimizer's pass reads and writes several arrays side by side. Where a write and a later read agree in the last 12 bits of
-# their addresses, processors let the read wait until they know better ("4K aliasing"), which takes twice the time. So these arrays
-# begin at different places of a page: five of them, gradient, parameters and up to three numbers of state, or more.
+# The optimizer reads and writes several arrays in one pass. If a load follows a store to an address with the same low
+# 12 bits, the processor stalls the load ("4K aliasing"), which doubles the time. So these arrays start at different
+# offsets within a page: five of them (gradient, parameters and up to three of state), or more.
 _PAGE_BYTES = 4096
 _MIN_STAGGERED = 5
 
-# A right factor that is used for at most this many tiles of rows, and whose rows are not far apart, is not worth packing.
+# Do not pack a right factor that is used for at most this many tiles of rows and whose rows are not far apart.
 _UNPACKED_TILES = 6
 _UNPACKED_BYTES = 1 << 10
 
@@ -73,46 +74,46 @@ _EMPTY_PLAN = Plan._make(
     for kind in (FORM.places[name][1] for name in Plan._fields)
 )
 
-# Workspaces of predictions up to this size are kept.
+# Workspaces of predictions up to this size are cached.
 _KEPT_BYTES = 1 << 20
 
 
 def _staggered_size(size, itemsize, n_arrays):
-    """Numbers from one of several arrays of `size` numbers to the next, so that each begins at another place of a page."""
+    """Return the stride between arrays of `size` numbers at which each starts at another offset within a page."""
     pages = -(-size * itemsize // _PAGE_BYTES)
     lines = -(-_PAGE_BYTES // (LINE_BYTES * max(n_arrays, _MIN_STAGGERED)))
     return (pages * _PAGE_BYTES + lines * LINE_BYTES) // itemsize
 
 
 def _whole_lines(n, itemsize):
-    """The smallest number from `n` on that fills whole cache lines."""
+    """Round `n` numbers up to whole cache lines."""
     in_line = LINE_BYTES // itemsize
     return -(-n // in_line) * in_line
 
 
 def _block_rows(network, itemsize, n_rows):
     most = max(_BLOCK_BYTES // (sum(network.layer_units) * itemsize), _BLOCK_MIN_ROWS)
-    # Blocks of about the same size: a small last one would use each weight for few rows.
+    # Balance the blocks: a small last one would use each weight for few rows only.
     n_blocks = -(-n_rows // int(most))
     rows = -(-n_rows // max(n_blocks, 1))
     return min(-(-rows // TILE_ROWS) * TILE_ROWS, n_rows)
 
 
 def _packs(n_rows, n_inner, n_columns, itemsize):
-    """Whether the right factor of a product is worth packing into panels."""
+    """Return whether packing the right factor of a product into panels pays off."""
     near = n_columns * itemsize <= _UNPACKED_BYTES
     few = n_rows <= _UNPACKED_TILES * TILE_ROWS
     return n_inner * n_columns * itemsize > CACHED_BYTES and not (near and few)
 
 
 class _Offsets:
-    """Where what a network needs for a block of rows lies; see `state` for the columns."""
+    """Memory layout of what a network needs for a block of rows; see `state` for the columns."""
 
     def __init__(self, network, dtype, block_rows, is_sparse, training):
         itemsize = np.dtype(dtype).itemsize
         n_layers = len(network.layout)
         self.table = np.full((n_layers + 1, 8), UNPACKED, dtype=np.int64)
-        self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = self.n_granules = 0
+        self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = self.n_chunks = 0
         for layer, n_units in enumerate(network.layer_units):
             self.table[layer, UNITS] = self.n_units
             if not (is_sparse and layer == 0):
@@ -124,13 +125,13 @@ class _Offsets:
         if is_sparse:
             self.table[0, FORWARD : STATISTICS + 1] = SPARSE
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
-            dealt = granule_rows(fan_out)
+            dealt = chunk_rows(fan_out)
             strip = max(1, _STRIP_BYTES // (dealt * fan_out * itemsize)) * dealt
             if is_sparse and layer == 0:
-                strip = fan_in  # for each strip, all stored entries would be gone through
-            self.table[layer, DEALT:] = dealt, strip, self.n_granules
-            self.n_granules += -(-fan_in // dealt)
-            self.table[layer + 1, SQUARES] = self.n_granules
+                strip = fan_in  # each strip would scan all stored entries
+            self.table[layer, DEALT:] = dealt, strip, self.n_chunks
+            self.n_chunks += -(-fan_in // dealt)
+            self.table[layer + 1, SQUARES] = self.n_chunks
             if block_rows == 1 or fan_out == 1:
                 continue
             if not (is_sparse and layer == 0):
@@ -151,7 +152,7 @@ _offsets_of = lru_cache(maxsize=64)(_Offsets)
 
 @lru_cache(maxsize=64)
 def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes):
-    """The workspace of a training."""
+    """Lay out the workspace of a training."""
     scratch = SCRATCH_SIZE + max(network.layer_units) + block_rows
     return Workspace(
         FORM,
@@ -170,15 +171,15 @@ def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, kee
         statistics=offsets.n_statistics,
         targets=block_rows * n_targets,
         losses=block_rows,
-        squares=offsets.n_granules,
-        gradient_squares=2 * offsets.n_granules,
+        squares=offsets.n_chunks,
+        gradient_squares=2 * offsets.n_chunks,
         scratches=(n_threads, _whole_lines(scratch, dtype.itemsize)),
     )
 
 
 @lru_cache(maxsize=64)
 def _prediction_workspace_of(offsets, network, dtype, n_threads):
-    """The workspace of a prediction; each thread has units of its own."""
+    """Lay out the workspace of a prediction; each thread has its own units."""
     scratch = SCRATCH_SIZE + max(network.layer_units)
     return Workspace(
         FORM,
@@ -193,7 +194,7 @@ def _prediction_workspace_of(offsets, network, dtype, n_threads):
 
 @lru_cache(maxsize=256)
 def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, optimizer, differentiates):
-    """What trainings of one kind have in common: a record with the plan, and the plan, whose arrays it has the addresses of."""
+    """Build what trainings of one kind share: a record with the addresses of a plan, and that plan, which owns them."""
     updates = optimizer is not None
     kind, numbers = optimizer or (None, ())
     prepare, update = update_calls(kind, dtype)
@@ -228,34 +229,34 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
 
 
 class Session:
-    """One fit: the data, the workspace and the threads; a context manager.
+    """Data, workspace and threads of one fit; a context manager.
 
     Parameters
     ----------
     network : Network
     dtype : numpy.dtype
-        float32 or float64, of all arrays of numbers.
+        float32 or float64, for all arrays of numbers.
     rows : Rows
         Training data.
     targets : ndarray of shape (n_rows, n_targets)
     sample_weight : ndarray of shape (n_rows,) or None
     batch_size : int
-        Rows of a mini-batch.
+        Rows per mini-batch.
     n_trained : int
-        Rows of an epoch.
+        Rows per epoch.
     n_jobs : int or None
-        Threads; None decides by the work.
+        Number of threads; None chooses by the amount of work.
     penalties : Penalties
     seed : int, default=0
-        Of the dropout.
+        Seed of the dropout.
     trains : bool, default=True
-        Whether there is more to do than to compute losses.
+        False if only losses are computed.
 
     Raises
     ------
     ValueError
-        If the data are not those of such a network, or if a mini-batch of one row would be normalized. A last mini-batch of one
-        row is left out instead.
+        If the data do not match the network, or if mini-batches of one row would be normalized. A last mini-batch of
+        one row is dropped instead.
     """
 
     def __init__(
@@ -287,7 +288,7 @@ class Session:
         self._targets = frozen(rows.spread(targets.astype(dtype, copy=False)))
         weights = np.zeros(0) if sample_weight is None else rows.spread(sample_weight)
         self._weights = frozen(weights.astype(dtype, copy=False))
-        # Barriers of a block: two, and with a normalization up to four for each hidden layer.
+        # Barriers per block: two, or with a normalization up to four per hidden layer.
         n_barriers = 2 if network.normalization is None else 4 * len(network.layout) - 2
         block_flops = 3.0 * row_flops(network, rows.density) * batches.block_rows
         self._team = Team(n_jobs, block_flops / n_barriers, batches.epoch_flops * batches.max_epochs)
@@ -299,13 +300,14 @@ class Session:
             self._team.__enter__()
             self._allocate()
         except BaseException:
-            # Without memory, or after Ctrl-C, there is no session: the threads are for others.
+            # Out of memory, or Ctrl-C: there is no session, so release the threads.
             self._team.__exit__(None, None, None)
             raise
         return self
 
     def _allocate(self):
-        #: By what is done with the batches: a record, and the arrays whose addresses it has.
+        """Allocate the workspace."""
+        #: Per mode (loss only, gradient, full update): a record and the arrays whose addresses it holds.
         self._records = {}
         self._workspace = _workspace_of(
             self._offsets, self._network, self._dtype, self._team.n_threads, self._batches.block_rows,
@@ -315,19 +317,19 @@ class Session:
         self._work("scratches")[:, -self._batches.block_rows :] = 1
 
     def _work(self, name):
-        """An array of the workspace."""
+        """Return an array of the workspace."""
         return self._workspace.array(self._memory, name)
 
     def __exit__(self, *exception):
         self._team.__exit__(*exception)
 
     def run_epochs(self, order, rates, params, optimizer):
-        """Train on all batches of one or several epochs.
+        """Train on all mini-batches of one or several epochs.
 
         Parameters
         ----------
         order : ndarray of shape (n_epochs * n_trained,), int64
-            Rows in the order of training.
+            Row indices in training order.
         rates : ndarray of shape (n_epochs * n_batches,)
             Learning rate of each batch.
         params : ndarray of shape (n_params,)
@@ -338,7 +340,7 @@ class Session:
         Returns
         -------
         epochs : Epochs
-            As soon as the loss of a batch is not finite, no more batches are run, and the last loss is NaN.
+            Training stops at the first batch whose loss is not finite; the last loss is then NaN.
         """
         check_state(self._network, self._dtype, params, optimizer, bool(self._penalties.average))
         order = self._batches.trained(order)
@@ -362,7 +364,7 @@ class Session:
                 report,
             )
         finally:
-            # After Ctrl-C, too, what has been learned stays.
+            # Also after Ctrl-C: keep what has been learned.
             for array, own in copies:
                 array[:] = own
         optimizer.n_steps = int(report.n_steps[0])
@@ -372,37 +374,37 @@ class Session:
         return Epochs(report.epoch_losses, report.norms, constant_units)
 
     def loss_gradient(self, order, params):
-        """Loss and gradient of all rows together.
+        """Compute loss and gradient over all rows.
 
         Parameters
         ----------
         order : ndarray of int64
-            The rows.
+            Row indices.
         params : ndarray of shape (n_params,)
 
         Returns
         -------
         loss : float
         gradient : ndarray of shape (n_params,)
-            The session's own array, overwritten by the next call.
+            The session's buffer; the next call overwrites it.
         """
         if self._network.over_batch and len(order) > self._batches.block_rows:
             raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._batches.block_rows}")
-        # Of a mini-batch's means and variances nothing is kept.
+        # Scratch: these batch statistics must not change the running ones.
         running = np.zeros(self._network.n_running)
         (gradient,) = self._reserve(1)
         return self._evaluate(order, params, gradient, running, self._penalties), gradient
 
     def loss(self, order, params, running=None):
-        """Loss of all rows together, without penalty and without dropout.
+        """Compute the loss over all rows, without penalty and without dropout.
 
         Parameters
         ----------
         order : ndarray of int64
-            The rows.
+            Row indices.
         params : ndarray of shape (n_params,)
         running : ndarray of shape (n_running,), float64
-            Running means and variances; only for batch normalization.
+            Running means and variances; only with batch normalization.
 
         Returns
         -------
@@ -412,7 +414,7 @@ class Session:
         return self._evaluate(order, params, np.zeros(0, dtype=self._dtype), folded, Penalties())
 
     def _reserve(self, n_vectors):
-        """The session's own arrays of parameters: the gradient, then those of training."""
+        """Allocate the session's own parameter-sized arrays: the gradient, then those of training."""
         n_params = self._network.n_params
         if len(self._vectors) < n_vectors:
             stride = _staggered_size(n_params, self._dtype.itemsize, n_vectors)
@@ -436,12 +438,13 @@ class Session:
         )
 
     def _program(self, optimizer, penalties, differentiates=True):
-        """The record of a program, without what each call brings; `optimizer` is its key, None for no updates."""
+        """Return a program's record, without the arguments of a call; `optimizer` is a key, None for no updates."""
         key = optimizer, differentiates
         if key not in self._records:
             rows = self._rows
             template, plan = _training_record(
-                self._network, self._dtype, self._offsets, rows.index_dtype, self._batches.keeps, penalties, optimizer, differentiates
+                self._network, self._dtype, self._offsets, rows.index_dtype, self._batches.keeps, penalties, optimizer,
+                differentiates
             )  # fmt: skip
             data = {
                 "X": rows.X.reshape(-1),
@@ -462,13 +465,13 @@ class Session:
         return self._records[key][0]
 
     def _run(self, record, order, rates, n_trained, batch_size, model, report):
-        """Run a program for some batches, and finish the losses of the report."""
+        """Run a program over mini-batches and compute the final losses of the report."""
         if model.running.size != self._network.n_running:
             raise ValueError(f"{model.running.size} running numbers for a network with {self._network.n_running}")
         places = self._rows.places(order)
         record.set(
-            order=order, places=places, rates=rates, n_epochs=len(order) // n_trained, n_trained=n_trained, batch_size=batch_size,
-            stride=self._vectors.shape[1], **model._asdict(), **report._asdict(),
+            order=order, places=places, rates=rates, n_epochs=len(order) // n_trained, n_trained=n_trained,
+            batch_size=batch_size, stride=self._vectors.shape[1], **model._asdict(), **report._asdict(),
         )  # fmt: skip
         self._team.run(train_batches, record.words)
         losses = report.epoch_losses
@@ -478,7 +481,7 @@ class Session:
 
 
 def _prediction_rows(n_rows):
-    """Most rows of a block of predictions: a thread that begins late, as it must be woken first, still finds enough of them."""
+    """Return the maximum rows per block of predictions: small enough to leave work for threads that wake late."""
     rows = -(-n_rows // (_PREDICTION_BLOCKS * TILE_ROWS)) * TILE_ROWS
     return min(max(rows, _PREDICTION_MIN_ROWS), _PREDICTION_MAX_ROWS)
 
@@ -490,22 +493,22 @@ def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
     ----------
     network : Network
     params : ndarray of shape (n_params,)
-        Its dtype is that of the arithmetic.
+        The arithmetic uses its dtype.
     rows : Rows
         Data of the same dtype.
     n_jobs : int or None
-        Threads; None decides by the work.
+        Number of threads; None chooses by the amount of work.
     link : bool, default=True
-        Whether the inverse link is applied.
+        Whether to apply the inverse link.
     running : ndarray of shape (n_running,), float64
-        Running means and variances; only for batch normalization.
+        Running means and variances; only with batch normalization.
     out : ndarray of shape (n_rows, n_outputs) or None, default=None
-        Where predictions go, C-contiguous; None for a new array.
+        C-contiguous array for the predictions; None allocates one.
 
     Returns
     -------
     predictions : ndarray of shape (n_rows, n_outputs)
-        Means or probabilities, after the link; raw predictions without.
+        Means or probabilities with the link; raw predictions without.
     """
     n_rows = rows.shape[0]
     out = np.empty((n_rows, network.layer_units[-1]), dtype=params.dtype) if out is None else out
@@ -514,15 +517,15 @@ def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
     with Team(n_jobs, flops, flops, flops) as team:
         record, _memory = _prediction_record(offsets, plan, network, params.dtype, team.n_threads)
         team.run(
-            predict_rows, record.words, rows.X.reshape(-1), rows.data, rows.indices, rows.indptr, rows.places(np.arange(n_rows)),
-            params, network.fold(params, running), out.reshape(-1),
+            predict_rows, record.words, rows.X.reshape(-1), rows.data, rows.indices, rows.indptr,
+            rows.places(np.arange(n_rows)), params, network.fold(params, running), out.reshape(-1),
         )  # fmt: skip
     return out
 
 
 @lru_cache(maxsize=64)
 def _forward(network, dtype, n_rows, index_dtype, link):
-    """What all predictions of so many rows have in common: where units lie, and the plan."""
+    """Build what all predictions of `n_rows` rows share: offsets and plan."""
     block_rows = max(1, min(_block_rows(network, dtype.itemsize, n_rows), _prediction_rows(n_rows)))
     offsets = _offsets_of(network, dtype, block_rows, index_dtype is not None, training=False)
     plan = _EMPTY_PLAN._replace(
@@ -544,7 +547,7 @@ _kept = threading.local()
 
 
 def _prediction_record(offsets, plan, network, dtype, n_threads):
-    """The record of a prediction, without the data, and its memory; those of a thread's last small prediction are used again."""
+    """Return the record of a prediction, without data, and its memory; a thread reuses those of its last small one."""
     kept = getattr(_kept, "record", None)
     if kept is not None and _kept.plan is plan and _kept.n_threads == n_threads:
         return kept

@@ -1,4 +1,4 @@
-"""Addresses of the steps, and of the loops around the functions that a user chose, compiled for a dtype."""
+"""Addresses of compiled steps, and of the loops around the functions that the user chose, for a dtype."""
 
 from functools import lru_cache
 
@@ -25,11 +25,11 @@ _ADDRESS = np.int64 if JIT else object
 #: Parameters of a step: the record, the thread, the layer.
 _STEP = types.CPointer(types.int64), _INDEX, _INDEX
 
-# Steps that look at the indices of sparse rows, of which there are two types.
+# Steps that use the indices of sparse rows, which have one of two dtypes.
 _SPARSE_STEPS = ("forward_sparse", "gradient_sparse")
-# Steps that large or small networks and data need, or rows with weights.
+# Steps needed only for some sizes of network and data, or for weighted rows.
 _OF_SOME_SIZES = ("forward", "forward_alone", "backward", "backward_alone", "pack_deltas", "weigh")
-# Steps that look at the settings of a class.
+# Steps that read a class's settings.
 _SETTINGS = {"normalize_units": BatchNormalization, "normalize_rows": LayerNormalization}
 
 _multiply, _pack, _refresh = loop(multiply), loop(pack), loop(refresh_weights)
@@ -48,7 +48,7 @@ def _step(name, dtype, index_dtype):
 
 
 def step_address(name, dtype, index_dtype=None):
-    """Where the machine code of a step lies.
+    """Return the address of a step's machine code.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ def step_address(name, dtype, index_dtype=None):
         A function of `steps`, `normalization` or `penalties`; "wait" for none.
     dtype : numpy.dtype
     index_dtype : numpy.dtype or None, default=None
-        Of a sparse matrix's indices; None for dense rows.
+        Dtype of a sparse matrix's indices; None for dense rows.
 
     Returns
     -------
     address : int
-        Where Numba does not compile, the Python function; 0 for none.
+        0 for none. If the JIT is disabled, the Python function.
     """
     if name == "wait":
         return 0
@@ -70,7 +70,7 @@ def step_address(name, dtype, index_dtype=None):
 
 
 def compile_steps(dtype):
-    """Compile the steps that a training may need or not, depending on its number of rows, units and weights.
+    """Compile the steps that a training needs only for some numbers of rows, units and weights.
 
     Parameters
     ----------
@@ -81,13 +81,13 @@ def compile_steps(dtype):
 
 
 def program_rows(calls, dtype, index_dtype):
-    """A list of calls as the kernels take it.
+    """Encode a list of calls for the kernels.
 
     Parameters
     ----------
     calls : list of Call
     dtype, index_dtype
-        As for `step_address`.
+        See `step_address`.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def program_rows(calls, dtype, index_dtype):
 
 @lru_cache
 def shared_calls(dtype):
-    """Addresses of the loops that several steps need.
+    """Return the addresses of the loops that several steps share.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def shared_calls(dtype):
     Returns
     -------
     addresses : dict
-        By the names of `state.Plan`.
+        Keys are fields of `state.Plan`.
     """
     own = _pointer(dtype)
     return {
@@ -121,14 +121,14 @@ def shared_calls(dtype):
 
 @lru_cache(maxsize=64)
 def layer_calls(network, dtype, keeps, link=True):
-    """Addresses for the layers of a network.
+    """Return the addresses of the loops for each layer of a network.
 
     Parameters
     ----------
     network : Network
     dtype : numpy.dtype
     keeps : tuple of bool or None
-        Which hidden layers keep their slopes; None for predictions, which need no backward pass.
+        Which hidden layers store their slopes; None for predictions, which need no backward pass.
 
     link : bool, default=True
         Whether predictions go through the inverse link.
@@ -136,7 +136,7 @@ def layer_calls(network, dtype, keeps, link=True):
     Returns
     -------
     calls : ndarray of shape (n_layers, 2)
-        Forward and backward, 0 for none; in the last row evaluation and inverse link of the loss.
+        Forward and backward loops, 0 for none; in the last row, evaluation and inverse link of the loss.
     """
     own = _pointer(dtype)
     calls = np.zeros((len(network.activations) + 1, 2), dtype=_ADDRESS)
@@ -155,18 +155,18 @@ def layer_calls(network, dtype, keeps, link=True):
 
 @lru_cache(maxsize=64)
 def update_calls(kind, dtype):
-    """Addresses for an optimizer.
+    """Return the addresses of an optimizer's loops.
 
     Parameters
     ----------
     kind : type or None
-        Its class; None for none.
+        The optimizer's class; None for none.
     dtype : numpy.dtype
 
     Returns
     -------
     calls : ndarray of shape (2,)
-        What prepares an update, and what makes it.
+        Loops that prepare and that apply an update.
     """
     calls = np.zeros(2, dtype=_ADDRESS)
     if kind is not None:

@@ -1,8 +1,8 @@
-"""Dropout: which units of which rows are set to zero in an update.
+"""Dropout: set random units to zero in each update.
 
-"Inverted" dropout: what is kept is multiplied by ``1 / (1 - rate)``, so that nothing has to be done for predictions
-(Srivastava et al., 2014, section 10). Whether a unit is dropped depends on the seed, the update, the row of the data, the
-layer and the unit alone.
+This is "inverted" dropout: kept units are multiplied by ``1 / (1 - rate)``, so predictions need no correction
+(Srivastava et al., 2014, section 10). Whether a unit is dropped depends only on the seed, the update, the row of the
+data, the layer and the unit.
 """
 
 import numpy as np
@@ -16,29 +16,29 @@ __all__ = ["drop_entry", "drop_rows"]
 
 @formula
 def _threshold(rate):
-    """Units with a smaller random number are dropped."""
+    """Return the threshold: units with a smaller random number are dropped."""
     return np.uint64(rate * 4294967296.0)
 
 
 @formula
 def drop_rows(rate, seed, step, layer, numbers, first, last, n_units, units, slopes, keeps):
-    """Drop units of a range of a block's rows.
+    """Apply dropout to a range of a block's rows.
 
     Parameters
     ----------
     rate : float
-        Share of the units.
+        Fraction of the units to drop.
     seed, step, layer : int
     numbers : pointer to int64
-        Which row of the training data each row of the block is.
+        Index in the training data of each row of the block.
     first, last : int
         Range of the block's rows.
     n_units : int
     units, slopes : pointer
-        Outputs and slopes of these rows, changed in place; the gradient, which is multiplied by the slopes, passes back through
-        what was kept.
+        Outputs and slopes of these rows, updated in place. The backward pass multiplies the gradient by the slopes, so
+        it passes only through kept units.
     keeps : bool
-        Whether there are slopes.
+        Whether slopes are stored.
     """
     threshold = _threshold(rate)
     zero, scale = number(0.0, units), number(1.0 / (1.0 - rate), units)
@@ -56,15 +56,15 @@ def drop_rows(rate, seed, step, layer, numbers, first, last, n_units, units, slo
 
 @formula
 def drop_entry(rate, seed, step, row, column, x):
-    """What `drop_rows` makes of one input, where only those that are not zero are stored.
+    """Apply dropout to one stored input of a sparse row, exactly as `drop_rows` does.
 
     Parameters
     ----------
     rate : float
-        Share of the inputs; 0 for no dropout.
+        Fraction of the inputs to drop; 0 for no dropout.
     seed, step : int
     row, column : int
-        Where the input stands in the training data.
+        Position of the input in the training data.
     x : float
 
     Returns

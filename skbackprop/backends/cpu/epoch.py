@@ -1,8 +1,8 @@
 """The training and prediction kernels: many mini-batches in one compiled call.
 
-Every thread runs the same kernel, which takes the steps of a program one after another (see `program` and `steps`). It knows the batches and
-their blocks, and when threads wait for each other; it knows nothing of layers. Two barriers a batch are enough, except where layers are
-normalized (see `normalization`).
+Every thread runs the same kernel, which runs the steps of a program one after another (see `program` and `steps`). The
+kernel handles batches, blocks and barriers; it does not know about layers. Two barriers per batch suffice, unless
+layers are normalized (see `normalization`).
 """
 
 import numpy as np
@@ -45,7 +45,7 @@ from skbackprop.functions.optimizers import N_CONSTANTS
 
 __all__ = ["predict_rows", "train_batches"]
 
-# The kernels look at what has the same type for all dtypes.
+# The kernels only read fields whose types do not depend on the dtype.
 _open = FORM.opened("float32")
 
 
@@ -56,17 +56,18 @@ def train_batches(thread, n_threads, control, words):
     Parameters
     ----------
     thread, n_threads : int
-        Which of the threads this one is.
+        Index of this thread, and number of threads.
     control : ndarray of int64
-        Shared by the threads, see `sync`. ``control[NON_FINITE]`` is set, and the call ends, once a batch's loss is not finite.
+        Shared by the threads, see `sync`. Once a batch's loss is not finite, ``control[NON_FINITE]`` is set and the
+        call returns.
     words : ndarray
-        A record of `state.FORM`, and with it all that is read and written.
+        A record of `state.FORM`, which holds everything that is read and written.
     """
     record = at(words, 0)
     data, plan, _, work, report = _open(record)
     now, sums = at(work.clock, thread * N_CLOCK), at(work.sums, thread * N_SUMS)
     program, n_calls, n_layers = plan.program, plan.program.shape[0], plan.layout.shape[0]
-    zero, one, tile_rows = np.int64(0), np.int64(1), np.int64(TILE_ROWS)  # of the type that variables have
+    zero, one, tile_rows = np.int64(0), np.int64(1), np.int64(TILE_ROWS)  # int64, as variables are
     for call in range(n_calls):
         if program[call, WHEN] == AT_START:
             invoke(program[call, ADDRESS], (record, thread, program[call, LAYER]))
@@ -76,7 +77,7 @@ def train_batches(thread, n_threads, control, words):
     n_batches = (plan.n_trained + plan.batch_size - 1) // plan.batch_size
     n_squares = plan.offsets[n_layers, SQUARES] if plan.l2 != 0.0 or plan.l1 != 0.0 else zero
     step = report.n_steps[0]
-    # Counted along: divisions are slow.
+    # Incremented rather than computed: divisions are slow.
     epoch, batch = zero, -one
     for number in range(plan.n_epochs * n_batches):
         batch += 1
@@ -126,7 +127,7 @@ def train_batches(thread, n_threads, control, words):
             if ends_epoch and report.norms.size > 0:
                 write_norms(plan.layout, work.gradient_squares, total_weight, report.norms[epoch])
             if not np.isfinite(loss):
-                # Read by the other threads after the next barrier, which they cannot pass before.
+                # The other threads read this only after the next barrier.
                 add(control, NON_FINITE, one)
     if thread == 0:
         report.n_steps[0] = step
@@ -142,16 +143,16 @@ def predict_rows(thread, n_threads, control, words, X, entries, indices, indptr,
     Parameters
     ----------
     thread, n_threads, control, words
-        As for `train_batches`; the record says that there is one thread, for no step has to do with the others.
+        As for `train_batches`; the record's `n_threads` is 1, because threads work independently.
     X, entries, indices, indptr, places, params, running, predictions : ndarray
-        What each call brings; see `state`.
+        Arguments of this call; see `state`.
     """
     record = at(words, 0)
     _enter(record, (X, entries, indices, indptr, places, places, params, running, predictions))
     _, plan, _, work, _ = _open(record)
     now = at(work.clock, thread * N_CLOCK)
     program, n_calls, n_rows = plan.program, plan.program.shape[0], places.size
-    # No thread waits for another that has not begun yet: the first packs, and blocks of rows are taken by whoever is free.
+    # Never wait for a thread that has not started: thread 0 packs the weights, and free threads fetch the next block.
     if thread == 0:
         for call in range(n_calls):
             if program[call, WHEN] == AT_START:

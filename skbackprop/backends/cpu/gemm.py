@@ -1,12 +1,12 @@
 """Matrix products, summed over the inner index in order with fused multiply-adds.
 
-Every element of a product is ``fma(a_k, b_k, ... fma(a_1, b_1, fma(a_0, b_0, start)))``, computed by one
-thread. So its bits depend neither on the number of threads, nor on the processor's vector width, nor on
-how the work is cut into tiles, blocks of the inner index, or blocks of rows.
+Every element of a product is ``fma(a_k, b_k, ... fma(a_1, b_1, fma(a_0, b_0, start)))``, computed by one thread. So its
+bits do not depend on the number of threads, the processor's vector width, or the division into tiles, blocks of the
+inner index, or blocks of rows.
 
-The right factor is packed into panels of `panel_width` columns, zero-padded, so that the micro-kernel reads
-whole vectors from consecutive addresses (Goto and van de Geijn 2008, Anatomy of high-performance matrix
-multiplication). A tile of `TILE_ROWS` rows and one panel of accumulators stays in registers.
+The right factor is packed into zero-padded panels of `panel_width` columns, so that the micro-kernel loads whole
+vectors from consecutive addresses (Goto and van de Geijn 2008, Anatomy of high-performance matrix multiplication). A
+tile of `TILE_ROWS` rows and one panel of accumulators stays in registers.
 """
 
 import llvmlite.ir as ir
@@ -43,36 +43,36 @@ def _vectors():
     return 16, 32 if features.get("neon") else 16
 
 
-#: Bytes of the vectors that the micro-kernel works with, and how many registers hold one.
+#: Bytes of the micro-kernel's vectors, and number of vector registers.
 VECTOR_BYTES, _N_REGISTERS = _vectors()
 _VECTORS_PER_PANEL = 2  # of which `_half` uses one
 
-#: Rows of a full tile: 6 x 2 vectors of accumulators, 2 of the right factor and one broadcast fit in 16 registers.
+#: Rows of a full tile: 6 x 2 vectors of accumulators, 2 of the right factor and one broadcast fit into 16 registers.
 TILE_ROWS = 6
-# Where there are 32 registers, two tiles at a time: each number of the right factor is loaded half as often, and twice as many sums
-# are under way, each of which waits for the one before.
+# With 32 registers, compute two tiles at a time: this halves the loads of the right factor and doubles the number of
+# independent accumulations, which hides the latency of the multiply-adds.
 _TALL_ROWS = TILE_ROWS if _N_REGISTERS < 32 else 2 * TILE_ROWS
 
-# Extents of the block of the right factor that is reused from the second-level cache, of which processors with AVX-512 have more.
-# Few blocks of the inner index: each goes through the sums, which are far apart in memory, once more.
+# Extents of the block of the right factor that is reused from the L2 cache, which is larger on processors with AVX-512.
+# Few blocks of the inner index: each passes once more over the sums, which are far apart in memory.
 _BLOCK_INNER = 1024
 _BLOCK_BYTES = 1 << (19 if VECTOR_BYTES == 64 else 18)
 
-#: A factor of at most this size leaves half of the first-level cache free, wherever its numbers lie, and is not worth packing.
+#: A factor of at most this size leaves half of the L1 cache free, wherever its numbers lie, and is not worth packing.
 CACHED_BYTES = 1 << 14
 
-# A tile of a larger left factor that is used for more panels than this is worth packing.
+# Pack a tile of a larger left factor if it is used for more panels than this.
 _PANELS_UNPACKED = 2
 
-# Rows of the left factor that are packed together: they stay in the second-level cache beside the right factor's block.
+# Rows of the left factor that are packed together: they stay in the L2 cache beside the right factor's block.
 _BLOCK_ROWS = 8 * TILE_ROWS  # and whole tall tiles
 
-#: Numbers of each thread's scratch memory: packed tiles of the left factor.
+#: Size of each thread's scratch memory, in numbers: packed tiles of the left factor.
 SCRATCH_SIZE = _BLOCK_ROWS * _BLOCK_INNER
 
 
 def panel_width(itemsize):
-    """Columns of a panel for numbers of `itemsize` bytes."""
+    """Return the columns per panel for numbers of `itemsize` bytes."""
     return _VECTORS_PER_PANEL * VECTOR_BYTES // itemsize
 
 
@@ -80,7 +80,7 @@ _width = formula(panel_width)
 
 
 def packed_size(n_inner, n_columns, itemsize):
-    """Numbers in a packed right factor."""
+    """Return the size of a packed right factor, in numbers."""
     width = panel_width(itemsize)
     return -(-n_columns // width) * width * n_inner
 
@@ -91,7 +91,7 @@ def _itemsize_twin(pointer):
 
 @native(_itemsize_twin)
 def _itemsize(typing_context, pointer):
-    """Bytes of what a pointer points to."""
+    """Return the size in bytes of a pointer's element type."""
 
     def build(context, builder, signature, args):
         return ir.Constant(ir.IntType(types.intp.bitwidth), pointer.dtype.bitwidth // 8)
@@ -114,7 +114,7 @@ def _tile_twin(tile_rows, n_vectors, masked):
 
 
 def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
-    """The body of a micro-kernel, see `_make_tile`."""
+    """Emit the body of a micro-kernel, see `_make_tile`."""
     a, a_row, a_inner, b, b_inner, b_panel, inner, start, s_row, c, c_row, rows, columns = builder.function.args
     lanes = VECTOR_BYTES // itemsize
     vector = ir.VectorType(kind, lanes)
@@ -134,7 +134,7 @@ def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
     parts = [part * lanes for part in range(n_vectors)]
     masks = [mask_below(builder, columns, lanes, first) if masked else None for first in parts]
     a_rows, starts, outs = rows_of(a, a_row), rows_of(start, s_row), rows_of(c, c_row)
-    # Stack slots here, registers after LLVM's promotion of memory.
+    # Stack slots here; LLVM promotes them to registers.
     sums = {(r, part): cgutils.alloca_once(builder, vector) for r in range(tile_rows) for part in range(n_vectors)}
     width = constant(n_vectors * lanes)
     panels = constant(1) if masked else builder.udiv(columns, width)
@@ -165,9 +165,9 @@ def _build_tile(builder, kind, itemsize, tile_rows, n_vectors, masked):
 
 
 def _in_module(name, build_body):
-    """What builds a call of a function of its own in the machine code; its name tells the size of the numbers, too.
+    """Return a builder of calls to a separate LLVM function, whose name includes the item size.
 
-    So its pointers stay in registers, whatever the caller needs these for.
+    In a function of its own, pointers stay in registers, whatever else the caller keeps there.
     """
 
     def build(context, builder, signature, args):
@@ -188,12 +188,12 @@ def _in_module(name, build_body):
 
 
 def _make_tile(tile_rows, n_vectors, masked):
-    """A micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for a tile.
+    """Make a micro-kernel: ``C[row, :] = start[row, :] + sum of A[row, k] * B[k, :]`` for a tile.
 
-    Matrices are given by pointers; A has two strides, B one between its rows, packed or not, and one between its panels;
-    `start` and C have unit column stride. A tile has `tile_rows` rows and `n_vectors` vectors. One call computes the tiles of
-    as many whole panels as `n_columns` columns hold. With `masked` it is a single tile, in which there may be fewer rows, the
-    last of which is computed again in the place of those missing, and fewer columns.
+    Matrices are given by pointers. A has two strides; B has one between its rows, packed or not, and one between its
+    panels; `start` and C have unit column stride. A tile has `tile_rows` rows and `n_vectors` vectors. One call
+    computes the tiles of as many whole panels as `n_columns` columns hold. With `masked` it computes a single tile,
+    which may have fewer rows and columns; the last row is computed again in place of missing ones.
     """
 
     @native(_tile_twin(tile_rows, n_vectors, masked))
@@ -218,7 +218,7 @@ if _TALL_ROWS > TILE_ROWS:
     _tall_half = _make_tile(_TALL_ROWS, 1, True)
 _few = _make_tile(_FEW_ROWS, 2, True)
 _row_tile, _row_edge, _row_half = _make_tile(1, 2, False), _make_tile(1, 2, True), _make_tile(1, 1, True)
-# More sums at a time, each of which waits for the one before.
+# For one row: more independent accumulations at a time hide latency.
 _row_wide, _row_double = _make_tile(1, 8, False), _make_tile(1, 4, False)
 
 
@@ -233,7 +233,7 @@ def pack(b, first, last, n_inner, n_columns, panels):
         Range of the factor's rows to pack.
     n_inner, n_columns : int
     panels : pointer
-        Written. The padding is left as it is: it must be finite.
+        Output. The padding is not written and must be finite.
     """
     width = _width(_itemsize(panels))
     for column in range(0, n_columns, width):
@@ -255,7 +255,7 @@ def _transpose_twin(source, s_row, target, t_row, n_rows):
 
 
 def _build_transposition(builder, kind, itemsize):
-    """The body of `_transpose`: as many exchanges of ever smaller blocks between pairs of rows as halve a vector to one number."""
+    """Emit the body of `_transpose`: exchange blocks between pairs of rows, halving the blocks down to one number."""
     source, s_row, target, t_row, n_rows = builder.function.args
     lanes = VECTOR_BYTES // itemsize
     vector = ir.VectorType(kind, lanes)
@@ -293,7 +293,7 @@ def _build_transposition(builder, kind, itemsize):
 
 @native(_transpose_twin)
 def _transpose(typing_context, source, s_row, target, t_row, n_rows):
-    """Transpose at most as many rows as a vector has numbers, of as many numbers each."""
+    """Transpose a square of one vector's length; there may be fewer rows."""
     index = types.intp
     return types.void(source, index, target, index, index), _in_module("transpose", _build_transposition)
 
@@ -309,14 +309,14 @@ def pack_transposed(b, first, last, n_inner, n_columns, panels):
         Range of the factor's columns to pack.
     n_inner, n_columns : int
     panels : pointer
-        Written. The padding is left as it is: it must be finite.
+        Output. The padding is not written and must be finite.
     """
     width = _width(_itemsize(panels))
     lanes = width // _VECTORS_PER_PANEL
     whole = n_inner // lanes * lanes
     start = first
     while start < last:
-        # As far as the vector goes.
+        # Up to the end of the vector.
         stop = min(last, start // lanes * lanes + lanes)
         panel = start // width * width
         source, target = start * n_inner, panel * n_inner + start - panel
@@ -330,7 +330,7 @@ def pack_transposed(b, first, last, n_inner, n_columns, panels):
 
 @formula
 def _single_row(a, a_inner, b, b_inner, n_inner, start, c, n_columns):
-    """The micro-kernel for one row and at most one panel."""
+    """Run the micro-kernel for one row and at most one panel."""
     width = _width(_itemsize(c))
     if n_columns >= width:
         _row_tile(a, 0, a_inner, b, b_inner, 0, n_inner, start, 0, c, 0, 1, width)
@@ -342,7 +342,7 @@ def _single_row(a, a_inner, b, b_inner, n_inner, start, c, n_columns):
 
 @formula
 def multiply_row(a, b, b_row, n_inner, n_columns, start, c):
-    """Product of a row and a matrix as it lies in memory, added to a row: ``c = start + a B``.
+    """Multiply a row by an unpacked matrix and add a row: ``c = start + a B``.
 
     Parameters
     ----------
@@ -356,7 +356,7 @@ def multiply_row(a, b, b_row, n_inner, n_columns, start, c):
     c : pointer
         The result.
     """
-    one = np.int64(1)  # of the type that variables have: a literal would compile the callee again
+    one = np.int64(1)  # int64, as variables are: a literal type would compile the callee again
     width = _width(_itemsize(c))
     column = 0
     while column < n_columns:
@@ -374,7 +374,7 @@ def multiply_row(a, b, b_row, n_inner, n_columns, start, c):
 
 
 def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_row, c, c_row, scratch):
-    """Product of two matrices, added to a third: ``C = start + A B``.
+    """Multiply two matrices and add a third: ``C = start + A B``.
 
     Parameters
     ----------
@@ -384,29 +384,29 @@ def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_r
     b : pointer
         The right factor.
     b_row : int
-        0, if it is packed; otherwise it lies with row k, column j at ``b[k * b_row + j]``.
+        0 if `b` is packed; otherwise row k, column j is at ``b[k * b_row + j]``.
     n_rows, n_inner, n_columns : int
         Extents of the product.
     start : pointer
-        What the product is added to: row i, column j at ``start[i * s_row + j]``. It may be `c`, or, with ``s_row=0``, a
-        single row.
+        The matrix that the product is added to: row i, column j at ``start[i * s_row + j]``. It may be `c`, or a single
+        row with ``s_row=0``.
     s_row : int
     c : pointer
         The result: row i, column j at ``c[i * c_row + j]``.
     c_row : int
     scratch : pointer
-        `SCRATCH_SIZE` numbers of this thread's own.
+        This thread's own `SCRATCH_SIZE` numbers.
     """
     itemsize = _itemsize(c)
     width = _width(itemsize)
     block_columns = max(1, _BLOCK_BYTES // (_BLOCK_INNER * width * itemsize)) * width
-    # Where there is one block of columns only, a tile is packed right before it is used.
+    # With a single block of columns, pack each tile right before it is used.
     block_rows = _BLOCK_ROWS if n_columns > block_columns else _TALL_ROWS
     packs = a_row == 1 and n_columns > _PANELS_UNPACKED * width and n_inner * a_inner * itemsize > CACHED_BYTES
     b_column, b_inner = (n_inner, width) if b_row == 0 else (1, b_row)
     block_inner = n_inner
     if n_inner > _BLOCK_INNER:
-        # Blocks of about the same size.
+        # Balance the blocks.
         n_blocks = (n_inner + _BLOCK_INNER - 1) // _BLOCK_INNER
         block_inner = (n_inner + n_blocks - 1) // n_blocks
     for k in range(0, n_inner, block_inner):
@@ -417,7 +417,7 @@ def multiply(a, a_row, a_inner, b, b_row, n_rows, n_inner, n_columns, start, s_r
             bottom = min(n_rows, top + block_rows)
             whole_tiles = (bottom - top) // _TALL_ROWS * _TALL_ROWS
             if packs and whole_tiles > 0:
-                # A column of a tile is read for each k: neighbours in the pack, far apart in A.
+                # The micro-kernel reads a column of a tile for each k: contiguous if packed, far apart in A.
                 for i in range(n_k):
                     of_k, packed = at(a, top + (k + i) * a_inner), at(scratch, i * _TALL_ROWS)
                     copy(of_k, packed, _TALL_ROWS)

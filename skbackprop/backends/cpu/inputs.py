@@ -1,8 +1,7 @@
-"""How outputs change with the inputs: the backward pass that training does not need, down to the inputs.
+"""Gradients of outputs with respect to the inputs: a backward pass down to the inputs, which training does not need.
 
-The activations are the loops that training uses, in their form that keeps the slopes, so that it makes no difference whether
-a slope is found from a unit's input or from its output. The products are NumPy's: this is asked for once, and not for
-each mini-batch.
+Activations are the loops of training, in the variant that stores slopes; so it does not matter whether a slope is
+computed from a unit's input or its output. Products use NumPy: this runs once, not for each mini-batch.
 """
 
 import numpy as np
@@ -14,30 +13,30 @@ from skbackprop.backends.cpu.memory import at
 
 __all__ = ["input_gradient"]
 
-# Of the units and the slopes of a block of rows.
+# Limit for the units and slopes of a block of rows.
 _BLOCK_BYTES = 1 << 22
 
 
 @kernel
 def _activate(address, units, slopes, settings):
-    """Run an activation's loop over a flat array of weighted inputs, which become outputs, and write their slopes."""
+    """Run an activation's loop in place over a flat array of weighted inputs, and write the slopes."""
     invoke(address, (at(units, 0), at(slopes, 0), units.size, at(settings, 0)))
 
 
 def input_gradient(network, params, rows, outputs, running=None):
-    """Gradient of one raw output of each row with respect to the row's inputs.
+    """Compute the gradient of one raw output per row with respect to the row's inputs.
 
     Parameters
     ----------
     network : Network
     params : ndarray of shape (n_params,)
-        Its dtype is that of the arithmetic.
+        The arithmetic uses its dtype.
     rows : Rows
         Data of the same dtype.
     outputs : ndarray of shape (n_rows,), int
-        Which output, for each row.
+        Index of the output for each row.
     running : ndarray of shape (n_running,), float64, or None
-        Running means and variances, where hidden units are normalized by them.
+        Running means and variances, if hidden units are batch-normalized.
 
     Returns
     -------
@@ -53,7 +52,7 @@ def input_gradient(network, params, rows, outputs, running=None):
         stop = min(start + block_rows, n_rows)
         units = _take(rows, start, stop)
         slopes, normalizers = [], []
-        # As in the kernels, what overflows shows in the result.
+        # As in the kernels, overflow shows in the result.
         with np.errstate(over="ignore", invalid="ignore"):
             for layer in range(n_hidden):
                 units = units @ coefs[layer] + intercepts[layer]
@@ -74,7 +73,7 @@ def input_gradient(network, params, rows, outputs, running=None):
 
 
 class _Normalizer:
-    """The normalization of a layer's weighted inputs, and the way back; see `functions.normalizations`."""
+    """Forward and backward normalization of a layer's weighted inputs; see `functions.normalizations`."""
 
     def __init__(self, network, params, running, layer, inputs):
         self._over_batch = network.over_batch
@@ -91,7 +90,7 @@ class _Normalizer:
         self.outputs = (self._normal * self._scale + offsets[layer]).astype(params.dtype, copy=False)
 
     def back(self, deltas):
-        """The gradient with respect to the inputs, from that with respect to the outputs."""
+        """Compute the gradient with respect to the inputs from that with respect to the outputs."""
         deltas = deltas * self._scale
         if not self._over_batch:
             along = (deltas * self._normal).mean(axis=1, keepdims=True)
@@ -100,7 +99,7 @@ class _Normalizer:
 
 
 def _take(rows, start, stop):
-    """Some of the rows, as a matrix that can be multiplied."""
+    """Return a range of rows as an array or sparse array for products."""
     if not rows.is_sparse:
         return rows.X[start:stop]
     low, high = rows.indptr[start], rows.indptr[stop]

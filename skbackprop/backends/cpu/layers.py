@@ -1,4 +1,4 @@
-"""What is done to a layer besides products and activations, for the part that belongs to one thread."""
+"""One thread's share of the work on a layer besides products and activations."""
 
 import numpy as np
 
@@ -10,9 +10,9 @@ from skbackprop.functions.elementary import natural
 from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
 
 __all__ = [
+    "chunk",
+    "chunk_rows",
     "count_constant",
-    "granule",
-    "granule_rows",
     "own_rows",
     "refresh_weights",
     "set_intercepts",
@@ -21,38 +21,39 @@ __all__ = [
 
 _pack, _pack_transposed = formula(pack), formula(pack_transposed)
 
-# Weights that are dealt to a thread, and whose squares are summed, together; a narrow layer has few in a tile's rows.
-_GRANULE_SIZE = 512
+# Minimum number of weights that are assigned to a thread, and whose squares are summed, together; in a narrow layer,
+# the rows of a tile hold few.
+_CHUNK_SIZE = 512
 
 
-def granule_rows(fan_out):
-    """Rows of a layer's weights that are dealt together: whole tiles."""
-    return TILE_ROWS * max(1, _GRANULE_SIZE // (TILE_ROWS * fan_out))
+def chunk_rows(fan_out):
+    """Return the rows per chunk of a layer's weights: whole tiles, always assigned to one thread."""
+    return TILE_ROWS * max(1, _CHUNK_SIZE // (TILE_ROWS * fan_out))
 
 
-granule = formula(granule_rows)
+chunk = formula(chunk_rows)
 
 
 @formula
-def share(n, granule, thread, n_threads):
-    """A thread's part of `n` things that are dealt in granules.
+def share(n, chunk, thread, n_threads):
+    """Return a thread's range of `n` items that are divided among the threads in chunks.
 
     Returns
     -------
     first, last : int
     """
     if n_threads == 1:
-        # Without divisions, which are a tenth of a step with a batch of one row.
+        # Skip the divisions, which take a tenth of a step for a batch of one row.
         return 0, n
-    granules = (n + granule - 1) // granule
-    first = min(n, granules * thread // n_threads * granule)
-    last = min(n, granules * (thread + 1) // n_threads * granule)
+    chunks = (n + chunk - 1) // chunk
+    first = min(n, chunks * thread // n_threads * chunk)
+    last = min(n, chunks * (thread + 1) // n_threads * chunk)
     return first, last
 
 
 @formula
 def _rows_before(layout, layer, step, position):
-    """Rows of a layer's weights before a position in the flat vector, or a few more, so that no granule of `step` rows is divided."""
+    """Count a layer's rows of weights before a position in the flat vector, rounded up to chunks of `step` rows."""
     inside = position - layout[layer, WEIGHTS]
     if inside <= 0:
         return np.int64(0)
@@ -62,10 +63,10 @@ def _rows_before(layout, layer, step, position):
 
 @formula
 def own_rows(layout, layer, step, thread, n_threads):
-    """A thread's rows of a layer's weights, in granules of `step` rows.
+    """Return a thread's rows of a layer's weights, in chunks of `step` rows.
 
-    The parameters of all layers are dealt as one sequence: what does not come out even in one layer does in the next, and a
-    thread needs the units of few layers, which are partly in the other threads' caches.
+    The parameters of all layers are divided among the threads as one sequence. This balances the load across layers,
+    and a thread reads the units of few layers, which are partly in the other threads' caches.
 
     Returns
     -------
@@ -81,7 +82,7 @@ def own_rows(layout, layer, step, thread, n_threads):
 
 @formula
 def set_intercepts(params, source, units, target, n_rows, fan_out):
-    """Start weighted inputs from the intercepts, to which the products are added."""
+    """Initialize weighted inputs with the intercepts; the products are added to them."""
     for row in range(n_rows):
         start = target + row * fan_out
         for j in range(fan_out):
@@ -91,7 +92,7 @@ def set_intercepts(params, source, units, target, n_rows, fan_out):
 def refresh_weights(
     weights, first, last, fan_in, fan_out, dealt, l2, l1, penalties, forward_panels, forward, backward_panels, backward
 ):
-    """Bring up to date what depends on a layer's weights, for a range of their rows: their penalty and their panels.
+    """Update what depends on a range of rows of a layer's weights: their penalty and their panels.
 
     Parameters
     ----------
@@ -101,18 +102,18 @@ def refresh_weights(
         Range of their rows; `first` is a multiple of `dealt`.
     fan_in, fan_out : int
     dealt : int
-        Rows of a granule.
+        Rows per chunk.
     l2, l1 : float
-        Strengths of half the squares and of the absolute values.
+        Strengths of the penalties on half the squares and on the absolute values.
     penalties : pointer, float64
-        The layer's penalties, one number for each granule; left alone if both strengths are 0.
+        The layer's penalties, one number per chunk; not written if both strengths are 0.
     forward_panels, backward_panels : pointer
-        Packed weights of all layers, and packed transposes.
+        Packed weights and packed transposes of all layers.
     forward, backward : int
-        Where those of this layer begin; negative, if it has none.
+        Offsets of this layer's panels; negative if it has none.
     """
     if l2 != 0.0 or l1 != 0.0:
-        # One thread begins at the first.
+        # One thread starts at 0: skip the division.
         position = 0 if first == 0 else first // dealt
         for row in range(first, last, dealt):
             start = row * fan_out
@@ -133,7 +134,7 @@ def refresh_weights(
 
 @formula
 def count_constant(units, source, n_rows, fan_out, first, last):
-    """How many of the units `first` to `last` of a layer give the same output for every row."""
+    """Count the units `first` to `last` of a layer whose output is the same for every row."""
     count = 0
     for j in range(first, last):
         row = 1

@@ -1,4 +1,4 @@
-"""Pointers, copies of consecutive numbers, and requests for memory ahead of its use."""
+"""Pointer arithmetic, copies of contiguous numbers, and prefetching."""
 
 import llvmlite.ir as ir
 from numba import types
@@ -20,10 +20,9 @@ def _at_twin(base, offset):
 
 @native(_at_twin)
 def at(typing_context, base, offset):
-    """A pointer to element `offset` of a flat array or of what a pointer points to.
+    """Return a pointer to element `offset` of a flat array or of a pointer's target.
 
-    Where functions take and choose between pointers, no references are counted, which costs atomic operations on memory
-    that threads share.
+    Passing pointers avoids reference counting, whose atomic operations on memory shared by threads are slow.
     """
     if isinstance(base, types.CPointer):
         pointer = base
@@ -47,7 +46,7 @@ def _copy_twin(source, target, count):
 
 @native(_copy_twin)
 def copy(typing_context, source, target, count):
-    """Copy `count` numbers from a pointer to a pointer; the two ranges do not overlap."""
+    """Copy `count` numbers from one pointer to another; the ranges must not overlap."""
 
     def build(context, builder, signature, args):
         source, target, count = args
@@ -59,7 +58,7 @@ def copy(typing_context, source, target, count):
 
 @native(_copy_twin)
 def copy_row(typing_context, source, target, count):
-    """The same for some cache lines of numbers: in vectors on the spot, where a call to the C library's copy would take longer."""
+    """Like `copy`, for a few cache lines: an inlined vector loop is faster there than calling memcpy."""
 
     def build(context, builder, signature, args):
         source, target, count = args
@@ -75,7 +74,7 @@ def copy_row(typing_context, source, target, count):
             with is_short, cgutils.for_range(builder, count, intp=count.type) as loop:
                 builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(target, [loop.index]))
             with is_long:
-                # The last vector ends with the row, and takes some numbers once more.
+                # The last vector ends with the row and overlaps the one before.
                 last = builder.sub(count, lanes)
                 with cgutils.for_range_slice(builder, zero, last, lanes, intp=count.type) as (index, _):
                     move(index)
@@ -91,7 +90,7 @@ def _prefetch_twin(source, count):
 
 @native(_prefetch_twin)
 def prefetch(typing_context, source, count):
-    """Fetch the cache lines of `count` numbers from a pointer on."""
+    """Prefetch the cache lines of `count` numbers that start at a pointer."""
 
     def build(context, builder, signature, args):
         pointer = ir.IntType(8).as_pointer()
@@ -105,7 +104,7 @@ def prefetch(typing_context, source, count):
             _,
         ):
             address = builder.bitcast(builder.gep(args[0], [index]), pointer)
-            # For reading, of the highest locality, data.
+            # Arguments: read, highest locality, data cache.
             builder.call(fetch, [address, ir.Constant(flag, 0), ir.Constant(flag, 3), ir.Constant(flag, 1)])
         return context.get_dummy_value()
 

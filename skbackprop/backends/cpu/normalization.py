@@ -1,9 +1,10 @@
-"""Normalizations of a layer's weighted inputs, and how a gradient passes back through them.
+"""Forward and backward steps of the normalizations of a layer's weighted inputs.
 
-They are steps (see `steps`). Where one needs what other threads have computed, all threads meet in it. Sums over a unit's rows, or over a
-row's units, are taken by one thread, in an order that the width of vectors does not change; those over rows in float64.
+They are steps (see `steps`). A step that needs results of other threads contains a barrier. One thread computes each
+sum over a unit's rows or a row's units, in an order that does not depend on the vector width; sums over rows are in
+float64.
 
-In the formulas x is the normalized input, y the output, and g, h the gradients with respect to y and to x.
+In the formulas x is the normalized input, y the output, and g, h are the gradients with respect to y and x.
 """
 
 import numpy as np
@@ -27,12 +28,12 @@ __all__ = [
     "statistics_size",
 ]
 
-# Units that are dealt together: a cache line of them, for float32.
-_GRANULE = np.int64(16)
+# Units that are assigned to a thread together: one cache line of float32.
+_CHUNK = np.int64(16)
 
 
 def statistics_size(over_batch, n_units, block_rows):
-    """Numbers in float64 that a layer's loops keep in `statistics` from the forward to the backward pass.
+    """Return how many float64 numbers a layer stores in `statistics` from the forward to the backward pass.
 
     Parameters
     ----------
@@ -47,10 +48,10 @@ def statistics_size(over_batch, n_units, block_rows):
 
 
 def normalize_units(record, thread, layer):
-    """Batch normalization of a mini-batch, which is a single block (Ioffe and Szegedy, 2015, algorithm 1).
+    """Batch-normalize a mini-batch, which is a single block (Ioffe and Szegedy, 2015, algorithm 1).
 
-    `statistics` keeps the batch's means, its inverse standard deviations, and two places for each unit. Running means and variances, and
-    the number of mini-batches so far, which follows them, are brought up to date.
+    `statistics` stores the batch's means, its inverse standard deviations, and two scratch numbers per unit. The step
+    updates the running means and variances and the count of mini-batches, which follows them.
     """
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
@@ -66,7 +67,7 @@ def normalize_units(record, thread, layer):
     barrier(plan.control, plan.n_threads)
     if aborted(plan.control):
         return
-    low, high = share(n_units, _GRANULE, thread, plan.n_threads)
+    low, high = share(n_units, _CHUNK, thread, plan.n_threads)
     _set_zero(means, low, high)
     _set_zero(inverses, low, high)
     for row in range(n_rows):
@@ -82,7 +83,7 @@ def normalize_units(record, thread, layer):
             j = natural(unit)
             difference = np.float64(z[j]) - means[j]
             inverses[j] += difference * difference
-    # Of the first batches the plain average.
+    # The first batches are averaged with equal weights.
     rate = max(1.0 - s.momentum, 1.0 / (running[2 * n_units] + 1.0))
     for unit in range(low, high):
         j, k = natural(unit), natural(n_units + unit)
@@ -104,7 +105,7 @@ def normalize_units(record, thread, layer):
 
 
 def normalize_backward_units(record, thread, layer):
-    """The gradient through batch normalization (Ioffe and Szegedy, 2015, section 3).
+    """Backpropagate through batch normalization (Ioffe and Szegedy, 2015, section 3).
 
     With means over the rows of the batch: ``s / sigma * (g - mean(g) - x * mean(g x))``.
     """
@@ -121,7 +122,7 @@ def normalize_backward_units(record, thread, layer):
     barrier(plan.control, plan.n_threads)
     if aborted(plan.control):
         return
-    low, high = share(n_units, _GRANULE, thread, plan.n_threads)
+    low, high = share(n_units, _CHUNK, thread, plan.n_threads)
     _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, now[BLOCK] > 0)
     for unit in range(low, high):
         j, k = natural(unit), natural(n_units + unit)
@@ -140,7 +141,7 @@ def normalize_backward_units(record, thread, layer):
 
 
 def scale_units(record, thread, layer):
-    """Batch normalization with running means and variances, which have been folded into factors and summands."""
+    """Batch-normalize with running means and variances, which have been folded into factors and summands."""
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_units = plan.layout[layer, FAN_OUT]
@@ -156,9 +157,9 @@ def scale_units(record, thread, layer):
 
 
 def normalize_rows(record, thread, layer):
-    """Layer normalization (Ba, Kiros and Hinton, 2016, equation 4).
+    """Layer-normalize rows (Ba, Kiros and Hinton, 2016, equation 4).
 
-    `statistics` keeps two places for each unit, then the rows' inverse standard deviations; only where there will be a backward pass.
+    If there is a backward pass, `statistics` stores two numbers per unit, then the rows' inverse standard deviations.
     """
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
@@ -193,7 +194,7 @@ def normalize_rows(record, thread, layer):
 
 
 def normalize_backward_rows(record, thread, layer):
-    """The gradient through layer normalization.
+    """Backpropagate through layer normalization.
 
     With ``h = s * g`` and means over the units of the row: ``(h - mean(h) - x * mean(h x)) / sigma``.
     """
@@ -211,7 +212,7 @@ def normalize_backward_rows(record, thread, layer):
     if aborted(plan.control):
         return
     zero = np.int64(0)
-    low, high = share(n_units, _GRANULE, thread, plan.n_threads)
+    low, high = share(n_units, _CHUNK, thread, plan.n_threads)
     _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, now[BLOCK] > 0)
     barrier(plan.control, plan.n_threads)
     if aborted(plan.control):
@@ -231,13 +232,13 @@ def normalize_backward_rows(record, thread, layer):
 
 @formula
 def _settings(plan):
-    """A pointer to its settings, after those of all layers."""
+    """Return a pointer to the normalization's settings, which follow those of all layers."""
     return at(plan.settings, plan.layout.shape[0] * N_SETTINGS)
 
 
 @formula
 def _scales(plan, params, layer):
-    """A pointer to a layer's scales, or to their gradients, which follow its intercepts; after them its offsets."""
+    """Return a pointer to a layer's scales, or their gradients, which follow its intercepts; the offsets come next."""
     return at(params, plan.layout[layer, INTERCEPTS] + plan.layout[layer, FAN_OUT])
 
 
@@ -249,7 +250,7 @@ def _set_zero(x, low, high):
 
 @formula
 def _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, adds):
-    """Gradients of a range of scales and offsets: the sums over the rows of g x and of g, block after block."""
+    """Compute the gradients of a range of scales and offsets: sums over the rows of g x and g, block after block."""
     sums_x, sums_g = at(sums, np.int64(0)), at(sums, n_units)
     if not adds:
         _set_zero(sums_x, low, high)

@@ -1,12 +1,12 @@
-"""What is done with the gradient before an update, and with the parameters after it, apart from the optimizer.
+"""Processing of the gradient before an update and of the parameters after it, apart from the optimizer.
 
-What is not decorated is a step, see `steps`.
+Functions without a decorator are steps, see `steps`.
 """
 
 import numpy as np
 
 from skbackprop._compile import formula
-from skbackprop.backends.cpu.layers import granule, own_rows, share
+from skbackprop.backends.cpu.layers import chunk, own_rows, share
 from skbackprop.backends.cpu.state import FACTOR, N_SUMS, opened
 from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
@@ -18,17 +18,17 @@ __all__ = ["average_params", "finish_gradient", "limit_norms", "sum_squares", "t
 
 @formula
 def _own_part(layout, layer, part, thread, n_threads):
-    """A thread's range of a layer's weights (part 0) or of its intercepts, scales and offsets (part 1) in the flat vector."""
+    """Return a thread's range of the flat vector: weights (part 0) or intercepts, scales and offsets (part 1)."""
     fan_out = layout[layer, FAN_OUT]
     if part == 0:
-        first, last = own_rows(layout, layer, granule(fan_out), thread, n_threads)
+        first, last = own_rows(layout, layer, chunk(fan_out), thread, n_threads)
         return layout[layer, WEIGHTS] + first * fan_out, layout[layer, WEIGHTS] + last * fan_out
     first, last = share(layout[layer, UNPENALISED], np.int64(1), thread, n_threads)
     return layout[layer, INTERCEPTS] + first, layout[layer, INTERCEPTS] + last
 
 
 def finish_gradient(record, thread, layer):
-    """Turn a thread's part of the sum of the rows' gradients into that of the penalised mean, limited by `clip_value`."""
+    """Turn a thread's part of the summed gradient into that of the penalized mean, clipped by `clip_value`."""
     _, plan, model, work, _ = opened(record)
     kind = model.params.dtype.type
     factor = thread * N_SUMS + FACTOR
@@ -50,10 +50,10 @@ def finish_gradient(record, thread, layer):
 
 @formula
 def sum_squares(layout, grads, thread, n_threads, squares, s_start):
-    """Sums of squares of a thread's part of the weights' gradient, a granule of rows each, written from `s_start` on."""
+    """Sum the squares of a thread's part of the weights' gradient, per chunk of rows, written from `s_start` on."""
     for layer in range(layout.shape[0]):
         fan_in, fan_out = layout[layer, FAN_IN], layout[layer, FAN_OUT]
-        step = granule(fan_out)
+        step = chunk(fan_out)
         first, last = own_rows(layout, layer, step, thread, n_threads)
         for row in range(first, last, step):
             start = layout[layer, WEIGHTS] + row * fan_out
@@ -64,10 +64,10 @@ def sum_squares(layout, grads, thread, n_threads, squares, s_start):
 
 @formula
 def total_norm(layout, grads, squares, s_start):
-    """Norm of the whole gradient, intercepts included, from the weights' sums of squares; the same on every thread."""
+    """Compute the norm of the whole gradient, intercepts included, from the weights' sums; the same on every thread."""
     total = 0.0
     for layer in range(layout.shape[0]):
-        step = granule(layout[layer, FAN_OUT])
+        step = chunk(layout[layer, FAN_OUT])
         stop = s_start + (layout[layer, FAN_IN] + step - 1) // step
         for position in range(s_start, stop):
             total += squares[position]
@@ -79,10 +79,10 @@ def total_norm(layout, grads, squares, s_start):
 
 @formula
 def write_norms(layout, squares, total_weight, norms):
-    """Norm of the gradient of each layer's weights, a mean over the rows, from the sums' squares."""
+    """Write the gradient norm of each layer's weights, for the mean over the rows, from the squares of the sums."""
     s_start = 0
     for layer in range(layout.shape[0]):
-        step = granule(layout[layer, FAN_OUT])
+        step = chunk(layout[layer, FAN_OUT])
         total = 0.0
         stop = s_start + (layout[layer, FAN_IN] + step - 1) // step
         for position in range(s_start, stop):
@@ -92,7 +92,7 @@ def write_norms(layout, squares, total_weight, norms):
 
 
 def limit_norms(record, thread, layer):
-    """Scale down the weights into a hidden unit whose norm is above `max_norm` (Srivastava et al., 2014, section 5.1)."""
+    """Rescale a hidden unit's incoming weights if their norm exceeds `max_norm` (Srivastava et al., 2014, sec. 5.1)."""
     _, plan, model, _, _ = opened(record)
     largest, weights = plan.max_norm, plan.layout[layer, WEIGHTS]
     fan_in, fan_out = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
@@ -109,7 +109,7 @@ def limit_norms(record, thread, layer):
 
 
 def average_params(record, thread, layer):
-    """Move a thread's part of the running average of a layer's parameters (EMA) towards the parameters."""
+    """Update a thread's part of the exponential moving average (EMA) of a layer's parameters."""
     _, plan, model, _, _ = opened(record)
     kind = model.params.dtype.type
     kept, rest = kind(plan.decay), kind(1.0 - plan.decay)

@@ -1,4 +1,4 @@
-"""The order of the steps: what a training or a prediction does with each block of rows."""
+"""Programs: the sequence of steps of a training or a prediction for each block of rows."""
 
 from typing import NamedTuple
 
@@ -26,13 +26,13 @@ class Call(NamedTuple):
     Parameters
     ----------
     step : str
-        Its name in `calls`.
+        The step's name in `calls`.
     layer : int
         A layer of weights.
     when : int, default=ALWAYS
-        In which batches and blocks it is taken; see `state`.
+        Batches and blocks in which the step runs; see `state`.
     waits : int, default=0
-        What happens after it; see `state`.
+        Synchronization after the step; see `state`.
     """
 
     step: str
@@ -47,7 +47,7 @@ def _forward_calls(network, offsets, normalize, dropout):
     if offsets[0, FORWARD] != SPARSE:
         calls.append(Call("gather"))
     for layer in range(last + 1):
-        # Inputs of a sparse layer are dropped as they are read.
+        # Sparse inputs are dropped when they are read.
         if dropout and dropout[layer] > 0 and offsets[layer, FORWARD] != SPARSE:
             calls.append(Call("drop", layer))
         kinds = {SPARSE: "forward_sparse", UNPACKED: "forward_alone"}
@@ -59,7 +59,7 @@ def _forward_calls(network, offsets, normalize, dropout):
 
 
 def _normalization(network, trains):
-    """Names of the steps forward and backward, or None."""
+    """Return the names of the forward and the backward step, or None."""
     if network.normalization is None:
         return None, None
     if network.over_batch:
@@ -68,7 +68,7 @@ def _normalization(network, trains):
 
 
 def prediction_calls(network, offsets, link):
-    """The steps of a prediction.
+    """List the steps of a prediction.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def prediction_calls(network, offsets, link):
     offsets : ndarray
         See `state`.
     link : bool
-        Whether predictions go through the inverse link.
+        Whether to apply the inverse link.
 
     Returns
     -------
@@ -90,10 +90,10 @@ def prediction_calls(network, offsets, link):
 
 
 def training_calls(network, offsets, penalties, *, differentiates, updates):
-    """The steps of a mini-batch.
+    """List the steps of a mini-batch.
 
-    A sum over several machines has its place between the gradient and what is done with it: after `gradient`, before `finish_gradient`
-    and `update`, where `by_strips` is off.
+    An all-reduce over several machines would go after `gradient` and before `finish_gradient` and `update`, with
+    `by_strips` off.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def training_calls(network, offsets, penalties, *, differentiates, updates):
         See `state`.
     penalties : Penalties
     differentiates, updates : bool
-        Whether there is a gradient, and whether the parameters are updated by it.
+        Mode: loss only; loss and gradient (`differentiates`); full update (both).
 
     Returns
     -------
@@ -110,7 +110,7 @@ def training_calls(network, offsets, penalties, *, differentiates, updates):
     """
     layers = range(len(network.layout))
     normalize, normalize_backward = _normalization(network, differentiates)
-    # What depends on the weights only is computed before the first batch, and after each update by the thread that made it.
+    # What depends only on the weights is computed before the first batch, and after each update by the updating thread.
     calls = [Call("refresh", layer, AT_START) for layer in layers]
     calls += _forward_calls(network, offsets, normalize, penalties.dropout)
     calls.append(Call("evaluate", layers[-1]))
@@ -141,7 +141,7 @@ def training_calls(network, offsets, penalties, *, differentiates, updates):
 
 
 def is_by_strips(penalties):
-    """Whether a strip of weights can be updated as soon as its gradient is there: nothing has to be known of the others before."""
+    """Return whether a strip of weights can be updated as soon as its gradient is known, whatever the others are."""
     return not penalties.finishes and not penalties.max_norm
 
 

@@ -1,4 +1,4 @@
-"""What the kernels read and write, grouped by what it is for, and what their columns mean; the same names as `cuda.state`."""
+"""All that kernels read and write, grouped by purpose, and the meaning of columns; same names as in `cuda.state`."""
 
 from typing import NamedTuple
 
@@ -17,79 +17,81 @@ from skbackprop.backends.record import (
 
 __all__ = ["FORM", "Data", "Model", "Plan", "Report", "Work", "opened"]
 
-#: Columns of `Plan.offsets`, one row for each layer of units: where the layer's units and gradients lie, and, for the weights that
-#: follow it, their panels for the forward and the backward product, and those of the gradients; where what its normalization keeps lies
-#: in `Work.statistics`; how many rows of the weights are dealt to a thread together, and how many of these are updated together; and
-#: where their penalties lie in `Work.squares`, whose size is in the last row.
+#: Columns of `Plan.offsets`, one row per layer of units: offset of the layer's units and gradients; for the weights
+#: that follow it, offsets of their panels for the forward and backward product, and of the panels of the gradients;
+#: offset of its normalization's numbers in `Work.statistics`; rows of the weights per chunk, and how many of these
+#: are updated together; and offset of their penalties in `Work.squares`, whose size is in the last row.
 UNITS, FORWARD, BACKWARD, DELTAS, STATISTICS, DEALT, STRIP, SQUARES = range(8)
-#: In the place of an offset: there are no panels, because the layer's input is sparse, because the layer has one unit or a
-#: batch one row, or because they would be used too few times.
+#: Instead of an offset, why there are no panels: the layer's input is sparse; the layer has one unit or a batch one
+#: row; the panels would be used too few times.
 SPARSE, UNPACKED, AS_IS = -1, -2, -3
 
-#: Columns of `Plan.calls`, addresses of loops, one row for each layer: forward (activations, evaluation of the loss), backward
-#: (derivatives, inverse link).
+#: Columns of `Plan.calls`, addresses of loops, one row per layer: forward (activation, evaluation of the loss) and
+#: backward (derivative, inverse link).
 FORTH, BACK = range(2)
 
-#: Columns of `Plan.program`: address and layer of a step, the batches and blocks in which it is taken, and what it waits for.
+#: Columns of `Plan.program`: address and layer of a step, batches and blocks in which it runs, synchronization after
+#: it.
 ADDRESS, LAYER, WHEN, WAITS = range(4)
-#: When a step is taken, as bits: before the first batch, for each block of rows, for the last block of a batch, for that of an epoch's last
-#: batch, for all blocks but the last.
+#: When a step runs, as bit flags: before the first batch; for each block of rows; for a batch's last block; for the
+#: last block of an epoch's last batch; for all blocks but the last.
 AT_START, ALWAYS, AT_LAST, AT_END, NOT_LAST = 1, 2, 4, 8, 16
-#: After a step: nothing, all threads meet, or they meet and end together once a loss was not finite.
+#: Synchronization after a step: none (0); a barrier; a barrier after which all threads return if a loss was not finite.
 ALL, ALL_FINITE = 1, 2
 
-#: Entries of a thread's `Work.clock`: where its own rows of the block begin and end; the block's rows, its first place in the order, and
-#: its first row in the batch; the batch's rows; updates made before; the epoch; where the thread's units begin.
+#: Entries of a thread's `Work.clock`: first and last of its own rows of the block; the block's number of rows, its
+#: start in the order, and its first row within the batch; the batch's number of rows; number of previous updates; the
+#: epoch; offset of the thread's units.
 FIRST, LAST, N_ROWS, START, BLOCK, BATCH_ROWS, STEP, EPOCH, BASE = range(9)
-#: Entries of a thread's `Work.sums`: the batch's weight; by what its gradient is multiplied; the loss.
+#: Entries of a thread's `Work.sums`: the batch's weight; the factor of its gradient; the loss.
 WEIGHT, FACTOR, LOSS = range(3)
-#: A thread's part of either: two cache lines, so that no thread waits for another's.
+#: A thread's part of either: two cache lines, to avoid false sharing.
 N_CLOCK = N_SUMS = 16
 
 
 class Data(NamedTuple):
-    """Training data, and the order of the rows."""
+    """Training data and the order of the rows."""
 
     X: Numbers  # dense rows, flat
-    entries: Numbers  # of sparse rows, with
+    entries: Numbers  # of sparse rows, whose columns are
     indices: Indices
     indptr: Integers
     Y: Numbers  # targets, flat
-    weights: Numbers  # of the rows; empty: all ones
-    order: Integers  # as dropout knows the rows: numbers among those to train on, of which the data may hold more
-    places: Integers  # in the same order, where the rows lie in the data
+    weights: Numbers  # sample weights; empty: all ones
+    order: Integers  # row indices among the training's rows, as dropout uses them; the data may hold more rows
+    places: Integers  # in the same order, row indices in the data
     rates: Doubles  # learning rate of each batch
 
 
 class Plan(NamedTuple):
-    """What does not change during a call."""
+    """Values that do not change during a call."""
 
     layout: Integers2D  # the network's
     offsets: Integers2D
     calls: Integers2D
     program: Integers2D
     settings: Doubles  # N_SETTINGS of each activation, of the loss, of the normalization
-    dropout: Doubles  # share of each layer's inputs
+    dropout: Doubles  # rate for each layer's inputs
     trained: Integers  # whether a layer's parameters are updated
     update_settings: Doubles  # the optimizer's
     n_threads: Integer
     n_targets: Integer
     n_epochs: Integer
-    n_trained: Integer  # rows of an epoch
+    n_trained: Integer  # rows per epoch
     batch_size: Integer
-    block_rows: Integer  # of a batch, that the workspace holds
+    block_rows: Integer  # rows of a batch that the workspace holds
     seed: Integer
-    centred: Integer  # whether hidden layers' intercepts have no effect, because a mean over the batch is subtracted
+    centred: Integer  # whether hidden intercepts have no effect, because a mean over the batch is subtracted
     control: Integers  # shared by the threads, see `sync`
-    stride: Integer  # how far apart the optimizer's slots lie
-    by_strips: Integer  # whether a strip of weights is updated as soon as its gradient is there
+    stride: Integer  # between the optimizer's slots
+    by_strips: Integer  # whether a strip of weights is updated as soon as its gradient is known
     l2: Float
     l1: Float
     clip_norm: Float
     clip_value: Float
     max_norm: Float
     decay: Float  # of the averaged parameters
-    multiply: Integer  # addresses of loops that several steps need; 0 for those that are not called
+    multiply: Integer  # addresses of loops that several steps share; 0 if not called
     pack: Integer
     refresh: Integer
     weigh: Integer
@@ -98,21 +100,21 @@ class Plan(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What is trained."""
+    """Arrays that training updates."""
 
     params: Numbers
     grads: Numbers
     slots: Numbers
     average: Numbers
-    running: Doubles  # means and variances, or what they are folded to for a prediction
+    running: Doubles  # means and variances; for predictions, folded into factors and summands
 
 
 class Work(NamedTuple):
-    """Memory for a block of rows."""
+    """Workspace for a block of rows."""
 
     clock: Integers  # of each thread
     sums: Doubles  # of each thread
-    constants: Doubles  # what the optimizer prepares, for each thread
+    constants: Doubles  # prepared by the optimizer, for each thread
     forward_panels: Numbers
     backward_panels: Numbers
     delta_panels: Numbers
@@ -131,13 +133,11 @@ class Work(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What is told of the training; predictions."""
+    """Results of training, and predictions."""
 
     epoch_losses: Doubles  # (mean loss times rows), summed over an epoch's batches
     norms: Doubles2D  # of the gradient of each layer's weights, in each epoch's last batch
-    constant_units: (
-        Doubles2D  # (n_epochs * n_layers, n_threads): how many give the same for all rows of the epoch's last block
-    )
+    constant_units: Doubles2D  # (n_epochs * n_layers, n_threads): number of constant units in the epoch's last block
     n_steps: Integers  # updates so far
     predictions: Numbers  # flat
 
@@ -146,5 +146,5 @@ FORM = Form(Data, Plan, Model, Work, Report)
 
 
 def opened(record):
-    """The groups of a record, in this order; the name under which steps call `FORM.opened`, see `calls`."""
+    """Return the groups of a record, in this order; steps call `FORM.opened` by this name, see `calls`."""
     raise NotImplementedError

@@ -1,10 +1,11 @@
-"""The steps of a mini-batch and of a prediction: what one thread does for one layer.
+"""Steps of a mini-batch and of a prediction: the work of one thread for one layer.
 
-All steps have the same three parameters: a pointer to the record (`state`), the number of the thread, and the number of a layer of weights.
-`program` puts them in order, `epoch` takes them by their addresses. Each is compiled by itself, when a training first needs it.
+All steps take the same three arguments: a pointer to the record (`state`), the index of the thread, and the index of a
+layer of weights. `program` orders the steps; `epoch` calls them by address. Each step is compiled separately, when a
+training first needs it.
 
-First the rows of a block are dealt to the threads, for the forward and the backward pass, which need nothing of each other; then the
-parameters, for the gradient (a sum over all rows, in order) and the update.
+The rows of a block are divided among the threads for the forward and the backward pass, in which rows are independent.
+Then the parameters are divided among the threads for the gradient (a sum over all rows, in order) and the update.
 """
 
 import numpy as np
@@ -50,14 +51,14 @@ from skbackprop.functions.elementary import fma, natural
 from skbackprop.functions.optimizers import N_CONSTANTS
 from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
 
-# Rows of shuffled data are fetched this far ahead of their copies.
+# Rows of shuffled data are prefetched this many rows ahead of their copies.
 _ROWS_AHEAD = 8
-# Rows of more numbers are left to the C library's copy.
+# Longer rows are copied by memcpy.
 _SHORT_ROW = 128
 
 
 def gather(record, thread, layer):
-    """Copy dense rows to the units of the first layer, and fetch the first of those that come after."""
+    """Copy dense rows to the units of the first layer, and prefetch the first of the rows that follow."""
     data, plan, _, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_columns = plan.layout[0, FAN_IN]
@@ -77,7 +78,7 @@ def gather(record, thread, layer):
 
 
 def drop(record, thread, layer):
-    """Drop units that are inputs of a layer, and what was kept of their slopes; the first layer's have none."""
+    """Apply dropout to the inputs of a layer and to their stored slopes; the first layer's inputs have none."""
     data, plan, _, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     first, last, n_units = now[FIRST], now[LAST], plan.layout[layer, FAN_IN]
@@ -89,13 +90,13 @@ def drop(record, thread, layer):
 
 
 def forward(record, thread, layer):
-    """Weighted inputs of a layer: ``Z = b + A W``."""
+    """Compute the weighted inputs of a layer: ``Z = b + A W``."""
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     first, last, base = now[FIRST], now[LAST], now[BASE]
     fan_in, fan_out = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
     panels = plan.offsets[layer, FORWARD]
-    zero, one = np.int64(0), np.int64(1)  # of the type that variables have
+    zero, one = np.int64(0), np.int64(1)  # int64, as variables are
     right, r_row = at(model.params, plan.layout[layer, WEIGHTS]), fan_out
     if panels != AS_IS:
         right, r_row = at(work.forward_panels, panels), zero
@@ -107,7 +108,7 @@ def forward(record, thread, layer):
 
 
 def forward_alone(record, thread, layer):
-    """The same for a layer of one unit, or for one row."""
+    """Like `forward`, for a layer of one unit or a single row."""
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     forward_unpacked(
@@ -118,7 +119,7 @@ def forward_alone(record, thread, layer):
 
 
 def forward_sparse(record, thread, layer):
-    """The same for sparse rows: the stored entries only."""
+    """Like `forward`, for sparse rows: uses the stored entries only."""
     data, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     first, last, start, step = now[FIRST], now[LAST], now[START], now[STEP]
@@ -138,18 +139,19 @@ def forward_sparse(record, thread, layer):
 
 
 def activate(record, thread, layer):
-    """Activation of a hidden layer, and its slopes where they are kept."""
+    """Apply the activation of a hidden layer, and store its slopes if the layer keeps them."""
     _, plan, _, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     fan_out = plan.layout[layer, FAN_OUT]
     low = now[BASE] + plan.offsets[layer + 1, UNITS] + now[FIRST] * fan_out
     invoke(plan.calls[layer, FORTH], (
-        at(work.units, low), at(work.slopes, low), (now[LAST] - now[FIRST]) * fan_out, at(plan.settings, layer * N_SETTINGS),
+        at(work.units, low), at(work.slopes, low), (now[LAST] - now[FIRST]) * fan_out, at(plan.settings, layer *
+        N_SETTINGS),
     ))  # fmt: skip
 
 
 def weigh(record, thread, layer):
-    """Total weight of a batch of rows with weights."""
+    """Sum the sample weights of a batch."""
     data, _, _, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     total = 0.0
@@ -159,12 +161,12 @@ def weigh(record, thread, layer):
 
 
 def evaluate(record, thread, layer):
-    """Losses of the rows, and their gradients with respect to the raw predictions."""
+    """Compute the losses of the rows and their gradients with respect to the raw predictions."""
     data, plan, _, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     first, last, start = now[FIRST], now[LAST], now[START]
     n_outputs, n_targets = plan.layout[layer, FAN_OUT], plan.n_targets
-    # Few columns, which are not worth a call.
+    # An inline loop: too few columns to be worth a call.
     for position in range(first, last):
         if start + position + _ROWS_AHEAD < data.places.size:
             prefetch(at(data.Y, data.places[start + position + _ROWS_AHEAD] * n_targets), 1)
@@ -186,7 +188,7 @@ def evaluate(record, thread, layer):
 
 
 def backward(record, thread, layer):
-    """Gradient with respect to a layer's inputs: ``D W^T``."""
+    """Compute the gradient with respect to a layer's inputs: ``D W^T``."""
     _, plan, _, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     first, last = now[FIRST], now[LAST]
@@ -201,7 +203,7 @@ def backward(record, thread, layer):
 
 
 def backward_alone(record, thread, layer):
-    """The same for a layer of one unit, or for one row."""
+    """Like `backward`, for a layer of one unit or a single row."""
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     backward_unpacked(
@@ -211,7 +213,7 @@ def backward_alone(record, thread, layer):
 
 
 def derive(record, thread, layer):
-    """The gradient through the activation of a hidden layer."""
+    """Backpropagate through the activation of a hidden layer."""
     _, plan, _, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     fan_out = plan.layout[layer, FAN_OUT]
@@ -223,20 +225,20 @@ def derive(record, thread, layer):
 
 
 def pack_deltas(record, thread, layer):
-    """Pack gradients with respect to a layer's weighted inputs, the right factor of the gradient of its weights."""
+    """Pack the gradients with respect to a layer's weighted inputs: the right factor in the gradient of its weights."""
     _, plan, _, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     invoke(plan.pack, (
-        at(work.deltas, plan.offsets[layer + 1, UNITS]), now[FIRST], now[LAST], now[N_ROWS], plan.layout[layer, FAN_OUT],
-        at(work.delta_panels, plan.offsets[layer, DELTAS]),
+        at(work.deltas, plan.offsets[layer + 1, UNITS]), now[FIRST], now[LAST], now[N_ROWS], plan.layout[layer,
+        FAN_OUT], at(work.delta_panels, plan.offsets[layer, DELTAS]),
     ))  # fmt: skip
 
 
 def gradient(record, thread, layer):
-    """Gradient of a layer's weights and intercepts, a strip of rows at a time.
+    """Compute the gradient of a layer's weights and intercepts, one strip of rows at a time.
 
-    Where nothing has to be known of all weights between the gradient of some, their update, and what depends on them, the three are done
-    for each strip, while it is in the cache.
+    If an update needs nothing from the other weights, each strip is updated, and what depends on it refreshed, right
+    after its gradient is computed, while it is in the cache.
     """
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
@@ -250,7 +252,7 @@ def gradient(record, thread, layer):
     first, own_last = own_rows(plan.layout, layer, plan.offsets[layer, DEALT], thread, plan.n_threads)
     while first < own_last:
         last = min(own_last, first + plan.offsets[layer, STRIP])
-        # The first block's product is added to zero, the others' to what there is.
+        # The first block's product starts from zero; the others accumulate.
         out = at(model.grads, weights + first * fan_out)
         start, s_row = (at(scratch, SCRATCH_SIZE), zero) if is_first else (out, fan_out)
         if fan_out == 1:
@@ -264,7 +266,8 @@ def gradient(record, thread, layer):
             if panels != AS_IS:
                 right, r_row = at(work.delta_panels, panels), zero
             invoke(plan.multiply, (
-                at(work.units, units + first), one, fan_in, right, r_row, last - first, n_rows, fan_out, start, s_row, out, fan_out, scratch,
+                at(work.units, units + first), one, fan_in, right, r_row, last - first, n_rows, fan_out, start, s_row,
+                out, fan_out, scratch,
             ))  # fmt: skip
         if updates:
             _update_strip(plan, model, work, thread, layer, first, last)
@@ -273,7 +276,7 @@ def gradient(record, thread, layer):
 
 
 def gradient_sparse(record, thread, layer):
-    """The same for sparse rows: the stored entries only, in a single strip, for they would be gone through for each."""
+    """Like `gradient`, for sparse rows: stored entries only, in one strip, because each strip scans all of them."""
     data, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_rows, is_first, start, step = now[N_ROWS], now[BLOCK] == 0, now[START], now[STEP]
@@ -302,7 +305,7 @@ def gradient_sparse(record, thread, layer):
 
 @formula
 def _update_strip(plan, model, work, thread, layer, first, last):
-    """Update rows of a layer's weights, and what depends on them."""
+    """Update a range of rows of a layer's weights and what depends on them."""
     fan_out = plan.layout[layer, FAN_OUT]
     low = plan.layout[layer, WEIGHTS] + first * fan_out
     invoke(plan.update, (
@@ -314,30 +317,33 @@ def _update_strip(plan, model, work, thread, layer, first, last):
 
 @formula
 def _refresh(plan, model, work, layer, first, last):
-    """Bring up to date what depends on rows of a layer's weights."""
+    """Refresh what depends on a range of rows of a layer's weights."""
     zero = np.int64(0)
     invoke(plan.refresh, (
-        at(model.params, plan.layout[layer, WEIGHTS]), first, last, plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT],
-        plan.offsets[layer, DEALT], plan.l2, plan.l1, at(work.squares, plan.offsets[layer, SQUARES]),
-        at(work.forward_panels, zero), plan.offsets[layer, FORWARD],
-        at(work.backward_panels, zero), plan.offsets[layer, BACKWARD],
+        at(model.params, plan.layout[layer, WEIGHTS]), first, last, plan.layout[layer, FAN_IN], plan.layout[layer,
+        FAN_OUT], plan.offsets[layer, DEALT], plan.l2, plan.l1, at(work.squares, plan.offsets[layer, SQUARES]),
+        at(work.forward_panels, zero), plan.offsets[layer, FORWARD], at(work.backward_panels, zero), plan.offsets[layer,
+        BACKWARD],
     ))  # fmt: skip
 
 
 @formula
 def _finish_layer(plan, model, work, thread, layer, n_rows, is_first, updates):
-    """Gradient of a thread's share of a layer's intercepts, and their update; scales and offsets have their gradient already."""
+    """Compute the gradient of a thread's share of a layer's intercepts, and update them.
+
+    The gradients of scales and offsets are computed already.
+    """
     fan_out, intercepts = plan.layout[layer, FAN_OUT], plan.layout[layer, INTERCEPTS]
     own_first, own_last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
     first, last = min(own_first, fan_out), min(own_last, fan_out)
     if is_first:
         fill_zero(model.grads, intercepts + first, intercepts + last)
-    # What would be left by rounding, Adam would take for a gradient.
+    # Set the gradient to exactly zero: Adam would scale up the rounding error that is left.
     n_added = np.int64(0) if plan.centred != 0 and layer < plan.layout.shape[0] - 1 else n_rows
     out = at(model.grads, intercepts + first)
     multiply_row(
-        at(work.scratches[thread], work.scratches.shape[1] - plan.block_rows), at(work.deltas, plan.offsets[layer + 1, UNITS] + first),
-        fan_out, n_added, last - first, out, out,
+        at(work.scratches[thread], work.scratches.shape[1] - plan.block_rows), at(work.deltas, plan.offsets[layer + 1,
+        UNITS] + first), fan_out, n_added, last - first, out, out,
     )  # fmt: skip
     if updates:
         _update_intercepts(plan, model, work, thread, layer)
@@ -345,7 +351,7 @@ def _finish_layer(plan, model, work, thread, layer, n_rows, is_first, updates):
 
 @formula
 def _update_intercepts(plan, model, work, thread, layer):
-    """Update a thread's share of a layer's intercepts, scales and offsets, which have no penalty."""
+    """Update a thread's share of a layer's intercepts, scales and offsets, which are not penalized."""
     first, last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
     low = plan.layout[layer, INTERCEPTS] + first
     invoke(plan.update, (
@@ -355,7 +361,7 @@ def _update_intercepts(plan, model, work, thread, layer):
 
 
 def add_losses(record, thread, layer):
-    """Add the losses of a block's rows to that of the batch."""
+    """Add the losses of a block's rows to the batch's loss."""
     _, _, _, work, _ = opened(record)
     if thread == 0:
         loss = work.sums[LOSS]
@@ -365,7 +371,7 @@ def add_losses(record, thread, layer):
 
 
 def count_dead(record, thread, layer):
-    """Count a hidden layer's units that give the same for all rows of the block."""
+    """Count a hidden layer's units whose output is the same for all rows of the block."""
     _, plan, _, work, report = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     fan_out = plan.layout[layer, FAN_OUT]
@@ -376,49 +382,49 @@ def count_dead(record, thread, layer):
 
 
 def square(record, thread, layer):
-    """Sums of squares of the weights' gradient as it is, for the report."""
+    """Sum the squares of the weights' unmodified gradient, for the report."""
     _, plan, model, work, _ = opened(record)
     sum_squares(plan.layout, model.grads, thread, plan.n_threads, work.gradient_squares, np.int64(0))
 
 
 def square_again(record, thread, layer):
-    """The same of what is left of it, for the limit of its norm."""
+    """Sum the squares of the weights' finished gradient, to clip its norm."""
     _, plan, model, work, _ = opened(record)
     half = work.gradient_squares.size // 2
     sum_squares(plan.layout, model.grads, thread, plan.n_threads, work.gradient_squares, half)
 
 
 def limit_gradient(record, thread, layer):
-    """By what the gradient is multiplied so that its norm is within the limit."""
+    """Compute the factor that clips the gradient's norm."""
     _, plan, model, work, _ = opened(record)
     norm = total_norm(plan.layout, model.grads, work.gradient_squares, work.gradient_squares.size // 2)
     work.sums[thread * N_SUMS + FACTOR] = min(1.0, plan.clip_norm / norm) if norm > 0.0 else 1.0
 
 
 def update(record, thread, layer):
-    """Update a thread's share of a layer's parameters; the penalty of the weights is in the gradient, or is added here."""
+    """Update a thread's share of a layer's parameters; add the weights' penalty unless the gradient includes it."""
     _, plan, model, work, _ = opened(record)
     fan_out = plan.layout[layer, FAN_OUT]
     first, last = own_rows(plan.layout, layer, plan.offsets[layer, DEALT], thread, plan.n_threads)
     low = plan.layout[layer, WEIGHTS] + first * fan_out
-    # Unless the gradient was made ready, its factor is that of a sum over the rows.
+    # Unless the gradient was finished before, it is a sum over the rows and needs the mean's factor.
     is_ready = plan.l1 != 0.0 or plan.clip_norm != 0.0 or plan.clip_value != 0.0
     invoke(plan.update, (
-        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], 0.0 if is_ready else plan.l2, 1.0,
-        at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, (last - first) * fan_out,
+        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], 0.0 if is_ready else plan.l2,
+        1.0, at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, (last - first) * fan_out,
     ))  # fmt: skip
     _update_intercepts(plan, model, work, thread, layer)
 
 
 def refresh(record, thread, layer):
-    """Bring up to date what depends on a thread's share of a layer's weights."""
+    """Refresh what depends on a thread's share of a layer's weights."""
     _, plan, model, work, _ = opened(record)
     first, last = own_rows(plan.layout, layer, plan.offsets[layer, DEALT], thread, plan.n_threads)
     _refresh(plan, model, work, layer, first, last)
 
 
 def link(record, thread, layer):
-    """Predictions from raw predictions."""
+    """Apply the inverse link to raw predictions."""
     _, plan, _, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     low = now[BASE] + plan.offsets[layer + 1, UNITS]
@@ -429,7 +435,7 @@ def link(record, thread, layer):
 
 
 def write(record, thread, layer):
-    """Copy a block's predictions to where they go."""
+    """Copy a block's predictions to the output."""
     _, plan, _, work, report = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_outputs = plan.layout[layer, FAN_OUT]

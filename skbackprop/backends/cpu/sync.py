@@ -1,7 +1,7 @@
-"""How the threads of one kernel meet: a barrier that spins briefly, then yields its core.
+"""Synchronization of the threads of one kernel: a barrier that spins briefly, then yields its core.
 
-All threads run the same kernel on their shares of the work. `control` is an int64 array that they share:
-see the constants below. A thread pool with a region for each product would cost more than a small product does.
+All threads run the same kernel on their shares of the work. They share `control`, an int64 array; see the constants
+below. A thread pool with one parallel region per product would cost more than a small product itself.
 """
 
 import os
@@ -32,11 +32,11 @@ ABORT, _ARRIVED, _ROUND, NON_FINITE, NEXT_BLOCK, PACKED = 0, 8, 16, 24, 32, 40
 N_CONTROL = 48
 
 _SPINS_BEFORE_YIELD = 100
-# How often a thread without work looks for some: for about 0.1 ms, and then for about one more, as long as SciPy's L-BFGS-B works
-# between two calls, while it yields its core to whoever wants it.
+# How often an idle thread polls for work: it spins for about 0.1 ms, and then for about 1 ms more while it yields its
+# core to other threads. The latter is how long SciPy's L-BFGS-B works between two calls.
 _LOOKS_BEFORE_YIELD, _LOOKS_BEFORE_SLEEP = (5000, 7000) if JIT else (1, 1)
 
-#: LLVM's names and arguments of the processors' instruction for it.
+#: LLVM's intrinsics for the processors' pause instruction, and their arguments.
 _PAUSES = {
     **dict.fromkeys(("x86_64", "amd64"), ("llvm.x86.sse2.pause", ())),
     **dict.fromkeys(("aarch64", "arm64"), ("llvm.aarch64.hint", (1,))),
@@ -54,7 +54,7 @@ def _read_twin(array, index):
 
 @native(_read_twin)
 def read(typing_context, array, index):
-    """``array[index]``, atomically: never kept in a register across a loop."""
+    """Load ``array[index]`` atomically, so that it is never kept in a register across a loop."""
 
     def build(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args[0], *args)
@@ -70,7 +70,7 @@ def _add_twin(array, index, value):
 
 @native(_add_twin)
 def add(typing_context, array, index, value):
-    """Add to ``array[index]`` atomically and return what was there."""
+    """Add to ``array[index]`` atomically and return the previous value."""
 
     def build(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args[0], *args[:2])
@@ -85,7 +85,7 @@ def _yield_twin():
 
 @native(_yield_twin)
 def yield_core(typing_context):
-    """Let the operating system run another thread on this core."""
+    """Yield: let the operating system run another thread on this core."""
 
     def build(context, builder, signature, args):
         name = "SwitchToThread" if os.name == "nt" else "sched_yield"
@@ -103,7 +103,7 @@ def _pause_twin():
 
 @native(_pause_twin)
 def pause(typing_context):
-    """Leave the core's resources to its other hardware thread for a moment."""
+    """Pause briefly, which frees the core's resources for its other hardware thread."""
 
     def build(context, builder, signature, args):
         name, arguments = _PAUSES.get(platform.machine().lower(), (None, ()))
@@ -118,13 +118,13 @@ def pause(typing_context):
 
 @formula
 def aborted(control):
-    """Whether the kernel has to return at once."""
+    """Return whether the kernel has to return at once."""
     return read(control, ABORT) != 0
 
 
 @formula
 def _spin(control, index, seen):
-    """Wait until ``control[index]`` is another number than `seen`, or until the kernel is aborted."""
+    """Wait until ``control[index]`` differs from `seen`, or until the kernel is aborted."""
     spins = 0
     while read(control, index) == seen:
         spins += 1
@@ -143,9 +143,9 @@ def await_nonzero(control, index):
 
 @formula
 def barrier(control, n_threads):
-    """Wait until all threads have come here, or until the kernel is aborted.
+    """Wait until all threads have arrived, or until the kernel is aborted.
 
-    The caller asks `aborted` afterwards before it relies on another thread's work.
+    Callers must check `aborted` afterwards before they rely on another thread's work.
     """
     if n_threads == 1:
         return
@@ -159,7 +159,7 @@ def barrier(control, n_threads):
 
 @kernel
 def await_change(array, index, seen):
-    """Wait a moment for ``array[index]`` to become another number than `seen`; it may not.
+    """Wait a moment for ``array[index]`` to differ from `seen`; it may time out.
 
     Parameters
     ----------

@@ -1,12 +1,14 @@
-"""Threads for the kernels: how many, and how they are run.
+"""Threads for the kernels: choose their number and run them.
 
-The kernels need no thread pool of Numba's (nor its threading layers with their restrictions): plain Python threads enter the same kernel,
-which releases the GIL. They belong to one fit or one prediction at a time and wait some seconds for the next: to start a thread
-takes longer than to predict a thousand rows. A forked child has none of them and starts its own. Between two calls of a fit they
-look out for the next one for a moment before they sleep: to wake a thread takes longer than a short epoch.
+The kernels do not use Numba's thread pool (or its threading layers with their restrictions): plain Python threads enter
+the same kernel, which releases the GIL. They belong to one fit or prediction at a time and wait some seconds for the
+next one, because starting a thread takes longer than predicting a thousand rows. A forked child inherits none and
+starts its own. Between two calls of a fit, threads poll for the next one for a moment before they sleep, because waking
+a thread takes longer than a short epoch.
 
-Ctrl-C may raise KeyboardInterrupt between any two steps of the calling thread. So what a call waits for is a number that each
-helper writes, and never a message, which would be lost with the step that takes it; messages wake threads, and are sent again.
+Ctrl-C may raise KeyboardInterrupt between any two steps of the calling thread. So completion is signaled by a number
+that each helper writes, never by a message, which would be lost if the step that receives it is interrupted. Messages
+only wake threads, and are sent again.
 """
 
 import _thread
@@ -25,26 +27,28 @@ from skbackprop.backends.together import current_share
 
 __all__ = ["Team", "available_threads", "cores_in_use"]
 
-# Work below which one more thread costs more than it brings: two barriers and the caches' traffic between cores take a
-# few microseconds, in which a core does about this much arithmetic. Measured by `python -m benchmarks threads`.
+# Minimum work per thread: with less, another thread costs more than it gains. Two barriers and the cache traffic
+# between cores take a few microseconds, in which a core does about this much arithmetic. Measured by `python -m
+# benchmarks threads`.
 _FLOPS_PER_THREAD = 800_000
-# Before another thread runs, a tenth of a millisecond may pass; a core does this much in two.
+# Starting another thread may take a tenth of a millisecond; a core does this much arithmetic in two tenths.
 _FLOPS_PER_START = 20_000_000
-# A call shorter than this need not be interruptible: it returns in well under 0.1 s, also on one slow core.
+# Shorter calls need not be interruptible: they return in well under 0.1 s, even on one slow core.
 _FLOPS_INLINE = 500_000_000
-# Entries of an int64 array, on a cache line for each thread: the last call posted by the caller, and the last one done by each
-# helper. It says so again after its message, for a caller that looks out for it: whoever wakes then need not wait for the GIL.
+# Entries of an int64 array, one cache line per thread: the last call that the caller posted, and the last one that each
+# helper finished. A helper writes the latter again after its message, for a caller that polls: once that wakes, it need
+# not wait for the GIL.
 _POSTED, _DONE, _SAID = 0, 8, 9
-# How often the waiting thread looks for signals, and wakes those that it waits for.
+# Interval at which the waiting thread checks for signals and wakes the helpers again.
 _WAIT_SECONDS = 0.1
 
-# How long a thread waits for a team.
+# How long an idle thread waits for a team.
 _KEPT_SECONDS = 5.0
 
 _budget = threading.Lock()
-#: Weak references to the teams that use cores: those of a team that is lost come back.
+#: Weak references to the teams that use cores, so that a lost team frees its cores.
 _in_use: set[weakref.ref] = set()
-#: Where threads without a team take their next job from.
+#: Queues from which idle threads take their next job.
 _idle: list[queue.SimpleQueue] = []
 
 
@@ -56,7 +60,7 @@ def _reset():
 
 
 def cores_in_use():
-    """Cores that teams hold now.
+    """Return the number of cores that teams hold now.
 
     Returns
     -------
@@ -68,18 +72,18 @@ def cores_in_use():
 
 
 if hasattr(os, "register_at_fork"):
-    # A child has none of its parent's threads.
+    # A forked child has none of its parent's threads.
     os.register_at_fork(after_in_child=_reset)
 
 
 def _start(job, *arguments):
-    """Call a function in a thread that waits for a job, or in a new one."""
+    """Call a function in an idle thread, or in a new one."""
     try:
         jobs = _idle.pop()
     except IndexError:
         jobs = queue.SimpleQueue()
         jobs.put((job, arguments))
-        # Unlike `threading.Thread.start`, this does not wait for the thread to run.
+        # Unlike `threading.Thread.start`, this does not wait until the thread runs.
         _thread.start_new_thread(_serve, (jobs,))
     else:
         jobs.put((job, arguments))
@@ -93,45 +97,46 @@ def _serve(jobs):  # pragma: no cover (not traced in a thread of this kind)
             try:
                 _idle.remove(jobs)
             except ValueError:
-                # Somebody has taken it in the meantime.
+                # Meanwhile somebody has claimed this thread: its job is on the way.
                 job, arguments = jobs.get()
             else:
                 return
         job(*arguments)
-        # What the team holds may go.
+        # Drop the references, so that the team can be freed.
         job = arguments = None
         _idle.append(jobs)
 
 
 def _given():
-    """The cores that the system gives this process, and its share of them as a joblib worker: what a count is good for."""
+    """Return what the core count depends on: the process's affinity, and its share as a joblib worker."""
     affinity = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return affinity, os.environ.get("LOKY_MAX_CPU_COUNT")
 
 
 @lru_cache
 def _cpu_count(affinity, share):
-    """Joblib's count, which reads files."""
+    """Return joblib's core count; cached because joblib reads files."""
     return joblib.cpu_count()
 
 
 @lru_cache
 def _physical_cores(affinity, share):
-    """The same without hyperthreads: two of them share one core's arithmetic, and their barriers would come on top."""
+    """Return the count without hyperthreads: two share one core's arithmetic, and barriers would add to their cost."""
     return joblib.cpu_count(only_physical_cores=True)
 
 
 def available_threads():
-    """Cores that this process may use.
+    """Return the number of cores that this process may use.
 
-    Affinity, cgroup quota and, in a joblib worker, its share are respected, as are ``NUMBA_NUM_THREADS`` and
-    ``OMP_NUM_THREADS``, the variables by which schedulers hand out shares.
+    This respects affinity, the cgroup quota, a joblib worker's share, and ``NUMBA_NUM_THREADS`` and
+    ``OMP_NUM_THREADS``, by which schedulers assign shares.
 
     Returns
     -------
     n_threads : int
     """
-    # Workers of a pool share the cores already; joblib's own, but for the environment that it gives them, as well.
+    # Workers of a multiprocessing pool already share the cores. So do joblib's own, were it not for the environment
+    # variables that joblib sets for them.
     limits = [1 if multiprocessing.current_process().daemon else _cpu_count(*_given())]
     for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(variable, "")
@@ -144,13 +149,13 @@ def available_threads():
 
 
 def wanted_threads(n_jobs, flops, total_flops):
-    """Threads for calls of a kernel.
+    """Return the number of threads for calls of a kernel.
 
     Parameters
     ----------
     n_jobs : int or None
-        None decides by the work, up to the number of physical cores; a negative number counts from the number of cores, as
-        joblib does.
+        None chooses by the amount of work, up to the number of physical cores; negative numbers count back from the
+        number of cores, as in joblib.
     flops : float
         Arithmetic between two of the kernel's barriers.
     total_flops : float
@@ -175,8 +180,8 @@ def wanted_threads(n_jobs, flops, total_flops):
 class Team:
     """Threads that run kernels together; a context manager.
 
-    All teams of a process together use no more threads than it has cores: a team that finds them taken works with fewer,
-    to the same bits.
+    All teams of a process together use at most as many threads as it has cores. If cores are taken, a team uses fewer
+    threads; results are bit-identical.
 
     Parameters
     ----------
@@ -185,17 +190,17 @@ class Team:
     flops : float
         Arithmetic between two barriers.
     call_flops : float
-        Arithmetic of a whole call. In a short one the calling thread takes part; a long one is left to helpers, so that
-        the caller sees Ctrl-C.
+        Arithmetic of a whole call. In a short call the calling thread takes part; a long one runs on helpers only, so
+        that the caller can handle Ctrl-C.
     total_flops : float, default=inf
-        Arithmetic of all calls, if it is known.
+        Arithmetic of all calls, if known.
 
     Attributes
     ----------
     n_threads : int
         Set on entry.
     control : ndarray of int64
-        What the kernels share.
+        Shared by the kernel's threads.
     """
 
     def __init__(self, n_jobs, flops, call_flops, total_flops=np.inf):
@@ -207,7 +212,7 @@ class Team:
 
     def __enter__(self):
         if self._wanted == 1 and self._inline:
-            # Over before anybody could miss the core.
+            # Too short to register the core as used.
             self.n_threads = 1
             return self
         limit = available_threads() if self._wanted > 1 else 1
@@ -241,7 +246,7 @@ class Team:
         Raises
         ------
         KeyboardInterrupt
-            On Ctrl-C, after the kernel was told to stop and has.
+            On Ctrl-C, after the kernel has been aborted.
         Interrupted
             If the thread's `Share` was stopped.
         """
@@ -272,7 +277,7 @@ class Team:
 
 
 class _Helpers:
-    """The threads of a team beside the caller's, and what they share with it.
+    """A team's threads besides the caller's, and what they share with it.
 
     Parameters
     ----------
@@ -288,7 +293,7 @@ class _Helpers:
         self._control = control
         self._signals = np.zeros(_DONE + 8 * n_helpers, dtype=np.int64)
         self._done = self._signals[_DONE::8]
-        #: The number of the call, counted from 1, the kernel and its arguments; None at the end.
+        #: Number of the call, counted from 1, its kernel and arguments; the kernel is None at the end.
         self._call = (0, None, ())
         self._alarms = [queue.SimpleQueue() for _ in range(n_helpers)]
         self._alarm = queue.SimpleQueue()
@@ -302,7 +307,7 @@ class _Helpers:
             _start(self._work, index)
 
     def post(self, kernel, arguments):
-        """Let all of them call a kernel."""
+        """Have all helpers call a kernel."""
         _silence(self._alarm)
         self.errors = [None] * len(self)
         self._call = (self._call[0] + 1, kernel, arguments)
@@ -314,20 +319,20 @@ class _Helpers:
         self._signals[_POSTED] = -1 if self._call is None else self._call[0]
 
     def wait(self, looks=False):
-        """Wait until all of them have made the call; they may be looked at for a moment, before this sleeps."""
+        """Wait until all helpers have finished the call; `looks` polls for a moment before sleeping."""
         number = self._call[0]
         for index in range(len(self)):
             if looks:
                 await_change(self._signals, _SAID + 8 * index, number - 1)
             while self._done[index] != number:
                 try:
-                    # Not without end: a signal that comes just before the wait begins is seen only after it.
+                    # With a timeout: a signal just before the wait begins is handled only after it.
                     self._alarm.get(timeout=_WAIT_SECONDS)
                 except queue.Empty:
                     self._wake()
 
     def finish(self):
-        """Stop the call that they may be at, and wait for its end, whatever comes."""
+        """Abort a running call and wait for its end, whatever happens."""
         if self._call is None:
             return
         number = self._call[0]
@@ -336,11 +341,11 @@ class _Helpers:
             try:
                 self.wait()
             except KeyboardInterrupt:
-                # One is on its way already.
+                # Another interrupt: the first is already propagating.
                 continue
 
     def end(self):
-        """Let them go."""
+        """Release the helpers."""
         self._call = None
         self._wake()
 
@@ -374,6 +379,6 @@ class _Helpers:
 
 
 def _silence(alarm):
-    """Take what has been put into a queue that only this thread takes from."""
+    """Drain a queue from which only this thread takes."""
     for _ in range(alarm.qsize()):
         alarm.get()

@@ -1,6 +1,7 @@
-"""Products for a layer of one unit, or for a batch of one row, straight from the weights as they lie.
+"""Products for a layer of one unit or a batch of one row, without packing the weights.
 
-Matrix times vector: to pack the weights would take longer than to use them once, and most of a tile would stay empty.
+These are matrix-vector products: packing the weights would take longer than using them once, and most of a tile would
+stay empty.
 """
 
 import llvmlite.ir as ir
@@ -16,7 +17,7 @@ from skbackprop.functions.elementary import natural
 
 __all__ = ["backward_unpacked", "forward_unpacked", "inner_product", "outer_product", "plain_sum"]
 
-# Independent sums of an inner product, whatever vectors the processor has.
+# Independent sums of an inner product, whatever the processor's vector width.
 _LANES = 32
 _OUTER_LANES = 16
 
@@ -38,7 +39,7 @@ def _sum_twin(a, count):
 
 
 def _build_sum(context, builder, signature, args):
-    """The sum of the products of what one or two pointers point to: `_LANES` interleaved sums, added by halves as float64."""
+    """Emit a sum or an inner product: `_LANES` interleaved sums, which are then added by halves in float64."""
     *pointers, count = args
     kind = context.get_data_type(signature.args[0].dtype)
     vector = ir.VectorType(kind, _LANES)
@@ -70,19 +71,19 @@ def _build_sum(context, builder, signature, args):
 
 @native(_dot_twin)
 def _dot(typing_context, a, b, count):
-    """Inner product of `count` numbers."""
+    """Compute the inner product of `count` numbers."""
     return types.float64(a, b, types.intp), _build_sum
 
 
 @native(_sum_twin)
 def plain_sum(typing_context, a, count):
-    """Sum of `count` numbers from a pointer on, as a float64, always in the same order."""
+    """Sum `count` numbers that start at a pointer, as float64, always in the same order."""
     return types.float64(a, types.intp), _build_sum
 
 
 @formula
 def inner_product(a, a_start, b, b_start, count):
-    """Sum of ``a[a_start + i] * b[b_start + i]`` for `i` below `count`, as a float64, always in the same order."""
+    """Sum ``a[a_start + i] * b[b_start + i]`` for `i` below `count`, as float64, always in the same order."""
     return _dot(at(a, a_start), at(b, b_start), count)
 
 
@@ -92,7 +93,7 @@ def _outer_twin(a, n_rows, b, n_columns, c):
 
 @native(_outer_twin)
 def outer_product(typing_context, a, n_rows, b, n_columns, c):
-    """``C[i, j] = a[i] * b[j]``; matrices in C order, given by pointers."""
+    """Compute ``C[i, j] = a[i] * b[j]``; matrices are in C order, given by pointers."""
 
     def build(context, builder, signature, args):
         a, n_rows, b, n_columns, c = args
@@ -121,14 +122,14 @@ def outer_product(typing_context, a, n_rows, b, n_columns, c):
 
 @formula
 def forward_unpacked(units, source, first, last, params, weights, intercepts, target, fan_in, fan_out):
-    """Weighted inputs of a layer for rows `first` to `last`: ``z = b + a W``.
+    """Compute the weighted inputs of a layer for rows `first` to `last`: ``z = b + a W``.
 
     Parameters
     ----------
     units : ndarray, flat
         Holds the rows' a from `source` on; their z are written from `target` on.
     source, first, last : int
-        Not more than one row, unless `fan_out` is 1.
+        At most one row, unless `fan_out` is 1.
     params : ndarray, flat
         Holds W, of shape (fan_in, fan_out), from `weights` on and b from `intercepts` on.
     weights, intercepts, target, fan_in, fan_out : int
@@ -145,14 +146,14 @@ def forward_unpacked(units, source, first, last, params, weights, intercepts, ta
 
 @formula
 def backward_unpacked(deltas, source, first, last, params, weights, target, fan_in, fan_out):
-    """Gradient with respect to a layer's inputs for rows `first` to `last`: ``W d``.
+    """Compute the gradient with respect to a layer's inputs for rows `first` to `last`: ``W d``.
 
     Parameters
     ----------
     deltas : ndarray, flat
         Holds the rows' d from `source` on; the gradient is written from `target` on.
     source, first, last : int
-        Not more than one row, unless `fan_out` is 1.
+        At most one row, unless `fan_out` is 1.
     params : ndarray, flat
         Holds W, of shape (fan_in, fan_out), from `weights` on.
     weights, target, fan_in, fan_out : int

@@ -1,4 +1,4 @@
-"""What the kernels written in LLVM's own language share: vectors of numbers, whole and masked."""
+"""Helpers for kernels written in LLVM IR: whole and masked vectors."""
 
 import llvmlite.ir as ir
 from numba.core import cgutils
@@ -10,7 +10,7 @@ _BYTES = ir.IntType(8).as_pointer()
 
 
 def _name(vector):
-    """What LLVM calls a vector type in the names of its intrinsics."""
+    """Return a vector type's suffix in the names of LLVM's intrinsics."""
     return f"v{vector.count}f{64 if vector.element == ir.DoubleType() else 32}"
 
 
@@ -19,21 +19,21 @@ def _itemsize(vector):
 
 
 def splat(builder, value, vector):
-    """A vector of copies of one number."""
+    """Broadcast a number to a vector."""
     lane = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_INT32, 0))
     first = ir.Constant(ir.VectorType(_INT32, vector.count), [0] * vector.count)
     return builder.shuffle_vector(lane, ir.Constant(vector, ir.Undefined), first)
 
 
 def mask_below(builder, count, lanes, first=0):
-    """Which of the numbers `first` to ``first + lanes`` are less than an integer `count`."""
+    """Mask the numbers from `first` to ``first + lanes`` that are less than an integer `count`."""
     indices = ir.VectorType(_INT32, lanes)
     numbers = ir.Constant(indices, [first + lane for lane in range(lanes)])
     return builder.icmp_signed("<", numbers, splat(builder, builder.trunc(count, _INT32), indices))
 
 
 def load(builder, address, vector, mask=None):
-    """The vector at an address, however aligned; what `mask` leaves out is zero and not touched."""
+    """Load a vector from an address of any alignment; masked-out elements are zero and their memory is not read."""
     if mask is None:
         result = builder.load(builder.bitcast(address, vector.as_pointer()))
         result.align = _itemsize(vector)
@@ -50,7 +50,7 @@ def load(builder, address, vector, mask=None):
 
 
 def store(builder, value, address, mask=None):
-    """Write a vector to an address, however aligned; what `mask` leaves out is not touched."""
+    """Store a vector to an address of any alignment; masked-out elements are not written."""
     vector = value.type
     if mask is None:
         builder.store(value, builder.bitcast(address, vector.as_pointer())).align = _itemsize(vector)
@@ -65,7 +65,7 @@ def store(builder, value, address, mask=None):
 
 
 def fused(builder, a, b, c):
-    """``a * b + c``, rounded once."""
+    """Emit a fused multiply-add: ``a * b + c``, rounded once."""
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(a.type, [a.type] * 3), f"llvm.fma.{_name(a.type)}"
     )

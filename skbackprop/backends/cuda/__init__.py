@@ -1,7 +1,7 @@
-"""numba.cuda on NVIDIA's GPUs: the data and the workspace of a fit on a device, and how its kernels are launched.
+"""CUDA backend with numba.cuda on NVIDIA GPUs: holds data and workspace of a fit on a device and launches its kernels.
 
-As on the CPU, every sum has a fixed order, which depends neither on the device nor on the tier: the same training gives the same
-bits on every run.
+As on the CPU, every sum has a fixed order, which depends neither on the device nor on the tier: the same training is
+bit-identical in every run.
 """
 
 from skbackprop.backends.cuda.device import compute_capability, unavailable_reason

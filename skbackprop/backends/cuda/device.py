@@ -1,6 +1,6 @@
-"""CUDA devices: which there are, what is missing where there is none, memory, and how kernels are compiled and launched.
+"""CUDA devices: detect them or say what is missing, manage their memory, compile and launch kernels.
 
-The only module of the package that imports `numba.cuda`.
+This is the only module of the package that imports `numba.cuda`.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ __all__ = [
 
 
 class _SimulatedShared:
-    """A block's shared memory; the simulator cannot align it, and need not."""
+    """Shared memory of a block; the simulator cannot align it and need not."""
 
-    # Of two threads that ask at once, the simulator gives each an array of its own.
+    # Without a lock, the simulator gives two threads that ask at the same time an array each.
     _lock = threading.Lock()
 
     @classmethod
@@ -43,7 +43,7 @@ class _SimulatedShared:
         memory = _simulated("shared")
         if shape == 0:  # dynamic
             return memory.array(shape, kind)
-        # As in the simulator, it is the line that asks which tells arrays apart; there it would be this one.
+        # Like the simulator, identify an array by the line of the call; the simulator itself would see this line.
         caller = sys._getframe(1)
         place = caller.f_code.co_filename, caller.f_lineno
         with cls._lock:
@@ -51,7 +51,7 @@ class _SimulatedShared:
 
 
 class _Simulator:
-    """What `numba.cuda` is to the simulated thread that asks; the simulator itself tells only the kernel's own module."""
+    """`numba.cuda` as the current simulated thread sees it; the simulator patches only the kernel's own module."""
 
     shared = _SimulatedShared
 
@@ -59,7 +59,7 @@ class _Simulator:
     def as_cuda_array(array, sync):
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
-        # The two interfaces tell the same by the same names.
+        # The two interfaces have the same keys.
         memory = SimpleNamespace(__array_interface__=array.__cuda_array_interface__)
         return FakeCUDAArray(np.asarray(memory))
 
@@ -75,30 +75,30 @@ def _simulated(name):
     return getattr(_get_kernel_context() if is_kernel else _numba_cuda, name)
 
 
-#: `numba.cuda`, under the one name by which this package knows it.
+#: `numba.cuda`, under the name that the rest of the package imports.
 cuda = _Simulator() if SIMULATED else _numba_cuda
 
 _INSTALL = 'pip install "skbackprop[cuda]"'
 
-#: Memory of the device that is left to others, and to the driver's own needs.
+#: Device memory that is left to other processes and to the driver.
 _SPARE_BYTES = 64 << 20
 
 
 def unavailable_reason(index=0):
-    """Why a device cannot be used.
+    """Return why a device cannot be used.
 
     Parameters
     ----------
     index : int, default=0
-        Its number.
+        The device's number.
 
     Returns
     -------
     reason : str or None
-        With what to do about it; None if the device can be used.
+        Includes what to do about it; None if the device is usable.
     """
     if SIMULATED and JIT:
-        # Its threads would run machine code that knows nothing of them, and end the process.
+        # Simulated threads would run compiled code that does not know about them, which crashes the process.
         return "Numba's simulator of a GPU, NUMBA_ENABLE_CUDASIM=1, needs NUMBA_DISABLE_JIT=1, too: set both before Python starts"
     if SIMULATED:
         return None if index == 0 else "the simulator has one device"
@@ -115,12 +115,12 @@ def unavailable_reason(index=0):
 
 
 def compute_capability(index=0):
-    """What the kernels of a device that can be used may contain, as NVIDIA counts it.
+    """Return the compute capability of a usable device.
 
     Parameters
     ----------
     index : int, default=0
-        Its number.
+        The device's number.
 
     Returns
     -------
@@ -130,12 +130,12 @@ def compute_capability(index=0):
 
 
 def device_function(function):
-    """A function that kernels call and that uses what only devices have; all others are formulas."""
+    """Mark a device function: kernels call it, and it uses features of devices; all other callees are formulas."""
     return function if SIMULATED else cuda.jit(device=True)(function)
 
 
 def _made_array(context, builder, kind, pointer, extents, itemsize):
-    """LLVM code for a contiguous array that begins where a pointer says."""
+    """Emit code that makes a contiguous array of a pointer."""
     array = context.make_array(kind)(context, builder)
     strides = [extents[0].type(itemsize)]
     for extent in reversed(extents[1:]):
@@ -150,7 +150,7 @@ def _part_twin(array, start, size):
 
 @native(_part_twin)
 def part_of(typing_context, array, start, size):
-    """``array[start : start + size]`` of a flat array, both of which have to lie within it: a slice's ends are compared with its."""
+    """Return ``array[start : start + size]`` of a flat array without clamping the ends, which must lie within it."""
 
     def build(context, builder, signature, values):
         whole = context.make_array(signature.args[0])(context, builder, values[0])
@@ -162,7 +162,7 @@ def part_of(typing_context, array, start, size):
 
 
 def arrays_at(dtype):
-    """What makes an array of its address, for kernels that are given a table of addresses.
+    """Return the intrinsic that makes an array of its address, for kernels that get a table of addresses.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def arrays_at(dtype):
     Returns
     -------
     array_at : callable
-        ``array_at(address, shape)``: an array of that shape, a tuple.
+        ``array_at(address, shape)`` returns an array; `shape` is a tuple.
     """
     dtype = np.dtype(dtype)
     kind = getattr(types, dtype.name)
@@ -197,20 +197,20 @@ def arrays_at(dtype):
 
 
 def compiled(function, max_registers=None):
-    """A kernel, compiled at its first launch.
+    """Make a kernel, compiled at its first launch.
 
     Parameters
     ----------
     function : callable
     max_registers : int or None
-        So that blocks of as many threads as are wanted can be launched.
+        Limit of registers per thread, so that blocks of the desired number of threads can be launched.
 
     Returns
     -------
     kernel : dispatcher
     """
     if SIMULATED:
-        # Each simulated thread reports floating-point errors of its own; devices report none.
+        # Silence floating-point warnings in each simulated thread: devices report none.
         return cuda.jit(np.errstate(all="ignore")(function))
     return cuda.jit(**({} if max_registers is None else {"max_registers": max_registers}))(function)
 
@@ -219,13 +219,13 @@ _configuring = threading.Lock()
 
 
 def configure(kernel, n_blocks, n_threads, stream, shared_bytes=0):
-    """A kernel that is ready to be called with its arguments.
+    """Configure a kernel for a launch.
 
     Parameters
     ----------
     kernel : dispatcher
     n_blocks, n_threads : int
-        Blocks, and threads of each.
+        Number of blocks, and threads per block.
     stream : stream
     shared_bytes : int, default=0
         Dynamic shared memory.
@@ -235,13 +235,13 @@ def configure(kernel, n_blocks, n_threads, stream, shared_bytes=0):
     launch : callable
     """
     if SIMULATED:
-        # A kernel of the simulator knows one configuration, and there can be one launch at a time.
+        # A simulated kernel has one configuration, and only one launch can run at a time.
         def simulate(*arguments):
             with _configuring:
                 kernel[int(n_blocks), int(n_threads), stream, int(shared_bytes)](*arguments)
 
         return simulate
-    # One block is what a small network takes: no mistake to warn of.
+    # Small networks use one block on purpose: silence Numba's warning.
     with _configuring, warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaPerformanceWarning)
         return kernel[int(n_blocks), int(n_threads), stream, int(shared_bytes)]
@@ -259,7 +259,7 @@ def _copy_kernel():
 
 
 class Device:
-    """A device with a stream of its own, and what is allocated on it.
+    """A device with its own stream, and memory on it.
 
     Parameters
     ----------
@@ -270,21 +270,21 @@ class Device:
         self.index = index
         with self.active():
             self.stream = cuda.stream()
-            #: Multiprocessors.
+            #: Number of multiprocessors.
             self.n_processors = 1 if SIMULATED else cuda.get_current_device().MULTIPROCESSOR_COUNT
 
     def active(self):
-        """A context manager in which the device is the current one of this thread."""
+        """Return a context manager that makes the device this thread's current one."""
         return contextlib.nullcontext() if SIMULATED else cuda.gpus[self.index]
 
     def cooperative_blocks(self, kernel, arguments, n_threads, shared_bytes):
-        """How many blocks of a kernel can run at the same time, which they have to where they wait for each other.
+        """Return how many blocks of a kernel can be resident at once, as a cooperative launch requires.
 
         Parameters
         ----------
         kernel : dispatcher
         arguments : tuple
-            Those that it will be launched with.
+            Arguments of the later launch.
         n_threads, shared_bytes : int
 
         Returns
@@ -293,12 +293,12 @@ class Device:
         """
         if SIMULATED:
             return 1
-        # What the launch would compile otherwise.
+        # Compiles now what the launch would compile later.
         made = kernel.compile(tuple(kernel.typeof_pyval(argument) for argument in arguments))
         return made.max_cooperative_grid_blocks(n_threads, shared_bytes)
 
     def free_bytes(self):
-        """Memory that can be allocated.
+        """Return how much memory can be allocated.
 
         Returns
         -------
@@ -307,13 +307,13 @@ class Device:
         return float(cuda.current_context().get_memory_info()[0]) - _SPARE_BYTES
 
     def require(self, n_bytes, what):
-        """Refuse what does not fit, before anything is allocated.
+        """Raise MemoryError for an allocation that does not fit, before anything is allocated.
 
         Parameters
         ----------
         n_bytes : int
         what : str
-            What needs it, for the message.
+            What needs the memory, for the message.
 
         Raises
         ------
@@ -325,13 +325,13 @@ class Device:
 
     @contextlib.contextmanager
     def allocating(self, n_bytes, what):
-        """Turn the driver's error into a MemoryError that says what to do; the device stays usable.
+        """Turn the driver's out-of-memory error into a MemoryError that says what to do; the device stays usable.
 
         Parameters
         ----------
         n_bytes : int
         what : str
-            As for `require`.
+            See `require`.
         """
         try:
             yield
@@ -341,12 +341,12 @@ class Device:
             raise MemoryError(_too_large(what, n_bytes, self.free_bytes())) from error
 
     def upload(self, array):
-        """A copy of an array on the device.
+        """Copy an array to the device.
 
         Parameters
         ----------
         array : ndarray
-            An empty one becomes one of a single zero: devices have no empty arrays.
+            An empty array becomes a single zero: devices have no empty arrays.
 
         Returns
         -------
@@ -356,7 +356,7 @@ class Device:
         return cuda.to_device(array, stream=self.stream)
 
     def adopt(self, array):
-        """Numba's view of another library's array on this device; nothing is copied.
+        """Return Numba's view of another library's array on this device, without a copy.
 
         Parameters
         ----------
@@ -376,12 +376,12 @@ class Device:
                 f"X is a {type(array).__module__}.{type(array).__qualname__} on a GPU without __cuda_array_interface__: give "
                 "cupy.from_dlpack(X) or torch.from_dlpack(X), which copy nothing"
             )
-        # Libraries queue work on streams of their own, of which not all tell.
+        # Other libraries queue work on their own streams, and not all of them report which.
         cuda.synchronize()
         return cuda.as_cuda_array(array, sync=False)
 
     def flat(self, array, dtype):
-        """The numbers of another library's array of two dimensions, row by row; copied only for another type or layout.
+        """Flatten another library's 2-D array in row-major order; copy only if dtype or layout differ.
 
         Parameters
         ----------
@@ -401,25 +401,25 @@ class Device:
         return target
 
     def empty(self, shape, dtype):
-        """An array on the device, not initialised, of one number at least."""
+        """Allocate an uninitialized array on the device, of at least one number."""
         size = max(1, int(np.prod(shape)))
         return cuda.device_array(size, dtype=dtype, stream=self.stream)
 
     def zeros(self, size, dtype):
-        """The same, filled with zeros."""
+        """Allocate an array of zeros on the device, of at least one number."""
         return self.upload(np.zeros(size, dtype=dtype))
 
     def address(self, array):
-        """Where an array of the device begins."""
+        """Return the address of a device array."""
         return getattr(array, f"__{'' if SIMULATED else 'cuda_'}array_interface__")["data"][0]
 
     def write(self, source, target):
-        """Copy a flat array of the host into the beginning of one of the device."""
+        """Copy a flat host array to the beginning of a device array."""
         if source.size:
             target[: source.size].copy_to_device(np.ascontiguousarray(source), stream=self.stream)
 
     def read(self, source, target):
-        """Fill a flat array of the host from the beginning of one of the device."""
+        """Fill a flat host array from the beginning of a device array."""
         if target.size:
             source[: target.size].copy_to_host(target, stream=self.stream)
             self.stream.synchronize()

@@ -1,7 +1,7 @@
 """Steps of the forward and the backward pass.
 
-A step is called by all threads of all blocks, each of which does its part; between steps the threads wait for each other where one
-needs what another has written. All steps take the same arguments, see `steps`.
+All threads of all blocks call a step, and each does its part. Threads synchronize between steps if one needs what
+another has written. All steps take the same arguments, see `steps`.
 """
 
 from typing import NamedTuple
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class _Product(NamedTuple):
-    """What the beginning and the end of a product's sums need to know: its layer, its row of `Batches.table`, and the arrays."""
+    """Context of a product's `begin` and `finish`: its layer, its row of `Batches.table`, and the arrays."""
 
     layer: int
     number: int
@@ -54,19 +54,20 @@ class _Product(NamedTuple):
 
 
 def activations(kinds):
-    """The activations of a network, chosen by their codes.
+    """Make formulas that dispatch to a network's activations by code.
 
     Parameters
     ----------
     kinds : tuple of (type, bool)
-        Classes, and whether slopes are kept from the forward to the backward pass; their places are their codes.
+        Classes, and whether slopes are stored from the forward to the backward pass; indices are the codes.
 
     Returns
     -------
     activate : formula
-        ``activate(code, z, settings)``: the output of a unit, and the slope if it is kept; from an array of settings.
+        ``activate(code, z, settings)`` returns a unit's output, and its slope if that is stored; `settings` is an
+        array.
     derive : formula
-        ``derive(code, a, kept, settings)``: the slope, from the output or the one that was kept.
+        ``derive(code, a, kept, settings)`` returns the slope, computed from the output or stored.
     """
     (kind, keeps), *rest = kinds
     value, slope, named, of_input = kind.value, kind.slope, kind.named(), kind.slope_of_input
@@ -124,7 +125,7 @@ def activations(kinds):
 
 
 def make_store(activate):
-    """How a unit's weighted input becomes its output.
+    """Make the formula that turns a unit's weighted input into its output.
 
     Parameters
     ----------
@@ -134,7 +135,7 @@ def make_store(activate):
     Returns
     -------
     store : formula
-        ``store(layer, i, z, plan, work)``: for unit `i` of the layer's outputs, all rows counted through.
+        ``store(layer, i, z, plan, work)`` for unit `i` of the layer's outputs, counted over all rows.
     """
 
     @formula
@@ -148,22 +149,22 @@ def make_store(activate):
 
 
 def dense_steps(store, derive, normalizes, tiles, dtype):
-    """The three products of a layer.
+    """Make the three products of a layer.
 
     Parameters
     ----------
     store, derive : formula
         See `make_store` and `activations`.
     normalizes : bool
-        Whether hidden layers' weighted inputs are normalized, and the activation left to that.
+        Whether hidden layers' weighted inputs are normalized; the normalization then applies the activation.
     tiles : Tiles or None
-        Of the products of large layers; None where one block trains.
+        Tiles of the products of large layers; None if one block trains.
     dtype : numpy.dtype
 
     Returns
     -------
     forward, backward, gradient : tuple of (formula, device function or None)
-        Each by threads and by blocks, which take the number of the thread or of the block and their count first.
+        Per-thread and per-block variants. Their first arguments are the index and the count of threads or of blocks.
     """
 
     @formula
@@ -248,7 +249,7 @@ def dense_steps(store, derive, normalizes, tiles, dtype):
 
 @formula
 def gather_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Copy the rows of a block, each from its place."""
+    """Gather the rows of a block."""
     start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
     n_features = plan.layers[0, FAN_IN]
     for i in range(thread, n_rows * n_features, n_threads):
@@ -258,7 +259,7 @@ def gather_step(thread, n_threads, layer, number_, data, batches, plan, model, w
 
 @formula
 def target_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """The same for targets."""
+    """Gather the targets of a block."""
     start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
     for i in range(thread, n_rows * plan.n_targets, n_threads):
         row = i // plan.n_targets
@@ -267,7 +268,7 @@ def target_step(thread, n_threads, layer, number_, data, batches, plan, model, w
 
 @formula
 def drop_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Dropout of the inputs of a layer of weights; the slopes of a hidden layer, which are kept then, share its factors."""
+    """Apply dropout to the inputs of a layer of weights and to a hidden layer's slopes, which are then stored."""
     start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
     n_units = plan.layers[layer, FAN_IN]
     n_quads = (n_units + 3) // 4
@@ -286,7 +287,7 @@ def drop_step(thread, n_threads, layer, number_, data, batches, plan, model, wor
 
 
 def loss_step(evaluate):
-    """The step that evaluates the loss.
+    """Make the step that evaluates the loss.
 
     Parameters
     ----------
@@ -304,7 +305,7 @@ def loss_step(evaluate):
         last = plan.n_layers - 1
         n_outputs, n_targets = plan.layers[last, FAN_OUT], plan.n_targets
         units, deltas = plan.layers[last + 1, UNITS], plan.layers[last + 1, DELTAS]
-        one = np.int64(1)  # of the type that variables have: a literal would compile a callee again
+        one = np.int64(1)  # int64, as variables are: a literal type would compile a callee again
         for lane in range(thread, plan.n_lanes, n_threads):
             for row in range(lane, n_rows, plan.n_lanes):
                 first, last_ = row * n_outputs, (row + 1) * n_outputs
@@ -319,9 +320,10 @@ def loss_step(evaluate):
 
 @formula
 def total_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Weigh losses and their gradients, and add up the former.
+    """Weight the losses and their gradients, and sum the losses.
 
-    Each row is that of the thread that evaluated its loss, which needs so many registers that all else is left to this step.
+    Each row belongs to the thread that evaluated its loss. The evaluation needs so many registers that the rest is done
+    in this step.
     """
     start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
     n_outputs = plan.layers[plan.n_layers - 1, FAN_OUT]
@@ -342,13 +344,13 @@ def total_step(thread, n_threads, layer, number_, data, batches, plan, model, wo
 
 
 def intercept_step(is_centred):
-    """The step for the gradient of a layer's intercepts.
+    """Make the step for the gradient of a layer's intercepts.
 
     Parameters
     ----------
     is_centred : bool
-        Whether those of hidden layers have no effect, because a mean over the batch is subtracted. What would be left by
-        rounding, Adam would take for a gradient.
+        Whether hidden intercepts have no effect, because a mean over the batch is subtracted. Their gradient is then
+        set to zero: Adam would scale up the rounding error that is left.
 
     Returns
     -------
@@ -373,10 +375,10 @@ def intercept_step(is_centred):
 
 @formula
 def constant_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Which of a hidden layer's outputs are the same for all rows of the block."""
+    """Flag the units of a hidden layer whose output is the same for all rows of the block."""
     fan_out, n_rows = plan.layers[layer, FAN_OUT], batches.table[number_, N_ROWS]
     source = plan.layers[layer + 1, UNITS]
-    # The places of the hidden units in the report follow each other.
+    # In the report, hidden units of all layers are consecutive.
     target = 0
     n_hidden = 0
     for other in range(plan.n_layers - 1):

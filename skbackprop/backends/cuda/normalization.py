@@ -1,7 +1,7 @@
-"""Steps of the normalizations of a layer's weighted inputs; the CPU's `normalization` has the equations.
+"""Steps of the normalizations of a layer's weighted inputs; see `cpu.normalization` for the equations.
 
-Sums over the rows of a unit, or over the units of a row, are one thread's, in order, and in float64 where the numbers are, or the
-rows are many.
+One thread computes each sum over a unit's rows or a row's units, in order; in float64 if the numbers are, or if there
+are many rows.
 """
 
 import math
@@ -26,7 +26,7 @@ __all__ = ["normalization_steps", "statistics_size"]
 
 
 def statistics_size(over_batch, n_units, block_rows):
-    """Numbers in float64 that a layer keeps from the forward to the backward pass.
+    """Return how many float64 numbers a layer stores from the forward to the backward pass.
 
     Parameters
     ----------
@@ -41,21 +41,21 @@ def statistics_size(over_batch, n_units, block_rows):
 
 
 def normalization_steps(store, over_batch, trains):
-    """The steps after the first product of a layer, and those after the product backwards.
+    """List the steps after a layer's forward product, and those after its backward product.
 
     Parameters
     ----------
     store : formula
         See `layers.make_store`.
     over_batch : bool
-        Whether means are over the rows of a mini-batch, or over a layer's units.
+        Whether means are taken over the rows of a mini-batch, or over a layer's units.
     trains : bool
-        Whether they are means of the rows at hand, or running ones, folded into factors and summands.
+        Whether to use the means of the current rows, or running means folded into factors and summands.
 
     Returns
     -------
     forward, backward : list of formula
-        The layer that they are called with is that of the weights before the units.
+        Called with the index of the layer of weights before the units.
     """
     named = (BatchNormalization if over_batch else LayerNormalization).named()
 
@@ -64,7 +64,7 @@ def normalization_steps(store, over_batch, trains):
         n_units, n_rows = plan.layers[layer, FAN_OUT], batches.table[number_, N_ROWS]
         source, means = plan.layers[layer + 1, UNITS], plan.layers[layer, STATISTICS]
         running, s = plan.layers[layer, RUNNING], named(plan.settings[plan.n_layers], plan.settings)
-        # Of the first batches the plain average.
+        # The first batches are averaged with equal weights.
         rate = max(1.0 - s.momentum, 1.0 / (model.running[running + 2 * n_units] + 1.0))
         for unit in range(thread, n_units, n_threads):
             mean = np.float64(0.0)
@@ -153,7 +153,7 @@ def normalization_steps(store, over_batch, trains):
             model.grads[scales + n_units + unit] = number(sum_g, model.grads)
 
     @formula
-    def pass_back_units(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    def normalize_backward_units(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
         n_units, n_rows = plan.layers[layer, FAN_OUT], batches.table[number_, N_ROWS]
         scales = plan.layers[layer, INTERCEPTS] + n_units
         inverses = plan.layers[layer, STATISTICS] + n_units
@@ -167,7 +167,7 @@ def normalization_steps(store, over_batch, trains):
             work.deltas[i] = number(factor * rest, work.deltas)
 
     @formula
-    def pass_back_rows(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    def normalize_backward_rows(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
         n_units = plan.layers[layer, FAN_OUT]
         scales = plan.layers[layer, INTERCEPTS] + n_units
         inverses = plan.layers[layer, STATISTICS] + 2 * n_units
@@ -187,5 +187,7 @@ def normalization_steps(store, over_batch, trains):
                 work.deltas[i] = inverse * (h - mean_g - work.normalized[i] * mean_x)
 
     if not over_batch:
-        return [normalize_rows], [sum_units, pass_back_rows] if trains else []
-    return ([take_statistics, normalize_units], [sum_units, pass_back_units]) if trains else ([scale_units], [])
+        return [normalize_rows], [sum_units, normalize_backward_rows] if trains else []
+    return (
+        ([take_statistics, normalize_units], [sum_units, normalize_backward_units]) if trains else ([scale_units], [])
+    )

@@ -1,4 +1,4 @@
-"""Steps from the gradient to the parameters: penalties, limits, the optimizer's update and the average."""
+"""Steps from the gradient to the parameters: penalties, clipping, the optimizer's update and the running average."""
 
 import math
 
@@ -42,7 +42,7 @@ __all__ = [
 
 @formula
 def penalty_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """The penalty on all weights, before they are updated."""
+    """Compute the penalty on all weights before they are updated."""
     squares, absolutes = number(0.5, model.params) * plan.limits[L2], plan.limits[L1]
     for lane in range(thread, plan.n_weight_lanes, n_threads):
         total = number(0.0, model.params)
@@ -55,7 +55,7 @@ def penalty_step(thread, n_threads, layer, number_, data, batches, plan, model, 
 
 @formula
 def norm_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Squares of the gradient of a layer's weights, without penalty, at the end of an epoch."""
+    """Sum the squares of the gradient of a layer's weights, without penalty, at the end of an epoch."""
     n_weights = plan.layers[layer, FAN_IN] * plan.layers[layer, FAN_OUT]
     for lane in range(thread, plan.n_weight_lanes, n_threads):
         total = number(0.0, model.params)
@@ -67,7 +67,7 @@ def norm_step(thread, n_threads, layer, number_, data, batches, plan, model, wor
 
 @formula
 def finish_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Turn the sum of the rows' gradients into that of the penalised mean, limited component by component."""
+    """Turn the summed gradient into that of the penalized mean, clipped by value."""
     ratio, bound = batches.constants[batches.table[number_, BATCH], SHARE], plan.limits[CLIP_VALUE]
     zero = number(0.0, model.params)
     start = plan.layers[layer, WEIGHTS]
@@ -82,7 +82,7 @@ def finish_step(thread, n_threads, layer, number_, data, batches, plan, model, w
 
 @formula
 def square_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Squares of the whole gradient."""
+    """Sum the squares of the whole gradient."""
     for lane in range(thread, plan.n_weight_lanes, n_threads):
         total = number(0.0, model.params)
         for i in range(lane, model.params.size, plan.n_weight_lanes):
@@ -93,7 +93,7 @@ def square_step(thread, n_threads, layer, number_, data, batches, plan, model, w
 
 @formula
 def factor_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """The factor that brings the gradient's norm to its limit, which is written after the squares."""
+    """Compute the factor that clips the gradient's norm, and write it after the squares."""
     if thread == 0:
         total = np.float64(0.0)
         for lane in range(plan.n_weight_lanes):
@@ -104,16 +104,16 @@ def factor_step(thread, n_threads, layer, number_, data, batches, plan, model, w
 
 
 def update_step(kind, finishes, clips_norm):
-    """The step that updates a layer's parameters.
+    """Make the step that updates a layer's parameters.
 
     Parameters
     ----------
     kind : type
         From `Optimizer.kernel_kind`.
     finishes : bool
-        Whether `finish_step` has been taken.
+        Whether `finish_step` has run before.
     clips_norm : bool
-        Whether `factor_step` has.
+        Whether `factor_step` has run before.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def update_step(kind, finishes, clips_norm):
 
 @formula
 def limit_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Scale down the weights into a hidden unit whose norm is too large."""
+    """Rescale a hidden unit's incoming weights if their norm exceeds the limit."""
     fan_in, fan_out = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
     largest = np.float64(plan.limits[MAX_NORM])
     for j in range(thread, fan_out, n_threads):
@@ -164,7 +164,7 @@ def limit_step(thread, n_threads, layer, number_, data, batches, plan, model, wo
 
 @formula
 def follow_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Move the running average of the parameters towards them."""
+    """Update the exponential moving average of the parameters."""
     kept, rest = plan.limits[AVERAGE], plan.limits[REST]
     for i in range(thread, model.params.size, n_threads):
         at = natural(i)

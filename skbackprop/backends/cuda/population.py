@@ -1,4 +1,4 @@
-"""Launches of resident networks: those that are to be trained at the same time go to a device together, a block for each."""
+"""Launches of resident networks: networks that train at the same time share a launch, with one block each."""
 
 import math
 import threading
@@ -12,33 +12,33 @@ from skbackprop.backends.cuda.state import ARRAYS, N_NUMBERS, N_WORDS
 
 __all__ = ["RESIDENT_THREADS", "Launches", "Request", "launches_of"]
 
-#: Most threads of a block: as many as leave each of them the registers that the products of two by two need.
+#: Maximum threads per block: leaves each thread the registers that the two-by-two products need.
 RESIDENT_THREADS = 3 if SIMULATED else 512
 
-# Fewest, where more blocks than one are to fit a multiprocessor. An estimate, not measured yet.
+# Minimum threads per block if several blocks share a multiprocessor. An estimate, not measured yet.
 _LEAST_THREADS = 2 if SIMULATED else 128
 
-# Arrays begin where a vector of any size can be read.
+# Alignment of arrays in bytes: suits vector loads of any size.
 _ALIGNMENT = 16
 
 
 @dataclass
 class Request:
-    """What a network is to be trained with in a launch.
+    """Kernel and arguments for training one network in a launch.
 
     Parameters
     ----------
     kernel : dispatcher
-        One of `steps.Kernels`; requests with the same one are launched together.
+        One of `steps.Kernels`; requests with the same kernel are launched together.
     shared_bytes : int
         Dynamic shared memory.
     numbers : tuple of int
-        See `state.TABLE_ROWS` and those after it.
+        See `state.TABLE_ROWS` and the entries after it.
     arrays : dict
-        By the names in `state.ARRAYS`: arrays of the host, which are copied to the device; arrays of the device; or a pair of a
-        size and a dtype for memory with no content.
+        Keys are names of `state.ARRAYS`; values are host arrays, which are copied to the device, device arrays, or
+        pairs of size and dtype for uninitialized memory.
     results : dict
-        Arrays of the host by the same names, of what is read afterwards. What is not in `arrays`, too, begins with zeros.
+        Host arrays by the same names, which are read back afterwards. Those missing in `arrays` start as zeros.
     """
 
     kernel: object
@@ -52,9 +52,9 @@ class Request:
             self.arrays.setdefault(name, array)
 
     def parts(self):
-        """Names, contents, sizes and bytes of what has a place in the launch's memory.
+        """List order, name, content, size and bytes of each part of the launch's memory.
 
-        Memory without content comes first, results come last.
+        Uninitialized memory comes first, results come last.
 
         Returns
         -------
@@ -70,7 +70,7 @@ class Request:
         return found
 
     def n_bytes(self):
-        """Memory of the device that it takes in a launch.
+        """Return the device memory that the request takes in a launch.
 
         Returns
         -------
@@ -96,7 +96,7 @@ class Launches:
         self._memory = None
 
     def run(self, requests):
-        """Train networks, all those with the same kernel in one launch if the device's memory allows it.
+        """Train networks; those with the same kernel share a launch if they fit the device's memory.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class Launches:
         Raises
         ------
         MemoryError
-            If not even one of them fits.
+            If a single network does not fit.
         """
         with self.device.active():
             for kernel in dict.fromkeys(request.kernel for request in requests):
@@ -114,7 +114,7 @@ class Launches:
                     self._launch(together)
 
     def _fitting(self, requests):
-        """The same requests, in parts that fit the memory."""
+        """Split requests into groups that fit the memory."""
         sizes = np.cumsum([request.n_bytes() for request in requests])
         held = 0 if self._memory is None else self._memory.size
         if sizes[-1] <= held:
@@ -129,7 +129,7 @@ class Launches:
         places, total, first, results = self._arrange(requests)
         with device.allocating(total, "this training"):
             if self._memory is None or self._memory.size < total:
-                self._memory = None  # first, so that there is room
+                self._memory = None  # free the old memory before allocating
                 device.require(total, "this training")
                 self._memory = device.empty(total, np.uint8)
         base = device.address(self._memory)
@@ -159,7 +159,7 @@ class Launches:
                 array.reshape(-1)[:] = memory[start - first :][:n_bytes].view(array.dtype)
 
     def _arrange(self, requests):
-        """Where in the launch's memory everything lies, how much it is, and where contents and results begin."""
+        """Lay out the launch's memory: all offsets, the total size, and the start of contents and of results."""
         places = [{} for _ in requests]
         parts = [
             (kind, own, *part) for own, request in zip(places, requests, strict=True) for kind, *part in request.parts()
@@ -173,7 +173,7 @@ class Launches:
         return places, total, starts[1], starts[2]
 
     def _threads(self, n_models):
-        """Threads of each of so many blocks; results do not depend on it."""
+        """Choose the threads per block for `n_models` blocks; results do not depend on it."""
         n_waves = -(-n_models // self.device.n_processors)
         return max(_LEAST_THREADS, RESIDENT_THREADS // (1 << (n_waves - 1).bit_length()))
 
@@ -182,7 +182,7 @@ _making = threading.Lock()
 
 
 def launches_of(share, index):
-    """The launches for a device that the trainings of a population have in common.
+    """Return the launches on a device that the trainings of a population share.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Matrix products, summed over the inner index in order with fused multiply-adds, or on tensor cores.
 
-Every element of a product is ``fma(a_k, b_k, ... fma(a_1, b_1, fma(a_0, b_0, start)))``, computed by one thread, as on the CPU:
-its bits depend neither on the number of threads and blocks nor on the tiles. Tensor cores, which large products are left to if it
-is asked for, add eight products at a time, in an order and with a rounding of their own. What a sum starts from and what is done with it is
-given by two formulas, so that intercepts, activations and derivatives cost no pass over memory of their own.
+Every element of a product is ``fma(a_k, b_k, ... fma(a_1, b_1, fma(a_0, b_0, start)))``, computed by one thread, as on
+the CPU: its bits do not depend on the number of threads or blocks, or on the tiles. On request, large products run on
+tensor cores, which add eight products at a time, with their own order and rounding. Two formulas define the start value
+and the epilogue of a sum, so that intercepts, activations and derivatives need no separate pass over memory.
 """
 
 from typing import NamedTuple
@@ -36,11 +36,11 @@ class Tiles(NamedTuple):
     size : int
         Rows and columns of the tile.
     depth : int
-        Inner indices that are in shared memory at a time; there are two such pieces.
+        Inner indices per piece in shared memory, which is double-buffered.
     micro : int
         Rows and columns of a thread's part.
     on_tensor_cores : bool
-        Whether these multiply, numbers of TF32. A warp's part is then ``8 * micro`` rows and ``4 * micro`` columns.
+        Whether to multiply in TF32 on tensor cores. A warp's part is then ``8 * micro`` rows and ``4 * micro`` columns.
     """
 
     size: int
@@ -50,44 +50,45 @@ class Tiles(NamedTuple):
 
     @property
     def n_threads(self):
-        """Threads of a block."""
+        """Threads per block."""
         return (self.size // self.micro) ** 2
 
     @property
     def pitch(self):
-        """Numbers between two rows in shared memory: threads would else meet in one bank of it.
+        """Row stride in shared memory, padded to avoid bank conflicts.
 
-        In a warp, those that store a column, or, on tensor cores, those that load from four rows next to each other.
+        These would occur among the threads of a warp that store a column or, on tensor cores, load from four adjacent
+        rows.
         """
         return self.size + (8 if self.on_tensor_cores else 4)
 
     @property
     def n_shared(self):
-        """Numbers in shared memory: two pieces of both factors."""
+        """Size of shared memory in numbers: two pieces of both factors."""
         return 4 * self.depth * self.pitch
 
 
 @formula
 def entry(factor, i, j):
-    """An entry of a `Factor`."""
+    """Return an entry of a `Factor`."""
     return factor.numbers[natural(factor.start + i * factor.row + j * factor.column)]
 
 
 def thread_product(begin, finish):
-    """A product in tiles of two by two, each of which is a thread's: for factors that are small, or of few rows.
+    """Make a product in which each thread computes tiles of two by two: for factors that are small or have few rows.
 
     Parameters
     ----------
     begin : formula
-        ``begin(i, j, context)``: what the sum of row i, column j starts from.
+        ``begin(i, j, context)`` returns the start value of the sum of row i, column j.
     finish : formula
-        ``finish(i, j, total, context)``: takes the sum.
+        ``finish(i, j, total, context)`` consumes the sum.
 
     Returns
     -------
     multiply : formula
-        Called with the number of the thread among all and their count; with the factors; with the product's rows, inner
-        extent and columns; and with the context.
+        Takes the index of the thread among all and their count; the factors; the product's rows, inner extent and
+        columns; and the context.
     """
 
     @formula
@@ -95,7 +96,7 @@ def thread_product(begin, finish):
         across = (n_columns + 1) // 2
         for tile in range(thread, (n_rows + 1) // 2 * across, n_threads):
             i0, j0 = 2 * (tile // across), 2 * (tile % across)
-            # At an edge the second row or column is the first once more, and not stored.
+            # At an edge, the second row or column repeats the first and is not stored.
             i1, j1 = min(i0 + 1, n_rows - 1), min(j0 + 1, n_columns - 1)
             s00, s01 = begin(i0, j0, context), begin(i0, j1, context)
             s10, s11 = begin(i1, j0, context), begin(i1, j1, context)
@@ -116,7 +117,7 @@ def thread_product(begin, finish):
 
 
 def _thread_parts(tiles, dtype):
-    """How threads share a tile, each with sums of its own, in groups of up to four neighbours, which one instruction loads.
+    """Divide a tile among threads, with their own sums, in groups of up to four neighbors that one instruction loads.
 
     Parameters
     ----------
@@ -126,11 +127,12 @@ def _thread_parts(tiles, dtype):
     Returns
     -------
     row, column : formula
-        ``row(thread, u)``, ``column(thread, v)``: where the sums of a thread lie in the tile.
+        ``row(thread, u)`` and ``column(thread, v)`` return the position of a thread's sums in the tile.
     convert : formula
-        What a number becomes on its way into shared memory.
+        Converts a number when it is stored to shared memory.
     add : device function
-        ``add(sums, shared, a_half, b_half, thread)``: adds the product of two pieces in shared memory to a thread's sums.
+        ``add(sums, shared, a_half, b_half, thread)`` adds the product of two pieces in shared memory to a thread's
+        sums.
     """
     depth, micro, pitch = tiles.depth, tiles.micro, tiles.pitch
     across = tiles.size // micro
@@ -166,7 +168,7 @@ def _thread_parts(tiles, dtype):
 
 
 def _warp_parts(tiles):
-    """The same on tensor cores: how warps share a tile, and their threads the warps' parts; see `tensor_cores`."""
+    """Like `_thread_parts`, on tensor cores: divide a tile among warps and their threads; see `tensor_cores`."""
     depth, micro, pitch = tiles.depth, tiles.micro, tiles.pitch
     n_down, n_across = micro // 2, micro // 2
     across = tiles.size // (n_across * MMA_COLUMNS)
@@ -209,24 +211,25 @@ def _warp_parts(tiles):
 
 
 def block_product(begin, finish, tiles, dtype):
-    """A product in tiles of `tiles`, each of which is a block's: for large factors.
+    """Make a product in which each block computes tiles of `tiles`: for large factors.
 
-    While a block computes with one piece of the factors in shared memory, the next is on its way into registers, and from there
-    into the other half of the shared memory.
+    Shared memory is double-buffered: while a block computes with one piece of the factors, it loads the next into
+    registers and stores it to the other half.
 
     Parameters
     ----------
     begin, finish : formula
-        As for `thread_product`.
+        See `thread_product`.
     tiles : Tiles
     dtype : numpy.dtype
 
     Returns
     -------
     multiply : device function
-        As for `thread_product`, but called by all threads of a block, with the number of the block among all and their count.
+        Like that of `thread_product`, but called by all threads of a block, with the index of the block and the number
+        of blocks.
     """
-    # Plain numbers, so that the compiler sees constants: array shapes have to be.
+    # Plain integers, which the compiler treats as constants: array shapes must be.
     size, depth, micro, n_threads = tiles.size, tiles.depth, tiles.micro, tiles.n_threads
     row, column, convert, add = _warp_parts(tiles) if tiles.on_tensor_cores else _thread_parts(tiles, dtype)
     n_loads = size * depth // n_threads
@@ -234,12 +237,12 @@ def block_product(begin, finish, tiles, dtype):
     pitch = tiles.pitch
     half_size = depth * pitch
     zero = np.dtype(dtype).type(0.0)
-    # Beyond the edges: 0 times -0, added to any number, leaves it as it is, also -0.
+    # Padding beyond the edges: adding 0 times -0 leaves any number as it is, even -0.
     nothing = np.dtype(dtype).type(-0.0)
 
     @device_function
     def multiply(block, n_blocks, a, b, n_rows, n_inner, n_columns, context):
-        # Dynamic, so that the products of a kernel have the same memory: first A's two halves, then B's. Aligned for loads of
+        # Dynamic, so that all products of a kernel use the same memory: A's two halves, then B's. Aligned for loads of
         # four numbers at once.
         shared = cuda.shared.array(0, kind, alignment=16)
         sums = cuda.local.array((micro, micro), kind)
@@ -248,7 +251,8 @@ def block_product(begin, finish, tiles, dtype):
         thread = cuda.threadIdx.x
         tiles_across = (n_columns + size - 1) // size
         n_pieces = (n_inner + depth - 1) // depth
-        # Neighbouring threads read neighbouring numbers, whichever index of the factor is the inner one in memory.
+        # Coalesced loads: adjacent threads read adjacent numbers, whichever index of the factor is contiguous in
+        # memory.
         a_along_rows, b_along_columns = a.row == 1, b.column == 1
         for tile in range(block, (n_rows + size - 1) // size * tiles_across, n_blocks):
             top, left = tile // tiles_across * size, tile % tiles_across * size

@@ -1,4 +1,4 @@
-"""A fit and a prediction on a device: what lies where in its memory, and how the kernels are launched."""
+"""Fit and predict on a device: lay out its memory and launch the kernels."""
 
 import threading
 import weakref
@@ -23,45 +23,45 @@ from skbackprop.functions.penalties import Penalties
 
 __all__ = ["TIERS", "Session", "predict"]
 
-#: How the steps of a batch are kept in order: see `steps`.
+#: How the steps of a batch are synchronized: see `steps`.
 TIERS = ("resident", "cooperative", "stepwise")
 
 _TILES = {
     np.dtype(np.float32): Tiles(8, 4, 2) if SIMULATED else Tiles(64, 16, 4),
     np.dtype(np.float64): Tiles(8, 4, 2) if SIMULATED else Tiles(64, 8, 4),
 }
-# For products on tensor cores, whose factors are numbers of TF32.
+# Tiles for products on tensor cores, in TF32.
 _TENSOR_TILES = Tiles(16, 8, 2, True) if SIMULATED else Tiles(64, 16, 4, True)
 
-# Crossovers, not measured yet; estimates from what a barrier of all blocks and the arithmetic of one of them take.
-# Operations of a batch up to which one block is faster than all with their barriers.
+# Crossovers, not measured yet: estimated from the time of a grid-wide barrier and of one block's arithmetic.
+# Up to this many operations per batch, one block is faster than all blocks with their barriers.
 _RESIDENT_FLOPS = 3e6
-# Multiplications of a product, and its smallest extent, from which on it is one of blocks.
+# Minimum number of multiplications of a product, and minimum of its extents, for the per-block variant.
 _LARGE_PRODUCT = 256 if SIMULATED else 1 << 22
 _LARGE_EXTENT = 6 if SIMULATED else 32
 
-# Units, slopes and gradients of a block of rows take at most this much.
+# Maximum memory for units, slopes and gradients of a block of rows.
 _WORK_BYTES = 1 << 30
 
-# A call of several short epochs lasts some milliseconds.
+# Operations per call of several short epochs: some milliseconds.
 _CALL_FLOPS = 1e9
 
-# Dynamic shared memory that a block of any device can have without asking for more, which numba-cuda cannot; the rest of it holds
-# the network's row of the launch's table.
+# Dynamic shared memory per block that every device provides without opting in, which numba-cuda cannot do. The rest of
+# it holds the network's row of the launch's table.
 _SHARED_BYTES = (48 << 10) - 8 * N_WORDS
 
-# Sums that are kept apart, see `state.Plan`.
+# Maximum number of partial sums, see `state.Plan`.
 _MAX_LANES = 4096
 _WEIGHTS_PER_LANE = 64
 
 
 def _power_of_two(n):
-    """The smallest one that is not below `n`."""
+    """Return the smallest power of two that is at least `n`."""
     return 1 << max(int(n) - 1, 0).bit_length()
 
 
 def _row_numbers(network):
-    """Numbers in the workspace for each row: units, slopes, gradients, normalized units."""
+    """Return the workspace numbers per row: units, slopes, gradients, normalized units."""
     return 4 * sum(network.layer_units)
 
 
@@ -72,12 +72,12 @@ def _block_rows(network, itemsize, n_rows):
 
 
 class _Layout:
-    """Where a network's units lie, and what the kernels are told of its layers."""
+    """Memory layout of a network's units, and the kernels' table of its layers."""
 
     def __init__(self, network, keeps, trained, is_sparse, block_rows, has_blocks, trains):
         n_layers = len(network.layout)
         kinds = [(kind, keep) for (kind, _), keep in zip(network.activations, keeps, strict=True)]
-        #: Each activation once, with whether its slopes are kept; see `layers.activations`.
+        #: Distinct activations, with whether their slopes are stored; see `layers.activations`.
         self.kinds = tuple(dict.fromkeys(kinds)) or ((Identity, False),)
         self.layers = np.zeros((n_layers + 1, N_COLUMNS), dtype=np.int64)
         self.layers[:-1, :6] = network.layout
@@ -86,7 +86,7 @@ class _Layout:
             self.layers[layer, 6:8] = self.n_units, self.n_deltas
             if not (is_sparse and layer == 0):
                 self.n_units += n_units * block_rows
-            # Nothing asks for the gradient of the inputs.
+            # The gradient with respect to the inputs is not needed.
             self.n_deltas += n_units * block_rows if layer > 0 else 0
         for layer, kind in enumerate(kinds):
             self.layers[layer, 8] = self.kinds.index(kind)
@@ -103,7 +103,7 @@ class _Layout:
 
 
 def prepare(rate, step, settings, constants):
-    """Name under which the template calls an optimizer's loop."""
+    """Stand in for the optimizer's loop, which the template calls by this name."""
     raise NotImplementedError
 
 
@@ -116,19 +116,19 @@ def _prepare_updates(rates, steps, settings, constants):
 
 @lru_cache(maxsize=64)
 def _preparation(kind):
-    """What computes an optimizer's constants for many updates, on the CPU, which has the powers that devices lack."""
+    """Return the loop that computes an optimizer's constants on the CPU, whose power functions devices lack."""
     return loop(_prepare_updates, prepare=optimizer_loops(kind)[0].formula())
 
 
 def _kernels(calls, functions):
-    """The program of a list of calls, and its kernels."""
+    """Return the program of a list of calls, and its kernels."""
     names = tuple(dict.fromkeys(call.step for call in calls))
     threads = (functions.tiles or _TILES[np.dtype(functions.dtype)]).n_threads
     return program(calls, names), make_kernels(names, functions, RESIDENT_THREADS, threads)
 
 
 class _Launcher:
-    """The kernels of a program, and how they are launched on a device by all its blocks together."""
+    """Launches the kernels of a program on all blocks of a device."""
 
     def __init__(self, device, calls, functions, tier, most_parts):
         self._device = device
@@ -142,7 +142,7 @@ class _Launcher:
         self._launch = None
 
     def run(self, table, *arrays):
-        """Take the program's steps for each row of a table, see `state.Batches`."""
+        """Run the program's steps for each row of a table, see `state.Batches`."""
         if self._on_device is None:
             self._on_device = self._device.upload(self._rows)
         if self._tier == "stepwise":
@@ -161,7 +161,7 @@ class _Launcher:
         if self._launch is None:
             n_blocks = 2 if SIMULATED else 2 * self._device.n_processors
             self._launch = configure(self._kernel, n_blocks, self._threads, self._device.stream, self._shared_bytes)
-        # As in `step_applies`: always, at a batch's first and last block, at an epoch's end.
+        # As in `step_applies`: always; at a batch's first block; at its last block; at an epoch's end.
         when = np.column_stack([np.ones(len(table)), table[:, 2], table[:, 3], table[:, 6]]) > 0
         for number, applies in enumerate(when):
             for code, layer, kind, _ in self._rows:
@@ -178,19 +178,19 @@ def _settings(network, dtype):
 
 
 def _choose_tier(network, batch_rows, density=1.0):
-    """The tier for mini-batches of a network."""
+    """Choose the tier for mini-batches of a network."""
     flops = 6.0 * batch_rows * row_flops(network, density) / 2.0
     return "resident" if flops <= _RESIDENT_FLOPS else "cooperative"
 
 
 def _most_parts(network, block_rows):
-    """Parts that the step with the most of them can be cut into, a tile of two by two each."""
+    """Return the maximum number of parts, tiles of two by two, into which a step can be divided."""
     largest = max(fan_in * fan_out for fan_in, fan_out in network.layout[:, :2])
     return max(block_rows * max(network.layer_units), largest) // 4 + 1
 
 
 def _upload_rows(device, rows):
-    """The arrays of `Rows` on the device, each of one number at least."""
+    """Upload the arrays of `Rows`, each of at least one number."""
     X = device.flat(rows.X, rows.data.dtype) if rows.is_on_gpu else device.upload(rows.X.reshape(-1))
     return [X, *(device.upload(array) for array in (rows.data, rows.indices, rows.indptr))]
 
@@ -200,13 +200,14 @@ def _identity(array):
 
 
 def _held_rows(device, rows, share):
-    """The same for rows that the trainings of a population have in common: uploaded by the first, and kept as long as the data.
+    """Return the uploaded rows that the trainings of a population share.
 
-    None if they are not there, and there is no population.
+    The first training uploads the rows; they are kept as long as the data. None outside a population, and for rows that
+    are on a GPU already.
     """
     if share is None or rows.is_on_gpu:
         return None
-    # The arrays are views of somebody's memory, who is asked how long it lasts.
+    # The arrays are views: watch the lifetime of the owner of their memory.
     owner = rows.data if rows.is_sparse else rows.X
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
@@ -220,26 +221,26 @@ def _held_rows(device, rows, share):
 
 
 class Session:
-    """One fit: the data and the workspace on a device; a context manager.
+    """Data and workspace of one fit on a device; a context manager.
 
     Parameters
     ----------
     network, dtype, rows, targets, sample_weight, batch_size, n_trained, n_jobs, penalties, seed, trains
-        As for the CPU's; `n_jobs` is not looked at.
+        As for the CPU's `Session`; `n_jobs` is ignored.
     index : int, default=0
         The device's number.
     precision : {"full", "tf32"}, default="full"
-        "tf32" leaves the products of large layers to tensor cores, for dtype float32.
+        "tf32" computes the products of large layers on tensor cores, for dtype float32.
     tier : {"resident", "cooperative", "stepwise"} or None, default=None
-        None chooses by the work.
+        None chooses by the amount of work.
 
     Raises
     ------
     ValueError
-        If the data are not those of such a network, or if a mini-batch of one row would be normalized. A last mini-batch of one
-        row is left out instead.
+        If the data do not match the network, or if mini-batches of one row would be normalized. A last mini-batch of
+        one row is dropped instead.
     MemoryError
-        If the device has not enough memory.
+        If the device does not have enough memory.
     """
 
     def __init__(
@@ -285,18 +286,18 @@ class Session:
         self._n_weight_lanes = min(_power_of_two(network.n_weights // _WEIGHTS_PER_LANE), _MAX_LANES)
 
     def memory_bytes(self):
-        """What the session takes of the device's memory, apart from what a call takes for its batches.
+        """Return the device memory that the session takes, apart from a call's memory for its batches.
 
         Returns
         -------
         n_bytes : int
         """
         rows, layout, itemsize = self._rows, self._layout, self._dtype.itemsize
-        # Rows that lie there already take nothing more.
+        # Rows that are on the device already take no more memory.
         X = () if rows.is_on_gpu else (rows.X,)
         data = sum(array.nbytes for array in (*X, rows.data, rows.indices, rows.indptr, self._targets))
         data += 0 if self._weights is None else self._weights.nbytes
-        # Parameters, gradient, three numbers of an optimizer's state, which few need more of, average.
+        # Parameters, gradient, three arrays of optimizer state (few optimizers need more), average.
         model = 6 * self._network.n_params * itemsize
         work = (layout.n_units + 3 * layout.n_deltas) * itemsize + 8 * layout.n_statistics
         return data + model + work + 8 * self._batches.n_given
@@ -317,7 +318,7 @@ class Session:
                 self._allocate(device)
         self._launchers = {}
         if joins:
-            # From now on it waits, for the most part.
+            # From now on, this thread mostly waits.
             self._share.leave_core()
         return self
 
@@ -329,7 +330,7 @@ class Session:
         has_slopes = layout.layers[:, 9].any()
         normalizes = network.normalization is not None
         n_outputs = self._targets.shape[1]
-        #: Sizes and dtypes.
+        #: Sizes and dtypes of the workspace.
         self._work = Work(
             (layout.n_units, dtype),
             (layout.n_deltas if has_slopes else 0, dtype),
@@ -384,12 +385,12 @@ class Session:
                 vars(self).pop(f"_{name}", None)
 
     def run_epochs(self, order, rates, params, optimizer):
-        """Train on all batches of one or several epochs; as the CPU's.
+        """Train on all mini-batches of one or several epochs, as on the CPU.
 
         Parameters
         ----------
         order : ndarray of shape (n_epochs * n_trained,), int64
-            Rows in the order of training.
+            Row indices in training order.
         rates : ndarray of shape (n_epochs * n_batches,)
             Learning rate of each batch.
         params : ndarray of shape (n_params,)
@@ -400,7 +401,7 @@ class Session:
         Returns
         -------
         epochs : Epochs
-            The last loss is NaN if that of a batch is not finite.
+            The last loss is NaN if a batch's loss is not finite.
         """
         check_state(self._network, self._dtype, params, optimizer, bool(self._penalties.average))
         order = self._batches.trained(order)
@@ -416,35 +417,35 @@ class Session:
         return epochs
 
     def loss_gradient(self, order, params):
-        """Loss and gradient of all rows together; as the CPU's.
+        """Compute loss and gradient over all rows, as on the CPU.
 
         Parameters
         ----------
         order : ndarray of int64
-            The rows.
+            Row indices.
         params : ndarray of shape (n_params,)
 
         Returns
         -------
         loss : float
         gradient : ndarray of shape (n_params,)
-            The session's own array, overwritten by the next call.
+            The session's buffer; the next call overwrites it.
         """
         if self._network.over_batch and len(order) > self._batches.block_rows:
             raise ValueError(f"batch normalization of {len(order)} rows in a workspace for {self._batches.block_rows}")
-        # Of a mini-batch's means and variances nothing is kept.
+        # Scratch: these batch statistics must not change the running ones.
         return self._evaluate(order, params, np.zeros(self._network.n_running), self._penalties, True), self._gradient
 
     def loss(self, order, params, running=None):
-        """Loss of all rows together, without penalty and without dropout; as the CPU's.
+        """Compute the loss over all rows, without penalty and without dropout, as on the CPU.
 
         Parameters
         ----------
         order : ndarray of int64
-            The rows.
+            Row indices.
         params : ndarray of shape (n_params,)
         running : ndarray of shape (n_running,), float64
-            Running means and variances; only for batch normalization.
+            Running means and variances; only with batch normalization.
 
         Returns
         -------
@@ -465,7 +466,7 @@ class Session:
         return _Blocks(order, n_trained, batch_size, self._batches.block_rows, self._weights, n_steps)
 
     def _constants(self, batches, rates, optimizer):
-        """The optimizer's constants and the share of a row in the mean, for each batch that has a weight."""
+        """Compute the optimizer's constants and a row's share in the mean, for each batch with nonzero weight."""
         kind, numbers_ = optimizer.key
         settings = np.zeros(N_SETTINGS)
         settings[: len(numbers_)] = numbers_
@@ -478,12 +479,12 @@ class Session:
         return np.column_stack([made[1:], 1.0 / batches.weights])
 
     def _no_epochs(self, n_epochs):
-        """What is told of epochs without an update."""
+        """Return the report of epochs without an update."""
         n_layers = len(self._network.layout)
         return Epochs(np.zeros(n_epochs), np.zeros((n_epochs, n_layers)), np.zeros((n_epochs, n_layers - 1)))
 
     def _run(self, order, batches, constants, model, penalties, optimizer, differentiates, finishes, clips_norm):
-        """Take all steps; the model's arrays, which are the host's, are changed in place."""
+        """Run all steps; update the model's arrays, which are on the host, in place."""
         if self._share is not None:
             self._share.check()
         network, dtype = self._network, self._dtype
@@ -504,7 +505,8 @@ class Session:
         )  # fmt: skip
         run = self._run_together if resident else self._run_alone
         run(
-            order.astype(np.int64, copy=False), batches.table, constants.astype(dtype), model, penalties, functions, report
+            order.astype(np.int64, copy=False), batches.table, constants.astype(dtype), model, penalties, functions,
+            report
         )  # fmt: skip
         _, norms, constant_units = self._no_epochs(n_epochs)
         totals = report.losses.sum(axis=1)
@@ -522,7 +524,7 @@ class Session:
         return training_calls(self._network, functions, self._rows.is_sparse, penalties)
 
     def _run_together(self, order, table, constants, model, penalties, functions, report):
-        """In one block, beside the other networks that wait for the device."""
+        """Run in one block, in a launch shared with other waiting networks."""
         if functions not in self._launchers:
             rows, kernels = _kernels(self._calls(functions, penalties), functions)
             size = 2 * self._network.n_params + sum(size for size, _ in self._work[:3])
@@ -532,7 +534,7 @@ class Session:
         rows, kernel, shared_bytes = self._launchers[functions]
         plan = self._plan
         if not functions.differentiates:
-            # A loss alone is that of the whole network.
+            # A loss alone is computed without dropout.
             plan = plan._replace(thresholds=np.zeros_like(plan.thresholds))
         arrays = {
             "program": rows,
@@ -553,7 +555,7 @@ class Session:
             self._share.gathering.ask(request, self._launches.run)
 
     def _run_alone(self, order, table, constants, model, penalties, functions, report):
-        """In all blocks of the device."""
+        """Run on all blocks of the device."""
         device = self._device
         with device.active(), device.allocating(self.memory_bytes(), "this training"):
             if functions not in self._launchers:
@@ -578,19 +580,19 @@ class Session:
             ):
                 device.write(source, target)
             there = Model(self._params, self._grads, self._slots, self._average, device.upload(model.running))
-            told = Report(*(device.upload(array) for array in report))
+            device_report = Report(*(device.upload(array) for array in report))
             plan = self._device_plan
             if not functions.differentiates:
                 plan = plan._replace(thresholds=self._nothing_dropped)
             data = Data(*self._arrays, self._Y, self._row_weights, self._order, self._places)
             arrays = Batches(device.upload(table), device.upload(constants))
-            self._launchers[functions].run(table, data, arrays, plan, there, self._device_work, told)
-            for source, target in (*zip(told, report, strict=True), *zip(there, model, strict=True)):
+            self._launchers[functions].run(table, data, arrays, plan, there, self._device_work, device_report)
+            for source, target in (*zip(device_report, report, strict=True), *zip(there, model, strict=True)):
                 device.read(source.reshape(-1), target.reshape(-1))
 
 
 class _Blocks:
-    """The batches of a call, cut into blocks of rows that the workspace holds; those without weight are left out."""
+    """The batches of a call, cut into blocks of rows that fit the workspace; batches of zero weight are left out."""
 
     def __init__(self, order, n_trained, batch_size, block_rows, sample_weight, n_steps):
         self.n_epochs = len(order) // n_trained
@@ -605,7 +607,7 @@ class _Blocks:
             weights = np.add.reduceat(sample_weight[order].astype(np.float64), firsts)
         ends = np.tile(np.arange(len(starts)) == len(starts) - 1, self.n_epochs)
         kept = np.flatnonzero(weights != 0.0)
-        #: Which batches they are, the total weight of each, and that of the last one of each epoch.
+        #: Indices of the remaining batches, the total weight of each, and that of each epoch's last one.
         self.numbers = kept
         self.weights = weights[kept]
         self.last_weights = np.where(
@@ -613,7 +615,7 @@ class _Blocks:
         )
         self.n_updates = len(kept)
         self._sizes, self._epochs = sizes[kept], epochs[kept]
-        # A row for each block of rows of a batch.
+        # One row per block of rows of a batch.
         n_blocks = -(-self._sizes // block_rows)
         batch = np.repeat(np.arange(len(kept)), n_blocks)
         shift = block_rows * (np.arange(len(batch)) - np.repeat(np.cumsum(n_blocks) - n_blocks, n_blocks))
@@ -632,7 +634,7 @@ class _Blocks:
         ).astype(np.int64)
 
     def epoch_losses(self, totals):
-        """Mean losses of the epochs from the sums of the batches; the last is NaN if one is not finite."""
+        """Compute the epochs' mean losses from the sums of the batches; the last is NaN if one is not finite."""
         means = totals / self.weights
         losses = np.bincount(self._epochs, weights=means * self._sizes, minlength=self.n_epochs) / self._n_trained
         if not np.isfinite(means).all():
@@ -641,27 +643,27 @@ class _Blocks:
 
 
 def predict(network, params, rows, n_jobs=None, link=True, running=None, out=None, *, index=0, precision="full"):
-    """Predict rows; as the CPU's.
+    """Predict rows, as on the CPU.
 
     Parameters
     ----------
     network, params, rows, n_jobs, link, running, out
-        As for the CPU's; `n_jobs` is not looked at, and `out` may be another library's array on the device.
+        As for the CPU's `predict`; `n_jobs` is ignored, and `out` may be another library's array on the device.
     index : int, default=0
         The device's number.
     precision : {"full", "tf32"}, default="full"
-        As for `Session`.
+        See `Session`.
 
     Returns
     -------
     predictions : ndarray of shape (n_rows, n_outputs)
-        Or `out`.
+        `out` if given.
     """
     with _predicting:
         return _predict(network, params, rows, link, running, out, index, precision)
 
 
-# Predictions at the same time, each of which needs memory of its own.
+# Maximum number of concurrent predictions, each of which needs its own memory.
 _predicting = threading.BoundedSemaphore(4)
 
 
@@ -682,8 +684,8 @@ def _predict(network, params, rows, link, running, out, index, precision):
             units = device.empty(layout.n_units, dtype)
             work = Work(units, nothing, nothing, nothing, none, nothing, none, nothing)
             plan = Plan(
-                device.upload(layout.layers), device.upload(_settings(network, dtype)), nothing, device.zeros(0, np.uint64),
-                nothing, n_layers, 1, 0, 0, 1, 1,
+                device.upload(layout.layers), device.upload(_settings(network, dtype)), nothing, device.zeros(0,
+                np.uint64), nothing, n_layers, 1, 0, 0, 1, 1,
             )  # fmt: skip
             model = Model(
                 device.upload(params), nothing, nothing, nothing, device.upload(network.fold(params, running))
@@ -691,7 +693,7 @@ def _predict(network, params, rows, link, running, out, index, precision):
             report = Report(
                 none.reshape(1, 1), nothing.reshape(1, 1), nothing.reshape(1, 1, 1), device.zeros(0, np.int64)
             )
-            # Parts of what others train on are there already.
+            # Subsets of rows that others train on are already uploaded.
             held = None if rows.index is None else _held_rows(device, rows, current_share())
             places = order = device.upload(np.arange(block_rows))
             rows = rows if held is not None else rows.gathered()

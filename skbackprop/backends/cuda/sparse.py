@@ -1,4 +1,4 @@
-"""Steps of the first layer on compressed sparse rows, which touch stored entries only."""
+"""Steps of the first layer on compressed sparse rows, which read stored entries only."""
 
 from skbackprop._compile import formula
 from skbackprop.backends.cuda.state import (
@@ -22,7 +22,7 @@ __all__ = ["forward_sparse_step", "gradient_sparse_step"]
 
 @formula
 def _input(entry, member, number_, data, batches, plan):
-    """A stored input after its dropout."""
+    """Return a stored input after dropout."""
     x, threshold = data.entries[entry], plan.thresholds[0]
     if threshold == 0:
         return x
@@ -34,7 +34,7 @@ def _input(entry, member, number_, data, batches, plan):
 
 
 def forward_sparse_step(store, normalizes):
-    """The step that computes the first layer's outputs.
+    """Make the step that computes the first layer's outputs.
 
     Parameters
     ----------
@@ -68,7 +68,10 @@ def forward_sparse_step(store, normalizes):
 
 @formula
 def gradient_sparse_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Gradient of the first layer's weights: each thread has a range of features and one unit, and takes the rows in order."""
+    """Compute the gradient of the first layer's weights.
+
+    Each thread handles a range of features for one unit and visits the rows in order.
+    """
     start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
     fan_in, fan_out = plan.layers[0, FAN_IN], plan.layers[0, FAN_OUT]
     n_ranges = min(fan_in, max(1, n_threads // fan_out))

@@ -1,13 +1,13 @@
-"""What the kernels read and write: arrays of the device, grouped by what they are for, and what their columns mean."""
+"""All that kernels read and write: device arrays, grouped by purpose, and the meaning of their columns."""
 
 from typing import NamedTuple
 
 __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan", "Report", "Work"]
 
-#: Columns of `Plan.layers`, one row for each layer of weights, the first six as in `network.layout`. A last row holds, of the
-#: outputs, the two places. Where the layer's inputs lie in `Work.units`, and their gradients and slopes in the other arrays of
-#: units; the code of its activation and whether slopes are kept; where the sums of its normalization lie; whether it is
-#: trained; and whether its products are those of blocks.
+#: Columns of `Plan.layers`, one row per layer of weights. The first six are those of `network.layout`. The others are:
+#: the offset of the layer's inputs in `Work.units`, and that of their gradients and slopes in the other arrays of
+#: units; the code of its activation and whether slopes are stored; the offset of its normalization's sums; whether it
+#: is trained; and whether its products are per block. A last row holds the two offsets for the outputs.
 (
     FAN_IN,
     FAN_OUT,
@@ -25,12 +25,13 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
 ) = range(13)
 N_COLUMNS = 13
 
-#: Entries of `Plan.limits`: strengths of the squares and of the absolute values of the weights; largest gradient norm, largest
-#: component and largest norm of a unit's weights, or 0; decay of the averaged parameters and the rest to 1.
+#: Entries of `Plan.limits`: strengths of the L2 and the L1 penalty; maximum gradient norm, gradient component and norm
+#: of a unit's weights, 0 for none; decay of the averaged parameters, and 1 minus that.
 L2, L1, CLIP_NORM, CLIP_VALUE, MAX_NORM, AVERAGE, REST = range(7)
 
-#: Columns of `Batches.table`, one row for each block of rows: its first place in the order, its rows, whether it is the first
-#: and the last of its batch, the number of the batch, updates made before it, and 1 + the number of the epoch that ends with it.
+#: Columns of `Batches.table`, one row per block of rows: its start in the order; its number of rows; whether it is the
+#: first and the last of its batch; the index of the batch; number of previous updates; 1 + the index of the epoch that
+#: ends with it.
 START, N_ROWS, FIRST, LAST, BATCH, STEP, EPOCH_END = range(7)
 
 #: Column of `Batches.constants` after the optimizer's: 1 / the batch's total weight.
@@ -41,29 +42,29 @@ class Data(NamedTuple):
     """Training data, uploaded once, and the order of the rows."""
 
     X: object  # dense rows, flat
-    entries: object  # of sparse rows, with
+    entries: object  # of sparse rows, whose columns are
     indices: object
     indptr: object
     Y: object  # targets, flat
-    weights: object  # of the rows; not looked at where there are none
+    weights: object  # sample weights; ignored if there are none
     order: object
-    places: object  # in the same order, where the rows lie in X: others may lie between them
+    places: object  # in the same order, row indices in X, which may hold other rows, too
 
 
 class Plan(NamedTuple):
-    """What does not change during a fit."""
+    """Values that do not change during a fit."""
 
     layers: object
     settings: object  # of the functions, one row for each
     limits: object
-    thresholds: object  # of the dropout: a unit is kept if a random number below 2**32 is at least that
-    scales: object  # by which units that are kept are multiplied
+    thresholds: object  # of dropout: a unit is kept if a random number below 2**32 is at least the threshold
+    scales: object  # factors of kept units
     n_layers: int
     n_targets: int
     has_weights: int
     seed: int
-    n_lanes: int  # sums of losses that are kept apart, so that their order does not depend on the threads
-    n_weight_lanes: int  # the same of sums over weights
+    n_lanes: int  # number of partial sums of losses, so that the order of summation does not depend on the threads
+    n_weight_lanes: int  # number of partial sums over weights
 
 
 class Batches(NamedTuple):
@@ -74,7 +75,7 @@ class Batches(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What is trained."""
+    """Arrays that training updates."""
 
     params: object
     grads: object
@@ -84,7 +85,7 @@ class Model(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Memory for a block of rows."""
+    """Workspace for a block of rows."""
 
     units: object
     slopes: object
@@ -93,11 +94,11 @@ class Work(NamedTuple):
     statistics: object
     targets: object
     losses: object
-    squares: object  # sums of squares of the gradient, and after them the factor that limits its norm
+    squares: object  # sums of squares of the gradient, then the factor that clips its norm
 
 
 class Report(NamedTuple):
-    """What is told of the training, summed on the host."""
+    """Results of training, summed on the host."""
 
     losses: object  # (n_batches, n_lanes)
     penalties: object  # (n_batches, n_weight_lanes)
@@ -105,8 +106,8 @@ class Report(NamedTuple):
     constant: object  # (n_epochs, hidden units), flat
 
 
-#: Numbers of a model in the table of a resident launch, the first of its row's: rows of `Batches.table`, steps of the program,
-#: batches and epochs in the report; then those of `Plan`.
+#: First entries of a model's row in the table of a resident launch: number of rows of `Batches.table`, of steps of the
+#: program, and of batches and epochs in the report; then the scalars of `Plan`.
 (
     TABLE_ROWS,
     N_CALLS,
@@ -121,7 +122,7 @@ class Report(NamedTuple):
 ) = range(10)
 N_NUMBERS = 10
 
-#: After these, addresses and sizes of a model's arrays, in this order.
+#: The next entries are addresses and sizes of a model's arrays, in this order.
 ARRAYS = (
     "program",
     *Data._fields,
@@ -132,5 +133,5 @@ ARRAYS = (
     *(f"report.{name}" for name in Report._fields),
 )
 
-#: Entries of a row.
+#: Number of entries per row.
 N_WORDS = N_NUMBERS + 2 * len(ARRAYS)

@@ -1,9 +1,9 @@
-"""What happens in a mini-batch, as a list of steps, and the kernels that take them.
+"""Programs of steps for a mini-batch, and the kernels that run them.
 
-A step is called with the number of the thread among all and their count, or, for products of blocks, with those of the block; with
-its layer, a row of `Batches.table`, and the arrays of `state`. A program is a table of steps. Three kernels run the same program:
-one block of threads that waits for itself between steps (the resident tier), many blocks that wait for each other (the cooperative
-tier), and, where a device cannot do that, a launch for each step (the stepwise tier).
+A step takes the index of the thread among all and their count, or those of the block for per-block products; its layer;
+a row of `Batches.table`; and the arrays of `state`. A program is a table of steps. Three kernels run the same program:
+one block that synchronizes its threads between steps (resident tier); many blocks with grid-wide barriers (cooperative
+tier); and, if a device does not support those, one launch per step (stepwise tier).
 """
 
 import threading
@@ -74,10 +74,10 @@ from skbackprop.functions.optimizers import N_CONSTANTS
 
 __all__ = ["Functions", "make_kernels", "prediction_calls", "program", "training_calls"]
 
-#: When a step is taken: in each block of rows, or only in the first or last one of a batch, or in the last one of an epoch.
+#: When a step runs: for each block of rows, or only for the first or last one of a batch, or the last one of an epoch.
 ALWAYS, AT_FIRST, AT_LAST, AT_END = range(4)
 
-#: Columns of a program: the step, its layer, when it is taken, and whether all threads wait for each other after it.
+#: Columns of a program: the step, its layer, when it runs, and whether a barrier follows.
 CODE, LAYER, WHEN, WAITS = range(4)
 
 
@@ -87,7 +87,7 @@ class Call(NamedTuple):
     Parameters
     ----------
     step : str
-        Its name.
+        The step's name.
     layer : int
     when : int
     waits : bool
@@ -100,7 +100,7 @@ class Call(NamedTuple):
 
 
 class Functions(NamedTuple):
-    """What the steps are made of; kernels of the same steps and functions are compiled once.
+    """Functions and options from which steps are built; kernels of the same steps and functions are compiled once.
 
     Parameters
     ----------
@@ -108,18 +108,18 @@ class Functions(NamedTuple):
         See `layers.activations`.
     loss : type
     over_batch : bool or None
-        What a normalization takes means over; None for no normalization.
+        Whether a normalization takes means over the batch; None for no normalization.
     differentiates : bool
-        Whether there is a gradient.
+        Whether the gradient is computed.
     optimizer : type or None
         From `Optimizer.kernel_kind`.
     finishes, clips_norm : bool
-        Whether the gradient is changed before the update.
+        Whether the gradient is finished, and its norm clipped, before the update.
     tiles : Tiles or None
-        Of the products of large layers.
+        Tiles of the products of large layers.
     dtype : str
     index_dtype : str
-        Of the columns of sparse rows.
+        Dtype of the column indices of sparse rows.
     """
 
     kinds: tuple
@@ -134,13 +134,13 @@ class Functions(NamedTuple):
     index_dtype: str = "int32"
 
     def normalization(self, store):
-        """Forward and backward steps of the normalization; none without."""
+        """Return the forward and backward steps of the normalization; empty without one."""
         if self.over_batch is None:
             return [], []
         return normalization_steps(store, self.over_batch, self.differentiates)
 
     def steps(self, names):
-        """Steps by their names.
+        """Build steps by name.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class Functions(NamedTuple):
         Returns
         -------
         steps : list of (formula, device function or None)
-            By threads, and by blocks for layers that are large.
+            Per-thread variant, and per-block variant for large layers.
         """
         activate, derive = activations(self.kinds)
         store = make_store(activate)
@@ -176,7 +176,7 @@ class Functions(NamedTuple):
             "limit": limit_step,
             "follow": follow_step,
         }
-        for direction, steps in zip(("normalize", "pass_back"), self.normalization(store), strict=True):
+        for direction, steps in zip(("normalize", "normalize_backward"), self.normalization(store), strict=True):
             by_threads |= {f"{direction}_{index}": step for index, step in enumerate(steps)}
         if self.optimizer is not None:
             by_threads["update"] = update_step(self.optimizer, self.finishes, self.clips_norm)
@@ -184,7 +184,7 @@ class Functions(NamedTuple):
         return [made[name] for name in names]
 
     def n_normalizing(self):
-        """How many steps the normalization takes forward and backward."""
+        """Return the number of the normalization's forward and backward steps."""
         return [len(steps) for steps in self.normalization(None)]
 
 
@@ -192,7 +192,7 @@ def _forward_calls(network, functions, is_sparse, dropout):
     calls = [] if is_sparse else [Call("gather")]
     n_layers = len(network.layout)
     for layer in range(n_layers):
-        # The inputs of a sparse layer are dropped as they are read.
+        # Sparse inputs are dropped when they are read.
         if dropout and dropout[layer] > 0 and not (is_sparse and layer == 0):
             calls.append(Call("drop", layer))
         calls.append(Call("forward_sparse" if is_sparse and layer == 0 else "forward", layer))
@@ -202,14 +202,14 @@ def _forward_calls(network, functions, is_sparse, dropout):
 
 
 def prediction_calls(network, functions, is_sparse, link):
-    """The steps of predictions, in order.
+    """List the steps of a prediction.
 
     Parameters
     ----------
     network : Network
     functions : Functions
     is_sparse, link : bool
-        Whether the rows are sparse, and whether predictions go through the inverse link.
+        Whether the rows are sparse, and whether to apply the inverse link.
 
     Returns
     -------
@@ -219,12 +219,12 @@ def prediction_calls(network, functions, is_sparse, link):
 
 
 def training_calls(network, functions, is_sparse, penalties):
-    """The steps of a mini-batch, in order.
+    """List the steps of a mini-batch.
 
     Parameters
     ----------
     network, functions, is_sparse
-        As for `prediction_calls`.
+        See `prediction_calls`.
     penalties : Penalties
 
     Returns
@@ -239,17 +239,17 @@ def training_calls(network, functions, is_sparse, penalties):
     calls += _forward_calls(network, functions, is_sparse, penalties.dropout if differentiates else ())
     calls += [Call("loss", waits=False), Call("total")]
     for layer in reversed(layers) if differentiates else ():
-        # What needs the same gradients is done without waiting in between.
+        # Steps that read the same gradients need no barrier in between.
         calls.append(Call("gradient_sparse" if is_sparse and layer == 0 else "gradient", layer, waits=False))
         calls.append(Call("intercepts", layer, waits=layer == 0))
         if layer > 0:
             calls.append(Call("backward", layer))
-            calls += [Call(f"pass_back_{index}", layer - 1) for index in range(functions.n_normalizing()[1])]
+            calls += [Call(f"normalize_backward_{index}", layer - 1) for index in range(functions.n_normalizing()[1])]
     if functions.optimizer is not None:
         calls += [Call("norm", layer, AT_END, waits=False) for layer in layers]
         calls += [Call("constant", layer, AT_END, waits=False) for layer in layers[:-1]]
     if functions.finishes:
-        # The squares of the gradient are taken before it is changed.
+        # Sum the squares of the gradient before it is modified.
         calls[-1] = calls[-1]._replace(waits=True)
         calls += _on_all("finish", layers)
     if functions.clips_norm:
@@ -264,12 +264,12 @@ def training_calls(network, functions, is_sparse, penalties):
 
 
 def _on_all(step, layers):
-    """A step of several layers at once, at the end of a batch."""
+    """List a step for several layers without barriers in between, at the end of a batch."""
     return [Call(step, layer, AT_LAST, waits=layer == layers[-1]) for layer in layers]
 
 
 def program(calls, names):
-    """A list of calls as the kernels take it.
+    """Encode a list of calls for the kernels.
 
     Parameters
     ----------
@@ -298,7 +298,7 @@ def _link_step(link):
 
 @formula
 def step_applies(when, batches, number_):
-    """Whether a step is taken for a block of rows."""
+    """Return whether a step runs for a block of rows."""
     if when == AT_FIRST:
         return batches.table[number_, FIRST] != 0
     if when == AT_LAST:
@@ -309,7 +309,7 @@ def step_applies(when, batches, number_):
 
 
 def _take(by_threads, by_blocks, unpack):
-    """A step, by blocks for layers that are large."""
+    """Make a step that runs per block for large layers."""
     if by_blocks is None:
 
         @formula
@@ -331,7 +331,7 @@ def _take(by_threads, by_blocks, unpack):
 
 
 def _choose(steps, unpack):
-    """A function that takes the step of a code; `unpack` makes of its last argument the arrays of `state`."""
+    """Make a function that runs a step by its code; `unpack` turns its last argument into the arrays of `state`."""
     first = _take(*steps[0], unpack)
     if len(steps) == 1:
 
@@ -353,10 +353,11 @@ def _choose(steps, unpack):
 
 
 class Kernels(NamedTuple):
-    """The kernels of a program; see this module.
+    """The kernels of a program; see the module's docstring.
 
-    The resident one trains a network in each of its blocks, and is given a table with a row for each. It has a twin for networks
-    that are small enough: it keeps parameters, gradient and units in the block's shared memory from its first step to its last.
+    The resident kernel trains one network per block and takes a table with a row for each. Its staged variant, for
+    networks that are small enough, keeps parameters, gradient and units in the block's shared memory from first to last
+    step.
     """
 
     resident: object
@@ -369,17 +370,17 @@ _making = threading.Lock()
 
 
 def make_kernels(names, functions, resident_threads, cooperative_threads):
-    """Kernels, compiled when they are first launched.
+    """Return the kernels for given steps, compiled at their first launch.
 
-    Threads that ask for equal ones get the same: only then their networks are trained in one launch.
+    Equal arguments return the same kernels, also across threads: only networks with the same kernel share a launch.
 
     Parameters
     ----------
     names : tuple of str
-        The steps that the program has, in the order of their codes.
+        The program's steps, in the order of their codes.
     functions : Functions
     resident_threads, cooperative_threads : int
-        Threads of the blocks with which they will be launched.
+        Threads per block of the launches.
 
     Returns
     -------
@@ -393,7 +394,7 @@ def make_kernels(names, functions, resident_threads, cooperative_threads):
 def _make_kernels(names, functions, resident_threads, cooperative_threads):
     steps = functions.steps(names)
     choose = _choose(steps, _as_they_are)
-    # Each step looks up its own arrays: the addresses of all of them would not fit the registers.
+    # Each step looks up its own arrays: all addresses together would not fit into registers.
     call_of, arrays_of = _in_table(functions)
     take_all = _resident_loop(call_of, _choose(steps, arrays_of))
     take_all_staged = _resident_loop(call_of, _choose(steps, _in_shared_memory(arrays_of)))
@@ -454,14 +455,14 @@ def _as_they_are(arrays):
 
 @device_function
 def take_row(models, row):
-    """Copy a block's row of the table of a resident launch into its shared memory."""
+    """Copy a block's row of a resident launch's table to shared memory."""
     for word in range(cuda.threadIdx.x, row.size, cuda.blockDim.x):
         row[word] = models[cuda.blockIdx.x, word]
     cuda.syncthreads()
 
 
 def _resident_loop(call_of, choose):
-    """A function with which the threads of a block take all steps; `choose` gets its last argument."""
+    """Make a function in which the threads of a block run all steps; `choose` gets its last argument."""
 
     @device_function
     def take_all(row, arrays):
@@ -477,7 +478,10 @@ def _resident_loop(call_of, choose):
 
 
 def _in_shared_memory(arrays_of):
-    """The same arrays, with parameters, gradient and units in a block's shared memory, which comes second."""
+    """Make a variant of `arrays_of` that places parameters, gradient and units in a block's shared memory.
+
+    Its argument is a pair; the shared memory comes second.
+    """
 
     @formula
     def staged_arrays_of(arrays):
@@ -488,8 +492,8 @@ def _in_shared_memory(arrays_of):
         params, grads = part_of(shared, 0, n_params), part_of(shared, n_params, n_params)
         own_model = Model(params, grads, model.slots, model.average, model.running)
         own_work = Work(
-            part_of(shared, units, n_units), part_of(shared, deltas + n_deltas, work.slopes.size),
-            part_of(shared, deltas, n_deltas), work.normalized, work.statistics, work.targets, work.losses, work.squares,
+            part_of(shared, units, n_units), part_of(shared, deltas + n_deltas, work.slopes.size), part_of(shared,
+            deltas, n_deltas), work.normalized, work.statistics, work.targets, work.losses, work.squares,
         )  # fmt: skip
         return data, batches, plan, own_model, own_work, report
 
@@ -497,14 +501,14 @@ def _in_shared_memory(arrays_of):
 
 
 def _in_table(functions):
-    """What tells a call of the program, and the arrays of a model, both from its row in the table of a resident launch."""
+    """Make functions that read a call of the program and the model's arrays from a row of a resident launch's table."""
     number_at, double_at, integer_at, unsigned_at, index_at = (
         arrays_at(dtype) for dtype in (functions.dtype, "float64", "int64", "uint64", functions.index_dtype)
     )
     (
-        program, X, entries, indices, indptr, Y, weights, order, places, table, constants, layers, settings, limits, thresholds,
-        scales, params, grads, slots, average, running, units, slopes, deltas, normalized, statistics, targets, losses,
-        squares, lane_losses, penalties, layer_squares, constant,
+        program, X, entries, indices, indptr, Y, weights, order, places, table, constants, layers, settings, limits,
+        thresholds, scales, params, grads, slots, average, running, units, slopes, deltas, normalized, statistics,
+        targets, losses, squares, lane_losses, penalties, layer_squares, constant,
     ) = (N_NUMBERS + 2 * place for place in range(len(ARRAYS)))  # fmt: skip
 
     @formula
@@ -521,10 +525,10 @@ def _in_table(functions):
             integer_at(row[table], (row[TABLE_ROWS], 7)), number_at(row[constants], (n_batches, N_CONSTANTS + 1))
         )
         plan = Plan(
-            integer_at(row[layers], (n_layers + 1, N_COLUMNS)), number_at(row[settings], (row[settings + 1] // N_SETTINGS, N_SETTINGS)),
-            number_at(row[limits], (row[limits + 1],)), unsigned_at(row[thresholds], (row[thresholds + 1],)),
-            number_at(row[scales], (row[scales + 1],)), n_layers, row[N_TARGETS], row[HAS_WEIGHTS], row[SEED], n_lanes,
-            n_weight_lanes,
+            integer_at(row[layers], (n_layers + 1, N_COLUMNS)), number_at(row[settings], (row[settings + 1] //
+            N_SETTINGS, N_SETTINGS)), number_at(row[limits], (row[limits + 1],)), unsigned_at(row[thresholds],
+            (row[thresholds + 1],)), number_at(row[scales], (row[scales + 1],)), n_layers, row[N_TARGETS],
+            row[HAS_WEIGHTS], row[SEED], n_lanes, n_weight_lanes,
         )  # fmt: skip
         model = Model(
             number_at(row[params], (row[params + 1],)), number_at(row[grads], (row[grads + 1],)),
@@ -554,5 +558,5 @@ def _in_table(functions):
 
 
 def _registers(n_threads):
-    """Registers that a thread can have for its block to be launched, on all devices since 2012."""
+    """Return the maximum registers per thread with which a block can be launched, on all devices since 2012."""
     return min(65536 // n_threads, 255)

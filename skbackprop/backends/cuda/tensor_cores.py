@@ -1,8 +1,8 @@
-"""Products on tensor cores: factors rounded to TF32, which has the exponents of float32 and 10 bits of fraction; sums in float32.
+"""Products on tensor cores: factors are rounded to TF32, sums are in float32.
 
-A warp multiplies 16 rows by 8 with 8 by 8 columns in one instruction, to which each of its 32 threads brings four and two numbers
-of the factors, and from which it takes four of the sums. Which these are is laid down by NVIDIA's "PTX ISA", section "Matrix
-fragments for mma.m16n8k8".
+TF32 has the exponent range of float32 and 10 fraction bits. One instruction of a warp multiplies a 16 x 8 by an 8 x 8
+matrix: each of its 32 threads holds four numbers of the left and two of the right factor, and four of the sums.
+NVIDIA's "PTX ISA", section "Matrix fragments for mma.m16n8k8", defines which.
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ from skbackprop.backends.cuda.device import cuda
 
 __all__ = ["MMA_COLUMNS", "MMA_DEPTH", "MMA_ROWS", "WARP", "multiply_add", "to_tf32"]
 
-#: Extents of what one instruction multiplies, and the threads that it takes.
+#: Extents of one instruction's product, and the number of threads of a warp.
 MMA_ROWS, MMA_COLUMNS, MMA_DEPTH, WARP = 16, 8, 8, 32
 
-# Of a block.
+# Maximum threads per block.
 _MOST_THREADS = 1024
 
 
@@ -30,7 +30,7 @@ def _to_tf32_twin(x):
 
 @native(_to_tf32_twin)
 def to_tf32(typing_context, x):
-    """The nearest number of TF32 to one of float32, ties away from zero; as float32."""
+    """Round a float32 to the nearest TF32 number, ties away from zero; return it as float32."""
     if x != types.float32:
         return None
 
@@ -43,7 +43,7 @@ def to_tf32(typing_context, x):
 
 
 def _multiply_add_twin(a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
-    # The threads of a simulated block show each other what they have.
+    # Threads of a simulated block exchange their numbers through memory.
     thread = int(cuda.threadIdx.x)
     shown = cuda.shared.array((_MOST_THREADS, 6), types.float32, alignment=16)
     shown[thread] = a0, a1, a2, a3, b0, b1
@@ -62,7 +62,7 @@ def _multiply_add_twin(a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
 
 @native(_multiply_add_twin)
 def multiply_add(typing_context, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
-    """A thread's share of ``A @ B + C`` of its warp, all of whose threads have to call; factors are numbers of TF32."""
+    """Compute a thread's share of its warp's ``A @ B + C``, with factors in TF32; all threads of the warp must call."""
     arguments = (a0, a1, a2, a3, b0, b1, c0, c1, c2, c3)
     if any(argument != types.float32 for argument in arguments):
         return None
@@ -74,7 +74,7 @@ def multiply_add(typing_context, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
             "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
             "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};"
         )
-        # With side effects, so that it stays where all threads of the warp come by.
+        # Declare side effects, so that the compiler does not move it into code that only some threads of the warp run.
         product = ir.InlineAsm(kind, code, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", side_effect=True)
         factors = [builder.bitcast(number, word) for number in args[:6]]
         made = builder.call(product, [*factors, *args[6:]])
