@@ -1,6 +1,5 @@
 """Trainings of a network, ready to run: by stochastic solvers, epoch by epoch, and by SciPy's L-BFGS."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,16 +131,23 @@ class StochasticTraining:
     max_iter: int
 
     def __enter__(self):
-        with ExitStack() as stack:
-            stack.enter_context(self.session)
-            # The session of other validation rows is entered second: it is left the threads that training does not use.
-            if self.validation is not None:
-                stack.enter_context(self.validation)
-            self._entered = stack.pop_all()
+        # No ExitStack: an exception that it raises refers to itself, and would keep the session, and its cores, alive.
+        self.session.__enter__()
+        # The session of other validation rows is entered second: it gets the threads that training does not use.
+        if self.validation is not None:
+            try:
+                self.validation.__enter__()
+            except BaseException:
+                self.session.__exit__(None, None, None)
+                raise
         return self
 
     def __exit__(self, *exception):
-        return self._entered.__exit__(*exception)
+        try:
+            if self.validation is not None:
+                self.validation.__exit__(*exception)
+        finally:
+            self.session.__exit__(*exception)
 
     def run(self, fit):
         """Train, set the attributes that tell how it went, and warn of what went wrong."""
