@@ -396,8 +396,11 @@ class _Logistic(ClassTargets):
         return link.prior(positive + 0.5, len(encoded) + 1, settings)
 
     def _found(self, predictions):
+        is_there = predictions > self.loss_key()[0].threshold
+        if library_of(predictions) is None:
+            return is_there.astype(np.intp)
         xp, _ = get_namespace(predictions)
-        return xp.astype(predictions > self.loss_key()[0].threshold, indexing_dtype(xp))
+        return xp.astype(is_there, indexing_dtype(xp))
 
 
 class TwoClasses(_Logistic):
