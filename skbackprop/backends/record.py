@@ -9,6 +9,7 @@ Numba compiles a kernel for the types of its arguments, and an array of words ha
 `Form.opened` is generated for a dtype, and steps are compiled for an `opened`; see `skbackprop._compile.loop`.
 """
 
+import copy
 import math
 import struct
 import sys
@@ -22,6 +23,7 @@ from numba import types
 from skbackprop._compile import JIT, native
 
 __all__ = [
+    "LINE_BYTES",
     "Doubles",
     "Doubles2D",
     "Float",
@@ -36,6 +38,7 @@ __all__ = [
     "Workspace",
     "address",
     "aligned",
+    "made_array",
 ]
 
 #: Memory, and each array in it, is aligned to cache lines.
@@ -178,6 +181,16 @@ def _replaced(groups, values):
     return tuple(group._replace(**{name: values[name] for name in group._fields if name in values}) for group in groups)
 
 
+def made_array(context, builder, kind, pointer, extents):
+    """Emit code for a C-contiguous array of a Numba type that starts at a pointer."""
+    array = context.make_array(kind)(context, builder)
+    strides = [extents[0].type(context.get_abi_sizeof(context.get_data_type(kind.dtype)))]
+    for extent in reversed(extents[1:]):
+        strides.insert(0, builder.mul(strides[0], extent))
+    context.populate_array(array, data=pointer, shape=extents, strides=strides, itemsize=strides[-1], meminfo=None)
+    return array._getvalue()
+
+
 class _Words:
     """Emits LLVM code that reads a record field by field."""
 
@@ -198,19 +211,8 @@ class _Words:
             return builder.bitcast(word, ir.DoubleType())
         if not isinstance(kind, types.Array):
             return word
-        extents = [self._next() for _ in range(kind.ndim)]
-        number = context.get_data_type(kind.dtype)
-        itemsize = context.get_constant(types.intp, context.get_abi_sizeof(number))
-        array = context.make_array(kind)(context, builder)
-        context.populate_array(
-            array,
-            data=builder.inttoptr(word, number.as_pointer()),
-            shape=extents,
-            strides=[itemsize] if kind.ndim == 1 else [builder.mul(extents[1], itemsize), itemsize],
-            itemsize=itemsize,
-            meminfo=None,
-        )
-        return array._getvalue()
+        pointer = builder.inttoptr(word, context.get_data_type(kind.dtype).as_pointer())
+        return made_array(context, builder, kind, pointer, [self._next() for _ in range(kind.ndim)])
 
 
 class Record:
@@ -233,9 +235,9 @@ class Record:
     """
 
     def __init__(self, form, dtype, *groups):
-        self._form, self._dtype = form, np.dtype(dtype)
+        self._form = form
         self._dtypes = {
-            "number": (self._dtype,),
+            "number": (np.dtype(dtype),),
             "index": (np.dtype(np.int32), np.dtype(np.int64)),
             **{name: (np.dtype(name),) for name in ("float64", "int64")},
         }
@@ -249,8 +251,8 @@ class Record:
 
     def copy(self):
         """Return a record with the same values."""
-        record = Record(self._form, self._dtype)
-        record.words[:] = self.words
+        record = copy.copy(self)
+        record.words = self.words.copy()
         return record
 
     def set(self, **values):
@@ -297,23 +299,21 @@ class Workspace:
     """
 
     def __init__(self, form, group, dtype, **shapes):
-        self._form, self._shapes = form, shapes
-        self._dtypes = {
-            name: np.dtype(dtype if kind.dtype == "number" else kind.dtype)
-            for name, kind in zip(group._fields, _kinds(group), strict=True)
-        }
         first = form.places[group._fields[0]][0]
-        words, self._is_address, self._starts = [], [], {}
+        words, is_address = [], []
+        #: First byte, shape and dtype of each array.
+        self._arrays = {}
         self.n_bytes = 0
         for name, kind in zip(group._fields, _kinds(group), strict=True):
             shape = shapes.get(name, 0)
             shape = shape if isinstance(shape, tuple) else (shape,)
-            self._starts[name] = self.n_bytes, shape
+            own_dtype = np.dtype(dtype if kind.dtype == "number" else kind.dtype)
+            self._arrays[name] = self.n_bytes, shape, own_dtype
             words += [self.n_bytes, *shape]
-            self._is_address += [1] + [0] * kind.ndim
+            is_address += [1] + [0] * kind.ndim
             # Arrays are aligned to cache lines: loading a vector that crosses a line costs as much as two loads.
-            self.n_bytes += -(-math.prod(shape) * self._dtypes[name].itemsize // LINE_BYTES) * LINE_BYTES
-        self._words, self._is_address = np.array(words), np.array(self._is_address)
+            self.n_bytes += -(-math.prod(shape) * own_dtype.itemsize // LINE_BYTES) * LINE_BYTES
+        self._words, self._is_address = np.array(words), np.array(is_address)
         self._place = slice(first, first + len(words))
 
     def allocate(self):
@@ -331,12 +331,11 @@ class Workspace:
         if JIT:
             record.words[self._place] = self._words + self._is_address * address(memory)
         else:
-            record.set(**{name: self.array(memory, name) for name in self._starts})
+            record.set(**{name: self.array(memory, name) for name in self._arrays})
 
     def array(self, memory, name):
         """Return one of the arrays."""
-        start, shape = self._starts[name]
-        dtype = self._dtypes[name]
+        start, shape, dtype = self._arrays[name]
         return memory[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
 

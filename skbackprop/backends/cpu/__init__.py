@@ -217,6 +217,7 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
         by_strips=updates and is_by_strips(penalties),
         l2=l2,
         l1=l1,
+        update_l2=0.0 if penalties.finishes else l2,
         clip_norm=clip_norm,
         clip_value=clip_value,
         max_norm=max_norm,

@@ -112,11 +112,7 @@ def normalize_backward_units(record, thread, layer):
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_rows, n_units = now[N_ROWS], plan.layout[layer, FAN_OUT]
-    deltas, normalized = (
-        at(work.deltas, plan.offsets[layer + 1, UNITS]),
-        at(work.normalized, plan.offsets[layer + 1, UNITS]),
-    )
-    scales, grads = _scales(plan, model.params, layer), _scales(plan, model.grads, layer)
+    deltas, normalized, scales, grads = _backward_arrays(plan, model, work, layer)
     inverses = at(work.statistics, plan.offsets[layer + 1, STATISTICS] + n_units)
     sums = at(inverses, n_units)
     barrier(plan.control, plan.n_threads)
@@ -201,11 +197,7 @@ def normalize_backward_rows(record, thread, layer):
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_rows, n_units = now[N_ROWS], plan.layout[layer, FAN_OUT]
-    deltas, normalized = (
-        at(work.deltas, plan.offsets[layer + 1, UNITS]),
-        at(work.normalized, plan.offsets[layer + 1, UNITS]),
-    )
-    scales, grads = _scales(plan, model.params, layer), _scales(plan, model.grads, layer)
+    deltas, normalized, scales, grads = _backward_arrays(plan, model, work, layer)
     sums = at(work.statistics, plan.offsets[layer + 1, STATISTICS])
     inverses = at(sums, 2 * n_units)
     barrier(plan.control, plan.n_threads)
@@ -234,6 +226,14 @@ def normalize_backward_rows(record, thread, layer):
 def _settings(plan):
     """Return a pointer to the normalization's settings, which follow those of all layers."""
     return at(plan.settings, plan.layout.shape[0] * N_SETTINGS)
+
+
+@formula
+def _backward_arrays(plan, model, work, layer):
+    """Return pointers to a layer's gradients, normalized inputs, scales, and gradients of the scales."""
+    start = plan.offsets[layer + 1, UNITS]
+    scales, grads = _scales(plan, model.params, layer), _scales(plan, model.grads, layer)
+    return at(work.deltas, start), at(work.normalized, start), scales, grads
 
 
 @formula

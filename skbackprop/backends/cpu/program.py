@@ -17,7 +17,7 @@ from skbackprop.backends.cpu.state import (
     UNPACKED,
 )
 
-__all__ = ["Call", "prediction_calls", "training_calls"]
+__all__ = ["Call", "is_by_strips", "prediction_calls", "training_calls"]
 
 
 class Call(NamedTuple):

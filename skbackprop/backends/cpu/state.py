@@ -87,6 +87,7 @@ class Plan(NamedTuple):
     by_strips: Integer  # whether a strip of weights is updated as soon as its gradient is known
     l2: Float
     l1: Float
+    update_l2: Float  # what the update itself adds of l2: nothing if the gradient includes it already
     clip_norm: Float
     clip_value: Float
     max_norm: Float
@@ -127,9 +128,7 @@ class Work(NamedTuple):
     losses: Doubles
     squares: Doubles  # penalties of the weights
     gradient_squares: Doubles
-    scratches: (
-        Numbers2D  # of each thread: SCRATCH_SIZE numbers, a zero for each unit of the widest layer, a one for each row
-    )
+    scratches: Numbers2D  # of each thread: SCRATCH_SIZE numbers, a zero per unit of the widest layer, a one per row
 
 
 class Report(NamedTuple):

@@ -145,8 +145,8 @@ def activate(record, thread, layer):
     fan_out = plan.layout[layer, FAN_OUT]
     low = now[BASE] + plan.offsets[layer + 1, UNITS] + now[FIRST] * fan_out
     invoke(plan.calls[layer, FORTH], (
-        at(work.units, low), at(work.slopes, low), (now[LAST] - now[FIRST]) * fan_out, at(plan.settings, layer *
-        N_SETTINGS),
+        at(work.units, low), at(work.slopes, low), (now[LAST] - now[FIRST]) * fan_out,
+        at(plan.settings, layer * N_SETTINGS),
     ))  # fmt: skip
 
 
@@ -229,8 +229,8 @@ def pack_deltas(record, thread, layer):
     _, plan, _, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     invoke(plan.pack, (
-        at(work.deltas, plan.offsets[layer + 1, UNITS]), now[FIRST], now[LAST], now[N_ROWS], plan.layout[layer,
-        FAN_OUT], at(work.delta_panels, plan.offsets[layer, DELTAS]),
+        at(work.deltas, plan.offsets[layer + 1, UNITS]), now[FIRST], now[LAST], now[N_ROWS],
+        plan.layout[layer, FAN_OUT], at(work.delta_panels, plan.offsets[layer, DELTAS]),
     ))  # fmt: skip
 
 
@@ -270,7 +270,8 @@ def gradient(record, thread, layer):
                 out, fan_out, scratch,
             ))  # fmt: skip
         if updates:
-            _update_strip(plan, model, work, thread, layer, first, last)
+            _update_weights(plan, model, work, thread, layer, first, last)
+            _refresh(plan, model, work, layer, first, last)
         first = last
     _finish_layer(plan, model, work, thread, layer, n_rows, is_first, updates)
 
@@ -299,20 +300,26 @@ def gradient_sparse(record, thread, layer):
                 model.grads[weight] = fma(x, work.deltas[natural(source + j)], model.grads[weight])
             entry += 1
     if updates and first < last:
-        _update_strip(plan, model, work, thread, layer, first, last)
+        _update_weights(plan, model, work, thread, layer, first, last)
+        _refresh(plan, model, work, layer, first, last)
     _finish_layer(plan, model, work, thread, layer, n_rows, is_first, updates)
 
 
 @formula
-def _update_strip(plan, model, work, thread, layer, first, last):
-    """Update a range of rows of a layer's weights and what depends on them."""
+def _update_range(plan, model, work, thread, low, count, l2, decays):
+    """Update `count` parameters from `low` on."""
+    invoke(plan.update, (
+        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], l2, decays,
+        at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, count,
+    ))  # fmt: skip
+
+
+@formula
+def _update_weights(plan, model, work, thread, layer, first, last):
+    """Update a range of rows of a layer's weights."""
     fan_out = plan.layout[layer, FAN_OUT]
     low = plan.layout[layer, WEIGHTS] + first * fan_out
-    invoke(plan.update, (
-        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], plan.l2, 1.0,
-        at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, (last - first) * fan_out,
-    ))  # fmt: skip
-    _refresh(plan, model, work, layer, first, last)
+    _update_range(plan, model, work, thread, low, (last - first) * fan_out, plan.update_l2, 1.0)
 
 
 @formula
@@ -320,10 +327,10 @@ def _refresh(plan, model, work, layer, first, last):
     """Refresh what depends on a range of rows of a layer's weights."""
     zero = np.int64(0)
     invoke(plan.refresh, (
-        at(model.params, plan.layout[layer, WEIGHTS]), first, last, plan.layout[layer, FAN_IN], plan.layout[layer,
-        FAN_OUT], plan.offsets[layer, DEALT], plan.l2, plan.l1, at(work.squares, plan.offsets[layer, SQUARES]),
-        at(work.forward_panels, zero), plan.offsets[layer, FORWARD], at(work.backward_panels, zero), plan.offsets[layer,
-        BACKWARD],
+        at(model.params, plan.layout[layer, WEIGHTS]), first, last, plan.layout[layer, FAN_IN],
+        plan.layout[layer, FAN_OUT], plan.offsets[layer, DEALT], plan.l2, plan.l1,
+        at(work.squares, plan.offsets[layer, SQUARES]), at(work.forward_panels, zero), plan.offsets[layer, FORWARD],
+        at(work.backward_panels, zero), plan.offsets[layer, BACKWARD],
     ))  # fmt: skip
 
 
@@ -342,8 +349,8 @@ def _finish_layer(plan, model, work, thread, layer, n_rows, is_first, updates):
     n_added = np.int64(0) if plan.centred != 0 and layer < plan.layout.shape[0] - 1 else n_rows
     out = at(model.grads, intercepts + first)
     multiply_row(
-        at(work.scratches[thread], work.scratches.shape[1] - plan.block_rows), at(work.deltas, plan.offsets[layer + 1,
-        UNITS] + first), fan_out, n_added, last - first, out, out,
+        at(work.scratches[thread], work.scratches.shape[1] - plan.block_rows),
+        at(work.deltas, plan.offsets[layer + 1, UNITS] + first), fan_out, n_added, last - first, out, out,
     )  # fmt: skip
     if updates:
         _update_intercepts(plan, model, work, thread, layer)
@@ -354,10 +361,7 @@ def _update_intercepts(plan, model, work, thread, layer):
     """Update a thread's share of a layer's intercepts, scales and offsets, which are not penalized."""
     first, last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
     low = plan.layout[layer, INTERCEPTS] + first
-    invoke(plan.update, (
-        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], 0.0, 0.0,
-        at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, last - first,
-    ))  # fmt: skip
+    _update_range(plan, model, work, thread, low, last - first, 0.0, 0.0)
 
 
 def add_losses(record, thread, layer):
@@ -402,17 +406,10 @@ def limit_gradient(record, thread, layer):
 
 
 def update(record, thread, layer):
-    """Update a thread's share of a layer's parameters; add the weights' penalty unless the gradient includes it."""
+    """Update a thread's share of a layer's parameters."""
     _, plan, model, work, _ = opened(record)
-    fan_out = plan.layout[layer, FAN_OUT]
     first, last = own_rows(plan.layout, layer, plan.offsets[layer, DEALT], thread, plan.n_threads)
-    low = plan.layout[layer, WEIGHTS] + first * fan_out
-    # Unless the gradient was finished before, it is a sum over the rows and needs the mean's factor.
-    is_ready = plan.l1 != 0.0 or plan.clip_norm != 0.0 or plan.clip_value != 0.0
-    invoke(plan.update, (
-        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], 0.0 if is_ready else plan.l2,
-        1.0, at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, (last - first) * fan_out,
-    ))  # fmt: skip
+    _update_weights(plan, model, work, thread, layer, first, last)
     _update_intercepts(plan, model, work, thread, layer)
 
 

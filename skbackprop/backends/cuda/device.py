@@ -18,6 +18,7 @@ from numba.core.errors import NumbaPerformanceWarning
 from numba.np.numpy_support import as_dtype
 
 from skbackprop._compile import JIT, SIMULATED, native
+from skbackprop.backends.record import made_array
 
 __all__ = [
     "Device",
@@ -134,16 +135,6 @@ def device_function(function):
     return function if SIMULATED else cuda.jit(device=True)(function)
 
 
-def _made_array(context, builder, kind, pointer, extents, itemsize):
-    """Emit code that makes a contiguous array of a pointer."""
-    array = context.make_array(kind)(context, builder)
-    strides = [extents[0].type(itemsize)]
-    for extent in reversed(extents[1:]):
-        strides.insert(0, builder.mul(strides[0], extent))
-    context.populate_array(array, data=pointer, shape=extents, strides=strides, itemsize=strides[-1], meminfo=None)
-    return array._getvalue()
-
-
 def _part_twin(array, start, size):
     return array[start : start + size]
 
@@ -154,9 +145,8 @@ def part_of(typing_context, array, start, size):
 
     def build(context, builder, signature, values):
         whole = context.make_array(signature.args[0])(context, builder, values[0])
-        itemsize = context.get_abi_sizeof(context.get_data_type(array.dtype))
         pointer = builder.gep(whole.data, [values[1]])
-        return _made_array(context, builder, signature.return_type, pointer, [values[2]], itemsize)
+        return made_array(context, builder, signature.return_type, pointer, [values[2]])
 
     return array(array, types.int64, types.int64), build
 
@@ -189,7 +179,7 @@ def arrays_at(dtype):
             address, shape = values
             extents = [builder.extract_value(shape, axis) for axis in range(signature.return_type.ndim)]
             pointer = builder.inttoptr(address, context.get_data_type(kind).as_pointer())
-            return _made_array(context, builder, signature.return_type, pointer, extents, dtype.itemsize)
+            return made_array(context, builder, signature.return_type, pointer, extents)
 
         return made(address, shape), build
 
