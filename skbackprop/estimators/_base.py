@@ -10,6 +10,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from skbackprop._parameters import NamedOnce
 from skbackprop._sklearn import HasMethods, Interval, Options, StrOptions, _fit_context
 from skbackprop.estimators._arrays import refuse_misread
+from skbackprop.estimators._choices import accepted_sparse
 from skbackprop.estimators._fit import Arguments, Fit
 from skbackprop.estimators._inputs import read
 from skbackprop.estimators._model_file import SavesToFile
@@ -21,6 +22,7 @@ from skbackprop.estimators._training import prepare
 from skbackprop.estimators._turns import one_at_a_time
 from skbackprop.functions.activations import ACTIVATIONS, Activation
 from skbackprop.functions.initializers import INITIALIZERS
+from skbackprop.functions.input_layers import INPUT_LAYERS, InputLayer
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS, Normalization
 from skbackprop.functions.optimizers import OPTIMIZERS, Optimizer
@@ -67,6 +69,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         "weight_init": [StrOptions(set(INITIALIZERS)), tuple, BaseEstimator],
         "output_bias": [StrOptions({"auto", "prior"})],
         "frozen_layers": ["array-like"],
+        "input_layers": [StrOptions(set(INPUT_LAYERS)), InputLayer, "array-like", None],
         "normalization": [StrOptions(set(NORMALIZATIONS)), Normalization, None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions(set(SCHEDULES)), Schedule],
@@ -220,7 +223,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = bool(accepted_sparse(self))
         tags.array_api_support = True
         return tags
 
@@ -232,4 +235,5 @@ _REGISTRIES = {
     "loss": LOSSES,
     "learning_rate": SCHEDULES,
     "normalization": NORMALIZATIONS,
+    "input_layers": INPUT_LAYERS,
 }

@@ -7,6 +7,7 @@ import numpy as np
 
 from skbackprop.backends import memory_limit
 from skbackprop.functions.activations import ACTIVATIONS, Activation
+from skbackprop.functions.input_layers import INPUT_LAYERS, InputLayer
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.penalties import Penalties
@@ -82,7 +83,34 @@ def choose_network(estimator, n_units):
                 f"normalization={estimator.normalization!r} takes means over the units of a layer, and hidden_layer_sizes="
                 f"{estimator.hidden_layer_sizes!r} has a layer of one, which it would make constant; use two or more"
             )
-    return Network.cached(n_units, activations, estimator._targets.loss_key(), normalization)
+    inputs, width = [], n_units[0]
+    for layer in input_layers(estimator):
+        inputs.append(layer.bound(width))
+        width = layer.n_units(width)
+    return Network.cached(n_units, activations, estimator._targets.loss_key(), normalization, tuple(inputs))
+
+
+def input_layers(estimator):
+    """Return the layers in front of the first dense one that the parameters choose.
+
+    Parameters
+    ----------
+    estimator : BaseBackprop
+
+    Returns
+    -------
+    layers : list of InputLayer
+    """
+    choice = estimator.input_layers
+    if choice is None:
+        return []
+    choices = [choice] if isinstance(choice, str | InputLayer) else choice
+    return [INPUT_LAYERS.get_function(one) for one in choices]
+
+
+def accepted_sparse(estimator):
+    """Return the format of sparse data that the network takes, as validation wants to know it; False for none."""
+    return "csr" if estimator.input_layers is None else False
 
 
 def choose_penalties(estimator, n_layers):

@@ -3,6 +3,7 @@
 import json
 from abc import abstractmethod
 from dataclasses import fields
+from inspect import signature
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
@@ -50,6 +51,11 @@ class SavesToFile:
                 f"this {type(self).__name__} was pickled by a later version of skbackprop, in format {found}; this version reads "
                 f"formats up to {FORMAT}: install the version that pickled it, or a later one"
             )
+        # Earlier versions had fewer parameters.
+        missing = [name for name in self._get_param_names() if name not in state]
+        if missing:
+            parameters = signature(type(self)).parameters
+            state |= {name: parameters[name].default for name in missing}
         super().__setstate__(state)
         if found < 1 and hasattr(self, "_optimizer") and "optimizer" not in vars(self._optimizer):
             # Format 0 kept the optimizer's key only.

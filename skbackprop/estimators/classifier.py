@@ -312,6 +312,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         "skbackprop[cuda]"``, or, with 'auto', the GPU if there is one and enough work for it. If the GPU cannot be
         used, `fit` raises an error. On a machine without a GPU, a model trained on one predicts on the CPU.
 
+    input_layers : str, InputLayer, sequence of them, or None, default=None
+        Layers in front of the first dense one, which scale or encode the input columns one by one, with parameters of
+        their own; see :mod:`skbackprop.functions`. 'scale' learns a scale of each column. They need dense `X`.
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,), or list of ndarray
@@ -324,6 +328,9 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     intercepts_ : list of ndarray of length n_layers - 1
         Intercepts. Entry i has shape (units of layer i + 1,).
+
+    input_params_ : list of ndarray of shape (n_params,)
+        Parameters of each of the `input_layers`, column by column. Only with these.
 
     scales_, offsets_ : list of ndarray of length n_layers - 2
         Scales and offsets of the normalized pre-activations. Entry i has shape (units of hidden layer i,). Only with
@@ -560,6 +567,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         precision="full",
         n_jobs=None,
         device="cpu",
+        input_layers=None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -602,6 +610,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         self.precision = precision
         self.n_jobs = n_jobs
         self.device = device
+        self.input_layers = input_layers
 
     def _refuse_targets(self, y, name):
         refuse_misread_labels(y, name)

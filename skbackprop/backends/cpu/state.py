@@ -26,9 +26,9 @@ UNITS, FORWARD, BACKWARD, DELTAS, STATISTICS, DEALT, STRIP, SQUARES = range(8)
 #: row; the panels would be used too few times.
 SPARSE, UNPACKED, AS_IS = -1, -2, -3
 
-#: Columns of `Plan.calls`, addresses of loops, one row per layer: forward (activation, evaluation of the loss) and
-#: backward (derivative, inverse link).
-FORTH, BACK = range(2)
+#: Columns of `Plan.calls`, addresses of loops, one row per stage: forward (activation, columns of an input layer,
+#: evaluation of the loss), backward (derivative, columns, inverse link), and gradient of an input layer's parameters.
+FORTH, BACK, GRADIENT = range(3)
 
 #: Columns of `Plan.program`: address and layer of a step, batches and blocks in which it runs, synchronization after
 #: it.
@@ -70,7 +70,8 @@ class Plan(NamedTuple):
     offsets: Integers2D
     calls: Integers2D
     program: Integers2D
-    settings: Doubles  # N_SETTINGS of each activation, of the loss, of the normalization
+    groups: Integers  # the network's, flat
+    settings: Doubles  # the network's, flat
     dropout: Doubles  # rate for each layer's inputs
     trained: Integers  # whether a layer's parameters are updated
     update_settings: Doubles  # the optimizer's

@@ -30,6 +30,7 @@ from skbackprop.backends.cpu.state import (
     FIRST,
     FORTH,
     FORWARD,
+    GRADIENT,
     LAST,
     LOSS,
     N_CLOCK,
@@ -49,7 +50,7 @@ from skbackprop.backends.data import first_at_least
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.elementary import fma, natural
 from skbackprop.functions.optimizers import N_CONSTANTS
-from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
+from skbackprop.network import FAN_IN, FAN_OUT, GROUPS, INTERCEPTS, UNPENALISED, WEIGHTS
 
 # Rows of shuffled data are prefetched this many rows ahead of their copies.
 _ROWS_AHEAD = 8
@@ -136,6 +137,49 @@ def forward_sparse(record, thread, layer):
             for j in range(n_units):
                 unit = natural(target + j)
                 work.units[unit] = fma(x, model.params[natural(source + j)], work.units[unit])
+
+
+def transform(record, thread, layer):
+    """Transform the columns of an input layer."""
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    first, base = now[FIRST], now[BASE]
+    n_groups, n_outputs = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
+    invoke(plan.calls[layer, FORTH], (
+        at(work.units, base + plan.offsets[layer, UNITS] + first * n_groups),
+        at(work.units, base + plan.offsets[layer + 1, UNITS] + first * n_outputs),
+        at(model.params, plan.layout[layer, INTERCEPTS]), at(plan.groups, 3 * plan.layout[layer, GROUPS]), n_groups,
+        now[LAST] - first, n_outputs, at(plan.settings, layer * N_SETTINGS),
+    ))  # fmt: skip
+
+
+def transform_backward(record, thread, layer):
+    """Compute the gradient with respect to the inputs of an input layer."""
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    first = now[FIRST]
+    n_groups, n_outputs = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
+    invoke(plan.calls[layer, BACK], (
+        at(work.units, plan.offsets[layer, UNITS] + first * n_groups),
+        at(work.deltas, plan.offsets[layer + 1, UNITS] + first * n_outputs),
+        at(model.params, plan.layout[layer, INTERCEPTS]),
+        at(work.deltas, plan.offsets[layer, UNITS] + first * n_groups), at(plan.groups, 3 * plan.layout[layer, GROUPS]),
+        n_groups, now[LAST] - first, n_outputs, at(plan.settings, layer * N_SETTINGS),
+    ))  # fmt: skip
+
+
+def transform_gradient(record, thread, layer):
+    """Compute the gradient of a thread's share of an input layer's parameters: those of some columns."""
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_groups, n_outputs = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
+    first, last = share(n_groups, np.int64(1), thread, plan.n_threads)
+    invoke(plan.calls[layer, GRADIENT], (
+        at(work.units, plan.offsets[layer, UNITS]), at(work.deltas, plan.offsets[layer + 1, UNITS]),
+        at(model.params, plan.layout[layer, INTERCEPTS]), at(model.grads, plan.layout[layer, INTERCEPTS]),
+        at(plan.groups, 3 * plan.layout[layer, GROUPS]), first, last, n_groups, now[N_ROWS], n_outputs,
+        now[BLOCK] == 0, at(plan.settings, layer * N_SETTINGS),
+    ))  # fmt: skip
 
 
 def activate(record, thread, layer):

@@ -47,7 +47,7 @@ def penalty_step(thread, n_threads, layer, number_, data, batches, plan, model, 
     for lane in range(thread, plan.n_weight_lanes, n_threads):
         total = number(0.0, model.params)
         for one in range(plan.n_layers):
-            n_weights = plan.layers[one, FAN_IN] * plan.layers[one, FAN_OUT]
+            n_weights = plan.layers[one, INTERCEPTS] - plan.layers[one, WEIGHTS]
             for i in range(lane, n_weights, plan.n_weight_lanes):
                 total += penalty(model.params[natural(plan.layers[one, WEIGHTS] + i)], squares, absolutes)
         report.penalties[batches.table[number_, BATCH], lane] = total
@@ -56,7 +56,7 @@ def penalty_step(thread, n_threads, layer, number_, data, batches, plan, model, 
 @formula
 def norm_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
     """Sum the squares of the gradient of a layer's weights, without penalty, at the end of an epoch."""
-    n_weights = plan.layers[layer, FAN_IN] * plan.layers[layer, FAN_OUT]
+    n_weights = plan.layers[layer, INTERCEPTS] - plan.layers[layer, WEIGHTS]
     for lane in range(thread, plan.n_weight_lanes, n_threads):
         total = number(0.0, model.params)
         for i in range(lane, n_weights, plan.n_weight_lanes):

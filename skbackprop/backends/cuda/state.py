@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan", "Report", "Work"]
 
-#: Columns of `Plan.layers`, one row per layer of weights. The first six are those of `network.layout`. The others are:
-#: the offset of the layer's inputs in `Work.units`, and that of their gradients and slopes in the other arrays of
+#: Columns of `Plan.layers`, one row per stage of the network. The first eight are those of `network.layout`. The others
+#: are: the offset of the stage's inputs in `Work.units`, and that of their gradients and slopes in the other arrays of
 #: units; the code of its activation and whether slopes are stored; the offset of its normalization's sums; whether it
 #: is trained; and whether its products are per block. A last row holds the two offsets for the outputs.
 (
@@ -15,6 +15,8 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
     INTERCEPTS,
     UNPENALISED,
     RUNNING,
+    ROWS,
+    GROUPS,
     UNITS,
     DELTAS,
     ACTIVATION,
@@ -22,8 +24,8 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
     STATISTICS,
     TRAINED,
     LARGE,
-) = range(13)
-N_COLUMNS = 13
+) = range(15)
+N_COLUMNS = 15
 
 #: Entries of `Plan.limits`: strengths of the L2 and the L1 penalty; maximum gradient norm, gradient component and norm
 #: of a unit's weights, 0 for none; decay of the averaged parameters, and 1 minus that.
@@ -59,12 +61,17 @@ class Plan(NamedTuple):
     limits: object
     thresholds: object  # of dropout: a unit is kept if a random number below 2**32 is at least the threshold
     scales: object  # factors of kept units
+    groups: object  # the network's, flat
     n_layers: int
     n_targets: int
     has_weights: int
     seed: int
     n_lanes: int  # number of partial sums of losses, so that the order of summation does not depend on the threads
     n_weight_lanes: int  # number of partial sums over weights
+
+
+#: The first fields of `Plan` are arrays.
+N_PLAN_ARRAYS = 6
 
 
 class Batches(NamedTuple):
@@ -103,7 +110,7 @@ class Report(NamedTuple):
     losses: object  # (n_batches, n_lanes)
     penalties: object  # (n_batches, n_weight_lanes)
     squares: object  # (n_epochs, n_layers, n_weight_lanes)
-    constant: object  # (n_epochs, hidden units), flat
+    constant: object  # (n_epochs, units of all stages but the last), flat
 
 
 #: First entries of a model's row in the table of a resident launch: number of rows of `Batches.table`, of steps of the
@@ -127,7 +134,7 @@ ARRAYS = (
     "program",
     *Data._fields,
     *Batches._fields,
-    *Plan._fields[:5],
+    *Plan._fields[:N_PLAN_ARRAYS],
     *Model._fields,
     *(f"work.{name}" for name in Work._fields),
     *(f"report.{name}" for name in Report._fields),
