@@ -109,7 +109,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
           stops when the rate has reached 1e-6.
         - 'reduce_on_plateau': the same, with settings.
         - 'step', 'exponential': the rate decays every few epochs, or a little with each update.
-        - 'polynomial', 'cosine', 'one_cycle': span `max_iter` epochs, and training runs to their end (see
+        - 'polynomial', 'cosine', 'cosine_log', 'one_cycle': span `max_iter` epochs, and training runs to their end (see
           `n_iter_no_change`).
 
     learning_rate_init : float, default=0.001
