@@ -20,6 +20,7 @@ from skbackprop.estimators._state import NETWORK, copy_state
 from skbackprop.estimators._training import prepare
 from skbackprop.estimators._turns import one_at_a_time
 from skbackprop.functions.activations import ACTIVATIONS, Activation
+from skbackprop.functions.groups import PARAMETRIZATIONS
 from skbackprop.functions.initializers import INITIALIZERS
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS, Normalization
@@ -67,6 +68,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         "weight_init": [StrOptions(set(INITIALIZERS)), tuple, BaseEstimator],
         "output_bias": [StrOptions({"auto", "prior"})],
         "frozen_layers": ["array-like"],
+        "parametrization": [StrOptions(set(PARAMETRIZATIONS))],
         "normalization": [StrOptions(set(NORMALIZATIONS)), Normalization, None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions(set(SCHEDULES)), Schedule],

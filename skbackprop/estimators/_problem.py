@@ -6,7 +6,7 @@ import numpy as np
 
 from skbackprop.backends import Backend, get_backend
 from skbackprop.backends.data import Rows, as_rows
-from skbackprop.estimators._choices import check_memory, choose_network, hidden_units
+from skbackprop.estimators._choices import check_memory, choose_init, choose_network, hidden_units
 from skbackprop.estimators._state import (
     check_same_normalization,
     flat_state,
@@ -132,7 +132,7 @@ def make_problem(fit, inputs):
     network = choose_network(model, n_units)
     if fit.first_pass:
         params, running = np.empty(network.n_params, dtype=dtype), initial_running(network)
-        _draw_weights(model.weight_init, network, fit.random_state, params, running)
+        _draw_weights(choose_init(model), network, fit.random_state, params, running)
         reset_state(model)
     else:
         _check_same_network(model, network, targets)
@@ -172,8 +172,10 @@ def _draw_weights(given, network, random_state, params, running):
         scale[...], offset[...] = 1, 0
     # scikit-learn knows one activation; the output layer goes with the last hidden one.
     factors = [kind.init_factor for kind, _ in network.activations] or [6.0]
-    for coef, intercept, factor in zip(*network.views(params), [*factors, factors[-1]], strict=False):
-        coef[...], intercept[...] = draw_layer(given, random_state, *coef.shape, factor)
+    coefs, intercepts = network.views(params)
+    for coef, intercept, factor in zip(coefs, intercepts, [*factors, factors[-1]], strict=False):
+        is_last = coef is coefs[-1]
+        coef[...], intercept[...] = draw_layer(given, random_state, *coef.shape, factor, is_last)
 
 
 def _check_same_network(model, network, targets):

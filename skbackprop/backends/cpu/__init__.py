@@ -37,6 +37,7 @@ from skbackprop.backends.cpu.threads import Team
 from skbackprop.backends.data import Epochs, check_data, check_state, frozen
 from skbackprop.backends.record import LINE_BYTES, Record, Workspace, aligned
 from skbackprop.functions._function import N_SETTINGS
+from skbackprop.functions.groups import group_tables
 from skbackprop.functions.optimizers import CARRIED, N_CONSTANTS
 from skbackprop.functions.penalties import Penalties
 
@@ -151,7 +152,7 @@ _offsets_of = lru_cache(maxsize=64)(_Offsets)
 
 
 @lru_cache(maxsize=64)
-def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes):
+def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes, n_groups):
     """Lay out the workspace of a training."""
     scratch = SCRATCH_SIZE + max(network.layer_units) + block_rows
     return Workspace(
@@ -160,7 +161,7 @@ def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, kee
         dtype,
         clock=n_threads * N_CLOCK,
         sums=n_threads * N_SUMS,
-        constants=n_threads * N_CONSTANTS,
+        constants=n_threads * n_groups * N_CONSTANTS,
         forward_panels=offsets.n_forward,
         backward_panels=offsets.n_backward,
         delta_panels=offsets.n_deltas,
@@ -202,6 +203,7 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
     update_settings[: len(numbers)] = numbers
     trained = np.ones(len(network.layout), dtype=np.int64)
     trained[list(penalties.frozen)] = 0
+    rate_factors, groups, decays = group_tables(penalties.groups, len(network.layout))
     calls = training_calls(network, offsets.table, penalties, differentiates=differentiates, updates=updates)
     l2, l1, clip_norm, clip_value, max_norm, decay = penalties.numbers().tolist()
     plan = _EMPTY_PLAN._replace(
@@ -213,6 +215,9 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
         dropout=np.array(penalties.dropout or [0.0] * len(network.layout)),
         trained=trained,
         update_settings=update_settings,
+        rate_factors=rate_factors,
+        groups=groups,
+        decays=decays,
         centred=network.over_batch,
         by_strips=updates and is_by_strips(penalties),
         l2=l2,
@@ -313,6 +318,7 @@ class Session:
         self._workspace = _workspace_of(
             self._offsets, self._network, self._dtype, self._team.n_threads, self._batches.block_rows,
             self._targets.shape[1], any(self._batches.keeps), self._normalizes,
+            len(group_tables(self._penalties.groups, len(self._network.layout))[0]),
         )  # fmt: skip
         self._memory = self._workspace.allocate()
         self._work("scratches")[:, -self._batches.block_rows :] = 1

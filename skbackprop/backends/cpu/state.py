@@ -30,6 +30,9 @@ SPARSE, UNPACKED, AS_IS = -1, -2, -3
 #: backward (derivative, inverse link).
 FORTH, BACK = range(2)
 
+#: Columns of `Plan.groups` and `Plan.decays`, one row per layer.
+OF_WEIGHTS, OF_OTHERS = range(2)
+
 #: Columns of `Plan.program`: address and layer of a step, batches and blocks in which it runs, synchronization after
 #: it.
 ADDRESS, LAYER, WHEN, WAITS = range(4)
@@ -74,6 +77,9 @@ class Plan(NamedTuple):
     dropout: Doubles  # rate for each layer's inputs
     trained: Integers  # whether a layer's parameters are updated
     update_settings: Doubles  # the optimizer's
+    rate_factors: Doubles  # of the groups of parameters
+    groups: Integers2D  # of each layer's weights, and of its intercepts, scales and offsets
+    decays: Doubles2D  # factors of the optimizer's weight decay, in the same places
     n_threads: Integer
     n_targets: Integer
     n_epochs: Integer
@@ -115,7 +121,7 @@ class Work(NamedTuple):
 
     clock: Integers  # of each thread
     sums: Doubles  # of each thread
-    constants: Doubles  # prepared by the optimizer, for each thread
+    constants: Doubles  # prepared by the optimizer, for each thread and group
     forward_panels: Numbers
     backward_panels: Numbers
     delta_panels: Numbers

@@ -35,6 +35,8 @@ from skbackprop.backends.cpu.state import (
     N_CLOCK,
     N_ROWS,
     N_SUMS,
+    OF_OTHERS,
+    OF_WEIGHTS,
     SQUARES,
     START,
     STEP,
@@ -306,10 +308,11 @@ def gradient_sparse(record, thread, layer):
 
 
 @formula
-def _update_range(plan, model, work, thread, low, count, l2, decays):
-    """Update `count` parameters from `low` on."""
+def _update_range(plan, model, work, thread, low, count, l2, group, decays):
+    """Update `count` parameters of a group from `low` on."""
+    constants = at(work.constants, (thread * plan.rate_factors.size + group) * N_CONSTANTS)
     invoke(plan.update, (
-        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], l2, decays,
+        constants, work.sums[thread * N_SUMS + FACTOR], l2, decays,
         at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, count,
     ))  # fmt: skip
 
@@ -319,7 +322,8 @@ def _update_weights(plan, model, work, thread, layer, first, last):
     """Update a range of rows of a layer's weights."""
     fan_out = plan.layout[layer, FAN_OUT]
     low = plan.layout[layer, WEIGHTS] + first * fan_out
-    _update_range(plan, model, work, thread, low, (last - first) * fan_out, plan.update_l2, 1.0)
+    group, decays = plan.groups[layer, OF_WEIGHTS], plan.decays[layer, OF_WEIGHTS]
+    _update_range(plan, model, work, thread, low, (last - first) * fan_out, plan.update_l2, group, decays)
 
 
 @formula
@@ -361,7 +365,8 @@ def _update_intercepts(plan, model, work, thread, layer):
     """Update a thread's share of a layer's intercepts, scales and offsets, which are not penalized."""
     first, last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
     low = plan.layout[layer, INTERCEPTS] + first
-    _update_range(plan, model, work, thread, low, last - first, 0.0, 0.0)
+    group, decays = plan.groups[layer, OF_OTHERS], plan.decays[layer, OF_OTHERS]
+    _update_range(plan, model, work, thread, low, last - first, 0.0, group, decays)
 
 
 def add_losses(record, thread, layer):
