@@ -18,6 +18,7 @@ from skbackprop._compile import JIT, SIMULATED
 from skbackprop.backends import cpu, get_backend, get_prediction_backend
 from skbackprop.backends.data import as_rows
 from skbackprop.functions.activations import ACTIVATIONS
+from skbackprop.functions.groups import DENSE, Group
 from skbackprop.functions.input_layers import INPUT_LAYERS, InputScale
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS
@@ -29,8 +30,17 @@ from skbackprop.testing import numerical_gradient, reference_loss, reference_raw
 from skbackprop.training.progress import OptimizerState
 
 RATE = 0.01
+GROUPS = (Group(0.5, 3.0), Group(0.1, 0.0)), (Group(2.0), Group()), (Group(0.1, 0.2), Group(3.0, 0.5))
 EVERYTHING = Penalties(
-    1e-3, 0.5, (0.1, 0.3, 0.3), clip_norm=0.5, clip_value=0.2, max_norm=1.0, average=0.9, frozen=(1,)
+    1e-3,
+    0.5,
+    (0.1, 0.3, 0.3),
+    clip_norm=0.5,
+    clip_value=0.2,
+    max_norm=1.0,
+    average=0.9,
+    frozen=(1,),
+    groups=GROUPS,
 )
 
 
@@ -91,14 +101,18 @@ def train_naively(problem, optimizer, penalties, n_epochs=2, batch_size=9):
     params = start.astype(np.float64)
     average, losses = params.copy(), []
     coefs, _ = network.views(params)
-    # Weights decay, the rest does not; layers that are frozen stay.
-    is_weight, is_trained = np.zeros(len(params), dtype=bool), np.ones(len(params), dtype=bool)
-    for view in network.views(is_weight)[0]:
-        view[:] = True
+    # Each group has its own rate and decay; layers that are frozen stay.
+    groups = penalties.groups or (DENSE,) * len(network.stages)
+    member, is_trained = np.empty((2, len(params))), np.ones(len(params), dtype=bool)
+    for numbers, name in zip(member, ("rate", "decay"), strict=True):
+        for layer, arrays in network.arrays_by_layer(numbers):
+            for attribute, place in arrays.items():
+                place[:] = getattr(groups[layer.stage][attribute != "coefs_"], name)
     for layer, arrays in network.arrays_by_layer(is_trained):
         for view in arrays.values() if layer.stage in penalties.frozen_stages(network.n_front) else ():
             view[:] = False
-    runs = {decays: Run(optimizer, params[is_weight == decays]) for decays in (True, False)}
+    kinds = {kind: np.equal(member.T, kind).all(axis=1) for kind in set(map(tuple, member.T))}
+    runs = {kind: Run(optimizer, params[places]) for kind, places in kinds.items()}
     for order in order_of_rows(len(Y), n_epochs).reshape(n_epochs, -1):
         total = 0.0
         for rows in np.split(order, np.arange(batch_size, len(Y), batch_size)):
@@ -114,10 +128,11 @@ def train_naively(problem, optimizer, penalties, n_epochs=2, batch_size=9):
             if penalties.clip_norm is not None:
                 gradient *= min(1.0, penalties.clip_norm / np.linalg.norm(gradient))
             before = params.copy()
-            for decays, run in runs.items():
+            for (rate, decay), run in runs.items():
+                places = kinds[rate, decay]
                 # What the limit of the norms and frozen layers have made of the last update.
-                run.params[:] = params[is_weight == decays]
-                params[is_weight == decays] = run.update(gradient[is_weight == decays], RATE, decays=float(decays))
+                run.params[:] = params[places]
+                params[places] = run.update(gradient[places], RATE * rate, decays=decay)
             params[~is_trained] = before[~is_trained]
             if penalties.max_norm is not None:
                 for coef in coefs[:-1]:
@@ -153,6 +168,28 @@ def test_training_with_everything_at_once(dtype, is_sparse, backend_tier, rng):
     check_training(
         backend_tier, make_problem(rng, dtype, is_sparse), OPTIMIZERS["nadam"](), EVERYTHING, tolerance=tolerance
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "is_sparse", "normalization"),
+    # Numerical gradients of intercepts before a batch normalization are noise, which Adam would scale up.
+    [("adamw", False, "layer"), ("adamw", True, None), ("sgd", False, "batch"), ("sgd", True, None)],
+)
+def test_training_with_groups_of_parameters(name, is_sparse, normalization, backend, rng):
+    """Each with its own factors of the learning rate and of the weight decay; weights are updated as soon as they can be."""
+    settings = {"weight_decay": 0.5} if name == "adamw" else {}
+    problem = make_problem(rng, is_sparse=is_sparse, normalization=normalization)
+    check_training(backend, problem, OPTIMIZERS[name](**settings), Penalties(1e-2, groups=GROUPS))
+
+
+def test_groups_of_a_rate_are_as_without(backend, rng):
+    problem = make_problem(rng, np.float32)
+    plain, grouped = (
+        train(backend.Session, problem, OPTIMIZERS["adamw"](), Penalties(1e-2, groups=groups))
+        for groups in ((), (DENSE,) * 3)
+    )
+    for array, other in zip(plain, grouped, strict=True):
+        np.testing.assert_array_equal(array, other)
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])
@@ -196,7 +233,10 @@ def test_training_with_every_input_layer(kind, others, backend_tier, rng):
     """Also two of them, of some columns each, with everything else at once."""
     layers = [kind([0, 2, 5]), InputScale()] if others else [kind()]
     problem = make_problem(rng, input_layers=layers, normalization="layer" if others else None)
-    penalties = replace(EVERYTHING, frozen=(1,)) if others else Penalties(1e-2)
+    penalties = Penalties(1e-2)
+    if others:
+        front = (Group(), Group(rate=6.0, decay=0.0))
+        penalties = replace(EVERYTHING, groups=(front, front, *EVERYTHING.groups))
     check_training(backend_tier, problem, OPTIMIZERS["adam"](), penalties)
 
 

@@ -129,6 +129,7 @@ SETTINGS = {
     "dropout of inputs": (classifier, {"dropout": [0.2, 0.1, 0.4]}),
     "early stopping": (classifier, {"early_stopping": True, "validation_fraction": 0.2}),
     "averaging": (classifier, {"averaging": 0.9}),
+    "parametrization": (classifier, {"parametrization": "ntp", "solver": "nadam"}),
     "best weights": (classifier, {"restore_best_weights": True, "learning_rate_init": 0.3}),
     "all together": (
         classifier,

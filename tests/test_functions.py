@@ -286,15 +286,19 @@ def test_initial_weights(name):
         for array in (weights, intercepts):
             assert 0.9 * bound < np.abs(array).max() <= bound
         return
-    assert (intercepts == 0).all()
+    if name == "ntp":
+        assert intercepts.var() == pytest.approx(1.0, rel=0.2)
+        assert abs(intercepts.mean()) < 0.2
+    else:
+        assert (intercepts == 0).all()
     if name == "orthogonal":
         np.testing.assert_allclose(weights.T @ weights, np.eye(200), atol=1e-12)
         wide, _ = draw_layer(name, np.random.RandomState(0), 3, 5)
         np.testing.assert_allclose(wide @ wide.T, np.eye(3), atol=1e-12)
         return
-    variance = {"glorot": 2 / 600, "he": 2 / 400, "lecun": 1 / 400}[name.split("_")[0]]
+    variance = {"glorot": 2 / 600, "he": 2 / 400, "lecun": 1 / 400, "ntp": 1 / 400}[name.split("_")[0]]
     assert weights.var() == pytest.approx(variance, rel=0.02)
     assert abs(weights.mean()) < 1e-3
     # A normal distribution has a kurtosis of 3, a uniform one of 1.8.
     kurtosis = (weights**4).mean() / weights.var() ** 2
-    assert kurtosis == pytest.approx(3.0 if name.endswith("normal") else 1.8, rel=0.05)
+    assert kurtosis == pytest.approx(3.0 if name.endswith(("normal", "ntp")) else 1.8, rel=0.05)

@@ -17,6 +17,7 @@ from skbackprop.backends.cpu.state import FORM, Model
 from skbackprop.backends.data import as_rows
 from skbackprop.backends.record import Record
 from skbackprop.functions.activations import ACTIVATIONS
+from skbackprop.functions.groups import DENSE, Group
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.penalties import Penalties
@@ -174,7 +175,7 @@ def test_gradients_are_numerical_gradients(loss, activation, is_sparse, backend,
 def test_penalties_are_off_unless_they_are_asked_for():
     np.testing.assert_array_equal(Penalties().numbers(), np.zeros(6))
     assert not Penalties().finishes
-    assert Penalties().dropout == Penalties().frozen == ()
+    assert Penalties().dropout == Penalties().frozen == Penalties().groups == ()
     np.testing.assert_array_equal(Penalties(0.5).numbers(), [0.5, 0, 0, 0, 0, 0])
     everything = Penalties(0.5, 0.25, clip_norm=1, clip_value=2, max_norm=3, average=0.9)
     np.testing.assert_array_equal(everything.numbers(), [0.375, 0.125, 1, 2, 3, 0.9])
@@ -212,7 +213,15 @@ def run_epochs(session, order, rate, params, optimizer):
 
 
 EVERYTHING = Penalties(
-    1e-3, 0.5, (0.1, 0.3, 0.3), clip_norm=0.5, clip_value=0.2, max_norm=1.0, average=0.9, frozen=(1,)
+    1e-3,
+    0.5,
+    (0.1, 0.3, 0.3),
+    clip_norm=0.5,
+    clip_value=0.2,
+    max_norm=1.0,
+    average=0.9,
+    frozen=(1,),
+    groups=((Group(0.5), Group(0.1)), (Group(2.0), Group(3.0)), DENSE),
 )
 
 
@@ -272,7 +281,12 @@ def test_same_bits_for_any_block_of_rows(monkeypatch):
 @pytest.mark.usefixtures("_four_cores")
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize(
-    "penalties", [Penalties(1e-3), Penalties(1e-3, dropout=(0.0, 0.2, 0.2), average=0.9, frozen=(1,))]
+    "penalties",
+    [
+        Penalties(1e-3),
+        Penalties(1e-3, dropout=(0.0, 0.2, 0.2), average=0.9, frozen=(1,)),
+        Penalties(groups=EVERYTHING.groups),
+    ],
 )
 def test_same_bits_for_any_strips_of_weights(penalties, is_sparse, monkeypatch):
     reference = train_bits(1, np.float32, is_sparse, 50, penalties=penalties)

@@ -112,6 +112,7 @@ MODELS = {
     "layer normalization": (classifier, {"normalization": public_functions.LayerNormalization(0.1)}, Y),
     "no hidden layer": (classifier, {"hidden_layer_sizes": ()}, Y),
     "float32": (classifier, {"dtype": "float32", "restore_best_weights": True}, Y),
+    "parametrization": (classifier, {"parametrization": "ntp", "weight_init": "ntp"}, Y),
     "standardized": (regressor, {"standardize_target": True}, Y_DIABETES),
     "two targets": (regressor, {"standardize_target": True}, np.column_stack([Y_DIABETES, -Y_DIABETES])),
     "one class": (classifier, {}, np.zeros(150, dtype=int)),

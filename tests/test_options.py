@@ -67,6 +67,7 @@ CHOICES = [
     ({"clip_value": 0.1}, {}),
     ({"averaging": 0.9}, {}),
     ({"output_bias": "prior"}, {}),
+    ({"parametrization": "ntp"}, {"learning_rate_init": 0.04}),
     ({"restore_best_weights": True}, {"learning_rate_init": 0.03}),
 ]
 

@@ -1,6 +1,7 @@
 """Schedules of the learning rate, all of them, and each against a source other than its own code."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ VARIANTS = [
     schedules.Polynomial(power=2.5, final_fraction=0.1),
     schedules.Cosine(restart_epochs=3),
     schedules.Cosine(restart_epochs=0.35, restart_factor=1.3, final_fraction=0.01),
+    schedules.CosineLog(n_cycles=1),
+    schedules.CosineLog(n_cycles=50),
     schedules.OneCycle(peak_fraction=0.0),
     schedules.OneCycle(peak_fraction=1.0),
 ]
@@ -310,10 +313,44 @@ def test_equal_to_pytorch(case):
 def test_keeps_its_last_rate_if_laid_out_over_max_iter(schedule):
     clock = make_clock()
     rates = schedule.rates(RATE, 0, clock.max_steps + 50, clock)
-    if schedule.name in ("polynomial", "one_cycle") or (schedule.name == "cosine" and not schedule.restart_epochs):
+    if schedule.ends_with_max_iter:
         np.testing.assert_array_equal(rates[clock.max_steps :], rates[clock.max_steps - 1])
     elif schedule.name in ("step", "exponential"):
         assert rates[-1] < rates[clock.max_steps - 1]
+
+
+@pytest.mark.parametrize("n_steps", [15, 256, 10_000])
+def test_cosine_log_is_the_papers(n_steps):
+    """Half an update apart: here the fraction of the training is that at the middle of an update."""
+    # The paper's formula, with the cosine and four cycles.
+    t = (np.arange(n_steps) + 0.5) / n_steps
+    expected = RATE * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * t))) / 2
+    rates = schedules.CosineLog().rates(RATE, 0, n_steps, make_clock(1, n_steps))
+    np.testing.assert_allclose(rates, expected, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("n_cycles", [1, 2, 4, 5])
+def test_cosine_log_is_smallest_at_its_valleys(n_cycles):
+    schedule, n_steps = schedules.CosineLog(n_cycles=n_cycles), 30_000
+    rates = schedule.rates(RATE, 0, n_steps, make_clock(1, n_steps))
+    valleys = schedule.valleys()
+    assert len(valleys) == n_cycles
+    np.testing.assert_allclose(valleys, (2.0 ** np.arange(1, n_cycles + 1) - 1) / (2**n_cycles - 1))
+    starts = np.round(np.array([0.0, *valleys]) * n_steps).astype(int)
+    for start, stop in pairwise(starts):
+        cycle = rates[start:stop]
+        assert cycle.max() == pytest.approx(RATE, rel=1e-4)
+        assert cycle[[0, -1]].max() < 1e-5 * RATE
+        # Once up, once down.
+        assert (np.diff(np.sign(np.diff(cycle))) != 0).sum() == 1
+
+
+def test_cosine_log_has_no_update_without_a_rate():
+    """Also where valleys lie between updates, or there are fewer updates than cycles."""
+    for n_steps in [*range(1, 200), 15 * 2**20]:
+        for n_cycles in (1, 4, 10):
+            rates = schedules.CosineLog(n_cycles=n_cycles).rates(RATE, 0, n_steps, make_clock(1, n_steps))
+            assert rates.min() > 0
 
 
 def test_restarts_with_rounded_lengths():
@@ -348,6 +385,7 @@ INVALID = [
     *(("polynomial", "power", value) for value in (0, np.inf)),
     *(("cosine", "restart_epochs", value) for value in (0, -1, np.inf)),
     *(("cosine", "restart_factor", value) for value in (0.5, np.inf)),
+    *(("cosine_log", "n_cycles", value) for value in (0, 1.5, 51, None)),
     *(("one_cycle", "peak_fraction", value) for value in (-0.1, 1.1)),
     *(("one_cycle", divisor, value) for divisor in ("start_divisor", "final_divisor") for value in (0.5, np.inf)),
 ]

@@ -21,6 +21,7 @@ from skbackprop.estimators._state import NETWORK, copy_state
 from skbackprop.estimators._training import prepare
 from skbackprop.estimators._turns import one_at_a_time
 from skbackprop.functions.activations import ACTIVATIONS, Activation
+from skbackprop.functions.groups import PARAMETRIZATIONS
 from skbackprop.functions.initializers import INITIALIZERS
 from skbackprop.functions.input_layers import INPUT_LAYERS, InputLayer
 from skbackprop.functions.losses import LOSSES
@@ -70,6 +71,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         "output_bias": [StrOptions({"auto", "prior"})],
         "frozen_layers": ["array-like"],
         "input_layers": [StrOptions(set(INPUT_LAYERS)), InputLayer, "array-like", None],
+        "parametrization": [StrOptions(set(PARAMETRIZATIONS))],
         "normalization": [StrOptions(set(NORMALIZATIONS)), Normalization, None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions(set(SCHEDULES)), Schedule],

@@ -7,18 +7,20 @@ import numpy as np
 
 from skbackprop.backends import memory_limit
 from skbackprop.functions.activations import ACTIVATIONS, Activation
+from skbackprop.functions.groups import PARAMETRIZATIONS, Group
 from skbackprop.functions.input_layers import INPUT_LAYERS, InputLayer
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.penalties import Penalties
 from skbackprop.functions.schedules import SCHEDULES
-from skbackprop.network import Network
+from skbackprop.network import FAN_IN, Network
 from skbackprop.training.progress import OptimizerState
 from skbackprop.training.warned import warn
 
 __all__ = [
     "batch_rows",
     "check_memory",
+    "choose_init",
     "choose_network",
     "choose_penalties",
     "hidden_units",
@@ -113,8 +115,16 @@ def accepted_sparse(estimator):
     return "csr" if estimator.input_layers is None else False
 
 
-def choose_penalties(estimator, n_layers):
-    """Penalties, dropout and limits for a network of so many layers of weights."""
+def choose_init(estimator):
+    """`weight_init`, with what 'auto' means for the parametrization."""
+    name, parametrization = estimator.weight_init, estimator.parametrization
+    is_auto = isinstance(name, str) and name == "auto"
+    return parametrization if is_auto and parametrization != "standard" else name
+
+
+def choose_penalties(estimator, network):
+    """Penalties, dropout, limits and groups of parameters for a network."""
+    n_layers = len(network.layer_units) - 1
     rates = estimator.dropout
     if isinstance(rates, Real):
         rates = (0.0, *(float(rates),) * (n_layers - 1))
@@ -142,7 +152,18 @@ def choose_penalties(estimator, n_layers):
         max_norm=estimator.max_norm,
         average=estimator.averaging,
         frozen=tuple(range(n_layers)[layer] for layer in estimator.frozen_layers),
+        groups=_choose_groups(estimator, network),
     )
+
+
+def _choose_groups(estimator, network):
+    """The groups of the parameters of each layer; empty if all have the same rate."""
+    if estimator.parametrization == "standard":
+        return ()
+    solver, groups_of = estimator.solver, PARAMETRIZATIONS[estimator.parametrization]
+    degree = 0 if solver == "lbfgs" else OPTIMIZERS.get_function(solver).gradient_degree
+    front = [(Group(), Group(kind.ntp_rate, 0.0)) for kind, *_ in network.inputs]
+    return (*front, *(groups_of(int(fan_in), degree) for fan_in in network.layout[network.n_front :, FAN_IN]))
 
 
 def start_optimizer(estimator, params):

@@ -6,7 +6,7 @@ import numpy as np
 
 from skbackprop.backends import Backend, get_backend
 from skbackprop.backends.data import Rows, as_rows
-from skbackprop.estimators._choices import check_memory, choose_network, hidden_units
+from skbackprop.estimators._choices import check_memory, choose_init, choose_network, hidden_units
 from skbackprop.estimators._state import (
     check_same_layers,
     flat_state,
@@ -130,7 +130,7 @@ def make_problem(fit, inputs):
     network = choose_network(model, n_units)
     if fit.first_pass:
         params, running = np.empty(network.n_params, dtype=dtype), network.initial_running()
-        _draw_weights(model.weight_init, network, fit.random_state, params, running)
+        _draw_weights(choose_init(model), network, fit.random_state, params, running)
         reset_state(model)
     else:
         _check_same_network(model, network, targets)

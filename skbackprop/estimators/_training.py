@@ -88,10 +88,15 @@ def _prepare_lbfgs(fit, problem):
             f"normalization={model.normalization!r} is for stochastic solvers: solver='lbfgs' has no mini-batches; choose "
             "normalization='layer', or solver='adam'"
         )
-    penalties = choose_penalties(model, len(problem.network.layout))
+    penalties = choose_penalties(model, problem.network)
     for name in ("dropout", "clip_norm", "clip_value", "max_norm", "average", "frozen"):
         if getattr(penalties, name):
             raise ValueError(f"{name} is for stochastic solvers; solver='lbfgs' needs it off, or choose solver='adam'")
+    if penalties.groups:
+        raise ValueError(
+            f"parametrization={model.parametrization!r} is for stochastic solvers; solver='lbfgs' needs "
+            "parametrization='standard', or choose solver='adam'"
+        )
     model.n_iter_, model.loss_ = 0, np.nan  # what an error leaves behind
     return LbfgsTraining(problem, problem.session(len(problem.train_rows), model.n_jobs, penalties))
 
@@ -238,7 +243,7 @@ def _prepare_stochastic(fit, problem, scorer):
     )
     read_progress(model, progress)
     progress.n_iter = 0 if resumed is None else model.n_iter_
-    penalties = choose_penalties(model, len(problem.network.layout))
+    penalties = choose_penalties(model, problem.network)
     n_rows = batch_rows(model, len(problem.train_rows))
     # Drawn only where it is needed: everything else is drawn as scikit-learn does it.
     seed = random_state.randint(2**31) if penalties.dropout else 0

@@ -100,7 +100,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
           stops when the rate has reached 1e-6.
         - 'reduce_on_plateau': the same, with settings.
         - 'step', 'exponential': the rate decays every few epochs, or a little with each update.
-        - 'polynomial', 'cosine', 'one_cycle': span `max_iter` epochs, and training runs to their end (see
+        - 'polynomial', 'cosine', 'cosine_log', 'one_cycle': span `max_iter` epochs, and training runs to their end (see
           `n_iter_no_change`).
 
     learning_rate_init : float, default=0.001
@@ -204,16 +204,18 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     weight_init : str, estimator or tuple, default='auto'
         Initialization of the weights:
 
-        - 'auto': as in scikit-learn, see Notes.
+        - 'auto': as in scikit-learn, see Notes; or as `parametrization` has it.
         - 'glorot_uniform', 'glorot_normal': variance ``2 / (n_in + n_out)`` (Glorot and Bengio, 2010). For 'tanh'.
         - 'he_uniform', 'he_normal': variance ``2 / n_in`` (He et al., 2015). For 'relu' and its variants in deep
           networks.
         - 'lecun_uniform', 'lecun_normal': variance ``1 / n_in`` (LeCun et al., 1998). For 'selu'.
         - 'orthogonal': orthonormal rows or columns (Saxe, McClelland and Ganguli, 2014).
+        - 'ntp': 'lecun_normal' with standard normal intercepts, and zeros in the last layer (Holzmüller, Grinsztajn and
+          Steinwart, 2024).
         - a fitted estimator, wrapped in :class:`~sklearn.frozen.FrozenEstimator` if this one is to be cloned, or a
           tuple ``(coefs, intercepts)``: its weights, for fine-tuning. The shapes must be those of this network.
 
-        Intercepts start at zero, except with 'auto' and given ones.
+        Intercepts start at zero, except with 'auto', 'ntp' and given ones.
 
     output_bias : {'auto', 'prior'}, default='auto'
         Initialization of the output layer's intercepts: 'auto' follows `weight_init`; with 'prior', they give the mean
@@ -290,6 +292,15 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     input_layers : str, InputLayer, sequence of them, or None, default=None
         Layers in front of the first dense one, which scale or encode the input columns one by one, with parameters of
         their own; see :mod:`skbackprop.functions`. 'scale' learns a scale of each column. They need dense `X`.
+
+    parametrization : {'standard', 'ntp'}, default='standard'
+        How the size of a layer changes its training. Not for 'lbfgs'.
+
+        - 'standard': all parameters have the same learning rate.
+        - 'ntp': the neural tangent parametrization (Jacot, Gabriel and Hongler, 2018), in which the weights of a layer
+          count ``1 / sqrt(n_in)``, as RealMLP has it (Holzmüller, Grinsztajn and Steinwart, 2024): the same rate then
+          suits layers of any width. It takes a large `learning_rate_init`, such as 0.04. The attributes are those of
+          the standard network that computes the same, see Notes.
 
     Attributes
     ----------
@@ -389,6 +400,13 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     :math:`(-b, b)` with :math:`b = \sqrt{f / (n_\text{in} + n_\text{out})}`, where :math:`f = 2` for the logistic
     activation and 6 for the others (Glorot and Bengio, 2010, equation 16, who set the intercepts to zero).
 
+    **Parametrization.** With ``parametrization='ntp'``, a layer computes :math:`Z = A V / \sqrt{n_\text{in}} + b` from
+    weights :math:`V` and intercepts :math:`b` that are standard normal at first, and zero in the last layer; intercepts
+    have a tenth of the learning rate. What is stored and updated is :math:`W = V / \sqrt{n_\text{in}}`, with the rate
+    :math:`\eta / \sqrt{n_\text{in}}` (for 'sgd' :math:`\eta / n_\text{in}`) and an undiminished weight decay: the same
+    training, apart from `epsilon`. Penalties and limits are those of :math:`W`. Another `weight_init` than 'auto'
+    changes the initial values only.
+
     **Loss.** With sample weights :math:`s_i`, their sum :math:`S` (the number of rows without weights), :math:`K`
     targets and the raw outputs :math:`z_i`, the squared error has the identity as `out_activation_` and
 
@@ -442,8 +460,12 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
       AISTATS.
     * K. He, X. Zhang, S. Ren and J. Sun (2015). Delving deep into rectifiers: surpassing human-level performance on
       ImageNet classification. ICCV. https://arxiv.org/abs/1502.01852
+    * D. Holzmüller, L. Grinsztajn and I. Steinwart (2024). Better by default: strong pre-tuned MLPs and boosted trees
+      on tabular data. NeurIPS. https://arxiv.org/abs/2407.04491
     * S. Ioffe and C. Szegedy (2015). Batch normalization: accelerating deep network training by reducing internal
       covariate shift. ICML. https://arxiv.org/abs/1502.03167
+    * A. Jacot, F. Gabriel and C. Hongler (2018). Neural tangent kernel: convergence and generalization in neural
+      networks. NeurIPS. https://arxiv.org/abs/1806.07572
     * D. P. Kingma and J. Ba (2015). Adam: a method for stochastic optimization. ICLR. https://arxiv.org/abs/1412.6980
     * Y. LeCun, L. Bottou, G. B. Orr and K.-R. Müller (1998). Efficient BackProp. In Neural Networks: Tricks of the
       Trade. Springer.
@@ -541,6 +563,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         n_jobs=None,
         device="cpu",
         input_layers=None,
+        parametrization="standard",
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -584,6 +607,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         self.n_jobs = n_jobs
         self.device = device
         self.input_layers = input_layers
+        self.parametrization = parametrization
 
     def _advice(self, parameter, value):
         if parameter == "loss" and isinstance(value, Integral | list | tuple | np.ndarray):

@@ -28,10 +28,11 @@ INITIALIZERS = {
     "lecun_uniform": (_lecun, "uniform"),
     "lecun_normal": (_lecun, "normal"),
     "orthogonal": (None, "orthogonal"),
+    "ntp": (_lecun, "normal"),
 }
 
 
-def draw_layer(name, random_state, fan_in, fan_out, factor=6.0):
+def draw_layer(name, random_state, fan_in, fan_out, factor=6.0, is_last=False):
     """Draw the weights and intercepts of a layer.
 
     'auto' is scikit-learn's: weights and intercepts are uniform in ``(-b, b)`` with ``b = sqrt(factor / (fan_in +
@@ -39,7 +40,8 @@ def draw_layer(name, random_state, fan_in, fan_out, factor=6.0):
     activation, and also draws the intercepts, which the paper sets to zero. With the other names, intercepts are zero,
     and weights have mean 0 and the variance of Glorot and Bengio (2010), He et al. (2015) or LeCun et al. (1998).
     'orthogonal' draws a matrix with orthonormal rows or columns, whichever are fewer (Saxe, McClelland and Ganguli,
-    2014).
+    2014). 'ntp', for the neural tangent parametrization, is 'lecun_normal' with intercepts of a standard normal
+    distribution, and zeros in the last layer (Holzmüller, Grinsztajn and Steinwart, 2024).
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ def draw_layer(name, random_state, fan_in, fan_out, factor=6.0):
         Units before and after the layer.
     factor : float, default=6.0
         See above; for 'auto' only.
+    is_last : bool, default=False
+        Whether the layer gives the network's outputs.
 
     Returns
     -------
@@ -61,6 +65,8 @@ def draw_layer(name, random_state, fan_in, fan_out, factor=6.0):
         bound = np.sqrt(factor / (fan_in + fan_out))
         weights = random_state.uniform(-bound, bound, (fan_in, fan_out))
         return weights, random_state.uniform(-bound, bound, fan_out)
+    if name == "ntp" and is_last:
+        return np.zeros((fan_in, fan_out)), np.zeros(fan_out)
     variance, how = INITIALIZERS[name]
     if how == "orthogonal":
         normal = random_state.normal(size=(max(fan_in, fan_out), min(fan_in, fan_out)))
@@ -73,4 +79,4 @@ def draw_layer(name, random_state, fan_in, fan_out, factor=6.0):
     else:
         bound = np.sqrt(3.0 * variance(fan_in, fan_out))
         weights = random_state.uniform(-bound, bound, (fan_in, fan_out))
-    return weights, np.zeros(fan_out)
+    return weights, random_state.normal(size=fan_out) if name == "ntp" else np.zeros(fan_out)

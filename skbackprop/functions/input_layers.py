@@ -45,8 +45,14 @@ class InputLayer(Function):
     ----------
     columns : sequence of int or None, default=None
         Indices of the columns that are transformed; None for all.
+
+    Attributes
+    ----------
+    ntp_rate : float
+        Factor of the learning rate with ``parametrization='ntp'``, as RealMLP has it.
     """
 
+    ntp_rate = 1.0
     _parameter_constraints: dict = {"columns": ["array-like", None]}
 
     def __init__(self, columns=None):
@@ -139,6 +145,7 @@ class InputScale(InputLayer):
     name = "scale"
     definition = r"s x"
     reference = "Holzmüller, Grinsztajn and Steinwart (2024)"
+    ntp_rate = 6.0
 
     def n_params(self, column):
         """Return one: the scale."""

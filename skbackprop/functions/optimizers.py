@@ -54,10 +54,11 @@ class Optimizer(Function):
 
     - ``prepare(rate, step, s, kept)``: the constants, which are the same for all parameters, once for each update and in
       float64, from the learning rate :math:`\eta`, the number of the update t (from 1), the settings s, a named tuple, and
-      the seventh and the eighth of the constants as the update before left them (zeros at first). Gives a tuple of at most
-      `N_CONSTANTS` numbers, in the order of `constants`.
+      the seventh and the eighth of the constants as the update before left them (zeros at first); these must not depend on the
+      learning rate, of which groups of parameters may have several. Gives a tuple of at most `N_CONSTANTS` numbers, in the
+      order of `constants`.
     - ``update(w, g, decays, state, c)``: one parameter, from its gradient, from 1 if it decays or 0 if it does not (weights
-      do, intercepts do not), from the tuple of its state and from the constants, a named tuple, all of one type. Gives a
+      do, intercepts do not) or another factor of its decay, from the tuple of its state and from the constants, a named tuple, all of one type. Gives a
       tuple: the new w, followed by the new state.
 
     The learning rate is not an optimizer's setting but the estimators' ``learning_rate_init``.
@@ -71,11 +72,15 @@ class Optimizer(Function):
     default_rate : float
         The learning rate that the source recommends, or PyTorch's; for the documentation: the estimators' default is 0.001
         for all.
+    gradient_degree : int
+        0 if the change of a parameter stays the same where all gradients are larger by a factor (apart from epsilon), 1 if it
+        grows by the same factor; for ``parametrization='ntp'``.
     """
 
     n_slots: int
     constants: tuple = ()
     default_rate = 1e-3
+    gradient_degree = 0
 
     @classmethod
     def from_parameters(cls, parameters):
@@ -150,6 +155,7 @@ class SGD(Optimizer):
     reference = "Sutskever, Martens, Dahl and Hinton (2013), equations 1-4"
     n_slots = 1
     constants = ("rate", "momentum")
+    gradient_degree = 1
     _parameter_constraints = {"momentum": _MOMENTUM, "nesterov": ["boolean"]}
 
     def __init__(self, momentum=0.9, nesterov=True):
@@ -746,7 +752,7 @@ def optimizer_loops(kind):
         be zeros before the first update, and those of the update before it from then on.
     step : Loop
         Updates n consecutive parameters. Called with a pointer to the constants; with three float64: the `share` and `l2` of
-        the gradient ``(grads[i] + l2 * params[i]) * share``, and 1.0 if the parameters are weights, which decay, else 0.0;
+        the gradient ``(grads[i] + l2 * params[i]) * share``, and the factor of the decay: of weights 1.0, else 0.0;
         with pointers to the parameters, gradients and the first slot of these parameters, all of one type; and with two
         int64: the distance from one slot of a parameter to its next one, and n.
     """

@@ -30,6 +30,8 @@ class Penalties:
         Decay of the exponential moving average of the parameters.
     frozen : tuple of int, default=()
         Layers whose weights and intercepts are not trained.
+    groups : tuple of tuple of Group, default=()
+        For each layer, how the optimizer treats its parameters; see `groups.group_tables`.
     """
 
     alpha: float = 0.0
@@ -40,6 +42,7 @@ class Penalties:
     max_norm: float | None = None
     average: float | None = None
     frozen: tuple = ()
+    groups: tuple = ()
 
     @property
     def finishes(self):

@@ -10,7 +10,7 @@ The estimators' checks, the tests and the documentation follow.
 
 import math
 from dataclasses import dataclass, replace
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -24,6 +24,7 @@ __all__ = [
     "Clock",
     "Constant",
     "Cosine",
+    "CosineLog",
     "Exponential",
     "InverseScaling",
     "OneCycle",
@@ -94,7 +95,7 @@ class Schedule(Function):
 
     Time is counted in updates from 0, since the optimizer was created: `fit` starts again, even with `warm_start`;
     `partial_fit` continues, and each call counts as one epoch. Schedules that span `max_iter` epochs (`Polynomial`,
-    `OneCycle`, `Cosine` without restarts) keep the rate of their last update if there are more updates; the others
+    `OneCycle`, `CosineLog`, `Cosine` without restarts) keep the rate of their last update if there are more updates; the others
     continue.
 
     A class has a method `after_warmup`, and `on_plateau` if it does not stop on a plateau.
@@ -496,6 +497,63 @@ class Cosine(Schedule):
         return (steps - np.take(starts, cycle)) / np.take(lengths, cycle)
 
 
+class CosineLog(Schedule):
+    """Cosine waves in `max_iter` epochs, each twice as long as the one before, from zero to the rate and back.
+
+    Short cycles at the beginning, when much is learned in few updates, and a long one for the end. At the valleys
+    between two cycles the rate is almost zero, so that the weights come to rest there: good places to stop, or to keep
+    the weights of (`valleys`). Made for Adam with a `beta_2` of 0.95, a large `learning_rate_init` and
+    ``parametrization='ntp'``. Training runs to the end of the schedule: the default of `n_iter_no_change` takes effect
+    only with `early_stopping`, other values always.
+
+    Parameters
+    ----------
+    warmup_epochs : float, default=0.0
+        Number of epochs of linear warm-up; non-negative. See `Schedule`. Best left at 0, because each cycle starts with
+        a rise.
+    n_cycles : int, default=4
+        Number of cycles; from 1 to 50. The default is the paper's; the first one then takes a fifteenth of the
+        training.
+    """
+
+    name = "cosine_log"
+    ends_with_max_iter = True
+    definition = (
+        r"\eta_0\, (1 - \cos(2 \pi \log_2(1 + (2^c - 1) t))) / 2"
+        r"\text{, } c \text{ cycles, fraction } t \text{ of the training at the middle of the update}"
+    )
+    reference = (
+        "Holzmüller, Grinsztajn and Steinwart (2024), Better by default, where t is that at the start of the update"
+    )
+    _parameter_constraints = {
+        **Schedule._parameter_constraints,
+        "n_cycles": [Interval(Integral, 1, 50, closed="both")],
+    }
+
+    def __init__(self, warmup_epochs=0.0, n_cycles=4):
+        super().__init__(warmup_epochs)
+        self.n_cycles = n_cycles
+
+    def after_warmup(self, initial_rate, steps, clock):
+        """Rates by the definition; see `Schedule.after_warmup`."""
+        n_steps = max(1, clock.max_steps)
+        # No update lies with its middle on a valley, where nothing would be learned: fractions of odd numbers only.
+        middles = (np.minimum(steps, n_steps - 1) + 0.5) / n_steps
+        cycles = np.log2(1.0 + (2.0**self.n_cycles - 1.0) * middles)
+        # The same as by the cosine, but without cancellation near the valleys.
+        return initial_rate * np.sin(np.pi * cycles) ** 2
+
+    def valleys(self):
+        """Where the cycles end.
+
+        Returns
+        -------
+        fractions : tuple of float
+            Of the training without the warm-up, ``(2**k - 1) / (2**n_cycles - 1)`` for each cycle k; the last one is 1.
+        """
+        return tuple((2**k - 1) / (2**self.n_cycles - 1) for k in range(1, self.n_cycles + 1))
+
+
 class OneCycle(Schedule):
     """One cycle in `max_iter` epochs: up to the peak rate and far down again.
 
@@ -568,6 +626,7 @@ SCHEDULES = Registry(
         Exponential,
         Polynomial,
         Cosine,
+        CosineLog,
         OneCycle,
         ReduceOnPlateau,
     ],

@@ -21,9 +21,12 @@ class Dense(Layer):
         See `Layer`.
     init_factor : float
         Factor of the variance of initial weights, see `draw_layer`.
+    is_last : bool
+        Whether the units are the network's outputs.
     """
 
     init_factor: float = 6.0
+    is_last: bool = False
 
     attributes: ClassVar[tuple] = ("coefs_", "intercepts_")
     makes_units: ClassVar[bool] = True
@@ -51,7 +54,8 @@ class Dense(Layer):
 
     def draw(self, arrays, initializer, random_state):
         """Draw weights and intercepts."""
-        drawn = draw_layer(initializer, random_state, self.n_inputs, self.n_units, self.init_factor)
+        sizes = self.n_inputs, self.n_units
+        drawn = draw_layer(initializer, random_state, *sizes, self.init_factor, self.is_last)
         arrays["coefs_"][...], arrays["intercepts_"][...] = drawn
 
     def naive(self, x, arrays):

@@ -36,6 +36,7 @@ from skbackprop.backends.cpu.threads import Team
 from skbackprop.backends.data import Epochs, check_data, check_state, frozen
 from skbackprop.backends.record import LINE_BYTES, Record, Workspace, aligned
 from skbackprop.functions._function import N_SETTINGS
+from skbackprop.functions.groups import group_tables
 from skbackprop.functions.optimizers import CARRIED, N_CONSTANTS
 from skbackprop.functions.penalties import Penalties
 
@@ -151,7 +152,7 @@ _offsets_of = lru_cache(maxsize=64)(_Offsets)
 
 
 @lru_cache(maxsize=64)
-def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes):
+def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes, n_groups):
     """Lay out the workspace of a training."""
     scratch = SCRATCH_SIZE + max(network.stage_units) + block_rows
     return Workspace(
@@ -160,7 +161,7 @@ def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, kee
         dtype,
         clock=n_threads * N_CLOCK,
         sums=n_threads * N_SUMS,
-        constants=n_threads * N_CONSTANTS,
+        constants=n_threads * n_groups * N_CONSTANTS,
         forward_panels=offsets.n_forward,
         backward_panels=offsets.n_backward,
         delta_panels=offsets.n_deltas,
@@ -202,6 +203,7 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
     update_settings[: len(numbers)] = numbers
     trained = np.ones(len(network.layout), dtype=np.int64)
     trained[list(penalties.frozen_stages(network.n_front))] = 0
+    rate_factors, groups, decays = group_tables(penalties.groups, len(network.layout))
     calls = training_calls(network, offsets.table, penalties, differentiates=differentiates, updates=updates)
     l2, l1, clip_norm, clip_value, max_norm, decay = penalties.numbers().tolist()
     plan = _EMPTY_PLAN._replace(
@@ -209,11 +211,14 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
         offsets=offsets.table,
         calls=layer_calls(network, dtype, keeps),
         program=program_rows(calls, dtype, index_dtype),
-        groups=network.groups.reshape(-1),
+        columns=network.columns.reshape(-1),
         settings=network.settings.reshape(-1),
         dropout=np.array(penalties.dropout_by_stage(len(network.layout), network.n_front)),
         trained=trained,
         update_settings=update_settings,
+        rate_factors=rate_factors,
+        groups=groups,
+        decays=decays,
         centred=network.over_batch,
         by_strips=updates and is_by_strips(penalties),
         l2=l2,
@@ -314,6 +319,7 @@ class Session:
         self._workspace = _workspace_of(
             self._offsets, self._network, self._dtype, self._team.n_threads, self._batches.block_rows,
             self._targets.shape[1], any(self._batches.keeps), self._normalizes,
+            len(group_tables(self._penalties.groups, len(self._network.layout))[0]),
         )  # fmt: skip
         self._memory = self._workspace.allocate()
         self._work("scratches")[:, -self._batches.block_rows :] = 1
@@ -536,7 +542,7 @@ def _forward(network, dtype, n_rows, index_dtype, link):
         offsets=offsets.table,
         calls=layer_calls(network, dtype, None, link),
         program=program_rows(prediction_calls(network, offsets.table, link), dtype, index_dtype),
-        groups=network.groups.reshape(-1),
+        columns=network.columns.reshape(-1),
         settings=network.settings.reshape(-1),
         dropout=np.zeros(len(network.layout)),
         n_threads=1,

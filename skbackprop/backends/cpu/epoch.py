@@ -95,8 +95,10 @@ def train_batches(thread, n_threads, control, words):
                 continue
         sums[FACTOR], sums[LOSS] = 1.0 / total_weight, 0.0
         if plan.prepare != 0:
-            constants = at(work.constants, thread * N_CONSTANTS)
-            invoke(plan.prepare, (data.rates[number], step + one, at(plan.update_settings, zero), constants))
+            for group in range(plan.rate_factors.size):
+                rate = data.rates[number] * plan.rate_factors[group]
+                constants = at(work.constants, (thread * plan.rate_factors.size + group) * N_CONSTANTS)
+                invoke(plan.prepare, (rate, step + one, at(plan.update_settings, zero), constants))
         penalty = 0.0
         if thread == 0:
             for position in range(n_squares):

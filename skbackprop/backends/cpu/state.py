@@ -30,6 +30,9 @@ SPARSE, UNPACKED, AS_IS = -1, -2, -3
 #: evaluation of the loss), backward (derivative, columns, inverse link), and gradient of an input layer's parameters.
 FORTH, BACK, GRADIENT = range(3)
 
+#: Columns of `Plan.groups` and `Plan.decays`, one row per layer.
+OF_WEIGHTS, OF_OTHERS = range(2)
+
 #: Columns of `Plan.program`: address and layer of a step, batches and blocks in which it runs, synchronization after
 #: it.
 ADDRESS, LAYER, WHEN, WAITS = range(4)
@@ -70,11 +73,14 @@ class Plan(NamedTuple):
     offsets: Integers2D
     calls: Integers2D
     program: Integers2D
-    groups: Integers  # the network's, flat
+    columns: Integers  # the network's, flat
     settings: Doubles  # the network's, flat
     dropout: Doubles  # rate for each layer's inputs
     trained: Integers  # whether a layer's parameters are updated
     update_settings: Doubles  # the optimizer's
+    rate_factors: Doubles  # of the groups of parameters
+    groups: Integers2D  # of each layer's weights, and of its intercepts, scales and offsets
+    decays: Doubles2D  # factors of the optimizer's weight decay, in the same places
     n_threads: Integer
     n_targets: Integer
     n_epochs: Integer
@@ -116,7 +122,7 @@ class Work(NamedTuple):
 
     clock: Integers  # of each thread
     sums: Doubles  # of each thread
-    constants: Doubles  # prepared by the optimizer, for each thread
+    constants: Doubles  # prepared by the optimizer, for each thread and group
     forward_panels: Numbers
     backward_panels: Numbers
     delta_panels: Numbers

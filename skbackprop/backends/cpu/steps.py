@@ -36,6 +36,8 @@ from skbackprop.backends.cpu.state import (
     N_CLOCK,
     N_ROWS,
     N_SUMS,
+    OF_OTHERS,
+    OF_WEIGHTS,
     SQUARES,
     START,
     STEP,
@@ -50,7 +52,7 @@ from skbackprop.backends.data import first_at_least
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.elementary import fma, natural
 from skbackprop.functions.optimizers import N_CONSTANTS
-from skbackprop.network import FAN_IN, FAN_OUT, GROUPS, INTERCEPTS, UNPENALISED, WEIGHTS
+from skbackprop.network import COLUMNS, FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
 
 # Rows of shuffled data are prefetched this many rows ahead of their copies.
 _ROWS_AHEAD = 8
@@ -148,7 +150,7 @@ def transform(record, thread, layer):
     invoke(plan.calls[layer, FORTH], (
         at(work.units, base + plan.offsets[layer, UNITS] + first * n_groups),
         at(work.units, base + plan.offsets[layer + 1, UNITS] + first * n_outputs),
-        at(model.params, plan.layout[layer, INTERCEPTS]), at(plan.groups, 3 * plan.layout[layer, GROUPS]), n_groups,
+        at(model.params, plan.layout[layer, INTERCEPTS]), at(plan.columns, 3 * plan.layout[layer, COLUMNS]), n_groups,
         now[LAST] - first, n_outputs, at(plan.settings, layer * N_SETTINGS),
     ))  # fmt: skip
 
@@ -163,7 +165,7 @@ def transform_backward(record, thread, layer):
         at(work.units, plan.offsets[layer, UNITS] + first * n_groups),
         at(work.deltas, plan.offsets[layer + 1, UNITS] + first * n_outputs),
         at(model.params, plan.layout[layer, INTERCEPTS]),
-        at(work.deltas, plan.offsets[layer, UNITS] + first * n_groups), at(plan.groups, 3 * plan.layout[layer, GROUPS]),
+        at(work.deltas, plan.offsets[layer, UNITS] + first * n_groups), at(plan.columns, 3 * plan.layout[layer, COLUMNS]),
         n_groups, now[LAST] - first, n_outputs, at(plan.settings, layer * N_SETTINGS),
     ))  # fmt: skip
 
@@ -177,7 +179,7 @@ def transform_gradient(record, thread, layer):
     invoke(plan.calls[layer, GRADIENT], (
         at(work.units, plan.offsets[layer, UNITS]), at(work.deltas, plan.offsets[layer + 1, UNITS]),
         at(model.params, plan.layout[layer, INTERCEPTS]), at(model.grads, plan.layout[layer, INTERCEPTS]),
-        at(plan.groups, 3 * plan.layout[layer, GROUPS]), first, last, n_groups, now[N_ROWS], n_outputs,
+        at(plan.columns, 3 * plan.layout[layer, COLUMNS]), first, last, n_groups, now[N_ROWS], n_outputs,
         now[BLOCK] == 0, at(plan.settings, layer * N_SETTINGS),
     ))  # fmt: skip
 
@@ -350,10 +352,11 @@ def gradient_sparse(record, thread, layer):
 
 
 @formula
-def _update_range(plan, model, work, thread, low, count, l2, decays):
-    """Update `count` parameters from `low` on."""
+def _update_range(plan, model, work, thread, low, count, l2, group, decays):
+    """Update `count` parameters of a group from `low` on."""
+    constants = at(work.constants, (thread * plan.rate_factors.size + group) * N_CONSTANTS)
     invoke(plan.update, (
-        at(work.constants, thread * N_CONSTANTS), work.sums[thread * N_SUMS + FACTOR], l2, decays,
+        constants, work.sums[thread * N_SUMS + FACTOR], l2, decays,
         at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, count,
     ))  # fmt: skip
 
@@ -363,7 +366,8 @@ def _update_weights(plan, model, work, thread, layer, first, last):
     """Update a range of rows of a layer's weights."""
     fan_out = plan.layout[layer, FAN_OUT]
     low = plan.layout[layer, WEIGHTS] + first * fan_out
-    _update_range(plan, model, work, thread, low, (last - first) * fan_out, plan.update_l2, 1.0)
+    group, decays = plan.groups[layer, OF_WEIGHTS], plan.decays[layer, OF_WEIGHTS]
+    _update_range(plan, model, work, thread, low, (last - first) * fan_out, plan.update_l2, group, decays)
 
 
 @formula
@@ -405,7 +409,8 @@ def _update_intercepts(plan, model, work, thread, layer):
     """Update a thread's share of a layer's intercepts, scales and offsets, which are not penalized."""
     first, last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
     low = plan.layout[layer, INTERCEPTS] + first
-    _update_range(plan, model, work, thread, low, last - first, 0.0, 0.0)
+    group, decays = plan.groups[layer, OF_OTHERS], plan.decays[layer, OF_OTHERS]
+    _update_range(plan, model, work, thread, low, last - first, 0.0, group, decays)
 
 
 def add_losses(record, thread, layer):

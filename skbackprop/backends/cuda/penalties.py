@@ -13,10 +13,12 @@ from skbackprop.backends.cuda.state import (
     EPOCH_END,
     FAN_IN,
     FAN_OUT,
+    GROUPS,
     INTERCEPTS,
     L1,
     L2,
     MAX_NORM,
+    N_PARTS,
     REST,
     SHARE,
     TRAINED,
@@ -68,7 +70,7 @@ def norm_step(thread, n_threads, layer, number_, data, batches, plan, model, wor
 @formula
 def finish_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
     """Turn the summed gradient into that of the penalized mean, clipped by value."""
-    ratio, bound = batches.constants[batches.table[number_, BATCH], SHARE], plan.limits[CLIP_VALUE]
+    ratio, bound = batches.constants[batches.table[number_, BATCH], 0, SHARE], plan.limits[CLIP_VALUE]
     zero = number(0.0, model.params)
     start = plan.layers[layer, WEIGHTS]
     n_weights = plan.layers[layer, INTERCEPTS] - start
@@ -126,21 +128,24 @@ def update_step(kind, finishes, clips_norm):
     def step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
         if plan.layers[layer, TRAINED] == 0:
             return
-        c = named_constants(batches.constants[batches.table[number_, BATCH]], model.params)
+        batch, stride = batches.table[number_, BATCH], model.params.size
         zero, one = number(0.0, model.params), number(1.0, model.params)
-        share = one if finishes else batches.constants[batches.table[number_, BATCH], SHARE]
+        share = one if finishes else batches.constants[batch, 0, SHARE]
         if clips_norm:
             share = work.squares[plan.n_weight_lanes]
-        start, stride = plan.layers[layer, WEIGHTS], model.params.size
-        n_weights = plan.layers[layer, INTERCEPTS] - start
-        for part in range(thread, n_weights + plan.layers[layer, UNPENALISED], n_threads):
-            i = natural(start + part)
-            w = model.params[i]
-            decays = one if part < n_weights else zero
-            l2 = zero if finishes or part >= n_weights else plan.limits[L2]
-            made = update(w, mean_gradient(model.grads[i], w, l2, share), decays, load(model.slots, i, stride), c)
-            model.params[i] = made[0]
-            store(model.slots, i, stride, made)
+        for part in range(N_PARTS):
+            c = named_constants(batches.constants[batch, plan.layers[layer, GROUPS + part]], model.params)
+            decays = plan.decays[layer, part]
+            l2 = zero if finishes or part > 0 else plan.limits[L2]
+            start, stop = plan.layers[layer, WEIGHTS], plan.layers[layer, INTERCEPTS]
+            if part > 0:
+                start, stop = stop, stop + plan.layers[layer, UNPENALISED]
+            for position in range(start + thread, stop, n_threads):
+                i = natural(position)
+                w = model.params[i]
+                made = update(w, mean_gradient(model.grads[i], w, l2, share), decays, load(model.slots, i, stride), c)
+                model.params[i] = made[0]
+                store(model.slots, i, stride, made)
 
     return step
 

@@ -14,11 +14,13 @@ from skbackprop.backends.cuda.products import Tiles
 from skbackprop.backends.cuda.state import (
     ACTIVATION,
     DELTAS,
+    GROUPS,
     KEEPS,
     LARGE,
     N_COLUMNS,
     N_PLAN_ARRAYS,
     N_WORDS,
+    SHARE,
     STATISTICS,
     TRAINED,
     UNITS,
@@ -34,6 +36,7 @@ from skbackprop.backends.data import Epochs, check_data, check_state
 from skbackprop.backends.together import current_share
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.activations import Identity
+from skbackprop.functions.groups import group_tables
 from skbackprop.functions.optimizers import CARRIED, N_CONSTANTS, optimizer_loops
 from skbackprop.functions.penalties import Penalties
 from skbackprop.network import N_LAYOUT
@@ -306,6 +309,9 @@ class Session:
         trained = [stage not in frozen for stage in range(len(network.stages))]
         has_blocks = self._tier != "resident"
         self._layout = _Layout(network, batches.keeps, trained, rows.is_sparse, batches.block_rows, has_blocks, trains)
+        self._rate_factors, self._layout.layers[:-1, GROUPS:], self._decays = group_tables(
+            penalties.groups, len(network.layout)
+        )
         self._trains = trains
         self._n_lanes = min(_power_of_two(min(batches.block_rows, batches.n_given)), _MAX_LANES)
         self._n_weight_lanes = min(_power_of_two(network.n_weights // _WEIGHTS_PER_LANE), _MAX_LANES)
@@ -373,7 +379,8 @@ class Session:
             np.array([*limits, 1.0 - limits[-1]], dtype=dtype),
             (dropout * 4294967296.0).astype(np.uint64),
             (1.0 / (1.0 - dropout)).astype(dtype),
-            network.groups.reshape(-1),
+            network.columns.reshape(-1),
+            self._decays.astype(dtype),
             len(network.layout),
             n_outputs,
             int(self._weights is not None),
@@ -480,8 +487,8 @@ class Session:
 
     def _evaluate(self, order, params, running, penalties, differentiates):
         batches = self._blocks(order, len(order), len(order), 0)
-        constants = np.zeros((1, N_CONSTANTS + 1))
-        constants[:, N_CONSTANTS] = 1.0 / batches.weights
+        constants = np.zeros((1, 1, N_CONSTANTS + 1))
+        constants[..., SHARE] = 1.0 / batches.weights
         nothing = np.zeros(0, dtype=self._dtype)
         model = Model(params, self._gradient, nothing, nothing, running)
         epochs = self._run(order, batches, constants, model, penalties, None, differentiates, differentiates, False)
@@ -491,17 +498,21 @@ class Session:
         return _Blocks(order, n_trained, batch_size, self._batches.block_rows, self._weights, n_steps)
 
     def _constants(self, batches, rates, optimizer):
-        """Compute the optimizer's constants and a row's share in the mean, for each batch with nonzero weight."""
+        """Compute the optimizer's constants and a row's share in the mean, for each batch with nonzero weight and group."""
         kind, numbers_ = optimizer.key
         settings = np.zeros(N_SETTINGS)
         settings[: len(numbers_)] = numbers_
-        made = np.zeros((1 + len(batches.weights), N_CONSTANTS))
-        made[0, CARRIED:] = optimizer.carried
+        made = np.zeros((len(self._rate_factors), 1 + len(batches.weights), N_CONSTANTS))
+        made[:, 0, CARRIED:] = optimizer.carried
         steps = optimizer.n_steps + 1 + np.arange(len(batches.weights))
         rates = np.ascontiguousarray(np.asarray(rates, dtype=np.float64)[batches.numbers])
-        _preparation(kind)(rates, steps, settings, made)
-        optimizer.carried[:] = made[-1, CARRIED:]
-        return np.column_stack([made[1:], 1.0 / batches.weights])
+        for factor, of_group in zip(self._rate_factors, made, strict=True):
+            _preparation(kind)(rates * factor, steps, settings, of_group)
+        optimizer.carried[:] = made[0, -1, CARRIED:]
+        constants = np.empty((len(batches.weights), len(made), N_CONSTANTS + 1))
+        constants[..., :SHARE] = made[:, 1:].swapaxes(0, 1)
+        constants[..., SHARE] = 1.0 / batches.weights[:, np.newaxis]
+        return constants
 
     def _no_epochs(self, n_epochs):
         """Return the report of epochs without an update."""
@@ -573,7 +584,7 @@ class Session:
             **{f"work.{name}": part for name, part in self._work._asdict().items()},
         }
         results = {**model._asdict(), **{f"report.{name}": array for name, array in report._asdict().items()}}
-        numbers_ = len(table), len(rows), len(constants), len(report.squares), *plan[N_PLAN_ARRAYS:]
+        numbers_ = len(table), len(rows), *constants.shape[:2], len(report.squares), *plan[N_PLAN_ARRAYS:]
         request = Request(kernel, shared_bytes, numbers_, arrays, results)
         if self._share is None:
             self._launches.run([request])
@@ -714,7 +725,8 @@ def _predict(network, params, rows, link, running, out, index, precision):
             work = Work(units, nothing, nothing, nothing, none, nothing, none, nothing)
             plan = Plan(
                 device.upload(layout.layers), device.upload(_settings(network, dtype)), nothing, device.zeros(0,
-                np.uint64), nothing, device.upload(network.groups.reshape(-1)), n_layers, 1, 0, 0, 1, 1,
+                np.uint64), nothing, device.upload(network.columns.reshape(-1)), nothing.reshape(1, 1), n_layers, 1, 0, 0,
+                1, 1,
             )  # fmt: skip
             model = Model(
                 device.upload(params), nothing, nothing, nothing, device.upload(network.fold(params, running))
@@ -738,7 +750,7 @@ def _predict(network, params, rows, link, running, out, index, precision):
                     places = device.upload(rows.index[start:stop])
                 arrays = held or _upload_rows(device, rows.part(start, stop))
                 data = Data(*arrays, nothing, nothing, order, places)
-                batches = Batches(device.upload(table), nothing.reshape(1, 1))
+                batches = Batches(device.upload(table), nothing.reshape(1, 1, 1))
                 launcher.run(table, data, batches, plan, model, work, report)
                 part = flat[start * n_outputs : stop * n_outputs]
                 made = units[start_of_outputs : start_of_outputs + part.size]

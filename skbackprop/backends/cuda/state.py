@@ -7,7 +7,8 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
 #: Columns of `Plan.layers`, one row per stage of the network. The first eight are those of `network.layout`. The others
 #: are: the offset of the stage's inputs in `Work.units`, and that of their gradients and slopes in the other arrays of
 #: units; the code of its activation and whether slopes are stored; the offset of its normalization's sums; whether it
-#: is trained; and whether its products are per block. A last row holds the two offsets for the outputs.
+#: is trained; whether its products are per block; and the groups of its weights and of its other parameters. A last row
+#: holds the two offsets for the outputs.
 (
     FAN_IN,
     FAN_OUT,
@@ -16,7 +17,7 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
     UNPENALISED,
     RUNNING,
     ROWS,
-    GROUPS,
+    COLUMNS,
     UNITS,
     DELTAS,
     ACTIVATION,
@@ -24,8 +25,11 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
     STATISTICS,
     TRAINED,
     LARGE,
-) = range(15)
-N_COLUMNS = 15
+    GROUPS,
+) = range(16)
+#: Parts of a layer's parameters: its weights; its intercepts, scales and offsets.
+N_PARTS = 2
+N_COLUMNS = GROUPS + N_PARTS
 
 #: Entries of `Plan.limits`: strengths of the L2 and the L1 penalty; maximum gradient norm, gradient component and norm
 #: of a unit's weights, 0 for none; decay of the averaged parameters, and 1 minus that.
@@ -36,7 +40,7 @@ L2, L1, CLIP_NORM, CLIP_VALUE, MAX_NORM, AVERAGE, REST = range(7)
 #: ends with it.
 START, N_ROWS, FIRST, LAST, BATCH, STEP, EPOCH_END = range(7)
 
-#: Column of `Batches.constants` after the optimizer's: 1 / the batch's total weight.
+#: Last entry of `Batches.constants`, after the optimizer's: 1 / the batch's total weight.
 SHARE = 8
 
 
@@ -61,7 +65,8 @@ class Plan(NamedTuple):
     limits: object
     thresholds: object  # of dropout: a unit is kept if a random number below 2**32 is at least the threshold
     scales: object  # factors of kept units
-    groups: object  # the network's, flat
+    columns: object  # the network's, flat
+    decays: object  # factors of the optimizer's weight decay, for each part of each layer
     n_layers: int
     n_targets: int
     has_weights: int
@@ -71,14 +76,14 @@ class Plan(NamedTuple):
 
 
 #: The first fields of `Plan` are arrays.
-N_PLAN_ARRAYS = 6
+N_PLAN_ARRAYS = 7
 
 
 class Batches(NamedTuple):
     """Blocks of rows and batches of a call."""
 
     table: object
-    constants: object
+    constants: object  # for each batch and group of parameters
 
 
 class Model(NamedTuple):
@@ -114,11 +119,12 @@ class Report(NamedTuple):
 
 
 #: First entries of a model's row in the table of a resident launch: number of rows of `Batches.table`, of steps of the
-#: program, and of batches and epochs in the report; then the scalars of `Plan`.
+#: program, of batches, of groups of parameters, and of epochs in the report; then the scalars of `Plan`.
 (
     TABLE_ROWS,
     N_CALLS,
     N_BATCHES,
+    N_GROUPS,
     N_EPOCHS,
     N_LAYERS,
     N_TARGETS,
@@ -126,8 +132,8 @@ class Report(NamedTuple):
     SEED,
     N_LANES,
     N_WEIGHT_LANES,
-) = range(10)
-N_NUMBERS = 10
+) = range(11)
+N_NUMBERS = 11
 
 #: The next entries are addresses and sizes of a model's arrays, in this order.
 ARRAYS = (

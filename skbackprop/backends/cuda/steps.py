@@ -52,9 +52,11 @@ from skbackprop.backends.cuda.state import (
     N_CALLS,
     N_COLUMNS,
     N_EPOCHS,
+    N_GROUPS,
     N_LANES,
     N_LAYERS,
     N_NUMBERS,
+    N_PARTS,
     N_ROWS,
     N_TARGETS,
     N_WEIGHT_LANES,
@@ -540,7 +542,7 @@ def _in_table(functions):
     )
     (
         program, X, entries, indices, indptr, Y, weights, order, places, table, constants, layers, settings, limits,
-        thresholds, scales, groups, params, grads, slots, average, running, units, slopes, deltas, normalized, statistics,
+        thresholds, scales, columns, decays, params, grads, slots, average, running, units, slopes, deltas, normalized, statistics,
         targets, losses, squares, lane_losses, penalties, layer_squares, constant,
     ) = (N_NUMBERS + 2 * place for place in range(len(ARRAYS)))  # fmt: skip
 
@@ -555,14 +557,15 @@ def _in_table(functions):
             integer_at(row[order], (row[order + 1],)), integer_at(row[places], (row[places + 1],)),
         )  # fmt: skip
         batches = Batches(
-            integer_at(row[table], (row[TABLE_ROWS], 7)), number_at(row[constants], (n_batches, N_CONSTANTS + 1))
+            integer_at(row[table], (row[TABLE_ROWS], 7)),
+            number_at(row[constants], (n_batches, row[N_GROUPS], N_CONSTANTS + 1)),
         )
         plan = Plan(
             integer_at(row[layers], (n_layers + 1, N_COLUMNS)), number_at(row[settings], (row[settings + 1] //
             N_SETTINGS, N_SETTINGS)), number_at(row[limits], (row[limits + 1],)), unsigned_at(row[thresholds],
             (row[thresholds + 1],)), number_at(row[scales], (row[scales + 1],)),
-            integer_at(row[groups], (row[groups + 1],)), n_layers, row[N_TARGETS], row[HAS_WEIGHTS], row[SEED], n_lanes,
-            n_weight_lanes,
+            integer_at(row[columns], (row[columns + 1],)), number_at(row[decays], (n_layers, N_PARTS)), n_layers,
+            row[N_TARGETS], row[HAS_WEIGHTS], row[SEED], n_lanes, n_weight_lanes,
         )  # fmt: skip
         model = Model(
             number_at(row[params], (row[params + 1],)), number_at(row[grads], (row[grads + 1],)),

@@ -1,0 +1,74 @@
+"""Groups of parameters, to which the optimizer applies the learning rate and its weight decay in different measure.
+
+A parametrization that multiplies weights by a constant need not be computed: to an optimizer it is another learning rate of
+these weights, and another initialization. So the kernels know factors only.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["DENSE", "PARAMETRIZATIONS", "Group", "group_tables"]
+
+
+class Group(NamedTuple):
+    """How the optimizer treats some parameters.
+
+    Parameters
+    ----------
+    rate : float, default=1.0
+        Factor of the learning rate.
+    decay : float, default=1.0
+        Factor of the optimizer's own weight decay, by which that of the learning rate is multiplied; 0 for none.
+    """
+
+    rate: float = 1.0
+    decay: float = 1.0
+
+
+#: Of a dense layer: of its weights; and of its intercepts, scales and offsets, which do not decay.
+DENSE = Group(), Group(decay=0.0)
+
+
+def _standard(fan_in, degree):
+    return DENSE
+
+
+def _ntp(fan_in, degree):
+    scale = 1.0 / math.sqrt(fan_in)
+    rate = scale ** (1 + degree)
+    # What decays is a share of the weight, whatever its scale: the factor of the rate is taken out again.
+    return Group(rate, 1.0 / rate), Group(0.1, 0.0)
+
+
+#: Names of `parametrization`, each with the groups of a dense layer as a function of its fan-in and the optimizer's
+#: `gradient_degree`.
+PARAMETRIZATIONS = {"standard": _standard, "ntp": _ntp}
+
+
+def group_tables(groups, n_layers):
+    """Groups as the kernels expect them.
+
+    Parameters
+    ----------
+    groups : tuple of tuple of Group
+        For each layer, those of its parameters in the order in which they lie; empty for `DENSE` throughout.
+    n_layers : int
+
+    Returns
+    -------
+    rates : ndarray of shape (n_rates,)
+        The different factors of the learning rate: for each the optimizer prepares its constants once.
+    places : ndarray of shape (n_layers, n_parts), int64
+        Which of them is that of each part of a layer.
+    decays : ndarray of shape (n_layers, n_parts)
+    """
+    groups = groups or (DENSE,) * n_layers
+    rates = list(dict.fromkeys(group.rate for own in groups for group in own))
+    shape = n_layers, max(map(len, groups))
+    places, decays = np.zeros(shape, dtype=np.int64), np.zeros(shape)
+    for layer, own in enumerate(groups):
+        places[layer, : len(own)] = [rates.index(group.rate) for group in own]
+        decays[layer, : len(own)] = [group.decay for group in own]
+    return np.array(rates), places, decays
