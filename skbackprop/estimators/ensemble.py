@@ -279,7 +279,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     >>> from skbackprop import BackpropClassifier, BackpropEnsembleClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> network = BackpropClassifier((8,), solver="lbfgs", max_iter=1000)
-    >>> ensemble = BackpropEnsembleClassifier(network, n_estimators=10, oob_score=True, random_state=0)
+    >>> ensemble = BackpropEnsembleClassifier(network, n_estimators=30, oob_score=True, random_state=0)
     >>> bool(ensemble.fit(X, y).oob_score_ > 0.9)
     True
     >>> ensemble.predict_spread(X[:2]).shape
