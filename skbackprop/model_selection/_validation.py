@@ -183,7 +183,8 @@ def seed_scores(estimator, X, y=None, *, n_seeds=10, random_state=None, **argume
     >>> from skbackprop import BackpropClassifier
     >>> from skbackprop.model_selection import seed_scores
     >>> X, y = load_iris(return_X_y=True)
-    >>> scores = seed_scores(BackpropClassifier((8,), solver="lbfgs"), X, y, n_seeds=4, cv=3, random_state=0)
+    >>> network = BackpropClassifier((8,), solver="lbfgs", max_iter=1000)
+    >>> scores = seed_scores(network, X, y, n_seeds=4, cv=3, random_state=0)
     >>> scores.shape
     (4, 3)
     >>> bool(scores.mean(axis=1).std() < 0.1)
