@@ -474,8 +474,7 @@ class SeveralClasses(ClassTargets):
         return np.searchsorted(self.classes, y)[:, np.newaxis]
 
     def stratification(self, encoded, fraction):
-        # A stratified split needs at least as many rows in either part as there are classes; otherwise the split is
-        # plain.
+        # Stratification needs at least as many rows in either part as there are classes.
         n_validation = int(np.ceil(fraction * len(encoded)))
         enough = len(self.classes) <= min(n_validation, len(encoded) - n_validation)
         return encoded[:, 0].astype(np.intp) if enough else None

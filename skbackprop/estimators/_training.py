@@ -131,8 +131,7 @@ class StochasticTraining:
     max_iter: int
 
     def __enter__(self):
-        # No ExitStack: the exceptions that it raises form a reference cycle that would keep the session, and its cores,
-        # alive.
+        # No ExitStack: the exceptions that it raises form a reference cycle, which would keep the session's cores.
         self.session.__enter__()
         # A separate validation session is entered second: it gets the threads that training does not use.
         if self.validation is not None:

@@ -229,8 +229,8 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     n_estimators : int, default=10
         Number of networks.
     max_samples : int, float or None, default=None
-        Number of samples that each network draws; None for as many as there are, whatever their weights. A float is a
-        fraction of the samples, or of the sum of their weights.
+        Number of samples that each network draws; None for the number of rows of `X`, regardless of their weights. A
+        float is a fraction of the samples, or of the sum of their weights.
     max_features : int or float, default=1.0
         Number of features that each network draws, or fraction of them.
     bootstrap : bool, default=True
@@ -388,8 +388,8 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
     n_estimators : int, default=10
         Number of networks.
     max_samples : int, float or None, default=None
-        Number of samples that each network draws; None for as many as there are, whatever their weights. A float is a
-        fraction of the samples, or of the sum of their weights.
+        Number of samples that each network draws; None for the number of rows of `X`, regardless of their weights. A
+        float is a fraction of the samples, or of the sum of their weights.
     max_features : int or float, default=1.0
         Number of features that each network draws, or fraction of them.
     bootstrap : bool, default=True

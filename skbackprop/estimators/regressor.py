@@ -112,7 +112,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     max_iter : int, default=200
         Maximum number of epochs (passes over the training rows), or of iterations with 'lbfgs'; at least 1. If training
-        ends for this reason, it gives a `ConvergenceWarning`.
+        ends for this reason, it issues a `ConvergenceWarning`.
 
     shuffle : bool, default=True
         Whether to shuffle the rows in each epoch. Turn it off only if they are well mixed already, or if their order
@@ -232,7 +232,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
         - 'batch': over the rows of a mini-batch (Ioffe and Szegedy, 2015). Predictions use running means and variances.
           Needs batches of some dozens of rows; a batch of a single row is an error, or left out if it is the last of an
-          epoch. Rows count equally, whatever their `sample_weight`. Not for 'lbfgs'.
+          epoch. Rows count equally, regardless of `sample_weight`. Not for 'lbfgs'.
         - 'layer': over the units of the layer, separately for each row (Ba, Kiros and Hinton, 2016). It does not depend
           on the batch, so it suits small ones. Needs layers of some dozens of units, at least two.
 

@@ -595,8 +595,7 @@ class Focal(Loss):
 
 @formula
 def _log1p(x):
-    """Compute ``log(1 + x)`` for x >= 0 to a few units in the last place, with Kahan's correction of rounding in 1 +
-    x."""
+    """Compute ``log(1 + x)`` for x >= 0 to a few units in the last place, with Kahan's correction of rounding."""
     one = number(1.0, x)
     u = one + x
     return x if u == one else log(u) * (x / (u - one))
@@ -1035,8 +1034,7 @@ def _tweedie(z, y, s):
     zero, one, two, power = number(0.0, z), number(1.0, z), number(2.0, z), s.power
     a, b = one - power, two - power
     first, second = y * exp(a * z), exp(b * z)
-    # The value at z = ln y is subtracted, so that a perfect prediction has loss 0. The logarithm of 0 is -inf, its exp
-    # 0.
+    # The value at z = ln y is subtracted, so that a perfect prediction has loss 0. For y = 0, exp(-inf) is 0.
     best = exp(b * log(zero if y < zero else y)) / (a * b)
     return best - first / a + second / b, second - first
 

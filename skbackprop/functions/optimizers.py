@@ -57,8 +57,8 @@ class Optimizer(Function):
       tuple, and the seventh and eighth constants of the previous update (zeros at first). It returns a tuple of at most
       `N_CONSTANTS` numbers, in the order of `constants`.
     - ``update(w, g, decays, state, c)`` updates one parameter from its gradient; `decays`, which is 1 for weights and 0
-      for intercepts; the tuple of its state; and the constants, a named tuple; all of one type. It returns a tuple: the
-      new w, followed by the new state.
+      for other parameters; the tuple of its state; and the constants, a named tuple; all of one type. It returns a
+      tuple: the new w, followed by the new state.
 
     The learning rate is not a setting of the optimizer but the estimators' ``learning_rate_init``.
 

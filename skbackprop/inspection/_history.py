@@ -34,7 +34,7 @@ class LossCurveDisplay:
     estimator_name : str or None, default=None
         Prefix of the curves' names in the legend.
     penalised : bool, default=True
-        Whether the training losses include a penalty, which the label of the axis then says.
+        Whether the training losses include a penalty; the axis label then mentions it.
 
     Attributes
     ----------

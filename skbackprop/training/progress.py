@@ -272,7 +272,7 @@ class TrainingPoint:
     order : ndarray of shape (n_rows,), int64
         Rows in the order of the last epoch, which the next epoch shuffles again.
     finished : bool
-        Whether training ended by itself.
+        Whether training is complete.
     """
 
     first_random_state: tuple
