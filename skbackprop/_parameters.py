@@ -1,4 +1,4 @@
-"""Parameters of estimators and functions: their names, looked up once for each class, and what is said where one is invalid."""
+"""Parameters of estimators and functions: cached names, and advice in errors about invalid values."""
 
 import re
 from functools import lru_cache
@@ -12,10 +12,10 @@ __all__ = ["NamedOnce"]
 
 
 class NamedOnce(BaseEstimator):
-    """A scikit-learn estimator whose parameters' names are remembered.
+    """A scikit-learn estimator whose parameter names are cached per class.
 
-    scikit-learn inspects the constructor's signature whenever it needs them, which takes 0.1 ms for forty parameters, a dozen
-    times for each fit of a search.
+    scikit-learn inspects the constructor's signature on each use, which takes 0.1 ms for forty parameters, a dozen
+    times per fit of a search.
     """
 
     @classmethod
@@ -24,7 +24,7 @@ class NamedOnce(BaseEstimator):
         return super()._get_param_names()
 
     def _validate_params(self):
-        """What scikit-learn says of an invalid parameter, with the names to choose from in their order, and with advice."""
+        """Validate the parameters; scikit-learn's errors list valid names in order, and get advice appended."""
         try:
             super()._validate_params()
         except InvalidParameterError as error:
@@ -32,13 +32,13 @@ class NamedOnce(BaseEstimator):
             parameter = re.match(r"The '(\w+)' parameter", message)[1]
             for constraint in self._parameter_constraints[parameter]:
                 if isinstance(constraint, StrOptions):
-                    # Of a set scikit-learn lists the names as they come.
+                    # scikit-learn lists the names of a set in arbitrary order.
                     message = message.replace(str(constraint), f"a str among {{{listed(constraint.options)}}}")
             advice = self._advice(parameter, getattr(self, parameter))
             raise InvalidParameterError(message if advice is None else f"{message} {advice}") from None
 
     def _advice(self, parameter, value):
-        """What to say besides of an invalid parameter; None for nothing."""
+        """Return advice on an invalid value, to append to the error; None for no advice."""
         if not isinstance(value, str):
             return None
         options = [kind.options for kind in self._parameter_constraints[parameter] if isinstance(kind, StrOptions)]

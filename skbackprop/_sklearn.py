@@ -1,46 +1,46 @@
-"""scikit-learn's private names, each with what it is for: where to look when another version of it has moved something.
+"""Private names of scikit-learn, each with its purpose: the only module to adapt when a new version moves one.
 
-No other module names one. Those that scikit-learn looks for on classes of ours stand where they are defined, and in
-`HOOKS`. What is relied on without a name, such as the order in which joblib calls a backend, tests/test_relied_on.py
-holds. The estimators need all of these modules when they are imported; what is imported on demand, such as the
-ensembles, stays out.
+No other module uses private names. Methods that scikit-learn calls on our classes are defined there and listed in
+`HOOKS`. What is relied on without a name, such as the order in which joblib calls a backend, is covered by
+tests/test_relied_on.py. The estimators import this module, so it imports nothing that is only needed on demand, such as
+the ensembles.
 """
 # ruff: noqa: F401 (to be imported from here)
 
 from sklearn.base import _fit_context  # validates the parameters before a `fit`
-from sklearn.metrics._scorer import _BaseScorer  # what `make_scorer` makes: it sees data only through the estimator
+from sklearn.metrics._scorer import _BaseScorer  # class of `make_scorer`: passes data to the estimator only
 from sklearn.model_selection import cross_validate
-from sklearn.utils import _safe_indexing  # rows of whatever users give as data
+from sklearn.utils import _safe_indexing  # selects rows of any kind of data
 from sklearn.utils._array_api import (
-    _is_numpy_namespace,  # whether arrays are NumPy's, wrapped or not
-    _matching_numpy_dtype,  # NumPy's type for that of another library
-    _modify_in_place_if_numpy,  # a function with `out=`, which other libraries lack
-    _ravel,  # one dimension, in the library of the array
-    get_namespace,  # the library of an array
-    get_namespace_and_device,  # and the device that it is on
-    indexing_dtype,  # the library's type for indices
-    move_to,  # an array in another library, or on another device
+    _is_numpy_namespace,  # whether a namespace is NumPy, wrapped or not
+    _matching_numpy_dtype,  # NumPy dtype of an array of another library
+    _modify_in_place_if_numpy,  # calls a function with `out=`, which other libraries lack
+    _ravel,  # flattens an array in its own library
+    get_namespace,  # array library of an array
+    get_namespace_and_device,  # array library and device of an array
+    indexing_dtype,  # the library's dtype of indices
+    move_to,  # converts an array to another library or device
 )
-from sklearn.utils._dataframe import is_pandas_df  # whether rows can be taken of it as of an array
-from sklearn.utils._optional_dependencies import check_matplotlib_support  # an error that says what to install
+from sklearn.utils._dataframe import is_pandas_df  # whether it is a pandas dataframe
+from sklearn.utils._optional_dependencies import check_matplotlib_support  # raises an error that says what to install
 from sklearn.utils._param_validation import (
     HasMethods,  # constraint of a parameter: an object with these methods
-    Interval,  # a number between two others
-    InvalidParameterError,  # raised for all others, and given advice in `NamedOnce`
-    Options,  # one of these values
-    StrOptions,  # one of these names
-    validate_params,  # the same constraints for the arguments of a function
+    Interval,  # constraint: a number in an interval
+    InvalidParameterError,  # raised for invalid parameters; `NamedOnce` adds advice
+    Options,  # constraint: one of these values
+    StrOptions,  # constraint: one of these names
+    validate_params,  # checks the arguments of a function against constraints
 )
-from sklearn.utils.metadata_routing import _routing_enabled  # whether `fit` passes on only what is requested
-from sklearn.utils.multiclass import _check_partial_fit_first_call  # sets `classes_`, or refuses other ones
+from sklearn.utils.metadata_routing import _routing_enabled  # whether metadata routing is enabled
+from sklearn.utils.multiclass import _check_partial_fit_first_call  # sets `classes_`, or raises an error for other ones
 from sklearn.utils.validation import (
-    _check_feature_names,  # sets `feature_names_in_`, or compares with it, without validation of the data
-    _check_feature_names_in,  # those names, or ones with numbers
-    _check_sample_weight,  # weights as an array of the right length and type
-    _num_samples,  # rows of whatever users give as data
+    _check_feature_names,  # sets `feature_names_in_` or compares with it, without validating the data
+    _check_feature_names_in,  # these names, or generated ones
+    _check_sample_weight,  # validates sample weights
+    _num_samples,  # number of rows of any kind of data
 )
 
-#: Names that scikit-learn looks for on classes of ours, and what it takes from there.
+#: Private methods and attributes of our classes that scikit-learn uses, and what for.
 HOOKS = {
     "_parameter_constraints": "the values that each parameter may have",
     "_validate_params": "called by `_fit_context`; ours adds advice to the errors",
@@ -54,15 +54,15 @@ HOOKS = {
     "_validate_y": "bagging: sets `classes_`, and gives the members numbers for labels",
 }
 
-#: In the state of a pickled estimator: the version of scikit-learn.
+#: Key of scikit-learn's version in the state of a pickled estimator.
 VERSION_KEY = "_sklearn_version"
 
-#: Attributes that a bagging draws its members' samples from again. Model files have these names.
+#: Attributes of bagging from which `estimators_samples_` draws again. Model files use these names.
 BAGGING_DRAWS = ("_seeds", "_n_samples", "_max_samples", "_max_features", "_sample_weight")
 
 
 def callbacks_of(estimator):
-    """The callbacks that are set on an estimator.
+    """Return the callbacks that are set on an estimator.
 
     Parameters
     ----------
@@ -71,19 +71,19 @@ def callbacks_of(estimator):
     Returns
     -------
     callbacks : sequence
-        Empty for none.
+        Empty if there are none.
     """
     return getattr(estimator, "_skl_callbacks", ())
 
 
 def callback_context(estimator, max_subtasks):
-    """The context of the callbacks around a whole `fit`.
+    """Create the callback context of a `fit`.
 
     Parameters
     ----------
     estimator : CallbackSupportMixin
     max_subtasks : int
-        Tasks within it, at most.
+        Maximum number of tasks in the context.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def callback_context(estimator, max_subtasks):
 
 
 def lower(context):
-    """Let a task's callback context count as one level lower, where callbacks that see few levels pass it over.
+    """Make a task's callback context one level deeper, so that callbacks with a limited depth ignore it.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def lower(context):
 
 
 def is_validation_task(function):
-    """Whether a function is one that scikit-learn's cross-validation runs for each fit, such as `_fit_and_score`.
+    """Whether a function is one of those that scikit-learn's cross-validation runs per fit, such as `_fit_and_score`.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def is_validation_task(function):
 
 
 def unwrapped(task):
-    """The function of a task of joblib's without what scikit-learn's `delayed` has put around it.
+    """Return the function of a joblib task without the wrapper of scikit-learn's `delayed`.
 
     Parameters
     ----------
@@ -127,6 +127,6 @@ def unwrapped(task):
     -------
     function : callable
     config : dict
-        scikit-learn's configuration to call it with; empty for none.
+        scikit-learn configuration to call it with; empty if there is none.
     """
     return (task.function, task.config) if hasattr(task, "config") else (task, {})

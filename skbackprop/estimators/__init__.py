@@ -1,4 +1,4 @@
-"""Promises to users: validation, labels, scikit-learn's contract. No compiled code."""
+"""Public estimators: validation, encoding of targets, scikit-learn's API. No compiled code."""
 
 from skbackprop.estimators._checkpoint import Checkpoint
 from skbackprop.estimators._model_file import load, save
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    # scikit-learn's ensembles take longer to import than all of this package.
+    # Importing scikit-learn's ensembles takes longer than importing all of this package.
     if name.startswith("BackpropEnsemble") and name in __all__:
         from skbackprop.estimators import ensemble
 

@@ -1,6 +1,6 @@
-"""Arrays of other libraries, such as PyTorch and CuPy: in, and the same kind out.
+"""Array API support: input of other libraries, such as PyTorch and CuPy, and output of the same kind.
 
-scikit-learn's convention holds: they are taken as what they are where ``array_api_dispatch`` is set, otherwise as NumPy arrays.
+As in scikit-learn, arrays keep their library if ``array_api_dispatch`` is set; otherwise they are converted to NumPy.
 """
 
 from typing import Any, NamedTuple
@@ -16,46 +16,46 @@ __all__ = ["Library", "as_numpy", "brought", "library_of", "refuse_misread"]
 
 
 class Library(NamedTuple):
-    """Where an array comes from.
+    """The library and the device of an array.
 
     Parameters
     ----------
     xp : module
-        The library, with the names of the array API.
+        Array API namespace.
     device : object
-        One of its devices.
+        Device of this library.
     """
 
     xp: Any
     device: Any
 
     def take(self, array):
-        """An array of NumPy's, or of this library, as one of this library on this device; without a copy where there is a way."""
+        """Convert an array of NumPy or of this library to this library and device, without a copy if possible."""
         return move_to(array, xp=self.xp, device=self.device)
 
     def float_types(self, dtype):
-        """The library's types for a name, or for None the two that networks have."""
+        """Return the library's dtype of this name; for None, its float64 and float32."""
         return (self.xp.float64, self.xp.float32) if dtype is None else getattr(self.xp, dtype)
 
     def empty(self, shape, dtype):
-        """A new array of a NumPy dtype, not initialised."""
+        """Allocate an uninitialized array of a NumPy dtype."""
         return self.xp.empty(shape, dtype=getattr(self.xp, np.dtype(dtype).name), device=self.device)
 
 
 def library_of(array):
-    """Where an array comes from.
+    """Return the library and the device of an array.
 
     Parameters
     ----------
     array : object
-        Data as users give them.
+        Input data.
 
     Returns
     -------
     library : Library or None
-        None for what NumPy takes: its own arrays, lists, sparse matrices, data frames; and for everything without dispatch.
+        None for NumPy arrays, lists, sparse matrices and dataframes, and for everything if dispatch is off.
     """
-    # Asked for each prediction.
+    # Every prediction calls this: the cheap checks come first.
     if isinstance(array, np.ndarray | SharedRows) or not get_config()["array_api_dispatch"]:
         return None
     xp, _, device = get_namespace_and_device(array)
@@ -63,17 +63,17 @@ def library_of(array):
 
 
 def as_numpy(array):
-    """An array of another library as one of NumPy's, without a copy where both can share memory; all else as it is."""
+    """Convert an array of another library to NumPy, without a copy if memory can be shared; return other data as is."""
     return array if library_of(array) is None else move_to(array, xp=np, device="cpu")
 
 
 def brought(X, device):
-    """Data where kernels can read them: arrays on the GPU that computes as they are, those of other libraries as NumPy's."""
+    """Return data that kernels can read: GPU arrays as they are if `device` is a GPU, otherwise NumPy arrays."""
     return X if device != "cpu" and gpu_of(X) is not None else as_numpy(X)
 
 
 def _refuse_undispatched(**arrays):
-    """Raise TypeError for arrays on a GPU where nothing says that they are to be taken as they are."""
+    """Raise TypeError for GPU arrays if `array_api_dispatch` is not set."""
     for name, array in arrays.items():
         if gpu_of(array) is not None and not get_config()["array_api_dispatch"]:
             raise TypeError(
@@ -84,7 +84,7 @@ def _refuse_undispatched(**arrays):
 
 
 def refuse_misread(**arrays):
-    """Raise TypeError for what scikit-learn's validation would take for plain numbers, masked arrays and dates, or cannot take."""
+    """Raise TypeError for masked arrays and dates, which scikit-learn would read as plain numbers, and lazy frames."""
     _refuse_undispatched(**arrays)
     for name, array in arrays.items():
         if type(array).__name__ == "LazyFrame":
@@ -102,10 +102,10 @@ def refuse_misread(**arrays):
 
 
 def _has_dates(array):
-    """Whether the columns of an array or of a DataFrame have such a type."""
+    """Whether an array, or any column of a dataframe, has a date or duration type."""
     if isinstance(array, np.ndarray):
         return array.dtype.kind in "mM"
-    types = getattr(array, "dtypes", None)  # of a DataFrame, pandas' or polars'; of a Series, its own
+    types = getattr(array, "dtypes", None)  # pandas and polars: a DataFrame's column dtypes; a pandas Series' own dtype
     types = [getattr(array, "dtype", None)] if types is None else types
     types = [types] if not hasattr(types, "__iter__") else types
     return any(

@@ -1,4 +1,4 @@
-"""What the classifier and the regressor share."""
+"""Base class of the classifier and the regressor."""
 
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
@@ -34,7 +34,7 @@ __all__ = ["BaseBackprop", "has_partial_fit"]
 
 
 def has_partial_fit(estimator):
-    """Whether the solver is one that `partial_fit` can use; raises AttributeError if not."""
+    """Whether `partial_fit` supports the solver; raises AttributeError if not, as `available_if` expects."""
     if estimator.solver == "lbfgs":
         raise AttributeError(
             f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
@@ -43,16 +43,16 @@ def has_partial_fit(estimator):
 
 
 class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
-    """The parameters and the methods of a multilayer perceptron."""
+    """Parameters and methods that the classifier and the regressor share."""
 
     _fitted = NETWORK
 
-    # With metadata routing, the groups of a search's splitter pass by the networks, unless a network asks for them by
-    # `set_fit_request`: only a splitter in `validation_fraction` has a use for them.
+    # With metadata routing, a search's groups go to its splitter only, unless a network requests them with
+    # `set_fit_request`: only a splitter in `validation_fraction` uses them.
     __metadata_request__fit = {"groups": False}
 
-    # scikit-learn's HTML representation shows the parameters' documentation only for estimators with a link: to the
-    # representation itself, as long as the documentation has no fixed address.
+    # scikit-learn's HTML representation shows parameter descriptions only for estimators with a documentation link. The
+    # documentation has no fixed address yet, so the link leads to the representation itself.
     _doc_link_module = "skbackprop"
     _doc_link_template = "#"
 
@@ -86,7 +86,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         "momentum": [Interval(Real, 0, 1, closed="both")],
         "nesterovs_momentum": ["boolean"],
         "early_stopping": ["boolean"],
-        # A splitter has both methods; a string has the first of them.
+        # `split` alone would accept a str.
         "validation_fraction": [Interval(Real, 0, 1, closed="left"), HasMethods(["split", "get_n_splits"])],
         "beta_1": [Interval(Real, 0, 1, closed="left")],
         "beta_2": [Interval(Real, 0, 1, closed="left")],
@@ -104,18 +104,18 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     @property
     @abstractmethod
     def _targets(self):
-        """The kind of targets that the network was fitted to, under the present parameters."""
+        """Targets of the fitted network, with the current parameters."""
 
     @abstractmethod
     def _read_targets(self, y, first_pass, memory, incremental, classes):
-        """The kind of validated targets, and these encoded for the kernels; `memory` is for what need not be found out twice."""
+        """Return the kind of validated targets and their encoding; cache results for other fits in `memory`."""
 
     def _refuse_targets(self, y, name):
-        """Raise an error for targets that validation would misread, or would refuse without saying why."""
+        """Raise an error for targets that validation would misread, or refuse without a clear message."""
         refuse_misread(**{name: y})
 
     def set_params(self, **params):
-        """Set parameters, also of those that are objects: ``solver__momentum``.
+        """Set parameters, and settings of parameters that are objects, such as ``solver__momentum``.
 
         Parameters
         ----------
@@ -129,7 +129,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         Raises
         ------
         ValueError
-            If there is no such parameter, or if it belongs to an object and there is only a name, such as ``solver="sgd"``.
+            If there is no such parameter, or if a setting is given for a parameter that is a name, such as
+            ``solver="sgd"``.
         """
         for key in params:
             name, nested, setting = key.partition("__")
@@ -151,29 +152,28 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None, groups=None):
-        """Train the network from new initial weights, or from the present ones if `warm_start`.
+        """Fit the network to the training data, from new initial weights or, with `warm_start`, from the current ones.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Training data. float32 stays float32; other types become float64, unless `dtype` says otherwise. It is not
-            copied if it is C-contiguous and of the right dtype already; CSC is converted to CSR. With scikit-learn's
-            ``array_api_dispatch``, arrays of other libraries are taken as they are: those on the GPU that `device` names
-            stay there.
+            Training data. float32 is kept and other dtypes are converted to float64, unless `dtype` is set. It is not
+            copied if it is C-contiguous and has the right dtype; CSC is converted to CSR. With scikit-learn's
+            ``array_api_dispatch``, arrays of other libraries are accepted, and those on the GPU of `device` stay there.
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, a binary indicator matrix for several labels a sample, or numbers.
+            Target values: class labels, a binary indicator matrix for multilabel problems, or numbers.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the samples; None for equal ones.
+            Non-negative sample weights; None for equal weights.
         X_val : {array-like, sparse matrix, dataframe} of shape (n_val, n_features), default=None
-            Validation data for `early_stopping` or `restore_best_weights`, in the place of rows split off `X`. They decide
-            when training stops and which weights are kept, and are not trained on. In a :class:`~sklearn.pipeline.Pipeline`,
-            ``Pipeline(..., transform_input=["X_val"])`` transforms them as `X`.
+            Validation data for `early_stopping` or `restore_best_weights`, instead of rows split off `X`. They decide
+            when training stops and which weights are kept, and are not trained on. In a
+            :class:`~sklearn.pipeline.Pipeline`, ``Pipeline(..., transform_input=["X_val"])`` transforms them like `X`.
         y_val : {array-like, sparse matrix} of shape (n_val,) or (n_val, n_outputs), default=None
-            Their targets, of the same kind as `y`; a classifier's classes have to be some of those in `y`.
+            Targets of `X_val`, of the same kind as `y`; for a classifier, all classes have to occur in `y`.
         sample_weight_val : array-like of shape (n_val,), default=None
-            Their non-negative weights in the validation score and loss; None for equal ones.
+            Non-negative weights of `X_val` in the validation score and loss; None for equal weights.
         groups : array-like of shape (n_samples,), default=None
-            Groups of the samples, for a splitter in `validation_fraction` that keeps groups together.
+            Group labels of the samples, for a splitter in `validation_fraction` that keeps groups together.
 
         Returns
         -------
@@ -183,14 +183,14 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         Raises
         ------
         ValueError
-            If an argument is invalid, or if the loss or a weight becomes non-finite (the estimator then has the last finite
-            weights).
+            If an argument is invalid, or if the loss or a weight becomes non-finite; the estimator then keeps the last
+            finite weights.
         TypeError
             If an argument is a masked array.
         """
         return self._fit(Arguments(X, y, sample_weight, X_val, y_val, sample_weight_val, groups))
 
-    # Whatever NumPy is told to do about it: what is too small for a type is zero here.
+    # Underflow to zero is harmless here, whatever np.seterr asks for.
     @one_at_a_time
     @np.errstate(under="ignore")
     def _fit(self, arguments, *, incremental=False):
@@ -204,18 +204,18 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             try:
                 training.run(fit)
             except DivergenceError:
-                # Its weights are the last finite ones, and its history tells of it.
+                # The model keeps the last finite weights; its history shows the divergence.
                 fit.publish()
                 raise
             fit.end()
         return self
 
     def _means_other_outputs(self, targets):
-        """Whether the loss was changed to one for which a fitted network's outputs mean something else; not known of older files."""
+        """Whether `loss` was changed after `fit` so that the outputs mean something else; False for older files."""
         return getattr(self, "_outputs_form", None) not in (None, targets.outputs_form)
 
     def _predict(self, X, link=True):
-        """The kind of targets, and predictions: of one model, whatever other threads fit in the meantime."""
+        """Return the kind of targets and the predictions, both of the same model, even if another thread fits now."""
         model = copy_state(self)
         predictions = predict_raw(model, X, link)
         return model._targets, predictions
@@ -230,7 +230,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         return tags
 
 
-# Parameters that take names or objects.
+# Parameters that accept names or objects.
 _REGISTRIES = {
     "activation": ACTIVATIONS,
     "solver": OPTIMIZERS,

@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks around a fit: one task for each epoch or L-BFGS iteration."""
+"""scikit-learn's callbacks during a fit: one task per epoch or L-BFGS iteration."""
 
 import numpy as np
 
@@ -15,14 +15,14 @@ class Callbacks:
     Parameters
     ----------
     estimator : BaseBackprop
-        Whose `fit` was called.
+        Estimator whose `fit` was called.
     arguments : Arguments
-        Of `fit`.
+        Arguments of `fit`.
 
     Attributes
     ----------
     resumed : ResumedTraining or None
-        A training that a callback has found interrupted, and that is to go on.
+        Interrupted training that a callback found, and that this fit continues.
     """
 
     def __init__(self, estimator, arguments):
@@ -37,9 +37,9 @@ class Callbacks:
         self.resumed = next((training for training in reversed(found) if training is not None), None)
 
     def begin_draws(self, random_state):
-        """The generator to draw from: in the state in which a resumed training found it, otherwise as it is."""
+        """Return the generator to draw from; a resumed training restores the state that it began with."""
         if self.resumed is not None:
-            # Everything is drawn once more. What NumPy's own generator gives to others is left alone.
+            # The resumed training repeats all draws. NumPy's global generator is not rewound: other code draws from it.
             random_state = np.random.RandomState() if self._estimator.random_state is None else random_state
             random_state.set_state(self.resumed.point.first_random_state)
         self.first_random_state = random_state.get_state()
@@ -47,7 +47,7 @@ class Callbacks:
 
     @property
     def active(self):
-        """Whether there is a callback to call."""
+        """Whether there are callbacks to call."""
         return bool(callbacks_of(self._estimator))
 
     def begin_task(self):
@@ -57,20 +57,20 @@ class Callbacks:
         self._task.call_on_fit_task_begin(**self._arguments)
 
     def end_task(self, problem, params, attributes):
-        """Report the end of an epoch; True if a callback asks to stop.
+        """Report the end of an epoch; return True if a callback asks to stop.
 
         Parameters
         ----------
         problem : Problem
         params : ndarray of shape (n_params,)
-            The weights to show: those that training changes, or their average.
+            Parameters for the callbacks: those being trained, or their moving average.
         attributes : dict
             Other fitted attributes.
         """
 
         def reconstruct():
             arrays = state_attributes(problem.network, params.copy(), problem.running.copy())
-            # Training goes on in the lists and the optimizer's arrays that there are.
+            # Copied, because training continues to modify these lists and the optimizer's arrays in place.
             live = list, OptimizerState
             copies = {key: value.copy() if isinstance(value, live) else value for key, value in attributes.items()}
             return {**arrays, **copies}

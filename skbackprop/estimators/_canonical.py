@@ -1,4 +1,4 @@
-"""The forms in which equal fits have equal files, pickles and hashes."""
+"""Canonical forms of fitted attributes: equal fits give equal files, pickles and joblib hashes."""
 
 from dataclasses import fields, replace
 
@@ -8,12 +8,12 @@ __all__ = ["as_it_is", "bare", "new_strings", "settled", "without_times"]
 
 
 def as_it_is(value):
-    """A value that has no other form."""
+    """Return the value itself, which is canonical already."""
     return value
 
 
 def without_times(history):
-    """The history as it is kept: equal trainings take different times."""
+    """Return the history without times, which differ between equal trainings."""
     return [
         {**record, "seconds": None} if isinstance(record, dict) and "seconds" in record else record
         for record in history
@@ -21,23 +21,23 @@ def without_times(history):
 
 
 def new_strings(labels):
-    """Labels or names as strings that are nobody else's: pickles tell apart whether one occurs elsewhere."""
+    """Copy labels or names to new string objects: a pickle depends on whether a string is shared with other objects."""
     if isinstance(labels, list):
         return [new_strings(column) for column in labels]
     if labels.dtype.kind != "O":
         return labels
-    # Two parts make a new string.
+    # Joining two parts creates a new object; a plain copy would return the same one.
     new = ["".join((item[:1], item[1:])) if type(item) is str else item for item in labels.ravel()]
     return np.array(new, dtype=object).reshape(labels.shape)
 
 
 def settled(value):
-    """Empty arrays anew: they come out of a pickle with other strides, which joblib's hash takes for something else."""
+    """Recreate empty arrays: unpickled ones have other strides, which change joblib's hash."""
     return np.empty(value.shape, value.dtype) if isinstance(value, np.ndarray) and not value.size else value
 
 
 def bare(optimizer):
-    """An optimizer's state without what it has computed when it was asked; None if there is none."""
+    """Copy an optimizer's state without its cached values; return None for None."""
     if optimizer is None:
         return None
     return replace(optimizer, **{field.name: settled(getattr(optimizer, field.name)) for field in fields(optimizer)})

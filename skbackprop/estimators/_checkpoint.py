@@ -1,4 +1,4 @@
-"""Trainings that survive their process: a callback that writes where they stand, and takes them up again."""
+"""Callback that writes checkpoints during training and resumes interrupted trainings from them."""
 
 import json
 import tempfile
@@ -29,77 +29,78 @@ from skbackprop.training.progress import TrainingPoint
 
 __all__ = ["Checkpoint"]
 
-# Parameters that the trained weights do not depend on.
+# Parameters that do not affect the trained weights.
 _WITHOUT_EFFECT = ("n_jobs", "verbose")
 
 
 class Checkpoint:
-    """Callback that writes where training stands to a folder, and goes on from there when `fit` is called again.
+    """Callback that saves checkpoints of a training to a folder, and resumes it when `fit` is called again.
 
-    Set it on a network with `set_callbacks`, and run the program again after it was stopped: `fit` finds the newest checkpoint
-    of the same training and goes on from it. The model that it ends with is the same, to the last bit, as that of a training which
-    was never interrupted, for every stochastic solver and any number of threads. A training that had ended is not repeated.
+    Set it on a network with `set_callbacks`. If the program is interrupted, run it again: `fit` finds the newest
+    checkpoint of the same training and continues from it. The resulting model is bitwise identical to that of an
+    uninterrupted training, for every stochastic solver and any number of threads. A completed training is not repeated.
 
-    Each training has files of its own in the folder. It is the same if the estimator's parameters and all arguments of `fit` are,
-    apart from `n_jobs`, `verbose`, and `max_iter`, which may be raised to train on, unless the schedule of the learning rate is
-    laid out over it. Functions, as for `scoring`, are the same if their code and all values that they use are, and objects, such as
-    splitters, if their state is; see Notes. In a search, each candidate on each fold is a training. With ``warm_start`` the weights to start from have to
-    be the same, too.
+    Each training has its own files in the folder. Two trainings are the same if all parameters of the estimator and all
+    arguments of `fit` are equal, apart from `n_jobs`, `verbose`, and `max_iter`, which can be raised to continue
+    training unless the learning rate schedule spans `max_iter`. Functions, for example in `scoring`, are equal if their
+    code and all values that they use are, and objects, such as splitters, if their state is; see Notes. In a search,
+    each candidate on each fold is a training. With ``warm_start``, the initial weights have to be equal, too.
 
-    A file is complete or not there, whatever happens while it is written, and the older ones are removed only after that.
+    Files are written atomically, and older ones are removed only afterwards.
 
     Parameters
     ----------
     folder : str or path-like
-        Where the files are. It is made if need be.
+        Folder of the checkpoints. It is created if necessary.
 
     epochs : int or None, default=None
-        Write after so many epochs; at least 1. None for no such rule.
+        Save a checkpoint every `epochs` epochs; at least 1. None for no such rule.
 
     seconds : float or None, default=60
-        Write at the end of an epoch if so many seconds have passed since the last time; non-negative. None for no such rule. With
-        both rules whichever comes first; in any case after the last epoch.
+        Save a checkpoint at the end of an epoch if this many seconds have passed since the last one; non-negative. None
+        for no such rule. With both rules, whichever comes first. A checkpoint is always saved after the last epoch.
 
     keep : int, default=2
-        Files kept of each training, the newest ones; at least 1. If the newest is damaged, the one before it is used, with a
-        warning.
+        Number of files to keep per training, the newest ones; at least 1. If the newest file is damaged, the previous
+        one is used, with a warning.
 
     resume : bool, default=True
-        Whether `fit` goes on from what is in the folder. Otherwise it starts anew, and its first checkpoint replaces those of the
-        same training.
+        Whether `fit` resumes from the folder. If False, it starts from the beginning, and its first checkpoint replaces
+        those of the same training.
 
     Raises
     ------
     ValueError
-        From `fit`, with ``solver='lbfgs'``, which is SciPy's own and keeps no state to go on from, or with a parameter that
-        cannot be compared when the program is run again.
+        From `fit`, with ``solver='lbfgs'``, because SciPy's L-BFGS-B has no state to resume from, or if a parameter
+        cannot be compared between runs of the program.
     TypeError
-        From `fit`, if it is set on anything but a :class:`~skbackprop.BackpropClassifier` or
+        From `fit`, if set on anything but a :class:`~skbackprop.BackpropClassifier` or
         :class:`~skbackprop.BackpropRegressor`; in a Pipeline, set it on the last step.
     OSError
-        From `fit`, at its beginning if the folder cannot be written, or when a file cannot, for example on a full disk. The
-        checkpoints before are left as they are.
+        From `fit`, at its beginning if the folder is not writable, or later if a file cannot be written, for example on
+        a full disk. Earlier checkpoints are kept.
     ImportError
         From `fit`, if safetensors is not installed.
 
     See Also
     --------
-    skbackprop.load : Gives the estimator after the checkpoint's epoch.
+    skbackprop.load : Load the estimator of a checkpoint.
 
     Notes
     -----
-    With ``random_state=None`` a training counts as the same although each would be another one: `fit` goes on with what it
-    finds. A second call for the sake of other random numbers needs another folder, or ``resume=False``.
+    Trainings with ``random_state=None`` count as the same although their random numbers would differ: `fit` resumes
+    from the checkpoint that it finds. To repeat a training with other random numbers, use another folder or
+    ``resume=False``.
 
-    A function is compared by its code, its defaults, its attributes, the values of its closure, and the global functions and
-    values that it uses; what belongs to installed libraries is compared by name, and :func:`functools.partial` by its parts. A
-    module of your own is compared by its file, and by the functions and values that are used of it: any change of the file starts
-    training anew, where a function that is imported by name, ``from scores import cost`` at the top of the program, is compared
-    by itself. Modules that a function imports by :mod:`importlib` are not compared. Another version of Python compiles code to
-    something else: training then starts anew.
+    A function is compared by its code, its defaults, its attributes, the values of its closure, and the global
+    functions and values that it uses; a :func:`functools.partial` by its parts; functions and classes of installed
+    libraries by name. A module of your own is compared by its file and by those of its functions and values that are
+    used, so any change of the file restarts training. A function imported by name, ``from scores import cost`` at the
+    top of the program, is compared by itself. Modules that a function imports with :mod:`importlib` are not compared.
+    Python versions compile to different bytecode, so another version restarts training.
 
-    ``partial_fit`` calls no callbacks, and warns where one is set. Save the estimator between its calls, by
-    :meth:`BackpropClassifier.save`; its attribute `t_` tells where to go on.
+    ``partial_fit`` calls no callbacks, and warns if there are any. Save the estimator between calls with
+    :meth:`BackpropClassifier.save`; its attribute `t_` shows how many rows it has seen.
 
     Examples
     --------
@@ -130,21 +131,21 @@ class Checkpoint:
         self._series: dict = {}
 
     def __getstate__(self):
-        # What belongs to a fit stays in the process that runs it.
+        # The state of running fits belongs to this process.
         return {**vars(self), "_series": {}}
 
     def __repr__(self):
         return f"Checkpoint({str(self.folder)!r}, epochs={self.epochs}, seconds={self.seconds}, keep={self.keep}, resume={self.resume})"
 
     def setup(self, estimator, context):
-        """Refuse what could not be written, before anything is trained.
+        """Raise errors for unsupported estimators and unwritable folders before training.
 
         Parameters
         ----------
         estimator : estimator
             The network.
         context : CallbackContext
-            scikit-learn's.
+            Context object of scikit-learn.
         """
         if not isinstance(estimator, BaseBackprop):
             raise TypeError(
@@ -167,18 +168,18 @@ class Checkpoint:
             raise type(error)(error.errno, message, str(folder)) from error
 
     def on_fit_task_begin(self, estimator, context, *, X, y, metadata):
-        """Look for a training that was interrupted.
+        """Look for checkpoints of the same training.
 
         Parameters
         ----------
         estimator : estimator
             The network.
         context : CallbackContext
-            scikit-learn's.
+            Context object of scikit-learn.
         X, y : array-like
-            As `fit` was given them.
+            Arguments of `fit`.
         metadata : dict or None
-            What else it was given.
+            Other arguments of `fit`.
         """
         if context.task_name != "fit":
             return
@@ -189,20 +190,20 @@ class Checkpoint:
             series.resumed = series.find(estimator)
 
     def _resumed_training(self, estimator):
-        """The training of this estimator that was found interrupted; None if there is none."""
+        """Return the interrupted training of this estimator; None if there is none."""
         return self._series[id(estimator)].resumed
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
-        """Write, if it is time.
+        """Save a checkpoint if one is due.
 
         Parameters
         ----------
         estimator : estimator
             The network.
         context : CallbackContext
-            scikit-learn's.
+            Context object of scikit-learn.
         fitted_estimator : estimator
-            As it is after the epoch.
+            The network after the epoch.
         """
         if context.task_name != "epoch":
             return
@@ -215,34 +216,35 @@ class Checkpoint:
             series.add(fitted_estimator, point, self.keep)
 
     def teardown(self, estimator, context):
-        """Forget the training.
+        """Release the state of the training.
 
         Parameters
         ----------
         estimator : estimator
             The network.
         context : CallbackContext
-            scikit-learn's.
+            Context object of scikit-learn.
         """
         self._series.pop(id(estimator), None)
 
 
 @dataclass
 class ResumedTraining:
-    """A training that goes on.
+    """A training to resume.
 
     Parameters
     ----------
     model : estimator
-        As it was.
+        Estimator at the checkpoint.
     point : TrainingPoint
+        State of the random numbers and of the order of rows.
     """
 
     model: Any
     point: TrainingPoint
 
     def check_order(self, train_rows):
-        """The order of the last epoch's rows; raises ValueError if they are not those to train on."""
+        """Return the order of rows in the last epoch; raise ValueError if these are not the training rows."""
         order = self.point.order
         if not np.array_equal(np.sort(order), np.sort(train_rows)):
             raise ValueError(
@@ -254,7 +256,7 @@ class ResumedTraining:
 
 @dataclass
 class _Series:
-    """The checkpoints of a training."""
+    """Checkpoint files of one training."""
 
     folder: Path
     prefix: str
@@ -264,7 +266,7 @@ class _Series:
     time: float = field(default_factory=time.monotonic)
 
     def _files(self):
-        """Paths by the number of epochs."""
+        """Return paths by number of epochs."""
         found = {}
         for path in self.folder.glob(f"{self.prefix}*{SUFFIX}"):
             number = path.name.removeprefix(self.prefix).removesuffix(SUFFIX)
@@ -273,7 +275,7 @@ class _Series:
         return dict(sorted(found.items()))
 
     def find(self, estimator):
-        """The newest of them that is whole, and is not beyond `max_iter`; None if there is none."""
+        """Read the newest undamaged checkpoint with at most `max_iter` epochs; return None if there is none."""
         files = {n_iter: path for n_iter, path in self._files().items() if n_iter <= estimator.max_iter}
         while files:
             self.n_iter, path = files.popitem()
@@ -288,7 +290,7 @@ class _Series:
         return None
 
     def add(self, fitted_estimator, point, keep):
-        """Write one, and remove those that are no longer kept."""
+        """Write a checkpoint, then remove those beyond `keep`."""
         path = self.folder / f"{self.prefix}{fitted_estimator.n_iter_:06d}{SUFFIX}"
         arrays = {}
         content = {
@@ -320,7 +322,7 @@ def _read(path, estimator):
 
 
 def _own(estimator, tree):
-    """A solver or a schedule of the user's own, of which a file has the name: the training is the same, and so are its parameters."""
+    """Return the estimator's custom solver or schedule that the file names; both trainings have equal parameters."""
     for value in (estimator.solver, estimator.learning_rate):
         if tree == name_only(value, ""):
             return value
@@ -328,7 +330,7 @@ def _own(estimator, tree):
 
 
 def _key(estimator, X, y, metadata):
-    """What tells trainings apart, in hexadecimal digits."""
+    """Return the hash that identifies a training, in hexadecimal digits."""
     parameters = estimator.get_params(deep=False)
     without_effect = _WITHOUT_EFFECT if _depends_on_max_iter(estimator) else (*_WITHOUT_EFFECT, "max_iter")
     for name in without_effect:
@@ -346,7 +348,7 @@ def _key(estimator, X, y, metadata):
 
     tree = describe_parameters(parameters, arrays, unsupported=unsupported)
     kind = type(estimator)
-    # Of this package's own by name, as ever.
+    # This package's own classes by name only: the key must not change with their code.
     kind = kind.__name__ if kind.__module__.startswith("skbackprop.") else unsupported(kind, "type")
     start = [*estimator.coefs_, *estimator.intercepts_, estimator.t_] if _goes_on(estimator) else None
     data = [_plain(X), _plain(y), {name: _plain(value) for name, value in metadata.items()}]
@@ -358,7 +360,7 @@ def _goes_on(estimator):
 
 
 def _depends_on_max_iter(estimator):
-    """Whether the schedule gives the same epochs other rates if there are to be more of them."""
+    """Whether a larger `max_iter` would change the schedule's learning rates of earlier epochs."""
     state = start_optimizer(estimator, np.zeros(1))
     n_epochs = min(estimator.max_iter, 10_000)
     rates = [
@@ -371,7 +373,7 @@ def _depends_on_max_iter(estimator):
 
 
 def _plain(data):
-    """Data in a form whose hash depends on nothing but the numbers, names and types."""
+    """Convert data to arrays whose hash depends only on values, names and dtypes."""
     if data is None:
         return None
     data = check_array(

@@ -1,4 +1,4 @@
-"""What an estimator's parameters choose: layers, functions, penalties, an optimizer."""
+"""Translate an estimator's parameters into a network, penalties and an optimizer."""
 
 from itertools import pairwise
 from numbers import Integral, Real
@@ -29,17 +29,17 @@ __all__ = [
     "start_optimizer",
 ]
 
-# Bytes that no limit is looked up for.
+# Smaller networks are not checked, which saves small fits from looking up the memory limit. In bytes.
 _ALWAYS_THERE = 1e8
 
-# SciPy's L-BFGS-B keeps ten pairs of vectors, and a few more.
+# SciPy's L-BFGS-B stores ten pairs of vectors and a few more.
 _LBFGS_VECTORS = 24
 
 _SCIKIT_LEARN_SCHEDULES = ("constant", "invscaling", "adaptive")
 
 
 def hidden_units(estimator):
-    """Units of each hidden layer, a tuple of int; raises ValueError if `hidden_layer_sizes` are none."""
+    """Return the units of each hidden layer as a tuple of int; raise ValueError if `hidden_layer_sizes` is invalid."""
     sizes = estimator.hidden_layer_sizes
     sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
     if any(not isinstance(size, Integral) or isinstance(size, bool) for size in sizes):
@@ -50,9 +50,9 @@ def hidden_units(estimator):
 
 
 def check_memory(estimator, n_units, dtype):
-    """Raise ValueError for a network that is larger than the memory, before any is taken."""
+    """Raise ValueError if training the network needs more memory than there is, before any is allocated."""
     n_params = sum(fan_in * fan_out + fan_out for fan_in, fan_out in pairwise(n_units))
-    # The weights, their gradient, what the solver remembers, the copies that are worked on and those to fall back on.
+    # Weights, gradient, optimizer slots, the session's working copies, and the copies to restore from.
     n_slots = None if estimator.solver == "lbfgs" else OPTIMIZERS.get_function(estimator.solver).n_slots
     n_vectors = _LBFGS_VECTORS if n_slots is None else 4 + 3 * n_slots
     n_bytes = n_params * n_vectors * np.dtype(dtype).itemsize
@@ -65,7 +65,7 @@ def check_memory(estimator, n_units, dtype):
 
 
 def choose_network(estimator, n_units):
-    """The network of given layers, with the functions that the parameters choose and the loss that fits the targets."""
+    """Return the network for these layer sizes, the estimator's functions, and the form of the loss for its targets."""
     n_hidden = len(n_units) - 2
     choice = estimator.activation
     if isinstance(choice, str | Activation):
@@ -134,7 +134,7 @@ def choose_penalties(estimator, network):
             "of them, for the inputs and for each hidden layer"
         )
     rates = tuple(float(rate) for rate in rates)
-    # True and False, as of a mask, would be taken for the layers 1 and 0.
+    # Booleans are refused: in a mask, True and False would be read as the layers 1 and 0.
     are_layers = (
         isinstance(layer, Integral) and not isinstance(layer, bool) and -n_layers <= layer < n_layers
         for layer in estimator.frozen_layers
@@ -167,11 +167,11 @@ def _choose_groups(estimator, network):
 
 
 def start_optimizer(estimator, params):
-    """The state of a new optimizer, for these parameters of a network."""
+    """Return the initial state of an optimizer for these network parameters."""
     solver, schedule = estimator.solver, estimator.learning_rate
     optimizer = OPTIMIZERS[solver].from_parameters(vars(estimator)) if isinstance(solver, str) else solver
     if solver == "adam" and schedule in _SCIKIT_LEARN_SCHEDULES:
-        # As in scikit-learn, where these apply to 'sgd' only.
+        # As in scikit-learn, where these schedules apply to 'sgd' only.
         schedule = "constant"
     return OptimizerState.start(
         OPTIMIZERS.get_function(optimizer),
@@ -185,7 +185,7 @@ def start_optimizer(estimator, params):
 
 
 def batch_rows(estimator, n_rows):
-    """Rows of a mini-batch, of so many to train on; warns if `batch_size` is cut down."""
+    """Return the number of rows of a mini-batch for `n_rows` training rows; warn if `batch_size` is clipped."""
     if estimator.batch_size == "auto":
         return min(200, n_rows)
     if estimator.batch_size > n_rows:
@@ -197,11 +197,11 @@ def batch_rows(estimator, n_rows):
 
 
 def patience(estimator, schedule):
-    """Epochs without improvement after which training stops: `n_iter_no_change`, unless its default would cut a schedule short."""
+    """Return `n_iter_no_change`, or infinity if its default would stop before a schedule that spans `max_iter` ends."""
     is_default = estimator.n_iter_no_change == 10 and not estimator.early_stopping
     return np.inf if is_default and schedule.ends_with_max_iter else estimator.n_iter_no_change
 
 
 def runs_to_the_end(estimator, schedule):
-    """Whether training is meant to end after `max_iter` epochs, which then tells nothing of convergence."""
+    """Whether training is meant to end after `max_iter` epochs, so that reaching it is no sign of non-convergence."""
     return estimator.n_iter_no_change == np.inf or schedule.ends_with_max_iter

@@ -1,4 +1,4 @@
-"""Weights of classes, and through them of rows."""
+"""Class weights, and sample weights multiplied by them."""
 
 import math
 from numbers import Real
@@ -9,17 +9,17 @@ __all__ = ["class_factors", "weigh_rows"]
 
 
 def class_factors(class_weight, labels, codes, sample_weight):
-    """The factor of every class, as `sklearn.utils.class_weight.compute_sample_weight` has it.
+    """Compute the weight of every class, as `sklearn.utils.class_weight.compute_sample_weight` does.
 
-    "balanced" counts a row as often as its sample weight says, so that a row of weight two and a row given twice lead to
-    the same factors; without sample weights the factors are scikit-learn's.
+    Unlike scikit-learn's, "balanced" weights the counts by `sample_weight`, so that a row of weight two and a row
+    given twice lead to the same class weights.
 
     Parameters
     ----------
     class_weight : "balanced", dict or list of dict
-        A list has one dict for each column of labels.
+        A list has one dict per column of labels.
     labels : list of ndarray
-        For each column of labels its classes.
+        Classes of each column of labels.
     codes : ndarray of shape (n_rows, n_columns)
         Positions in `labels`.
     sample_weight : ndarray of shape (n_rows,) or None
@@ -27,13 +27,13 @@ def class_factors(class_weight, labels, codes, sample_weight):
     Returns
     -------
     factors : list of ndarray, float64
-        For each column the factors of its classes.
+        Weights of the classes of each column.
 
     Raises
     ------
     ValueError
-        If the form does not fit the number of columns, if a weight is negative, or if a dict has keys that are no classes and
-        leaves out some that are.
+        If the form does not match the number of columns, if a weight is negative, or if a dict has keys that are not
+        classes and lacks classes.
     """
     if isinstance(class_weight, str):
         return [_balanced(len(own), codes[:, column], sample_weight) for column, own in enumerate(labels)]
@@ -76,12 +76,12 @@ def _given(class_weight, labels):
 
 
 def weigh_rows(factors, codes, sample_weight, dtype):
-    """Sample weights times the factors of the rows' classes.
+    """Multiply the sample weights by the weights of the rows' classes.
 
     Parameters
     ----------
     factors : list of ndarray or None
-        See `class_factors`; None for factors of one.
+        Class weights, see `class_factors`; None for ones.
     codes : ndarray of shape (n_rows, n_columns)
     sample_weight : ndarray of shape (n_rows,) or None
     dtype : numpy.dtype
@@ -89,12 +89,12 @@ def weigh_rows(factors, codes, sample_weight, dtype):
     Returns
     -------
     weights : ndarray of shape (n_rows,) or None
-        None if there is nothing to weigh by.
+        None if all weights are one.
 
     Raises
     ------
     ValueError
-        If they overflow.
+        If a product overflows.
     """
     if factors is None:
         return sample_weight

@@ -1,4 +1,4 @@
-"""A call of `fit` or `partial_fit`: what its steps pass on to each other."""
+"""Context of a call of `fit` or `partial_fit`, which is passed from step to step."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["Arguments", "Fit"]
 
 @dataclass
 class Arguments:
-    """What `fit` or `partial_fit` was given; None for what it was not."""
+    """Arguments of `fit` or `partial_fit`; None for those not given."""
 
     X: Any
     y: Any
@@ -31,21 +31,21 @@ class Fit:
     Parameters
     ----------
     owner : BaseBackprop
-        The estimator whose method was called, as callbacks know it.
+        Estimator whose method was called; callbacks get this object.
     incremental : bool
         Whether the method is `partial_fit`.
 
     Attributes
     ----------
     model : BaseBackprop
-        The estimator that is being fitted. A draft at first: a call that is refused leaves no trace, and until the new model is
-        there as a whole, other threads may predict with the present one.
+        Estimator being fitted. At first a draft: a call that fails leaves the owner unchanged, and other threads can
+        predict with the owner's old model until the new one is complete.
     first_pass : bool
-        Whether the network starts anew.
+        Whether training starts from new initial weights.
     callbacks : Callbacks or None
-        None for `partial_fit`, which has none.
+        None for `partial_fit`, which calls no callbacks.
     random_state : numpy.random.RandomState
-        Draws the weights, the split, the order of the rows.
+        Draws the initial weights, the validation split and the order of the rows.
     """
 
     def __init__(self, owner, incremental):
@@ -58,10 +58,10 @@ class Fit:
         self._before = dict(vars(self.model))
 
     def begin(self, arguments):
-        """Call the callbacks, which see these arguments, and get the generator to draw from."""
+        """Call the callbacks with these arguments, and set the generator to draw from."""
         if not self.incremental:
             self.callbacks = Callbacks(self.owner, arguments)
-            # A callback may have set other parameters.
+            # A callback may have changed the owner's parameters.
             vars(self.model).update(self.owner.get_params(deep=False))
         self.random_state = check_random_state(self.model.random_state)
         if self.callbacks is not None:
@@ -69,17 +69,17 @@ class Fit:
 
     @property
     def resumed(self):
-        """The interrupted training that goes on; None if it is a new one."""
+        """Interrupted training that this call continues; None for a new training."""
         return None if self.callbacks is None else self.callbacks.resumed
 
     def publish(self):
-        """Give the owner what has changed in the draft; from now on the owner itself is fitted."""
+        """Copy the draft's changes to the owner; from now on the owner itself is fitted."""
         if self.model is not self.owner:
             publish_state(self.model, self._before, self.owner)
             self.model = self.owner
 
     def end(self):
-        """Publish what has been learned, and tell the callbacks."""
+        """Publish the fitted model and report the end of the fit to the callbacks."""
         self.publish()
         if self.callbacks is not None:
             self.callbacks.end_fit()

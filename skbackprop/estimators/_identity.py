@@ -1,4 +1,7 @@
-"""What tells values apart that no file can hold: functions and objects, by their code and state, in every process alike."""
+"""Fingerprints of functions and objects by their code and state, equal in every process.
+
+Checkpoints use them to find out whether parameters that no file can hold are the same as before.
+"""
 
 import contextlib
 import dis
@@ -18,13 +21,13 @@ from skbackprop.persistence.encoding import encode
 
 __all__ = ["identify"]
 
-# Where libraries are, whose functions and classes are known by their names.
+# Folders of installed libraries; their functions and classes are identified by name.
 _LIBRARIES = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
 
-# Flag of classes that are written in Python, and of some others.
+# CPython's Py_TPFLAGS_HEAPTYPE: set for all classes written in Python, and for some others.
 _HEAP_TYPE = 1 << 9
 
-# What a class has beside its code: where it was written, and what Python makes of it.
+# Class attributes that are not code: where the class was defined, and what Python adds.
 _NO_CODE = (
     "__module__",
     "__doc__",
@@ -35,48 +38,48 @@ _NO_CODE = (
     "__qualname__",
 )
 
-# What scikit-learn and this package add to the state of estimators: versions.
+# Versions that scikit-learn and this package add to the state of estimators.
 _VERSIONS = (VERSION_KEY, "_skbackprop_format")
 
 
 def identify(value, path, arrays):
-    """A value as JSON that is the same for the same value, and another one for any other.
+    """Encode a value as JSON that is equal for equal values only.
 
-    A function is its code, its defaults, its attributes, the values of its closure and the global values that it uses;
-    `functools.partial`, a bound method or another object is its class and its state, which is what :mod:`pickle` would store. A
-    module is its source, and for a function the attributes that it uses. Functions, classes and modules of libraries are their
-    names.
+    A function is identified by its code, its defaults, its attributes, the values of its closure and the global values
+    that it uses; a `functools.partial`, a bound method or another object by its class and its state, as :mod:`pickle`
+    would store it; a module by its source, and by those of its attributes that a function uses. Functions, classes and
+    modules of libraries are identified by name.
 
     Parameters
     ----------
     value : object
     path : str
-        Names the arrays.
+        Prefix of the arrays' names.
     arrays : dict of ndarray
-        Those that are met are added.
+        Arrays in the value are added here.
 
     Returns
     -------
     tree : object
-        Of what JSON knows.
+        JSON-compatible.
 
     Raises
     ------
     TypeError
-        If a part of it has no state that could be compared.
+        If a part of the value has no state that can be compared.
     """
     return encode(value, path, arrays, _Identity(arrays))
 
 
 class _Identity:
-    """The JSON of what `encode` does not know."""
+    """Encoder of the types that `encode` does not support."""
 
     def __init__(self, arrays):
         self._arrays = arrays
         self._met: dict = {}
 
     def __call__(self, value, path):
-        # Each once: a function may call itself. With the object, whose number would else be another's later.
+        # Each object is described once: a function may refer to itself. The object is kept so that its id stays taken.
         place, _ = self._met.setdefault(id(value), (len(self._met), value))
         if place < len(self._met) - 1:
             return {"met": place}
@@ -118,7 +121,7 @@ class _Identity:
 
 
 def _function_parts(function):
-    """What a function computes with."""
+    """Return what a function's result depends on: code, defaults, closure, globals, attributes and modules."""
     names = sorted(_global_names(function.__code__) & function.__globals__.keys())
     parts = {
         "code": function.__code__,
@@ -128,8 +131,8 @@ def _function_parts(function):
     }
     values = [*parts["closure"], *parts["globals"].values(), *(function.__defaults__ or ())]
     values += [*(function.__kwdefaults__ or {}).values(), *_imported(function)]
-    # Only where there are any, so that the others stay what they were for the files that are there. What decorators note is
-    # in the closure, too.
+    # Only if there are any: otherwise the keys of existing checkpoints would change. Attributes that decorators set
+    # (dunder names such as __wrapped__) are in the closure, too.
     if attributes := {name: item for name, item in vars(function).items() if not name.startswith("__")}:
         parts["attributes"] = attributes
     if modules := _modules_used(values, set().union(*(code.co_names for code in _codes(function.__code__)))):
@@ -138,7 +141,7 @@ def _function_parts(function):
 
 
 def _codes(code):
-    """A function's code, and that of the functions and classes within it."""
+    """Iterate over a function's code objects, those of nested functions and classes included."""
     yield code
     for item in code.co_consts:
         if isinstance(item, types.CodeType):
@@ -146,7 +149,7 @@ def _codes(code):
 
 
 def _imported(function):
-    """Modules that a function imports itself, other than those of libraries."""
+    """Iterate over the modules that a function imports in its body, without those of libraries."""
     for code in _codes(function.__code__):
         steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
         for index, step in enumerate(steps):
@@ -156,12 +159,12 @@ def _imported(function):
             if level == 0 and _is_library_name(step.argval.partition(".")[0]):
                 continue
             with contextlib.suppress(ImportError):
-                # As the function itself will.
+                # The same import that the function will execute.
                 yield __import__(step.argval, function.__globals__, None, names, level)
 
 
 def _modules_used(values, names):
-    """Modules among the values and their attributes, other than those of libraries, each with its attributes of these names."""
+    """Find the user's own modules among values and their attributes, each with its attributes of these names."""
     found: dict = {}
     values = list(values)
     while values:
@@ -174,7 +177,7 @@ def _modules_used(values, names):
 
 
 def _source(module):
-    """What stands for a module's file, None if it has none."""
+    """Return the hash of a module's file; None if it has none."""
     file = getattr(module, "__file__", None)
     try:
         return file and hashlib.sha256(Path(file).read_bytes()).hexdigest()
@@ -183,7 +186,7 @@ def _source(module):
 
 
 def _state(value):
-    """What a copy would be made of."""
+    """Return the state from which pickle would recreate an object."""
     if isinstance(value, functools.partial):
         return [value.func, value.args, value.keywords, vars(value)]
     if isinstance(value, np.ndarray):
@@ -202,7 +205,7 @@ def _name(function):
 
 
 def _has_known_name(value):
-    """Whether a name says which function or class it is, one of a library or written in another language."""
+    """Whether a function or class is identified by its name: it belongs to a library or is not written in Python."""
     if not isinstance(value, type | types.FunctionType | types.BuiltinFunctionType | np.ufunc):
         return False
     name = getattr(value, "__module__", None) or "builtins"
@@ -217,15 +220,15 @@ def _has_known_name(value):
 
 
 def _is_library(module):
-    """Whether a module is one of a library, or has no file that could change."""
+    """Whether a module belongs to a library, or has no file that could change."""
     file = getattr(module, "__file__", None)
-    # A folder without __init__.py has none, but the modules within it do.
+    # A namespace package has no file, but its modules do.
     files = [file] if file is not None else list(getattr(module, "__path__", ()))
     return module is None or module.__name__.partition(".")[0] == "skbackprop" or all(map(_is_in_library, files))
 
 
 def _is_library_name(name):
-    """Whether the name is that of a library's module, or of none, without importing it."""
+    """Whether a name is that of a library's module or of no module, without importing it."""
     if name in sys.modules:
         return _is_library(sys.modules[name])
     spec = importlib.util.find_spec(name)

@@ -1,4 +1,4 @@
-"""The arguments of a fit, read once: what can be refused is refused here, before anything is drawn, called or trained."""
+"""Validation of the arguments of a fit: errors are raised here, before random numbers are drawn or callbacks called."""
 
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -28,30 +28,30 @@ __all__ = ["Inputs", "read"]
 
 @dataclass
 class Inputs:
-    """What the arguments of a fit say.
+    """Validated arguments of a fit.
 
     Parameters
     ----------
     arguments : Arguments
-        As they were given; weights and groups after validation.
+        As given by the user, except that sample weights and groups are validated.
     X, y : array
-        After validation.
+        Validated.
     targets : Targets
-        Their kind.
+        Kind of the targets.
     encoded : ndarray of shape (n_rows, n_columns)
-        The targets for the kernels.
+        Targets for the kernels.
     loss_weight : ndarray of shape (n_rows,) or None
-        The samples' weights with the classes' factors.
+        Sample weights multiplied by class weights.
     held_out : HeldOut or None
-        The validation data that were given.
+        Validation data given by the user.
     splits : bool
-        Whether rows are to be split off for validation.
+        Whether to split rows off for validation.
     scorer : callable or None
-        What the user chose to score them by.
+        Scorer of the validation rows, from `scoring`.
     dtype : numpy.dtype
-        Of the weights.
+        Dtype of the weights.
     device : str
-        Where to train.
+        Device to train on.
     """
 
     arguments: Arguments
@@ -73,7 +73,7 @@ def read(fit, arguments):
     Parameters
     ----------
     fit : Fit
-        Its model gets the attributes that tell of the data.
+        The attributes of validation, such as `n_features_in_`, are set on its model.
     arguments : Arguments
 
     Returns
@@ -111,12 +111,12 @@ def read(fit, arguments):
 
 
 def _check_call(fit, arguments):
-    """Raise ValueError for what the parameters do not allow; returns whether rows are to be split off for validation."""
+    """Raise ValueError for arguments that contradict the parameters; return whether to split off validation rows."""
     model = fit.model
     if fit.incremental and hasattr(model, "coefs_"):
-        # scikit-learn's wrapper leaves this out in all calls but the first.
+        # scikit-learn's wrapper validates parameters in the first call of partial_fit only.
         model._validate_params()
-    # An unusable device is an error before anything is done.
+    # Raises an error for an unusable device before any work is done.
     get_backend(model.device, precision=model.precision)
     hidden_units(model)
     if fit.incremental:
@@ -124,7 +124,7 @@ def _check_call(fit, arguments):
     has_validation_data = _has_validation_data(model, arguments)
     splits = model.early_stopping and model.solver != "lbfgs" and not has_validation_data
     if arguments.groups is not None and (isinstance(model.validation_fraction, Real) or not splits):
-        # They would not be kept together.
+        # A random split would not keep the groups together.
         raise ValueError(
             "groups are passed to fit, but nothing uses them: set early_stopping=True, set validation_fraction to a splitter "
             "for groups such as GroupShuffleSplit, and leave out X_val"
@@ -133,7 +133,7 @@ def _check_call(fit, arguments):
 
 
 def _check_partial_fit(model):
-    """Raise ValueError for what only `fit` does, and warn of callbacks: who has set a Checkpoint relies on its files."""
+    """Raise ValueError for parameters that only `fit` supports; warn of callbacks, which it does not call."""
     for name in ("early_stopping", "restore_best_weights"):
         if getattr(model, name):
             raise ValueError(f"partial_fit does not support {name}=True")
@@ -148,7 +148,7 @@ def _check_partial_fit(model):
 
 
 def _has_validation_data(model, arguments):
-    """Whether there are any; raises ValueError if they are incomplete, or if nothing would use them."""
+    """Whether validation data were given; raises ValueError if they are incomplete, or if nothing would use them."""
     for name in ("X_val", "y_val", "sample_weight_val"):
         for needed in ("X_val", "y_val"):
             if getattr(arguments, name) is not None and getattr(arguments, needed) is None:
@@ -169,7 +169,7 @@ def _has_validation_data(model, arguments):
 
 
 def _validate(model, X, y, reset, suffix=""):
-    """Data and targets after scikit-learn's validation, which sets the attributes that tell of the data if `reset`."""
+    """Validate data and targets with scikit-learn; set attributes such as `n_features_in_` if `reset`."""
     refuse_misread(**{f"X{suffix}": X})
     model._refuse_targets(y, f"y{suffix}")
     dtype = (np.float64, np.float32) if model.dtype is None else np.dtype(model.dtype)
@@ -177,10 +177,10 @@ def _validate(model, X, y, reset, suffix=""):
     if library is not None:
         dtype = library.float_types(model.dtype)
     y_checks = {"multi_output": True, "y_numeric": model._numeric_targets}
-    # What overflows in float32, and what is infinite, is refused: that says it all.
+    # Values that overflow float32 are refused as infinite; NumPy's warning would only repeat the error.
     with np.errstate(over="ignore", invalid="ignore"):
         if isinstance(X, SharedRows):
-            # The targets first: their validation knows of no features' names, and would delete them.
+            # Targets first: validate_data without X deletes feature_names_in_.
             memory, checked = X.memory_of(y), ("valid", model._numeric_targets)
             if checked not in memory:
                 y = validate_data(model, y=y, **y_checks)
@@ -190,7 +190,7 @@ def _validate(model, X, y, reset, suffix=""):
 
 
 def _read_weight(name, weight, encoded, dtype):
-    """Validated weights of the rows whose targets are given; None for none."""
+    """Validate sample weights for these encoded targets; return None for None."""
     if weight is None:
         return None
     refuse_misread(**{name: weight})
@@ -198,7 +198,7 @@ def _read_weight(name, weight, encoded, dtype):
 
 
 def _read_held_out(model, arguments, targets, n_columns, factors, dtype, device):
-    """The validation data that the user gave."""
+    """Validate `X_val`, `y_val` and `sample_weight_val`."""
     X_val = brought(arguments.X_val, device)
     try:
         X, y = _validate(model, X_val, as_numpy(arguments.y_val), reset=False, suffix="_val")
@@ -222,18 +222,18 @@ def _read_held_out(model, arguments, targets, n_columns, factors, dtype, device)
 
 
 def _dtype_of(X):
-    """NumPy's type for the numbers of validated data."""
+    """Return the NumPy dtype of validated data."""
     return X.dtype if isinstance(X.dtype, np.dtype) else _matching_numpy_dtype(X)
 
 
 def _check_range(encoded, dtype, name):
-    """Raise ValueError for targets that are infinite in the network's dtype."""
+    """Raise ValueError for targets that overflow the network's dtype."""
     if encoded.dtype.kind == "f" and max(encoded.max(), -encoded.min()) > np.finfo(dtype).max:
         raise ValueError(f"{name} contains values too large for {dtype}; scale y, or use dtype='float64'")
 
 
 def _check_size(weights):
-    """Raise ValueError for weights of rows by whose sum a gradient cannot be divided."""
+    """Raise ValueError for sample weights that are subnormal, or whose sum, the loss's divisor, overflows."""
     if weights is None or not weights.any():
         return
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""Labels of classes as users give them: what would be misread is refused, and what is no class is named."""
+"""Checks of class labels: missing, mixed or ambiguous labels, and labels that are not among the classes."""
 
 import numpy as np
 
@@ -8,20 +8,22 @@ __all__ = ["check_labels", "refuse_misread_labels", "refuse_other_classes", "unk
 
 
 def _is_date(y):
-    """Whether labels are dates, which are as good as any."""
+    """Whether labels are NumPy dates, which are valid class labels."""
     return getattr(getattr(y, "dtype", None), "kind", "") in ("m", "M")
 
 
 def check_labels(labels, name):
-    """Raise ValueError for labels of which some are missing, that have no order because their types are mixed, or that are numbers in
-    an array of objects, for which scikit-learn's functions have no words.
+    """Raise ValueError for labels that scikit-learn would misread or refuse without a clear message.
+
+    These are missing labels, labels of mixed types, which have no common order, and numbers in an array of dtype
+    object.
 
     Parameters
     ----------
     labels : object
-        As users give them.
+        As given by the user.
     name : str
-        What errors call them.
+        Name of the argument in error messages.
     """
     kinds, values = _types(labels)
     n_missing = _count_missing(labels, kinds, values)
@@ -47,9 +49,9 @@ _NUMBERS = bool, int, float, np.bool_, np.integer, np.floating
 
 
 def _types(labels):
-    """The types of labels that are Python's objects, and these; none for others."""
+    """Return the types of labels that are Python objects, and these labels; an empty set and None for other arrays."""
     if isinstance(labels, list | tuple):
-        # NumPy would make text of everything if there is some text.
+        # Not converted to an array: NumPy would turn mixed labels into text.
         return {kind for kind in map(type, labels) if not issubclass(kind, list | tuple | np.ndarray)}, labels
     if getattr(getattr(labels, "dtype", None), "kind", "") == "O":
         values = np.asarray(labels, dtype=object)
@@ -58,7 +60,7 @@ def _types(labels):
 
 
 def _count_missing(labels, kinds, values):
-    """How many labels are missing."""
+    """Return the number of missing labels."""
     if hasattr(labels, "isna"):  # pandas
         return int(np.sum(np.asarray(labels.isna())))
     if hasattr(labels, "null_count"):  # polars, pyarrow
@@ -72,7 +74,7 @@ def _count_missing(labels, kinds, values):
     return 0
 
 
-# Types of None, of pandas' NA and of its NaT, which is no date of NumPy's.
+# Type names of None, pandas.NA and pandas.NaT, which is not a numpy.datetime64.
 _MISSING = ("NoneType", "NAType", "NaTType")
 
 
@@ -83,14 +85,14 @@ def _is_missing(label):
 
 
 def unknown_labels(labels, classes):
-    """Those of some different labels that are none of the classes.
+    """Return the labels that are not among the classes.
 
-    Text is never a number, which it would be for NumPy, once it has made text of both.
+    Text never equals a number; NumPy would convert both to text and compare that.
 
     Parameters
     ----------
     labels, classes : ndarray
-        No label twice.
+        Unique values.
 
     Returns
     -------
@@ -102,12 +104,12 @@ def unknown_labels(labels, classes):
 
 
 def refuse_other_classes(classes, fitted):
-    """Raise ValueError if a warm start would get other classes than those of the fit before.
+    """Raise ValueError if the classes of a warm start differ from those of the previous fit.
 
     Parameters
     ----------
     classes, fitted : ndarray
-        Different labels, now and then.
+        Unique labels of this fit and of the previous one.
     """
     if len(unknown_labels(classes, fitted)) or len(classes) != len(fitted):
         raise ValueError(
@@ -117,14 +119,14 @@ def refuse_other_classes(classes, fitted):
 
 
 def refuse_misread_labels(labels, name):
-    """Raise an error for labels that validation would misread, or would refuse without saying why.
+    """Raise TypeError or ValueError for labels that validation would misread, or refuse without a clear message.
 
     Parameters
     ----------
     labels : object
-        As users give them.
+        As given by the user.
     name : str
-        What errors call them.
+        Name of the argument in error messages.
     """
     refuse_misread(**{name: None if _is_date(labels) else labels})
     check_labels(labels, name)

@@ -1,4 +1,4 @@
-"""Estimators in files: which of their values a file holds, and what has to be right before they are believed."""
+"""Save estimators to files and load them: which values a file holds, and how they are checked."""
 
 import inspect
 import json
@@ -21,27 +21,27 @@ from skbackprop.persistence.encoding import decode, encode
 
 __all__ = ["SavesToFile", "describe", "describe_parameters", "load", "name_only", "refuse", "restore", "save"]
 
-# In pickles, the number of the format of the estimators' state.
+# Key of the state's format number in pickles.
 _STATE_FORMAT = "_skbackprop_format"
 
-#: What the values of a file that contradicts itself may raise.
+#: Errors that inconsistent values of a file may raise.
 _CONTRADICTIONS = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
 
 
 class SavesToFile:
-    """An estimator that can be saved; equal fits give equal files, pickles and joblib hashes."""
+    """Mixin of estimators that can be saved; equal fits give equal files, pickles and joblib hashes."""
 
-    #: Its fitted attributes, each a `Fitted`, in the order in which files have them.
+    #: Fitted attributes, in the order of the file.
     _fitted: tuple[Fitted, ...]
 
     @abstractmethod
     def _restore(self):
-        """Check the attributes that come from a file, and set those that follow; raises an error if they do not go together."""
+        """Check the attributes read from a file and set derived ones; raise an error if they are inconsistent."""
 
     def __getstate__(self):
         state = {**super().__getstate__(), _STATE_FORMAT: FORMAT}
         state |= {entry.name: entry.canonical(state[entry.name]) for entry in self._fitted if entry.name in state}
-        # In the order of the alphabet: that of attributes depends on what was called before.
+        # Sorted, because the order of attributes depends on the history of calls.
         return dict(sorted(state.items()))
 
     def __setstate__(self, state):
@@ -54,28 +54,28 @@ class SavesToFile:
             )
         super().__setstate__(_default_parameters(type(self)) | state)
         if found < 1 and hasattr(self, "_optimizer") and "optimizer" not in vars(self._optimizer):
-            # Format 0 kept the optimizer's key only.
+            # Format 0 stored only the optimizer's key.
             self._optimizer.optimizer = start_optimizer(self, np.zeros(1)).optimizer
 
     def save(self, path):
         """Save the fitted estimator to a file that is safe to load.
 
-        The file has safetensors' format and holds numbers and text only: parameters, weights, classes, history and the
-        optimizer's state, so that `partial_fit` goes on as if nothing had been between. Whatever interrupts it, `path` is either
-        the old file or the new one. Not in it are callbacks and metadata requests, and parameters that are other objects:
-        functions, scikit-learn's splitters, or classes of your own, subclasses of this one included, for which there are
-        :mod:`pickle` and skops.
+        The file has the safetensors format and holds only numbers and text: parameters, weights, classes, history and
+        the optimizer state, so that `partial_fit` continues as if there had been no interruption. Writing is atomic:
+        after a crash, `path` is either the old file or the new one. Callbacks and metadata requests are not saved.
+        Parameters that are other objects are an error: functions, scikit-learn's splitters, and classes of your own,
+        subclasses of this one included. Use :mod:`pickle` or skops for these.
 
         Parameters
         ----------
         path : str or path-like
-            The file, by custom with the suffix ``.safetensors``. One that is there is replaced.
+            File name, by convention with the suffix ``.safetensors``. An existing file is replaced.
 
         Raises
         ------
         ValueError
-            If a parameter or an attribute cannot be kept in the file, or if :func:`~skbackprop.load` would refuse it; the
-            message names it. Nothing is written then.
+            If a parameter or an attribute cannot be saved, or if :func:`~skbackprop.load` would refuse it; the message
+            names it. Nothing is written then.
         OSError
             If the file cannot be written.
         ImportError
@@ -117,22 +117,22 @@ def _default_parameters(kind):
 def save(model, path):
     """Save a fitted estimator of this package to a file that is safe to load.
 
-    The same as its method `save`. What is made of other estimators, too, such as a Pipeline or a search, is refused: skops stores
-    it, and the error says how.
+    The same as the estimator's method `save`. Models that contain other estimators, such as a Pipeline or a search, are
+    an error that explains how to save them with skops.
 
     Parameters
     ----------
     model : BackpropClassifier, BackpropRegressor, BackpropEmbedding, or an ensemble
-        Fitted.
+        Fitted estimator.
     path : str or path-like
-        The file, by custom with the suffix ``.safetensors``. One that is there is replaced.
+        File name, by convention with the suffix ``.safetensors``. An existing file is replaced.
 
     Raises
     ------
     TypeError
         If `model` is not an estimator of this package.
     ValueError
-        If a parameter or an attribute cannot be kept in the file, or if :func:`~skbackprop.load` would refuse it.
+        If a parameter or an attribute cannot be saved, or if :func:`~skbackprop.load` would refuse it.
     OSError
         If the file cannot be written.
     ImportError
@@ -164,27 +164,27 @@ def save(model, path):
 def load(path):
     """Load an estimator from a file.
 
-    No code in the file is run, whoever wrote it: it can hold numbers, text, and names of this package's classes, from a list.
-    Before an estimator is made of it, its checksum, its format's version, and the types, shapes and values of what it holds are
-    checked. It takes no more memory than the file has bytes.
+    Safe for files from untrusted sources: loading executes no code from the file, which can only hold numbers, text,
+    and names from a fixed list of this package's classes. The checksum, the format version, and the types, shapes and
+    values are checked before an estimator is created. Loading takes no more memory than the size of the file.
 
     Parameters
     ----------
     path : str or path-like
-        A file that :meth:`BackpropClassifier.save` has written, or a :class:`~skbackprop.Checkpoint`, which gives the estimator
-        after that epoch.
+        File written by :meth:`BackpropClassifier.save`, or by a :class:`~skbackprop.Checkpoint`, which gives the
+        estimator after that epoch.
 
     Returns
     -------
     estimator : BackpropClassifier, BackpropRegressor, BackpropEmbedding, or an ensemble
-        As it was saved: the same parameters, and the same predictions to the last bit.
+        The saved estimator, with the same parameters and bitwise identical predictions.
 
     Raises
     ------
     ModelFileError
-        If the file is damaged, was not written by this package or by a later version, or contradicts itself.
+        If the file is damaged, was not written by this package or was written by a later version, or is inconsistent.
     OSError
-        If it cannot be opened.
+        If the file cannot be opened.
     ImportError
         If safetensors is not installed.
 
@@ -214,7 +214,7 @@ def load(path):
 
 
 def refuse(value, path):
-    """Raise ValueError for a value that no file can hold."""
+    """Raise ValueError for a value that cannot be saved."""
     raise ValueError(
         f"{path.removeprefix('model.')}={value!r} cannot be kept in a model file, which holds numbers, text and this package's own "
         "objects; set another value before you save, or use pickle or skops.io"
@@ -222,28 +222,29 @@ def refuse(value, path):
 
 
 def name_only(value, path):
-    """A value that no file can hold as JSON from which nothing is made: its name, or its class's."""
+    """Encode a value that cannot be saved as its name or its class's, from which `load` recreates nothing."""
     named = value if callable(value) and hasattr(value, "__qualname__") else type(value)
     return {"unsupported": f"{named.__module__}.{named.__qualname__}"}
 
 
 def describe(estimator, arrays, path="model", unsupported=refuse):
-    """An estimator as JSON.
+    """Encode an estimator as JSON.
 
     Parameters
     ----------
     estimator : estimator
-        Of this package.
+        Estimator of this package.
     arrays : dict of ndarray
-        The arrays that are met are added.
+        Arrays in the estimator are added here.
     path : str
-        Names them.
+        Prefix of the arrays' names.
     unsupported : callable, default=refuse
-        Gives the JSON of a value that no file can hold, from the value and its path.
+        Encodes values that cannot be saved; called with the value and its path.
 
     Returns
     -------
     tree : dict
+        JSON-compatible.
     """
     kind = type(estimator)
     if hasattr(estimator, "coefs_"):
@@ -271,7 +272,7 @@ def _is_ours(kind):
 
 
 def describe_parameters(parameters, arrays, path="model", unsupported=refuse):
-    """Parameters as JSON; see `describe`."""
+    """Encode parameters as JSON; see `describe`."""
     return {
         name: encode(value, f"{path}.{name}", arrays, _other(arrays, unsupported)) for name, value in parameters.items()
     }
@@ -289,7 +290,7 @@ def _other(arrays, unsupported):
 
 
 def _build(tree, arrays):
-    """The estimator that `describe` described."""
+    """Create the estimator that `describe` encoded."""
 
     def other(tree):
         if "frozen" in tree:
@@ -310,26 +311,27 @@ def _build(tree, arrays):
 
 
 def restore(estimator, attributes, arrays, other=None):
-    """Make an estimator fitted.
+    """Set the fitted attributes of an estimator.
 
     Parameters
     ----------
     estimator : estimator
-        With its parameters set.
+        Estimator whose parameters are set.
     attributes : dict
-        As `describe` gives them.
+        As returned by `describe`.
     arrays : dict of ndarray
     other : callable, optional
-        Gives what is of no common kind; see `decode`.
+        Decodes other types; see `decode`.
 
     Returns
     -------
     estimator : estimator
+        The same object.
 
     Raises
     ------
     ModelFileError
-        If they do not go together.
+        If the attributes are inconsistent.
     """
     unknown = set(attributes) - {entry.name for entry in estimator._fitted if entry.saved}
     if unknown:

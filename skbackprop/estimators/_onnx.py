@@ -1,7 +1,7 @@
-"""Networks as ONNX graphs: a converter for skl2onnx, which knows everything around them.
+"""Export to ONNX: converters for skl2onnx, which converts pipelines and meta-estimators around a network.
 
-Graphs are made of elementary operators only, all of which onnxruntime has in float32 and float64, so that a network computes in its
-own type there, too.
+Graphs consist of elementary operators that onnxruntime implements in float32 and float64, so that a network keeps its
+dtype there.
 """
 
 from functools import lru_cache, partial, reduce
@@ -22,10 +22,11 @@ from skbackprop.functions.losses import loss_link
 
 __all__ = ["register_onnx_converters", "to_onnx"]
 
-# skl2onnx's options of classifiers. It sets `zipmap` by itself for the steps of a pipeline: probabilities are an array all the same.
+# skl2onnx's options for classifiers. It sets `zipmap` itself for pipeline steps; probabilities are an array in any
+# case.
 _ZIPMAP_NOCL = {"zipmap": [True, False], "nocl": [True, False]}
 
-#: The estimators that are converted, by name, and the options of each.
+#: Options of the supported estimators, by class name.
 _OPTIONS = {
     "BackpropClassifier": {**_ZIPMAP_NOCL, "raw_scores": [True, False]},
     "BackpropRegressor": {},
@@ -36,47 +37,48 @@ _OPTIONS = {
 
 
 def to_onnx(model, X=None, **settings):
-    """Convert a fitted network, or a pipeline or another meta-estimator with networks in it, to ONNX.
+    """Convert a fitted network, or a pipeline or another meta-estimator that contains networks, to ONNX.
 
-    The graph computes in the network's own type: in float64, the probabilities are the same up to rounding, about 1e-15, where the
-    data are given in float64, too; in float32 within 1e-6. Its outputs are
+    The graph computes in the network's dtype. With input of the same dtype, its probabilities agree with
+    `predict_proba` within about 1e-15 in float64 and 1e-6 in float32. The outputs are
 
-    - of a classifier: ``label``, the classes in their own type, and ``probabilities``, as `predict_proba` gives them, for several
-      columns of classes a sequence of them; where the loss has no probabilities, ``decision_function`` takes their place;
-    - of a regressor: ``variable``, of shape (n_samples, n_outputs) also for a single output, and ``std`` with
+    - for a classifier: ``label``, the classes in their own type, and ``probabilities``, as from `predict_proba`; with
+      several columns of classes, a sequence with one array per column; for a loss without probabilities,
+      ``decision_function`` instead;
+    - for a regressor: ``variable``, of shape (n_samples, n_outputs) even for a single output, and ``std`` with
       ``loss='gaussian_nll'``;
-    - of a :class:`~skbackprop.BackpropEmbedding`: ``variable``, the units;
-    - of an ensemble: those of its kind, in float64, as the networks' predictions are averaged;
-    - of a search: those of its ``best_estimator_``.
+    - for a :class:`~skbackprop.BackpropEmbedding`: ``variable``, the activations;
+    - for an ensemble: those of a classifier or regressor, in float64, because the predictions are averaged;
+    - for a search: those of its ``best_estimator_``.
 
-    skl2onnx converts what is around networks, and gets some of it wrong without a word: isotonic calibration, tuned thresholds, and
-    stacking by labels, for example. That is refused here, with an error that says what to choose instead.
+    skl2onnx converts some meta-estimators incorrectly without an error, for example isotonic calibration, tuned
+    thresholds and stacking of labels. These are refused with an error that names the alternative.
 
     Parameters
     ----------
     model : estimator
-        Fitted.
+        Fitted model.
     X : {array-like, dataframe} of shape (n_samples, n_features), default=None
-        Data as `model` takes them, a row is enough: their types and names become those of the graph's inputs. None makes one input
-        ``X`` of the network's type; models that take text, or columns by their names, need data.
+        Example input of `model`, of which one row is enough: the graph's inputs get its types and names. None means a
+        single input ``X`` of the network's dtype; models that take text, or select columns by name, need `X`.
     **settings : dict
-        Further arguments of :func:`skl2onnx.to_onnx`, such as `target_opset`, and `options`: a classifier's are ``zipmap=False``
-        for probabilities as an array in other models, too, ``nocl=True`` for labels that are places in `classes_`, and
-        ``raw_scores=True`` for the outputs of `decision_function` in the place of probabilities; for two classes in two columns,
-        of which the first has the other sign.
+        Further arguments of :func:`skl2onnx.to_onnx`, such as `target_opset` and `options`. Options of a classifier:
+        ``zipmap=False`` for probabilities as an array from other models, too; ``nocl=True`` for labels as positions in
+        `classes_`; ``raw_scores=True`` for the outputs of `decision_function` instead of probabilities, for two classes
+        as two columns ``-z, z``.
 
     Returns
     -------
     graph : onnx.ModelProto
-        ``graph.SerializeToString()`` is what files hold and onnxruntime loads.
+        Write ``graph.SerializeToString()`` to a file, or pass it to onnxruntime.
 
     Raises
     ------
     ImportError
         If skl2onnx is not installed.
     ValueError
-        If a function of your own has no form in ONNX, or the labels have none; if skl2onnx would make a graph that does not
-        compute what the model does, or has no converter for a part of it; if the model needs `X`.
+        If a custom function or the labels cannot be expressed in ONNX, if skl2onnx would produce a wrong graph or has
+        no converter for a part of the model, or if the model needs `X`.
 
     See Also
     --------
@@ -129,15 +131,15 @@ def to_onnx(model, X=None, **settings):
 
 
 class _NoFormError(ValueError):
-    """Something has no form in ONNX, whatever else is given."""
+    """A part of the model cannot be expressed in ONNX, with any arguments."""
 
 
 @lru_cache(maxsize=1)
 def register_onnx_converters():
-    """Let skl2onnx's own functions convert this package's estimators, by themselves and within others.
+    """Register converters with skl2onnx, so that its own functions convert this package's estimators.
 
-    :func:`to_onnx` does this by itself. skl2onnx's functions, too, then refuse what skl2onnx gets wrong around a network, as
-    :func:`to_onnx` says, where they meet the network.
+    :func:`to_onnx` calls this itself. The converters also refuse the meta-estimators around a network that skl2onnx
+    converts incorrectly; see :func:`to_onnx`.
 
     Raises
     ------
@@ -158,7 +160,7 @@ def register_onnx_converters():
     >>> skbackprop.register_onnx_converters()
     >>> graph = skl2onnx.to_onnx(model, X[:1])
     """
-    # Not by itself when skl2onnx is imported: to import it takes longer than all of this package, and nothing tells of it.
+    # Not at import: importing skl2onnx takes longer than importing all of this package, and there is no hook for it.
     try:
         from skl2onnx import update_registered_converter
     except ImportError:
@@ -170,11 +172,11 @@ def register_onnx_converters():
 
 
 def _refuse_misconverted(model):
-    """Raise ValueError for what skl2onnx converts to something else, or to a graph that nothing can run."""
+    """Raise ValueError for models that skl2onnx converts incorrectly, or to a graph that cannot run."""
     for part in _parts(model):
         name = type(part).__name__
         problem = None
-        # By their names: not all of these modules need be imported.
+        # Compared by name, because these modules may not be imported.
         if name == "CalibratedClassifierCV":
             members = [calibrated.estimator for calibrated in part.calibrated_classifiers_]
             if part.method != "sigmoid":
@@ -209,13 +211,13 @@ _NO_RAW_SCORES = (
 
 
 def _refuse_around(scope):
-    """The same for the models that skl2onnx converts together with a network, whichever function it was called by."""
+    """Call `_refuse_misconverted` for all models that skl2onnx converts together with a network."""
     for operator in list(scope.operators.values()):
         _refuse_misconverted(operator.raw_operator)
 
 
 def _parts(model):
-    """A fitted model, and the fitted ones within it."""
+    """Iterate over a fitted model and the fitted models inside it."""
     if isinstance(model, list | tuple):
         for item in model:
             yield from _parts(item)
@@ -229,11 +231,11 @@ def _parts(model):
 
 
 def _gives_raw_scores(model):
-    """Whether skl2onnx gives what `decision_function` gives, if there is one, where another model takes it."""
+    """Whether skl2onnx passes a model's `decision_function` on to a meta-estimator that needs it."""
     if not hasattr(model, "decision_function"):
         return True
     if isinstance(model, Pipeline):
-        # Ours look for what a pipeline is asked, see `_options`.
+        # Our converter reads the options of the pipelines that end with it, see `_options`.
         return isinstance(_last_step(model), BackpropClassifier)
     if hasattr(model, "best_estimator_"):
         return False
@@ -250,11 +252,11 @@ def _parse(scope, model, inputs, custom_parsers=None):
 
 def _set_types(operator):
     scope, model = operator.scope_inst, operator.raw_operator
-    # A meta-estimator may have no use for the last ones.
+    # Not strict: a meta-estimator may leave out the last outputs.
     for variable, kind in zip(
         operator.outputs, _outputs(model, **_options(scope, scope, model)).values(), strict=False
     ):
-        # It goes on in the type in which it has declared the numbers.
+        # The meta-estimator continues in the float type that it has declared.
         is_number = _is_float(kind) and _is_float(variable.type)
         variable.type = type(variable.type)(kind.shape) if is_number else kind
 
@@ -266,7 +268,7 @@ def _is_float(kind):
 
 
 def _options(scope, asked, model):
-    """skl2onnx's options that change the outputs; `asked`, the scope or the container, has them."""
+    """Return the skl2onnx options that change a model's outputs; `asked` is the scope or the container."""
     names = {"raw_scores", "nocl"} & _OPTIONS[type(model).__name__].keys()
     options = {
         name: bool(value)
@@ -276,7 +278,8 @@ def _options(scope, asked, model):
     above = [operator.raw_operator for operator in scope.operators.values()]
     pipelines = [other for other in above if isinstance(other, Pipeline) and _last_step(other) is model]
     if "raw_scores" in names and any(asked.get_options(p, {"raw_scores": False})["raw_scores"] for p in pipelines):
-        # It was asked by a model around it, which has no use for labels, and does not pass it on. Of labels it expects numbers.
+        # A meta-estimator asked the pipeline, which does not pass options on. It expects labels as numbers, and does
+        # not use them.
         options = dict.fromkeys(names, True)
     return options
 
@@ -288,7 +291,7 @@ def _last_step(model):
 
 
 def _network_of(model):
-    """The network itself: an embedding's may be wrapped twice, and those of an ensemble are of one type."""
+    """Return the network in a model: an embedding's, unwrapped, or the first of an ensemble's, which share a dtype."""
     if _is_ensemble(model):
         return model.estimators_[0]
     network = getattr(model, "estimator_", model)
@@ -300,15 +303,15 @@ def _is_ensemble(model):
 
 
 def _outputs(model, raw_scores=False, nocl=False):
-    """Types of the outputs by name.
+    """Return the types of the outputs by name.
 
     Parameters
     ----------
     model : estimator
     raw_scores : bool, default=False
-        Of a classifier: whether they are those of `decision_function`, for two classes with the first one's before them.
+        For a classifier: whether scores are the outputs of `decision_function`, with two columns for two classes.
     nocl : bool, default=False
-        Of a classifier: whether labels are places in `classes_`.
+        For a classifier: whether labels are positions in `classes_`.
     """
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, SequenceType
 
@@ -336,21 +339,21 @@ def _outputs(model, raw_scores=False, nocl=False):
 
 
 def _classes_of_columns(model):
-    """The classes of each column of labels; None where they are 0 and 1 in columns."""
+    """Return the classes of each column of labels; None for an indicator matrix."""
     if model._target_type == "multilabel-indicator":
         return None
     return model.classes_ if isinstance(model.classes_, list) else [model.classes_]
 
 
 def _labels(columns, nocl=False):
-    """The classes of columns as ONNX holds them, or with `nocl` their places, and their type."""
+    """Return the classes of each column, or with `nocl` their positions, as ONNX stores them, and their ONNX type."""
     from skl2onnx.common import data_types
 
     if columns is None:
         return None, data_types.Int64TensorType
     if nocl:
         columns = [np.arange(len(classes)) for classes in columns]
-    # As `predict` puts columns side by side: in the type that holds all of them.
+    # As in `predict`, all columns get the common dtype.
     together = np.concatenate(columns)
     columns = [classes.astype(together.dtype) for classes in columns]
     if together.dtype.kind in "UO":
@@ -379,14 +382,14 @@ def _labels(columns, nocl=False):
 
 
 class _Graph:
-    """Adds operators to a graph.
+    """Builder that adds operators to a graph.
 
     Parameters
     ----------
     scope, container
-        skl2onnx's.
+        skl2onnx objects.
     dtype : numpy.dtype
-        Of all numbers.
+        Dtype of all float constants.
     """
 
     def __init__(self, scope, container, dtype):
@@ -400,7 +403,7 @@ class _Graph:
         self.dtype = np.dtype(dtype)
 
     def __call__(self, operator, *inputs, output=None, **attributes):
-        """The name of an operator's output; inputs are names or numbers."""
+        """Add an operator, whose inputs are names or floats, and return the name of its output."""
         names = [self.constant(value) if isinstance(value, float) else value for value in inputs]
         output = output or self._scope.get_unique_variable_name(operator.lower())
         name = self._scope.get_unique_operator_name(operator)
@@ -408,7 +411,7 @@ class _Graph:
         return output
 
     def constant(self, value):
-        """The name of an array; numbers have the graph's type."""
+        """Add a constant array and return its name; a float gets the graph's dtype."""
         value = np.asarray(value, dtype=self.dtype if isinstance(value, float) else None)
         name = self._scope.get_unique_variable_name("constant")
         kind = self._proto.STRING if value.dtype == object else self._proto_of(value.dtype)
@@ -416,30 +419,30 @@ class _Graph:
         return name
 
     def new_name(self, name):
-        """A name that nothing else has."""
+        """Return a unique variable name."""
         return self._scope.get_unique_variable_name(name)
 
     def number(self, name, output=None):
-        """Anything as numbers of the graph's type."""
+        """Cast to the graph's dtype."""
         return self("Cast", name, to=self._proto_of(self.dtype), output=output)
 
     def columns(self, name, start, stop=2**63 - 1, step=1):
-        """Some columns."""
+        """Slice columns."""
         return self("Slice", name, *(self.constant(np.array([i])) for i in (start, stop, 1, step)))
 
     def clip(self, name, low, high):
-        """Numbers between two others."""
+        """Clip values to an interval."""
         return self("Min", self("Max", name, low), high)
 
     def polynomial(self, name, coefficients):
-        """A polynomial, its highest power first."""
+        """Evaluate a polynomial by Horner's method, with the coefficient of the highest power first."""
         total = float(coefficients[0])
         for coefficient in coefficients[1:]:
             total = self("Add", self("Mul", name, total), float(coefficient))
         return total
 
     def erf(self, x):
-        """The error function, which onnxruntime has in float32 only."""
+        """Compute the error function, which onnxruntime implements in float32 only."""
         if self.dtype == np.float32:
             return self("Erf", x)
         size = self("Abs", x)
@@ -457,7 +460,7 @@ def _sum(g, *terms):
 
 
 def _link(kind):
-    """The link of a class of losses; raises ValueError if it has no form in ONNX."""
+    """Return the link of a loss class; raise ValueError if it cannot be expressed in ONNX."""
     link = loss_link(kind)
     if "onnx" in vars(type(link)):
         return link
@@ -484,7 +487,7 @@ def _raw_outputs(g, x, model, n_hidden=None):
 
 
 def _convert(scope, operator, container):
-    """What skl2onnx calls to add a network to a graph."""
+    """Convert a network or an embedding; called by skl2onnx."""
     _refuse_around(scope)
     model = operator.raw_operator
     network = _network_of(model)
@@ -499,7 +502,7 @@ def _convert(scope, operator, container):
 
 
 def _output_names(g, operator, **options):
-    """Names for all outputs, also for those that a meta-estimator leaves out or has declared in another type of numbers."""
+    """Return names of all outputs, also of those that a meta-estimator leaves out or declares in another type."""
     from skl2onnx.common.data_types import guess_proto_type
 
     names = []
@@ -515,13 +518,13 @@ def _output_names(g, operator, **options):
 
 
 def _inputs(g, operator):
-    """All columns in one matrix."""
+    """Concatenate all inputs to one matrix."""
     parts = [g.number(variable.full_name) for variable in operator.inputs]
     return parts[0] if len(parts) == 1 else g("Concat", *parts, axis=1)
 
 
 def _convert_ensemble(scope, operator, container):
-    """The same for an ensemble: the mean of its networks' predictions, in float64, as scikit-learn computes it."""
+    """Convert an ensemble: the mean of the networks' predictions, in float64, as scikit-learn computes it."""
     _refuse_around(scope)
     model = operator.raw_operator
     options = _options(scope, container, model)
@@ -549,7 +552,7 @@ def _convert_ensemble(scope, operator, container):
 
 
 def _spread_over_classes(g, network, names, n_classes):
-    """Probabilities of all of an ensemble's classes, of which a network may have seen some only, or its vote."""
+    """Expand a network's probabilities, or its vote, to all classes of the ensemble; it may have seen only some."""
     label, probabilities = names
     if hasattr(network, "predict_proba"):
         places = np.zeros((len(network.classes_), n_classes))
@@ -560,7 +563,7 @@ def _spread_over_classes(g, network, names, n_classes):
 
 
 def _convert_network(g, model, x, outputs, **options):
-    """Outputs of a network by name."""
+    """Add a network with these output names."""
     raw = _raw_outputs(g, x, model)
     convert = _convert_classifier if isinstance(model, BackpropClassifier) else _convert_regressor
     convert(g, model, raw, outputs, **options)
@@ -575,7 +578,7 @@ def _convert_regressor(g, model, raw, outputs):
     def in_units(name, means, output):
         if scale is None:
             return g("Identity", name, output=output)
-        # In float64, as `predict` does it.
+        # In float64, as in `predict`.
         wide = _Graph(g._scope, g._container, np.float64)
         factors = np.repeat(scale, n_outputs // len(scale) // len(outputs))
         name = wide("Mul", wide.number(name), wide.constant(factors))
@@ -608,7 +611,7 @@ def _convert_classifier(g, model, raw, outputs, raw_scores=False, nocl=False):
     if model._target_type == "multiclass":
         g("Identity", _best(g, predictions, classes[0], keepdims=0), output=label)
         if raw_scores or not has_proba:
-            # As `decision_function` gives them.
+            # The scores of `decision_function`.
             predictions = link.onnx_scores(g, raw) if has_proba else raw
         g("Identity", predictions, output=scores)
         return
@@ -623,10 +626,10 @@ def _convert_classifier(g, model, raw, outputs, raw_scores=False, nocl=False):
         index = g("Mul", index, g.constant(np.array(0)))
     g("Gather", g.constant(classes[0]), index, output=label)
     if len(model.classes_) == 1 and (raw_scores or has_proba):
-        # Ones, of the shape of the predictions, which depends on the rows.
+        # The probability of a single class is one. Derived from the predictions, because the number of rows varies.
         g("Identity", raw if raw_scores else g("Add", g("Mul", predictions, 0.0), 1.0), output=scores)
     elif raw_scores:
-        # As skl2onnx's own converters give them, and its meta-estimators take them.
+        # Two columns, as skl2onnx's own converters return and its meta-estimators expect.
         g("Concat", g("Neg", raw), raw, axis=1, output=scores)
     elif has_proba:
         g("Concat", g("Sub", 1.0, predictions), predictions, axis=1, output=scores)

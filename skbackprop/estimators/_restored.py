@@ -1,4 +1,4 @@
-"""Networks from files: whether their attributes go together, and those that follow from them."""
+"""Networks read from files: consistency checks of their attributes, and derived attributes."""
 
 from numbers import Real
 
@@ -24,17 +24,17 @@ __all__ = ["check_network", "restore_network"]
 
 
 def restore_network(estimator):
-    """Make the attributes of a file those of a fitted network.
+    """Check the attributes read from a file and set those derived from them.
 
     Parameters
     ----------
     estimator : BaseBackprop
-        With the attributes that are in the file.
+        Estimator with the attributes of the file.
 
     Raises
     ------
     ModelFileError
-        If they do not go together.
+        If the attributes are inconsistent.
     """
     network = check_network(estimator)
     params, running = flat_state(estimator, network, estimator.coefs_[0].dtype)
@@ -43,7 +43,7 @@ def restore_network(estimator):
 
 
 def check_network(estimator):
-    """The network of fitted attributes.
+    """Return the network of a fitted estimator after checking its attributes.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def check_network(estimator):
     Raises
     ------
     ModelFileError
-        If they do not go together.
+        If the attributes are inconsistent.
     """
     coefs = estimator.coefs_
     require(isinstance(coefs, list) and coefs, "coefs_ has to be a list of arrays")
@@ -87,7 +87,7 @@ def check_network(estimator):
 
 
 def _check_outputs(estimator):
-    """That there are as many outputs as the classes, or the targets, ask for."""
+    """Raise ModelFileError if the number of outputs does not match the classes or the targets."""
     n_outputs = estimator.coefs_[-1].shape[1]
     if hasattr(estimator, "classes_"):
         name = estimator._target_type
@@ -96,7 +96,7 @@ def _check_outputs(estimator):
         require(isinstance(labels, list), "classes_ has to be a list of arrays")
         for classes in labels:
             check_classes(classes)
-        # Of two classes at most there is one output.
+        # A binary classifier has a single output for one or two classes.
         fits = kind is not None and (name != "binary" or len(labels[0]) <= 2)
         fits = fits and kind(estimator.loss, estimator.classes_).n_outputs() == n_outputs
         require(fits, f"{n_outputs} outputs do not go with {name} targets and these classes")
@@ -113,7 +113,7 @@ def _check_outputs(estimator):
 
 
 def _check_optimizer(estimator, params, running):
-    """Raise ModelFileError if the optimizer's state does not go together with the rest."""
+    """Raise ModelFileError if the optimizer state does not match the network."""
     state = estimator._optimizer
     if isinstance(state, dict):
         state = estimator._optimizer = OptimizerState(**state)

@@ -1,4 +1,4 @@
-"""Data that many fits share: validated once, and each fit's rows a set of indices in the place of a copy."""
+"""Data shared by many fits: validated once, with each fit's rows as indices instead of a copy."""
 
 import copy
 import threading
@@ -13,12 +13,12 @@ from skbackprop.estimators._state import DATA_ATTRIBUTES
 __all__ = ["IndexedRows", "SharedRows"]
 
 
-# Targets of more rows are not worth their memory: to train on them takes far longer than to look at them.
+# Targets of more rows are not cached: training on them takes far longer than validating them.
 _REMEMBERED_ROWS = 1_000_000
 
 
 class _Table:
-    """The whole data, as they were given, and validated once for each dtype that is asked for."""
+    """All rows, as given by the user and validated once per requested dtype."""
 
     def __init__(self, given):
         self.given = given
@@ -27,18 +27,21 @@ class _Table:
         self._rows = {}
 
     def validate(self, estimator, dtype):
-        """Array or CSR matrix, and the attributes that validation sets.
+        """Validate all rows.
 
         Parameters
         ----------
         estimator : object
-            Not changed.
+            Estimator for error messages; not changed.
         dtype : dtype or tuple of dtype
+            Accepted dtypes.
 
         Returns
         -------
         X : ndarray or sparse matrix
+            Sparse data in CSR format.
         attributes : dict
+            Attributes that validation would set on the estimator.
         """
         with self._lock:
             if dtype not in self._validated:
@@ -49,7 +52,7 @@ class _Table:
             return self._validated[dtype]
 
     def rows(self, X, dtype):
-        """The whole as a backend takes it; `X` is one of the validated arrays."""
+        """Return all rows in the form that backends take; `X` is one of the validated arrays."""
         with self._lock:
             if dtype not in self._rows:
                 self._rows[dtype] = as_rows(X, dtype)
@@ -57,7 +60,7 @@ class _Table:
 
 
 class IndexedRows:
-    """What scikit-learn needs of data in the place of an array, in order to take rows of them; `shape` and `__getitem__` are a subclass's."""
+    """Array-like from which scikit-learn can select rows; subclasses define `shape` and `__getitem__`."""
 
     ndim = 2
     device = "cpu"
@@ -66,19 +69,20 @@ class IndexedRows:
         return self.shape[0]
 
     def take(self, rows, axis, **_):
-        """Rows, as the array API's `take` calls it, which scikit-learn indexes with under `array_api_dispatch`."""
+        """Select rows; scikit-learn calls this array API function if `array_api_dispatch` is set."""
         return self[rows]
 
     def __array_namespace__(self, api_version=None):
-        # Asked for with dispatch only; indices then stay the objects that they are, by which rows are known.
+        # Only called with dispatch. In NumPy's namespace index arrays are passed on as they are; views are cached by
+        # their id.
         return get_namespace(np.empty(0))[0]
 
 
 class SharedRows(IndexedRows):
-    """Rows of data that several fits have in common.
+    """Rows of a data set that several fits share.
 
-    To scikit-learn it is data that it can take rows of; the estimators' `fit` and `predict` know it. Rows of the whole are views,
-    which hold indices only; rows of a view are copies, in the type that was given.
+    scikit-learn can select rows from it, and the estimators' `fit` and `predict` accept it. Rows selected from the
+    whole data set are views, which only hold indices; rows selected from a view are copies, of the type of `X`.
 
     Parameters
     ----------
@@ -106,7 +110,7 @@ class SharedRows(IndexedRows):
             return self._X[self._places(rows)]
         if self._index is not None:
             return _safe_indexing(self._table.given, self._places(rows))
-        # Kept with their indices, whose identity could be another's otherwise.
+        # The indices are kept with the view, so that their id stays taken.
         if id(rows) not in self._views:
             view = copy.copy(self)
             view._index = np.arange(len(self))[rows]
@@ -123,24 +127,26 @@ class SharedRows(IndexedRows):
 
     @property
     def given(self):
-        """The rows in the type that was given."""
+        """Rows of the type that the user gave."""
         whole = self._table.given
         return whole if self._index is None else _safe_indexing(whole, self._index)
 
     @property
     def dtype(self):
-        """Of the validated data, or of what was given."""
+        """Dtype of the validated data; before validation, of the given data."""
         return self._X.dtype if self._X is not None else self._table.given.dtype
 
     def validate(self, estimator, dtype, reset):
-        """The rows after the validation of an estimator, on which the attributes are set that come with it.
+        """Validate the rows for an estimator, as `sklearn.utils.validation.validate_data` does.
 
         Parameters
         ----------
         estimator : object
+            Its attributes, such as `n_features_in_`, are set if `reset`.
         dtype : dtype or tuple of dtype
+            Accepted dtypes.
         reset : bool
-            Whether to set attributes; otherwise the data have to be like those of the fit.
+            Whether to set attributes; otherwise the data have to match those of `fit`.
 
         Returns
         -------
@@ -151,14 +157,14 @@ class SharedRows(IndexedRows):
             vars(estimator).pop("feature_names_in_", None)
             vars(estimator).update(attributes)
         elif getattr(estimator, "n_features_in_", None) != X.shape[1]:
-            # Raises the error that belongs to it.
+            # Called for its error.
             validate_data(estimator, self.given, accept_sparse="csr", dtype=dtype, reset=False)
         valid = copy.copy(self)
         valid._X = X
         return valid
 
     def memory_of(self, y):
-        """What fits to the same rows and targets have found out about the targets, and may leave there for the next.
+        """Return a cache of results about the targets, which fits to the same rows and targets share.
 
         Parameters
         ----------
@@ -168,19 +174,19 @@ class SharedRows(IndexedRows):
         Returns
         -------
         memory : dict
-            Empty for other targets than those of the last call, for those that are not numbers in one dimension, and for very many.
+            Empty if the targets differ from those of the last call, are not a 1-d numeric array, or are too many.
         """
         if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biuf" or len(y) > _REMEMBERED_ROWS:
             return {}
         known, memory = self._memory
         if known is None or known.dtype != y.dtype or not np.array_equal(known, y):
             memory = {}
-            # In one step, as other threads do the same; a copy, as `y` is its caller's.
+            # One assignment, because other threads do the same; a copy, because the caller may change `y`.
             self._memory[:] = y.copy(), memory
         return memory
 
     def as_rows(self, dtype):
-        """The rows as a backend takes them.
+        """Return the rows in the form that backends take.
 
         Parameters
         ----------

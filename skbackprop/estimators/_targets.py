@@ -1,7 +1,7 @@
-"""What targets are: numbers, one column of classes, labels, or several columns of classes; each kind is a class.
+"""Kinds of targets: numbers, one column of classes, multilabel indicators, or several columns of classes.
 
-An object of it encodes what users give for the kernels and decodes the kernels' outputs. It knows the form of the loss that goes with
-it, what to stratify a split by, which outputs predict nothing but shares or means, and how predictions are scored.
+Each kind is a class. Its objects encode targets for the kernels and decode predictions. They choose the form of the
+loss, the strata of a split, the outputs that predict class frequencies or means, and the score.
 """
 
 from abc import ABC, abstractmethod
@@ -29,28 +29,30 @@ from skbackprop.training.warned import warn
 
 __all__ = ["CLASS_TARGETS", "ColumnsOfClasses", "Numbers", "Targets", "find_classes", "gives_proba", "one_dimension"]
 
-# Rows that are looked at after training, and levels of quantiles that predictions near the mean are expected of.
+# For the diagnosis after training: number of sampled rows, and the distance from the median up to which a quantile's
+# predictions are expected near the mean.
 _SAMPLE_ROWS = 1000
 _NEAR_MEDIAN = 0.1
 
-# Distance of neighbouring predictions, by the targets' deviation: what is left of them then has errors of a few percent.
+# Warn if adjacent floating-point predictions are further apart than this fraction of the targets' standard deviation:
+# rounding then causes errors of a few percent.
 _LARGEST_STEP = 1 / 8
 
 
 def one_dimension(y):
-    """Validated targets, and what was a single column in one dimension."""
+    """Ravel validated targets of a single column, with a warning; return others as they are."""
     return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def gives_proba(loss):
-    """Whether a loss, a name or an object, gives probabilities."""
-    # A name needs no object: this is asked for every prediction.
+    """Whether a loss, given as a name or an object, has probabilities."""
+    # No object is created for a name, because every prediction calls this.
     loss = LOSSES[loss] if isinstance(loss, str) else LOSSES.get_function(loss)
     return all(kind.has_proba for kind in loss.kinds().values())
 
 
 def _loss_key(loss, task):
-    """Key of a loss, a name or an object, for a task."""
+    """Return the key of a loss, given as a name or an object, for a task."""
     if not isinstance(loss, str):
         return LOSSES.get_function(loss).for_task(task).key()
     return _named_loss_key(loss, task)
@@ -63,7 +65,7 @@ def _named_loss_key(loss, task):
 
 @dataclass(eq=False)
 class Targets(ABC):
-    """A kind of targets.
+    """Base class of the kinds of targets.
 
     Parameters
     ----------
@@ -73,80 +75,84 @@ class Targets(ABC):
 
     loss: str | Loss
 
-    #: What has to stay the same of the loss for the outputs to mean the same.
+    #: Properties of the loss that determine the meaning of the outputs; a fitted network needs the same ones.
     outputs_form = None
 
     @property
     @abstractmethod
     def attributes(self):
-        """The fitted attributes, by name, that make an object of the same kind again."""
+        """Fitted attributes by name, from which this object can be recreated."""
 
     @abstractmethod
     def loss_key(self):
-        """Key of the loss, in the form that these targets ask for."""
+        """Return the key of the loss, in its form for these targets."""
 
     @abstractmethod
     def n_outputs(self, n_columns):
-        """Units of the output layer for so many columns of encoded targets."""
+        """Return the number of output units for `n_columns` columns of encoded targets."""
 
     @abstractmethod
     def read(self, y, name, same=False):
-        """Encode validated targets: an array of shape (n_rows, n_columns).
+        """Encode validated targets.
 
         Parameters
         ----------
         y : ndarray
         name : {"y", "y_val"}
-            What errors call them.
+            Name of the argument in error messages.
         same : bool, default=False
-            Whether all classes have to be there.
+            Whether every class has to occur.
+
+        Returns
+        -------
+        encoded : ndarray of shape (n_rows, n_columns)
 
         Raises
         ------
         ValueError
-            If they are no targets of this kind.
+            If the targets are not of this kind.
         """
 
     def fit_units(self, encoded, sample_weight, dtype):
-        """The same kind in the units that suit these encoded targets, which are to be trained on."""
+        """Return targets of the same kind, with units fitted to these encoded training targets."""
         return self
 
     def in_units(self, encoded, dtype):
-        """Encoded targets in the units of the network's outputs."""
+        """Convert encoded targets to the units of the network's outputs."""
         return encoded.astype(dtype, copy=False)
 
     @abstractmethod
     def prior_outputs(self, encoded, weights):
-        """Raw outputs whose predictions are the targets' means, or the classes' shares."""
+        """Compute the raw outputs that predict the targets' means or the class frequencies."""
 
     def stratification(self, encoded, fraction):
-        """What to stratify a split by, of which the second part is such a fraction; None for nothing."""
+        """Return the strata of a split whose validation part has this fraction of the rows; None for a plain split."""
         return None
 
     def rare_classes(self, strata):
-        """Classes with a single row, in the user's words."""
+        """Return the names of classes with a single row, for error messages."""
         return []
 
     def class_factors(self, encoded, sample_weight):
-        """Factors by which classes weigh rows in the loss, see `class_factors`; None for none."""
+        """Return class weights, see `class_factors`; None without `class_weight`."""
         return None
 
     @abstractmethod
     def decode(self, predictions):
-        """What `predict` makes of the network's predictions."""
+        """Convert the network's predictions to the output of `predict`."""
 
     @abstractmethod
     def score(self, encoded, predictions, sample_weight):
-        """Score of predictions."""
+        """Compute the estimator's own score of predictions."""
 
     def diagnose(self, problem, output_bias, n_jobs):
-        """Findings about the targets of a training, in words; see `diagnose`."""
+        """Return messages about problems with the targets after training; see `skbackprop.training.diagnosis`."""
         return []
 
 
 @dataclass(eq=False)
 class Numbers(Targets):
-    """Numbers in one column or several.
+    """Continuous targets, in one column or several.
 
     Parameters
     ----------
@@ -154,7 +160,7 @@ class Numbers(Targets):
     standardize : bool, default=False
         The estimator's `standardize_target`.
     mean, scale : ndarray of shape (n_columns,) or None, default=None
-        The units of the network's outputs; None for those of the targets.
+        Location and scale of the targets, which the network's outputs are standardized by; None without.
     """
 
     standardize: bool = False
@@ -166,7 +172,7 @@ class Numbers(Targets):
 
     @property
     def per_target(self):
-        """Outputs for each target."""
+        """Number of outputs per target."""
         return self.function.outputs_per_target()
 
     @property
@@ -193,7 +199,7 @@ class Numbers(Targets):
     def fit_units(self, encoded, sample_weight, dtype):
         if not self.standardize:
             return self
-        # An overflow is told in better words below.
+        # Overflow raises a clearer error below.
         with np.errstate(over="ignore", invalid="ignore"):
             scaler = StandardScaler().fit(encoded.astype(np.float64), sample_weight=sample_weight)
         mean, scale = scaler.mean_, scaler.scale_
@@ -210,26 +216,26 @@ class Numbers(Targets):
 
     def in_units(self, encoded, dtype):
         if self.scale is not None:
-            # In float64 to the end: float32 would lose the differences between large numbers.
+            # In float64, and converted last: float32 would lose small differences between large numbers.
             encoded = (encoded - self.mean) / self.scale
         return super().in_units(encoded, dtype)
 
     def prior_outputs(self, encoded, weights):
         means = np.average(encoded, axis=0, weights=weights)
         if self.function.has_std:
-            # What overflows makes the loss infinite, and training tells of that.
+            # An overflow makes the loss infinite, which training reports.
             with np.errstate(over="ignore"):
                 variances = np.average((encoded - means) ** 2, axis=0, weights=weights)
             return np.column_stack([means, np.log(np.maximum(variances, np.finfo(float).tiny))]).ravel()
         return np.repeat(loss_link(type(self.function)).link(means, *self.function.settings()), self.per_target)
 
     def decode(self, predictions):
-        """Predictions in the units of `y`."""
+        """Convert predictions to the units of `y`."""
         if self.scale is None:
             return predictions
         scales, means = np.repeat(self.scale, self.per_target), np.repeat(self.mean, self.per_target)
         if self.function.has_std:
-            # A standard deviation has a scale and no place.
+            # A standard deviation is scaled, but not shifted.
             means[1::2] = 0.0
         library = library_of(predictions)
         if library is None:
@@ -238,7 +244,7 @@ class Numbers(Targets):
         return library.xp.astype(predictions * library.take(scales) + library.take(means), predictions.dtype)
 
     def points(self, predictions):
-        """One prediction for each target, of a loss that may have several: the mean, or the quantile next to the median."""
+        """Select one prediction per target if the loss has several: the mean, or the quantile closest to the median."""
         levels = np.asarray(self.function.quantile) if isinstance(self.function, Quantile) else np.full(1, 0.5)
         return predictions[:, int(np.abs(levels - 0.5).argmin()) :: self.per_target]
 
@@ -247,7 +253,7 @@ class Numbers(Targets):
 
     def diagnose(self, problem, output_bias, n_jobs):
         loss = self.function
-        # Other quantiles are meant to be away from the mean.
+        # Extreme quantiles are expected to differ from the mean.
         is_extreme = isinstance(loss, Quantile) and np.abs(np.asarray(loss.quantile) - 0.5).min() > _NEAR_MEDIAN
         domain = loss_link(type(loss)).domain
         is_placed = self.standardize if domain == REALS else output_bias == "prior"
@@ -263,13 +269,13 @@ class Numbers(Targets):
 
 @dataclass(eq=False)
 class ClassTargets(Targets):
-    """Classes, which kernels know by numbers.
+    """Base class of targets with classes, which are encoded as integers.
 
     Parameters
     ----------
     loss : str or Loss
     classes : ndarray of shape (n_classes,), or list of ndarray
-        In sorted order; a list has an array for each column.
+        Sorted; a list has one array per column.
     class_weight : "balanced", dict, list of dict or None, default=None
         The estimator's parameter.
     """
@@ -277,7 +283,7 @@ class ClassTargets(Targets):
     classes: np.ndarray | list
     class_weight: str | dict | list | None = None
 
-    #: scikit-learn's name of the kind, and the task that the loss serves.
+    #: scikit-learn's `type_of_target`, and the task that selects the form of the loss.
     type_of_target: ClassVar[str]
     task: ClassVar[str] = "binary"
 
@@ -287,7 +293,7 @@ class ClassTargets(Targets):
 
     @property
     def columns(self):
-        """The classes of each column of encoded targets."""
+        """Classes of each column of encoded targets."""
         return [self.classes]
 
     def loss_key(self):
@@ -307,14 +313,14 @@ class ClassTargets(Targets):
         self._refuse_unknown(y, name, same)
         return self.encode(y)
 
-    #: The form that targets of this kind have, in words.
+    #: Description of valid targets, for error messages.
     _form = "labels in one dimension"
 
     def _is_form(self, y, name):
         return y.ndim != 2
 
     def _refuse_unknown(self, y, name, same):
-        """Raise ValueError for classes that are none of these, or, for the `same` ones, if some are missing."""
+        """Raise ValueError for unknown classes, or, if `same`, for missing ones."""
         found = unique_labels(y)
         unknown = unknown_labels(found, self.classes)
         if name == "y_val":
@@ -330,7 +336,7 @@ class ClassTargets(Targets):
 
     @abstractmethod
     def encode(self, y):
-        """Numbers of the classes, as kernels take them; of targets that are of this kind."""
+        """Encode valid targets as integers for the kernels."""
 
     def class_factors(self, encoded, sample_weight):
         if self.class_weight is None:
@@ -343,8 +349,8 @@ class ClassTargets(Targets):
         return self._log_shares(encoded, weights)
 
     def _log_shares(self, encoded, weights):
-        """Logarithms of the shares of each column's classes."""
-        # Half a row more of each class keeps the logarithm finite where one is missing.
+        """Compute the raw outputs that predict the class frequencies of each column."""
+        # Adding half a row to each class keeps the logarithm finite if a class is missing.
         link, settings = self._link()
         outputs = []
         for codes, classes in zip(encoded.T, self.columns, strict=True):
@@ -354,12 +360,12 @@ class ClassTargets(Targets):
         return np.concatenate(outputs)
 
     def _link(self):
-        """The link of the loss, and the settings of both."""
+        """Return the link of the loss, and the settings of the loss, which the link shares."""
         kind, settings = self.loss_key()
         return loss_link(kind), settings
 
     def _normalized(self, outputs):
-        """Scores that tell nothing but the predictions, of raw outputs."""
+        """Remove from raw outputs the constant per row that does not affect predictions."""
         xp, _ = get_namespace(outputs)
         return self._link()[0].scores(outputs, xp)
 
@@ -374,21 +380,21 @@ class ClassTargets(Targets):
         return accuracy_score(expected, found, sample_weight=sample_weight)
 
     def _found(self, predictions):
-        """Numbers of the predicted classes."""
+        """Return the predicted classes as integers."""
         xp, _ = get_namespace(predictions)
         return xp.argmax(predictions, axis=1)
 
     def scores(self, outputs):
-        """What `decision_function` makes of raw outputs."""
+        """Convert raw outputs to the output of `decision_function`."""
         return outputs
 
     def probabilities(self, predictions):
-        """What `predict_proba` makes of predictions."""
+        """Convert predictions to the output of `predict_proba`."""
         return predictions
 
 
 class _Logistic(ClassTargets):
-    """Classes that are there or not, each with an output of its own."""
+    """Base class of binary and multilabel targets: one independent output per label."""
 
     def _log_shares(self, encoded, weights):
         link, settings = self._link()
@@ -404,7 +410,7 @@ class _Logistic(ClassTargets):
 
 
 class TwoClasses(_Logistic):
-    """One column of two classes, or of a single one."""
+    """One column with one or two classes."""
 
     type_of_target = "binary"
 
@@ -421,7 +427,7 @@ class TwoClasses(_Logistic):
         return super()._found(predictions)[:, 0]
 
     def decode(self, predictions):
-        # There may be a single class.
+        # Indices 0 and -1, because there may be a single class.
         return _named(self.classes[[0, -1]], self._found(predictions))
 
     def scores(self, outputs):
@@ -435,7 +441,7 @@ class TwoClasses(_Logistic):
 
 
 class Labels(_Logistic):
-    """An indicator matrix: several labels a row, each of which is there or not."""
+    """Multilabel targets: a binary indicator matrix."""
 
     type_of_target = "multilabel-indicator"
 
@@ -460,7 +466,7 @@ class Labels(_Logistic):
 
 
 class SeveralClasses(ClassTargets):
-    """One column of three classes or more."""
+    """One column with three or more classes."""
 
     type_of_target = task = "multiclass"
 
@@ -468,7 +474,7 @@ class SeveralClasses(ClassTargets):
         return np.searchsorted(self.classes, y)[:, np.newaxis]
 
     def stratification(self, encoded, fraction):
-        # A share for every class needs at least as many validation rows as classes; without, the split is plain.
+        # Stratification needs at least as many rows in either part as there are classes.
         n_validation = int(np.ceil(fraction * len(encoded)))
         enough = len(self.classes) <= min(n_validation, len(encoded) - n_validation)
         return encoded[:, 0].astype(np.intp) if enough else None
@@ -481,7 +487,7 @@ class SeveralClasses(ClassTargets):
 
 
 class ColumnsOfClasses(ClassTargets):
-    """Several columns of classes, each with a softmax of its own."""
+    """Several columns of classes, each with its own softmax."""
 
     type_of_target = "multiclass-multioutput"
 
@@ -525,7 +531,7 @@ class ColumnsOfClasses(ClassTargets):
         )
 
     def _parts(self, outputs):
-        """The outputs of each column."""
+        """Split outputs by column of classes."""
         stops = np.cumsum([len(classes) for classes in self.classes]).tolist()
         return [outputs[:, start:stop] for start, stop in pairwise([0, *stops])]
 
@@ -548,12 +554,12 @@ class ColumnsOfClasses(ClassTargets):
         return self._parts(predictions)
 
 
-#: The kinds of targets that have classes, by scikit-learn's names.
+#: Kinds of targets with classes, by scikit-learn's `type_of_target`.
 CLASS_TARGETS = {kind.type_of_target: kind for kind in (TwoClasses, SeveralClasses, Labels, ColumnsOfClasses)}
 
 
 def find_classes(y):
-    """The kind of validated targets, and the classes in them.
+    """Determine the kind of validated targets and their classes.
 
     Parameters
     ----------
@@ -568,7 +574,7 @@ def find_classes(y):
     Raises
     ------
     ValueError
-        If they are no classes.
+        If the targets are not classes.
     """
     name = type_of_target(y, input_name="y")
     if name == "multiclass-multioutput":
@@ -580,7 +586,7 @@ def find_classes(y):
 
 
 def _named(classes, positions):
-    """Classes by their positions: in the library of these if they are numbers, otherwise in NumPy's.
+    """Look up classes by position: in the positions' array library if the classes are numbers, otherwise in NumPy.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Trainings of a network, ready to run: by stochastic solvers, epoch by epoch, and by SciPy's L-BFGS."""
+"""Set up and run the training of a network: with stochastic solvers by mini-batches, or with SciPy's L-BFGS."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,32 +24,32 @@ __all__ = ["prepare"]
 
 
 def prepare(fit, problem, scorer):
-    """Make what training needs besides the problem.
+    """Create the training for the estimator's solver.
 
     Parameters
     ----------
     fit : Fit
     problem : Problem
     scorer : callable or None
-        The one that the user chose for validation rows.
+        Scorer of the validation rows, from `scoring`.
 
     Returns
     -------
     training : StochasticTraining or LbfgsTraining
-        A context manager; `run` trains within it.
+        Context manager; call `run` inside.
     """
     return _prepare_lbfgs(fit, problem) if fit.model.solver == "lbfgs" else _prepare_stochastic(fit, problem, scorer)
 
 
 @dataclass
 class LbfgsTraining:
-    """Training by SciPy's L-BFGS.
+    """Training with SciPy's L-BFGS-B.
 
     Parameters
     ----------
     problem : Problem
     session : Session
-        A backend's.
+        Session of a backend.
     """
 
     problem: Problem
@@ -63,7 +63,7 @@ class LbfgsTraining:
         return self.session.__exit__(*exception)
 
     def run(self, fit):
-        """Train, and set the attributes that tell how it went."""
+        """Train and set `n_iter_` and `loss_`."""
         model, callbacks, problem = fit.model, fit.callbacks, self.problem
 
         def end_iteration(loss):
@@ -97,7 +97,7 @@ def _prepare_lbfgs(fit, problem):
             f"parametrization={model.parametrization!r} is for stochastic solvers; solver='lbfgs' needs "
             "parametrization='standard', or choose solver='adam'"
         )
-    model.n_iter_, model.loss_ = 0, np.nan  # what an error leaves behind
+    model.n_iter_, model.loss_ = 0, np.nan  # kept if training fails
     return LbfgsTraining(problem, problem.session(len(problem.train_rows), model.n_jobs, penalties))
 
 
@@ -109,19 +109,19 @@ class StochasticTraining:
     ----------
     problem : Problem
     session : Session
-        A backend's.
+        Session of a backend.
     validation : Validation or None
     optimizer : OptimizerState
     progress : Progress
     penalties : Penalties
     shown : ndarray of shape (n_params,)
-        The weights that are scored and shown: those that training changes, or their average.
+        Parameters for scores, callbacks and predictions: those being trained, or their moving average.
     order : ndarray of int64
-        The order of the rows that is shuffled next.
+        Row indices in the order that the next shuffle starts from.
     batch_rows : int
-        Rows of a mini-batch.
+        Number of rows of a mini-batch.
     max_iter : int
-        Epochs at most.
+        Maximum number of epochs.
     """
 
     problem: Problem
@@ -136,9 +136,9 @@ class StochasticTraining:
     max_iter: int
 
     def __enter__(self):
-        # No ExitStack: an exception that it raises refers to itself, and would keep the session, and its cores, alive.
+        # No ExitStack: the exceptions that it raises form a reference cycle, which would keep the session's cores.
         self.session.__enter__()
-        # The session of other validation rows is entered second: it gets the threads that training does not use.
+        # A separate validation session is entered second: it gets the threads that training does not use.
         if self.validation is not None:
             try:
                 self.validation.__enter__()
@@ -155,7 +155,7 @@ class StochasticTraining:
             self.session.__exit__(*exception)
 
     def run(self, fit):
-        """Train, set the attributes that tell how it went, and warn of what went wrong."""
+        """Train, set the fitted attributes, and warn of problems."""
         model, optimizer, progress = fit.model, self.optimizer, self.progress
         watched = fit.callbacks is not None and fit.callbacks.active
         try:
@@ -183,7 +183,7 @@ class StochasticTraining:
             self._warn(fit, converged)
 
     def _report_to(self, fit):
-        """A function that tells the callbacks of the end of an epoch."""
+        """Return a function that reports the end of an epoch to the callbacks."""
         problem = self.problem
         callbacks, random_state = fit.callbacks, fit.random_state
 
@@ -197,17 +197,17 @@ class StochasticTraining:
         return end_epoch
 
     def _settle(self):
-        """Leave the model with the weights that it is to have: the average, or the best."""
+        """Copy the final parameters into the model: the moving average, or those of the best epoch."""
         problem, progress = self.problem, self.progress
         if self.shown is not problem.params:
-            # Training goes on from where it was, and not from the average.
+            # Further training continues from the raw parameters, not from the average.
             self.optimizer.raw_params = problem.params.copy()
             problem.params[:] = self.shown
         if progress.keeps_best and progress.best_params is not None:
             problem.params[:], problem.running[:] = progress.best_params, progress.best_running
 
     def _warn(self, fit, converged):
-        """Warn if training came to no end, and of what has kept it from learning."""
+        """Warn if training did not converge, and of problems that the diagnosis finds."""
         model, problem, progress = fit.model, self.problem, self.progress
         was_finished = fit.resumed is not None and fit.resumed.point.finished
         if not (converged or was_finished or runs_to_the_end(model, self.optimizer.schedule)):
@@ -245,7 +245,7 @@ def _prepare_stochastic(fit, problem, scorer):
     progress.n_iter = 0 if resumed is None else model.n_iter_
     penalties = choose_penalties(model, problem.network)
     n_rows = batch_rows(model, len(problem.train_rows))
-    # Drawn only where it is needed: everything else is drawn as scikit-learn does it.
+    # Drawn only with dropout: otherwise the order of draws is scikit-learn's.
     seed = random_state.randint(2**31) if penalties.dropout else 0
     session = problem.session(n_rows, model.n_jobs, penalties, seed)
     shown = problem.params if model.averaging is None else optimizer.average
@@ -263,7 +263,7 @@ def _prepare_stochastic(fit, problem, scorer):
 
 
 def _optimizer(fit, problem):
-    """The state of the optimizer to train with, and the weights that it changes."""
+    """Return the optimizer state to train with, and set the parameters that it starts from."""
     model, params = fit.model, problem.params
     present = getattr(model, "_optimizer", None)
     if fit.resumed is not None:
@@ -281,7 +281,7 @@ def _optimizer(fit, problem):
 
 
 def _validation(model, problem, params, session, scorer):
-    """Measures the weights in `params`."""
+    """Return the validation of the parameters in `params`."""
     held_out, running = problem.held_out, problem.running
     score = scorer_of(model, problem, params, scorer)
     if held_out.order is not None:

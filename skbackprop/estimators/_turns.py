@@ -1,4 +1,4 @@
-"""Fits of one estimator by several threads, one after another: each changes the same attributes."""
+"""Serialize fits of the same estimator in several threads, which would change the same attributes."""
 
 import os
 import threading
@@ -7,17 +7,17 @@ from functools import wraps
 
 __all__ = ["one_at_a_time"]
 
-#: Of those estimators that were fitted and still are there. Beside them, as locks can be neither copied nor pickled.
-#: By their ids: a class may compare its estimators by value, which leaves them without a hash.
+#: Locks of the live estimators that were fitted. Not attributes, because locks can be neither copied nor pickled. Keyed
+#: by id, because a subclass that defines __eq__ may be unhashable.
 _locks: dict[int, threading.RLock] = {}
 
 if hasattr(os, "register_at_fork"):
-    # The threads that hold locks are the parent's.
+    # The threads that hold the locks exist only in the parent.
     os.register_at_fork(after_in_child=_locks.clear)
 
 
 def one_at_a_time(method):
-    """Let a thread wait until another has left the method of the same estimator; a thread itself may enter it again.
+    """Decorate a method so that only one thread at a time runs it on the same estimator; reentrant.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Rows that are kept from training to see how it goes."""
+"""Validation rows: the split, and the loss and score during training."""
 
 from dataclasses import dataclass
 from numbers import Real
@@ -23,19 +23,19 @@ class HeldOut:
     Parameters
     ----------
     rows : Rows
-        The rows, as kernels take them.
+        Rows for the kernels.
     targets : ndarray of shape (n_rows, n_targets)
-        In the model's dtype.
+        Encoded targets, in the model's dtype.
     sample_weight : ndarray of shape (n_rows,) or None
-        The samples' own weights, for scorers that the user chose.
+        Sample weights, for the scorer given by `scoring`.
     loss_weight : ndarray of shape (n_rows,) or None
-        The same with the classes' factors, for losses and the estimator's own score.
+        Sample weights multiplied by class weights, for the loss and the estimator's own score.
     X : {ndarray, sparse matrix, dataframe} of shape (n_rows, n_features)
-        The rows, as scorers take them.
+        Rows for scorers.
     y : ndarray
-        The targets in the user's words, for scorers.
+        Targets for scorers, not encoded.
     order : ndarray of int64 or None
-        Where the rows stand in the training data; None if they are not among them.
+        Indices of the rows in the training data; None for separate validation data.
     """
 
     rows: Rows
@@ -48,22 +48,22 @@ class HeldOut:
 
 
 class Validation:
-    """Loss and score of validation rows for the weights that are being trained; a context manager.
+    """Loss and score of the validation rows for the parameters being trained; a context manager.
 
     Parameters
     ----------
     params : ndarray of shape (n_params,)
-        The weights, which training changes.
+        Network parameters, which training changes in place.
     running : ndarray of shape (n_running,)
-        Running means and variances, which it changes, too.
+        Running means and variances, which training changes in place.
     session : Session
-        One that holds the rows.
+        Session that holds the rows.
     order : ndarray of int64
-        Where.
+        Indices of the rows in the session.
     score : callable
-        From the loss of the rows to their score.
+        Computes the score; called with the loss.
     owns_session : bool, default=False
-        Whether the session has no other use, and is entered and left with this object.
+        Whether to enter and exit the session with this object.
     """
 
     def __init__(self, params, running, session, order, score, owns_session=False):
@@ -84,7 +84,7 @@ class Validation:
             self._session.__exit__(*exception)
 
     def __call__(self):
-        """Measure.
+        """Compute score and loss.
 
         Returns
         -------
@@ -98,16 +98,16 @@ class Validation:
 
 
 def scorer_of(model, problem, params, scorer):
-    """The score of the validation rows for some weights, as a function of their loss.
+    """Return a function that computes the score of the validation rows, given their loss.
 
     Parameters
     ----------
     model : BaseBackprop
     problem : Problem
     params : ndarray of shape (n_params,)
-        The weights, which training changes.
+        Network parameters, which training changes in place.
     scorer : callable or None
-        The one that the user chose, if `scoring` is not "loss"; None for the estimator's own score.
+        Scorer given by `scoring`, if that is not "loss"; None for the estimator's own score.
 
     Returns
     -------
@@ -125,41 +125,41 @@ def scorer_of(model, problem, params, scorer):
             predictions = problem.predict(held_out.rows, model.n_jobs, params)
             if not np.isfinite(predictions).all():
                 return np.nan
-            # With the classes' factors: the score would otherwise choose weights against them.
+            # With class weights: otherwise the score would select network weights that the loss does not aim at.
             return targets.score(held_out.targets, predictions, held_out.loss_weight)
 
         return score_predictions
-    # A view of the estimator: its coefs_ are those being trained, or their average, and what a scorer sets on it is lost.
+    # Scorers get a copy of the estimator whose coefs_ are views of `params`; attributes that they set on it are lost.
     view = copy_state(model)
     vars(view).update(state_attributes(problem.network, params, problem.running))
     weights = {} if weight is None else {"sample_weight": weight}
 
     def score_view(loss):
-        # Scorers are not made for predictions that are not finite, of which the loss tells.
+        # Scorers raise errors for non-finite predictions; these have a non-finite loss.
         return float(scorer(view, held_out.X, held_out.y, **weights)) if np.isfinite(loss) else np.nan
 
     return score_view
 
 
 def _has_own(estimator, *methods):
-    """Whether a subclass of a user's has one of these methods of its own."""
+    """Whether a user's subclass overrides one of these methods."""
     return not all(getattr(type(estimator), name).__module__.startswith("skbackprop.") for name in methods)
 
 
 def as_given(given, validated):
-    """Data for scorers: the user's own DataFrame, with its names, otherwise what validation made of it."""
+    """Return data for scorers: the given dataframe, to keep column names, otherwise the validated array."""
     return given if hasattr(given, "columns") else validated
 
 
 def labels_like(X, y):
-    """Targets for scorers: a single column in one dimension, and in the library of validated data if it has such a type."""
+    """Return targets for scorers: a single column raveled, and numbers in the array library of `X`."""
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     library = library_of(X)
     return y if library is None or y.dtype.kind not in "biuf" else library.take(y)
 
 
 def split_off(inputs, fraction, random_state):
-    """The rows to train on, and those kept from training.
+    """Split the rows into training and validation rows.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def split_off(inputs, fraction, random_state):
     Raises
     ------
     ValueError
-        If there is no such split, or if the rows of one side weigh nothing.
+        If the split fails, or if all rows of one part have zero weight.
     """
     if isinstance(fraction, Real):
         train_rows, rows = random_split(inputs.targets, inputs.encoded, fraction, random_state)
@@ -203,12 +203,12 @@ def split_off(inputs, fraction, random_state):
 
 
 def random_split(targets, encoded, fraction, random_state):
-    """Rows for training and for validation, drawn as scikit-learn draws them.
+    """Draw training and validation rows, as scikit-learn's MLPs do.
 
     Parameters
     ----------
     targets : Targets
-        The kind of targets.
+        Kind of the targets.
     encoded : ndarray of shape (n_rows, n_columns)
     fraction : float
     random_state : numpy.random.RandomState
@@ -220,7 +220,7 @@ def random_split(targets, encoded, fraction, random_state):
     Raises
     ------
     ValueError
-        If there are too few rows, or too few of a class.
+        If there are too few rows, in total or of a class.
     """
     strata = targets.stratification(encoded, fraction)
     try:
@@ -237,14 +237,14 @@ def random_split(targets, encoded, fraction, random_state):
 
 
 def first_split(splitter, X, y, groups):
-    """The rows of a splitter's first split.
+    """Return the rows of a splitter's first split.
 
     Parameters
     ----------
     splitter : object
-        One of scikit-learn's kind, with a method `split`.
+        scikit-learn splitter, with a method `split`.
     X, y, groups
-        Its arguments.
+        Arguments of `split`.
 
     Returns
     -------
@@ -253,7 +253,7 @@ def first_split(splitter, X, y, groups):
     Raises
     ------
     ValueError
-        If there is no split, or if it cannot be used.
+        If the splitter yields no split or an unusable one.
     """
     name = f"validation_fraction={splitter!r}"
     try:

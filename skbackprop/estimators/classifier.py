@@ -1,4 +1,4 @@
-"""The classifier."""
+"""Multilayer perceptron classifier."""
 
 import copy
 
@@ -26,7 +26,7 @@ __all__ = ["BackpropClassifier"]
 
 
 def _has_proba(estimator):
-    """Whether the loss gives probabilities; raises AttributeError if not."""
+    """Whether the loss has probabilities; raises AttributeError if not, as `available_if` expects."""
     if not gives_proba(estimator.loss):
         raise AttributeError(
             f"loss={estimator.loss!r} gives no probabilities; use loss='log_loss', or decision_function"
@@ -35,7 +35,7 @@ def _has_proba(estimator):
 
 
 def _are_numbers(labels):
-    """Whether labels are a NumPy array of whole numbers, or of booleans, in one dimension."""
+    """Whether labels are a 1-d NumPy array of integers or booleans."""
     return type(labels) is np.ndarray and labels.ndim == 1 and labels.dtype.kind in "biu"
 
 
@@ -43,7 +43,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     r"""Multilayer perceptron classifier, trained by backpropagation in compiled code.
 
     A drop-in replacement for :class:`~sklearn.neural_network.MLPClassifier`: the same parameters with the same
-    defaults, the same attributes and methods, and the same model for the same `random_state`. Minimises the
+    defaults, the same attributes and methods, and the same model for the same `random_state`. Minimizes the
     cross-entropy, or another `loss`, for two classes, several classes, several labels per sample (`y` a binary
     indicator matrix), or several columns of classes, each with its own probabilities. `X` may be dense or sparse;
     sparse data are not made dense. Scale the columns first, for example with
@@ -65,7 +65,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
           zero on either side.
         - 'gelu', 'silu', 'mish': smooth, and slightly negative for moderately negative z. More expensive; worth trying
           in deep networks.
-        - 'tanh', 'softsign', 'hard_tanh': between -1 and 1, and centred (LeCun et al., 1998). Worth trying in small
+        - 'tanh', 'softsign', 'hard_tanh': between -1 and 1, and centered (LeCun et al., 1998). Worth trying in small
           networks and with ``solver='lbfgs'``.
         - 'logistic', 'hard_sigmoid': between 0 and 1 (Rumelhart, Hinton and Williams, 1986).
         - 'identity': ``z``. The network stays linear, however many layers it has.
@@ -121,7 +121,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     max_iter : int, default=200
         Maximum number of epochs (passes over the training rows), or of iterations with 'lbfgs'; at least 1. If training
-        ends for this reason, it gives a `ConvergenceWarning`.
+        ends for this reason, it issues a `ConvergenceWarning`.
 
     shuffle : bool, default=True
         Whether to shuffle the rows in each epoch. Turn it off only if they are well mixed already, or if their order
@@ -254,7 +254,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
         - 'batch': over the rows of a mini-batch (Ioffe and Szegedy, 2015). Predictions use running means and variances.
           Needs batches of some dozens of rows; a batch of a single row is an error, or left out if it is the last of an
-          epoch. Rows count equally, whatever their `sample_weight`. Not for 'lbfgs'.
+          epoch. Rows count equally, regardless of `sample_weight`. Not for 'lbfgs'.
         - 'layer': over the units of the layer, separately for each row (Ba, Kiros and Hinton, 2016). It does not depend
           on the batch, so it suits small ones. Needs layers of some dozens of units, at least two.
 
@@ -422,7 +422,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     A layer computes the pre-activations :math:`Z = A W + b` from the activations :math:`A` of the previous layer;
     hidden layers then apply `activation`.
 
-    **Initialisation.** With ``weight_init='auto'``, weights and intercepts of a layer are drawn uniformly from
+    **Initialization.** With ``weight_init='auto'``, weights and intercepts of a layer are drawn uniformly from
     :math:`(-b, b)` with :math:`b = \sqrt{f / (n_\text{in} + n_\text{out})}`, where :math:`f = 2` for the logistic
     activation and 6 for the others (Glorot and Bengio, 2010, equation 16, who set the intercepts to zero).
 
@@ -458,7 +458,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     **Penalty.** :math:`\frac{\alpha}{S} \sum_l \left( \frac{1 - r}{2} \lVert W_l \rVert_F^2 + r \lVert W_l \rVert_1
     \right)`, where :math:`r` is `l1_ratio`. With mini-batches, :math:`S` is that of the batch, so the same `alpha`
-    penalises more with smaller batches. A batch whose weights are all zero is skipped.
+    penalizes more with smaller batches. A batch whose weights are all zero is skipped.
 
     **Updates.** With gradient :math:`g` and rate :math:`\eta`: for 'sgd' :math:`v \leftarrow \mu v - \eta g`, then
     :math:`w \leftarrow w + v`, or with Nesterov's momentum :math:`w \leftarrow w + \mu v - \eta g`. For 'adam', with
@@ -655,11 +655,11 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             found = find_classes(y)
             memory["classes"] = found, frozen(self._targets_of(*found).encode(y))
         (kind, found), encoded = memory["classes"]
-        # Not shared: they are the user's.
+        # Copied, because `classes_` is a public attribute that users may change.
         return self._targets_of(kind, copy.copy(found)), encoded
 
     def _declared(self, classes, y, first_pass):
-        """The targets that the first call of `partial_fit` names; raises ValueError if a later one names others."""
+        """Return the targets for the `classes` of the first `partial_fit`; raise ValueError if later ones differ."""
         check_labels(classes, "classes")
         in_columns = isinstance(classes, list | tuple) and len(classes) and np.ndim(classes[0]) == 1
         fitted = None if first_pass else self._targets
@@ -670,7 +670,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
                 return fitted
             is_indicator = type_of_target(y) == "multilabel-indicator"
             return self._targets_of(*find_classes(y if is_indicator else self.classes_))
-        # As MultiOutputClassifier takes them.
+        # A list with the classes of each column, as for MultiOutputClassifier.
         named = [np.unique(column) for column in classes]
         if first_pass:
             return self._targets_of(ColumnsOfClasses, named)
@@ -691,7 +691,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Training data.
         y : {array-like, sparse matrix} of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_classes)
-            Class labels, some of `classes`, in one column or several; for multilabel problems, a binary indicator matrix.
+            Class labels, some of `classes`, in one column or several; for multilabel problems, a binary indicator
+            matrix.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative sample weights; None for equal weights.
         classes : array-like of shape (n_classes,) or list of array-like, default=None
@@ -708,10 +709,12 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         TypeError
             If `X`, `y` or `sample_weight` is a masked array.
         ValueError
-            If an argument is invalid, with `early_stopping`, `restore_best_weights` or ``class_weight='balanced'``, or if training diverges.
+            If an argument is invalid, with `early_stopping`, `restore_best_weights` or ``class_weight='balanced'``, or
+            if training diverges.
         """
         if self.class_weight == "balanced":
-            # A batch need not have the shares of the whole, nor even all classes. The advice is SGDClassifier's.
+            # A batch may have other class frequencies than the whole data, or lack classes. Same advice as
+            # SGDClassifier's.
             raise ValueError(
                 "class_weight 'balanced' is not supported for partial_fit. In order to use 'balanced' weights, use "
                 "compute_class_weight('balanced', classes=classes, y=y). In place of y you can use a large enough sample "
@@ -721,7 +724,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         return self._fit(Arguments(X, y, sample_weight, classes=as_numpy(classes)), incremental=True)
 
     def predict(self, X):
-        """Predict classes.
+        """Predict class labels.
 
         Parameters
         ----------
@@ -731,18 +734,20 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         y : ndarray of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_classes)
-            The most probable class of each row, in the dtype of `classes_`, and of each column of classes, if `y` had several. For
-            multilabel problems, a dense indicator array of integers, with 1 for each label whose probability exceeds one half.
+            The most probable class of each row, in the dtype of `classes_`; one column per column of classes, if `y`
+            had several. For multilabel problems, a dense indicator matrix of integers, with 1 for each label whose
+            probability exceeds one half.
         """
         targets, predictions = self._predict(X)
         return targets.decode(predictions)
 
     def decision_function(self, X):
-        r"""Scores of the classes: logits, or logarithms of probabilities.
+        r"""Compute the scores of the classes: logits or log-probabilities.
 
-        The network's raw outputs for several classes are free up to a constant for each row, which
-        :class:`~sklearn.calibration.CalibratedClassifierCV` or :class:`~sklearn.ensemble.StackingClassifier` would take for
-        information. With a loss that has a softmax, scores are therefore normalised: :math:`z_k - \ln \sum_j e^{z_j}`.
+        The raw outputs of a softmax are only defined up to a constant per row, which
+        :class:`~sklearn.calibration.CalibratedClassifierCV` or :class:`~sklearn.ensemble.StackingClassifier` would
+        treat as information. With a loss that has a softmax, scores are therefore normalized: :math:`z_k - \ln \sum_j
+        e^{z_j}`.
 
         Parameters
         ----------
@@ -752,17 +757,18 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes), or list of ndarray
-            In the model's dtype. For two classes one number a row, positive for the second of `classes_`: the logarithm of the
-            odds, for a loss with probabilities. For several, one column for each, the largest for the predicted one: the
-            logarithm of its probability, for a loss with probabilities, otherwise the raw output. For multilabel problems, one for
-            each label, positive where the label is predicted. A list has an array for each column of classes, if `y` had several.
+            In the model's dtype. Two classes: one score per row, positive for the second of `classes_`; the log-odds if
+            the loss has probabilities. Three or more classes: one column per class, the largest for the predicted
+            class; log-probabilities if the loss has probabilities, otherwise raw outputs. Multilabel problems: one
+            column per label, positive if the label is predicted. Several columns of classes: a list with one array per
+            column.
         """
         targets, outputs = self._predict(X, link=False)
         return targets.scores(outputs)
 
     @available_if(_has_proba)
     def predict_proba(self, X):
-        """Probability estimates of the classes.
+        """Estimate the probabilities of the classes.
 
         Parameters
         ----------
@@ -772,16 +778,16 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), or list of ndarray
-            One column for each of `classes_`, in the model's dtype. Each row sums to one; for multilabel problems, its entries are
-            the probabilities of the labels, each between 0 and 1 on its own. A list has an array for each column of classes, if `y`
-            had several.
+            One column for each of `classes_`, in the model's dtype. Each row sums to one, except for multilabel
+            problems, where each entry is the probability of a label. For several columns of classes, a list with one
+            array per column.
         """
         targets, predictions = self._predict(X)
         return targets.probabilities(predictions)
 
     @available_if(_has_proba)
     def predict_log_proba(self, X):
-        """Logarithms of the probability estimates.
+        """Compute the logarithms of the probability estimates.
 
         Parameters
         ----------
@@ -791,8 +797,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Returns
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes), or list of ndarray
-            ``log(predict_proba(X))``, in the model's dtype and the same order of columns; -inf for a probability of
-            zero.
+            ``log(predict_proba(X))``, in the model's dtype; -inf for a probability of zero.
         """
         probabilities = self.predict_proba(X)
         in_columns = isinstance(probabilities, list)
@@ -803,7 +808,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         return logarithms if in_columns else logarithms[0]
 
     def score(self, X, y, sample_weight=None):
-        """Accuracy: the share of rows whose labels, all of them, are predicted.
+        """Compute the accuracy: the fraction of rows for which all labels are predicted correctly.
 
         Parameters
         ----------
@@ -823,7 +828,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             hits = (as_numpy(self.predict(X)) == np.asarray(as_numpy(y))).all(axis=1)
             return np.average(hits, weights=as_numpy(sample_weight))
         if sample_weight is None and _are_numbers(y) and _are_numbers(classes):
-            # The same as accuracy_score, whose checks take longer than the predictions of a small fold.
+            # Equals accuracy_score, whose checks take longer than the predictions for a small fold.
             labels = self.predict(X)
             if labels.shape == y.shape:
                 return float(np.average(labels == y))

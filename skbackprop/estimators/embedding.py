@@ -1,4 +1,4 @@
-"""Hidden layers as features for other models."""
+"""Transformer that uses the activations of a hidden layer as features."""
 
 from numbers import Integral
 
@@ -27,7 +27,7 @@ from skbackprop.estimators.regressor import BackpropRegressor
 
 __all__ = ["BackpropEmbedding"]
 
-#: Types of targets that call for a regressor.
+#: Values of `type_of_target` for which the default network is a regressor.
 _NUMERIC = ("continuous", "continuous-multioutput", "multiclass-multioutput")
 
 
@@ -37,7 +37,7 @@ class BackpropEmbedding(
     """Activations of a hidden layer of a network, as features.
 
     Fits a :class:`~skbackprop.BackpropClassifier` or :class:`~skbackprop.BackpropRegressor` and transforms data to the
-    activations of one of its hidden layers: a representation of `X` learned from `y`, for nearest neighbours, trees,
+    activations of one of its hidden layers: a representation of `X` learned from `y`, for nearest neighbors, trees,
     clustering or a plot.
 
     Parameters
@@ -48,11 +48,11 @@ class BackpropEmbedding(
         with a fractional part or several columns of integers other than 0 and 1, otherwise a classifier.
 
     layer : int, default=-1
-        The hidden layer, counted from 0 or, with negative numbers, from the end. Later layers are closer to the
-        targets, earlier ones to the data.
+        Index of the hidden layer, from 0, or negative to count from the end. Later layers are closer to the targets,
+        earlier ones to the data.
 
     random_state : int, RandomState instance or None, default=None
-        Passed to the network if `estimator` is None. Otherwise the estimator has its own.
+        Passed to the network if `estimator` is None; otherwise not used.
 
     Attributes
     ----------
@@ -113,9 +113,9 @@ class BackpropEmbedding(
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Training data.
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
+            Target values.
         **fit_params : dict
-            Further arguments of the network's `fit`, such as `sample_weight`; with metadata routing those that it
+            Further arguments of the network's `fit`, such as `sample_weight`; with metadata routing, those that it
             requests.
 
         Returns
@@ -128,7 +128,7 @@ class BackpropEmbedding(
         TypeError
             If `estimator` is not a network of this package.
         ValueError
-            If the network has no such hidden layer.
+            If the network has no hidden layer with index `layer`.
         """
         network = clone(self.estimator) if self.estimator is not None else self._default_network(y)
         if not isinstance(_unfrozen(network), BaseBackprop):
@@ -158,7 +158,7 @@ class BackpropEmbedding(
         return (BackpropRegressor if numeric else BackpropClassifier)(random_state=self.random_state)
 
     def transform(self, X):
-        """Outputs of the hidden layer.
+        """Compute the activations of the hidden layer.
 
         Parameters
         ----------
@@ -168,7 +168,7 @@ class BackpropEmbedding(
         Returns
         -------
         units : ndarray of shape (n_samples, n_units)
-            One column for each unit of the layer, in the network's dtype.
+            One column per unit of the layer, in the network's dtype.
         """
         check_is_fitted(self)
         _check_feature_names(self, X, reset=False)
@@ -179,7 +179,7 @@ class BackpropEmbedding(
         return self.estimator_.coefs_[:-1][self.layer].shape[1]
 
     def get_metadata_routing(self):
-        """Arguments that `fit` passes on to the network.
+        """Return the metadata routing: `fit` passes metadata on to the network's `fit`.
 
         Returns
         -------
@@ -200,7 +200,7 @@ class BackpropEmbedding(
 
 
 def _unfrozen(network):
-    """The network itself, which may be wrapped more than once."""
+    """Return the network without FrozenEstimator wrappers, of which there may be several."""
     while isinstance(network, FrozenEstimator):
         network = network.estimator
     return network

@@ -1,4 +1,4 @@
-"""Several networks whose predictions are averaged, trained at the same time."""
+"""Bagging ensembles of networks that are trained at the same time."""
 
 from functools import partial
 
@@ -36,7 +36,7 @@ _at_least_one = partial(check_count, least=1)
 
 _SEEDS, *_COUNTS, _WEIGHT = BAGGING_DRAWS
 
-#: The fitted attributes of an ensemble.
+#: Fitted attributes of an ensemble.
 _ENSEMBLE = (
     Fitted("estimators_", "members"),
     Fitted("estimators_features_", "members"),
@@ -46,7 +46,7 @@ _ENSEMBLE = (
     Fitted("oob_score_", "members", partial(check_number, or_none=False)),
     Fitted("oob_decision_function_", "members"),
     Fitted("oob_prediction_", "members"),
-    # What the samples of each network are drawn from again.
+    # From these, `estimators_samples_` draws the samples of each network again.
     Fitted(_SEEDS, "samples"),
     *(Fitted(count, "samples", _at_least_one) for count in _COUNTS),
     Fitted(_WEIGHT, "samples"),
@@ -54,7 +54,7 @@ _ENSEMBLE = (
 
 
 class _Ensemble(SavesToFile):
-    """What the ensembles do otherwise than scikit-learn's bagging."""
+    """Mixin that trains the members of scikit-learn's bagging ensembles together."""
 
     _fitted = _ENSEMBLE
 
@@ -89,16 +89,18 @@ class _Ensemble(SavesToFile):
 
     @one_at_a_time
     def fit(self, X, y, sample_weight=None, **fit_params):
-        """Train the networks; their warnings come as one, and a call that fails leaves the ensemble as it was.
+        """Train the networks.
+
+        Their warnings are summarized in one. A call that fails leaves the ensemble unchanged.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data, which the networks share.
         y : array-like of shape (n_samples,)
-            Labels of the classes, or numbers.
+            Target values: class labels or numbers.
         sample_weight : array-like of shape (n_samples,), default=None
-            Probabilities by which samples are drawn, up to a factor; None for equal ones.
+            Sample weights; samples are drawn with probabilities proportional to them. None for equal weights.
         **fit_params : dict
             Metadata for the networks' `fit`.
 
@@ -121,9 +123,9 @@ class _Ensemble(SavesToFile):
         before = dict(vars(draft))
         draft._summary = summary = WarningSummary()
         if self._goes_on():
-            # Members of another width would be of no use to one another.
+            # New members need the features of the present ones.
             validate_data(draft, X, reset=False, skip_check_array=True)
-            # scikit-learn appends to the lists that it finds.
+            # Copied, because scikit-learn appends to these lists.
             draft.estimators_ = list(self.estimators_)
             draft.estimators_features_ = list(self.estimators_features_)
         n_before = len(self.estimators_) if self._goes_on() else 0
@@ -141,20 +143,20 @@ class _Ensemble(SavesToFile):
         return self
 
     def _goes_on(self):
-        """Whether `fit` keeps the networks that there are."""
+        """Whether `fit` adds to the present networks."""
         return self.warm_start and hasattr(self, "estimators_")
 
     def _refuse_targets(self, y, name):
-        """Raise an error for targets that validation would misread, or would refuse without saying why."""
+        """Raise an error for targets that validation would misread, or refuse without a clear message."""
         refuse_misread(**{name: y})
 
     def _for_members(self, y, fit_params):
-        """The metadata as the members understand them."""
+        """Convert metadata from the ensemble's classes to those of the members."""
         return fit_params
 
     def _make_estimator(self, append=True, random_state=None):
         member = super()._make_estimator(append, random_state)
-        # It is fitted next, in the same thread.
+        # Assigns the following warnings of this thread to the member, which it fits next.
         begin_fit(self._summary, member)
         return member
 
@@ -168,7 +170,7 @@ class _Ensemble(SavesToFile):
             self.n_classes_ = len(self.classes_)
 
     def predict_spread(self, X):
-        """How far the networks disagree: the standard deviation of their predictions.
+        """Compute the standard deviation of the networks' predictions, a measure of their disagreement.
 
         Parameters
         ----------
@@ -178,12 +180,13 @@ class _Ensemble(SavesToFile):
         Returns
         -------
         spread : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Of the probability of each class, in the order of `classes_`, or in the units of `y`; not negative.
+            For a classifier, of the probability of each class, in the order of `classes_`; for a regressor, in the
+            units of `y`.
 
         References
         ----------
-        .. [1] Lakshminarayanan, B., Pritzel, A., and Blundell, C. (2017). "Simple and scalable predictive uncertainty estimation
-           using deep ensembles". Advances in Neural Information Processing Systems 30.
+        .. [1] Lakshminarayanan, B., Pritzel, A., and Blundell, C. (2017). "Simple and scalable predictive uncertainty
+           estimation using deep ensembles". Advances in Neural Information Processing Systems 30.
         """
         check_is_fitted(self)
         refuse_misread(X=X)
@@ -206,7 +209,7 @@ class _Ensemble(SavesToFile):
         y : ndarray of shape (n_samples,)
         """
         refuse_misread(X=X)
-        # Each network's prediction uses the cores by itself.
+        # Each network's prediction is multithreaded already.
         with joblib.parallel_config("sequential"):
             return super().predict(X, **params)
 
@@ -226,8 +229,8 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     n_estimators : int, default=10
         Number of networks.
     max_samples : int, float or None, default=None
-        Number of samples that each network draws; None for as many as there are, whatever their weights. A float is a
-        fraction of the samples, or of the sum of their weights.
+        Number of samples that each network draws; None for the number of rows of `X`, regardless of their weights. A
+        float is a fraction of the samples, or of the sum of their weights.
     max_features : int or float, default=1.0
         Number of features that each network draws, or fraction of them.
     bootstrap : bool, default=True
@@ -276,7 +279,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     >>> from skbackprop import BackpropClassifier, BackpropEnsembleClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> network = BackpropClassifier((8,), solver="lbfgs", max_iter=1000)
-    >>> ensemble = BackpropEnsembleClassifier(network, n_estimators=10, oob_score=True, random_state=0)
+    >>> ensemble = BackpropEnsembleClassifier(network, n_estimators=30, oob_score=True, random_state=0)
     >>> bool(ensemble.fit(X, y).oob_score_ > 0.9)
     True
     >>> ensemble.predict_spread(X[:2]).shape
@@ -284,7 +287,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     """
 
     def predict_proba(self, X, **params):
-        """Mean of the networks' probabilities.
+        """Compute the mean of the networks' probabilities.
 
         Parameters
         ----------
@@ -303,7 +306,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
             return super().predict_proba(X, **params)
 
     def predict_log_proba(self, X, **params):
-        """Logarithms of the mean of the networks' probabilities.
+        """Compute the logarithm of the mean of the networks' probabilities.
 
         Parameters
         ----------
@@ -341,13 +344,13 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
         fitted = self.classes_ if self._goes_on() else None
         y = super()._validate_y(y)
         if fitted is not None:
-            # The members know theirs by numbers.
+            # Members are fitted to integer codes, which mean the same only with the same classes.
             refuse_other_classes(self.classes_, fitted)
         return y
 
     def _validate_estimator(self, default=None):
         super()._validate_estimator(default)
-        # The members get the classes' numbers in the place of their labels.
+        # Members get integer codes instead of labels.
         weights = {
             name: dict(enumerate(class_factors(value, [self.classes_], None, None)[0].tolist()))
             for name, value in self.estimator_.get_params().items()
@@ -358,13 +361,13 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
 
     def _predict_member(self, network, X):
         probabilities = np.zeros((X.shape[0], self.n_classes_))
-        # Its classes are numbers of the ensemble's, of which it may have drawn some only.
+        # The member's classes are codes of the ensemble's classes; its samples may lack some.
         probabilities[:, network.classes_] = network.predict_proba(X)
         return probabilities
 
 
 def _numbers_of(labels, classes):
-    """The numbers of labels among the classes that the members know."""
+    """Return the integer codes of labels, by which the members know the classes."""
     labels = np.asarray(labels)
     unknown = unknown_labels(np.unique(labels), classes)
     if len(unknown):
@@ -385,8 +388,8 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
     n_estimators : int, default=10
         Number of networks.
     max_samples : int, float or None, default=None
-        Number of samples that each network draws; None for as many as there are, whatever their weights. A float is a
-        fraction of the samples, or of the sum of their weights.
+        Number of samples that each network draws; None for the number of rows of `X`, regardless of their weights. A
+        float is a fraction of the samples, or of the sum of their weights.
     max_features : int or float, default=1.0
         Number of features that each network draws, or fraction of them.
     bootstrap : bool, default=True
@@ -443,7 +446,7 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
 
 
 def _check_members(ensemble):
-    """Raise ModelFileError if an ensemble's networks do not go together with its other attributes."""
+    """Raise ModelFileError if an ensemble's networks do not match its other attributes."""
     networks, features = ensemble.estimators_, ensemble.estimators_features_
     kind = ensemble._default_estimator
     require(isinstance(networks, list) and networks, "estimators_ has to be a list of networks")
@@ -453,7 +456,7 @@ def _check_members(ensemble):
     )
     for entry in ensemble._fitted:
         if entry.check is not None:
-            # A score there need not be.
+            # `oob_score_` is optional.
             entry.check(getattr(ensemble, entry.name, 0.0), entry.name)
     require(len(features) == len(networks), "estimators_features_ has to hold the columns of each network")
     for network, columns in zip(networks, features, strict=True):
@@ -466,7 +469,7 @@ def _check_members(ensemble):
 
 
 def _check_classes(ensemble):
-    """The same for the classes, which a classifier has."""
+    """Raise ModelFileError if the networks do not match the ensemble's classes."""
     networks, kind = ensemble.estimators_, ensemble._default_estimator
     if not hasattr(ensemble, "classes_"):
         require(kind._numeric_targets, "classes_ is missing")
@@ -475,6 +478,6 @@ def _check_classes(ensemble):
     require(not kind._numeric_targets, "a regressor has no classes_")
     check_classes(ensemble.classes_)
     for network in networks:
-        # Their classes are numbers of the ensemble's.
+        # The members' classes are codes of the ensemble's.
         require(isinstance(network.classes_, np.ndarray), "networks have to have one column of classes")
         check_places(network.classes_, network.classes_.shape, len(ensemble.classes_), "classes_ of a network")

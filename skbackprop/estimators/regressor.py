@@ -1,4 +1,4 @@
-"""The regressor."""
+"""Multilayer perceptron regressor."""
 
 from numbers import Integral
 
@@ -21,7 +21,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     r"""Multilayer perceptron regressor, trained by backpropagation in compiled code.
 
     A drop-in replacement for :class:`~sklearn.neural_network.MLPRegressor`: the same parameters with the same defaults,
-    the same attributes and methods, and the same model for the same `random_state`. Minimises the squared error or
+    the same attributes and methods, and the same model for the same `random_state`. Minimizes the squared error or
     another `loss`, for one target or several. `X` may be dense or sparse; sparse data are not made dense. Scale the
     columns first, for example with :class:`~sklearn.preprocessing.StandardScaler`, and the targets, too, if they are
     far from the order of one (`standardize_target`).
@@ -56,7 +56,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
           zero on either side.
         - 'gelu', 'silu', 'mish': smooth, and slightly negative for moderately negative z. More expensive; worth trying
           in deep networks.
-        - 'tanh', 'softsign', 'hard_tanh': between -1 and 1, and centred (LeCun et al., 1998). Worth trying in small
+        - 'tanh', 'softsign', 'hard_tanh': between -1 and 1, and centered (LeCun et al., 1998). Worth trying in small
           networks and with ``solver='lbfgs'``.
         - 'logistic', 'hard_sigmoid': between 0 and 1 (Rumelhart, Hinton and Williams, 1986).
         - 'identity': ``z``. The network stays linear, however many layers it has.
@@ -112,7 +112,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     max_iter : int, default=200
         Maximum number of epochs (passes over the training rows), or of iterations with 'lbfgs'; at least 1. If training
-        ends for this reason, it gives a `ConvergenceWarning`.
+        ends for this reason, it issues a `ConvergenceWarning`.
 
     shuffle : bool, default=True
         Whether to shuffle the rows in each epoch. Turn it off only if they are well mixed already, or if their order
@@ -234,7 +234,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
         - 'batch': over the rows of a mini-batch (Ioffe and Szegedy, 2015). Predictions use running means and variances.
           Needs batches of some dozens of rows; a batch of a single row is an error, or left out if it is the last of an
-          epoch. Rows count equally, whatever their `sample_weight`. Not for 'lbfgs'.
+          epoch. Rows count equally, regardless of `sample_weight`. Not for 'lbfgs'.
         - 'layer': over the units of the layer, separately for each row (Ba, Kiros and Hinton, 2016). It does not depend
           on the batch, so it suits small ones. Needs layers of some dozens of units, at least two.
 
@@ -396,7 +396,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     A layer computes the pre-activations :math:`Z = A W + b` from the activations :math:`A` of the previous layer;
     hidden layers then apply `activation`.
 
-    **Initialisation.** With ``weight_init='auto'``, weights and intercepts of a layer are drawn uniformly from
+    **Initialization.** With ``weight_init='auto'``, weights and intercepts of a layer are drawn uniformly from
     :math:`(-b, b)` with :math:`b = \sqrt{f / (n_\text{in} + n_\text{out})}`, where :math:`f = 2` for the logistic
     activation and 6 for the others (Glorot and Bengio, 2010, equation 16, who set the intercepts to zero).
 
@@ -431,7 +431,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     **Penalty.** :math:`\frac{\alpha}{S} \sum_l \left( \frac{1 - r}{2} \lVert W_l \rVert_F^2 + r \lVert W_l \rVert_1
     \right)`, where :math:`r` is `l1_ratio`. With mini-batches, :math:`S` is that of the batch, so the same `alpha`
-    penalises more with smaller batches. A batch whose weights are all zero is skipped.
+    penalizes more with smaller batches. A batch whose weights are all zero is skipped.
 
     **Updates.** With gradient :math:`g` and rate :math:`\eta`: for 'sgd' :math:`v \leftarrow \mu v - \eta g`, then
     :math:`w \leftarrow w + v`, or with Nesterov's momentum :math:`w \leftarrow w + \mu v - \eta g`. For 'adam', with
@@ -494,7 +494,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.model_selection import train_test_split
     >>> from sklearn.pipeline import make_pipeline
-    >>>     >>> from skbackprop import BackpropRegressor
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skbackprop import BackpropRegressor
     >>> X, y = load_diabetes(return_X_y=True)
     >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
     >>> model = make_pipeline(
@@ -611,7 +612,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     def _advice(self, parameter, value):
         if parameter == "loss" and isinstance(value, Integral | list | tuple | np.ndarray):
-            # scikit-learn's order of the arguments is not that of its classifier.
+            # As in scikit-learn, the classifier's first argument is hidden_layer_sizes.
             return f"The first argument of {type(self).__name__} is loss: did you mean hidden_layer_sizes={value!r}?"
         return super()._advice(parameter, value)
 
@@ -654,7 +655,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Training data.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
+            Target values.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative sample weights; None for equal weights.
 
@@ -685,15 +686,15 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions, in the model's dtype; with several quantiles, those of the first target in the first columns, and so
-            on.
+            Predictions, in the model's dtype. With several quantiles, the first columns are those of the first target,
+            and so on.
         y_std : ndarray of the same shape
             Standard deviations. Only with `return_std`.
 
         Raises
         ------
         ValueError
-            With `return_std`, if the loss learns none.
+            With `return_std`, if the loss has no standard deviation.
         """
         has_std = self._loss().has_std
         if return_std and not has_std:
@@ -711,7 +712,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     @np.errstate(under="ignore")
     def score(self, X, y, sample_weight=None):
-        """Coefficient of determination R^2 of the predictions; with several quantiles, of the one next to the median.
+        """Compute the coefficient of determination R^2; with several quantiles, of the one closest to the median.
 
         Parameters
         ----------
@@ -726,7 +727,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         -------
         score : float
         """
-        # What a subclass predicts is what it is scored by.
+        # Calls `predict`, which a subclass may override.
         predictions, targets = self.predict(X), self._targets
         if predictions.ndim == 2 and predictions.shape[1] == self.n_outputs_ and not targets.function.has_std:
             predictions = _squeezed(targets.points(predictions))
@@ -734,7 +735,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
 
 class _WithSpread(tuple):
-    """Means and standard deviations, with an answer to those who take them for one array, as TransformedTargetRegressor does."""
+    """Means and standard deviations; explains to TransformedTargetRegressor that they are not a single array."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
-"""The formulas of the networks, written once for all backends, and the objects by which users choose them.
+"""Formulas, written once for all backends, and the objects by which users select them.
 
-If a function has settings, the estimators' parameter takes a name or an object: ``solver="adamw"`` or
+For functions with settings, the estimators' parameters accept a name or an object: ``solver="adamw"`` or
 ``solver=AdamW(weight_decay=0.05)``.
 """
 

@@ -1,4 +1,4 @@
-"""What the functions that users choose have in common: a name, settings, a formula and its source."""
+"""Base class of the functions that users select: a name, settings, formulas and their source."""
 
 from skbackprop._compile import loop
 from skbackprop._parameters import NamedOnce
@@ -6,32 +6,33 @@ from skbackprop.functions._tuples import named_numbers
 
 __all__ = ["N_SETTINGS", "Function", "named"]
 
-#: Numbers that a function's settings take in the kernels, at most.
+#: Maximum number of settings of a function in the kernels.
 N_SETTINGS = 32
 
-# Formulas find so many numbers at least, where a class's `settings` gives more than it has parameters.
+# Minimum length of the tuple of settings, for classes whose `settings` returns more numbers than there are parameters.
 _MIN_SETTINGS = 6
 
 
 def named(settings, like):
-    """Name under which templates read the settings of their formulas' class; see `Function.loop`."""
+    """Placeholder for the formula by which templates read the settings; see `Function.loop`."""
     raise NotImplementedError
 
 
 class Function(NamedOnce):
-    """A function that a parameter of the estimators chooses, with its settings.
+    """A function with settings, as a value of an estimator's parameter.
 
-    Its parameters are those of its constructor, as for scikit-learn's estimators: they can be read, set, cloned and searched
-    (``solver__weight_decay``). A class is also registered under its `name`, which stands for an object with all defaults.
+    As in scikit-learn's estimators, the constructor's arguments are parameters, which can be read, set, cloned and
+    searched (``solver__weight_decay``). A class is also registered under its `name`, which stands for an object with
+    default settings.
 
     Attributes
     ----------
     name : str
         Name in the registry.
     definition : str
-        The definition in reStructuredText mathematics, for the documentation's tables.
+        Formula in LaTeX, for the documentation's tables.
     reference : str
-        The source.
+        Source of the formula.
     """
 
     name: str
@@ -42,18 +43,19 @@ class Function(NamedOnce):
 
     @classmethod
     def setting_names(cls):
-        """Names by which formulas find the numbers of `settings`; those without a name they find by position.
+        """Return the names of the numbers in `settings`, by which formulas access them.
 
         Returns
         -------
         names : tuple of str
-            The parameters', unless the class has a `settings` of its own: then it also has to name its numbers.
+            Names of the parameters. A class that overrides `settings` overrides this, too; unnamed numbers are accessed
+            by position.
         """
         return tuple(cls._get_param_names()) if cls.settings is Function.settings else ()
 
     @classmethod
     def named(cls):
-        """What reads the settings for the formulas.
+        """Return the formula that reads the settings into a named tuple.
 
         Returns
         -------
@@ -64,12 +66,12 @@ class Function(NamedOnce):
 
     @classmethod
     def loop(cls, template, **formulas):
-        """A loop around the class's formulas, see `_compile.loop`.
+        """Return a loop around the class's formulas, see `_compile.loop`.
 
         Parameters
         ----------
         template : callable
-            Its ``named(settings, like)`` are the class's settings by their names.
+            Reads the class's settings with ``named(settings, like)``.
         **formulas : callable
             Formulas, by the global names under which the template calls them.
 
@@ -80,7 +82,7 @@ class Function(NamedOnce):
         return loop(template, **formulas, named=cls.named())
 
     def settings(self):
-        """Its settings as numbers, in the alphabetical order of their names.
+        """Return the settings as numbers, in alphabetical order of their names.
 
         Returns
         -------
@@ -90,7 +92,7 @@ class Function(NamedOnce):
         return tuple(float(value) for value in self.get_params(deep=False).values())
 
     def kernel_kind(self):
-        """The class whose formulas these settings ask for.
+        """Return the class with the formulas for these settings.
 
         Returns
         -------
@@ -99,7 +101,7 @@ class Function(NamedOnce):
         return type(self)
 
     def key(self):
-        """What tells functions apart: two of the same key are the same function.
+        """Return what identifies the function: objects with equal keys compute the same.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""A registry: the functions of one kind, from which checks, errors and docs derive."""
+"""Registry of the functions of one kind; parameter checks, errors, tests and documentation derive from it."""
 
 from collections.abc import Mapping
 
@@ -9,16 +9,16 @@ __all__ = ["Registry"]
 
 
 class Registry(Mapping):
-    """Classes of functions by name, in the order of registration.
+    """Mapping from names to classes of functions, in the order of registration.
 
     Parameters
     ----------
     kind : str
-        The estimators' parameter that chooses one, for error messages.
+        Name of the estimators' parameter, for error messages.
     base : type
-        What the classes derive from.
+        Base class of the entries.
     entries : iterable of type
-        Their names must be unique.
+        Classes with unique names.
     """
 
     def __init__(self, kind, base, entries):
@@ -39,7 +39,7 @@ class Registry(Mapping):
             raise ValueError(f"{self.kind}={name!r} is not known; {hint} one of {listed(self._entries)}") from None
 
     def __contains__(self, name):
-        # What has no hash is no name.
+        # Unhashable objects are not names.
         return isinstance(name, str) and name in self._entries
 
     def __iter__(self):
@@ -49,7 +49,7 @@ class Registry(Mapping):
         return len(self._entries)
 
     def get_function(self, choice):
-        """The function that a name or an object stands for.
+        """Return the function for a name or an object, with validated settings.
 
         Parameters
         ----------
@@ -58,14 +58,14 @@ class Registry(Mapping):
         Returns
         -------
         function : Function
-            With valid settings.
+            The object itself, or a new one with default settings.
 
         Raises
         ------
         ValueError
-            If the name is not known, or a setting is invalid.
+            If the name is unknown or a setting is invalid.
         TypeError
-            If it is neither a name nor a function of this kind.
+            If `choice` is neither a name nor a function of this kind.
         """
         if isinstance(choice, str):
             return self[choice]()
@@ -79,7 +79,7 @@ class Registry(Mapping):
         return choice
 
     def get_key(self, choice):
-        """`Function.key` of what a name or an object stands for.
+        """Return the `Function.key` for a name or an object.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class Registry(Mapping):
         """
         if not isinstance(choice, str):
             return self.get_function(choice).key()
-        # Asked for each prediction; to read an object's parameters takes longer than to predict a row.
+        # Cached for predictions of single rows: reading an object's parameters takes longer than predicting a row.
         if choice not in self._keys:
             self._keys[choice] = self[choice]().key()
         return self._keys[choice]

@@ -1,7 +1,6 @@
-"""Numbers in memory as tuples: how formulas get settings and constants by their names, and the state of a parameter.
+"""Read numbers from memory into tuples: settings and constants of formulas by name, and the state of a parameter.
 
-The names are those of named tuples, so formulas may also take the numbers by position, and nothing is left of either in the
-machine code.
+Formulas get named tuples, so they can also use the numbers by position. Neither leaves a trace in the machine code.
 """
 
 import operator
@@ -19,20 +18,20 @@ __all__ = ["named_numbers", "state_access"]
 
 @cache
 def named_numbers(names, size, start=0):
-    """What reads consecutive numbers into a named tuple.
+    """Create a formula that reads consecutive numbers into a named tuple.
 
     Parameters
     ----------
     names : tuple of str
     size : int
-        Numbers to read at least: those beyond the names have a position only.
+        Minimum length of the tuple: numbers beyond the names are accessed by position.
     start : int, default=0
-        Place of the first.
+        Index of the first number.
 
     Returns
     -------
     named : formula
-        ``named(numbers, like)``: from a pointer or an array, in the type of `like`, as for `number`.
+        ``named(numbers, like)`` reads from a pointer or an array and converts to the type of `like`, as `number` does.
     """
     n_numbers = max(size, len(names))
     kind = namedtuple("Numbers", [*names, *[""] * (n_numbers - len(names))], rename=True)
@@ -52,14 +51,14 @@ def named_numbers(names, size, start=0):
 
         return made(numbers, like), build
 
-    # The disk cache tells loops apart by the names of what they call.
+    # The disk cache's key contains the names of the functions that a loop calls.
     named.__qualname__ = f"named({','.join(names)})"
     return native(twin)(named)
 
 
 @cache
 def state_access(n_slots):
-    """What reads and writes the state of a parameter.
+    """Create formulas that read and write the optimizer state of a parameter.
 
     Parameters
     ----------
@@ -68,9 +67,9 @@ def state_access(n_slots):
     Returns
     -------
     load : formula
-        ``load(slots, i, stride)``: the numbers ``slots[i]``, ``slots[i + stride]``, ... in a tuple.
+        ``load(slots, i, stride)`` returns the tuple ``slots[i], slots[i + stride], ...``.
     store : formula
-        ``store(slots, i, stride, made)``: write the numbers that follow the first one of the tuple `made`.
+        ``store(slots, i, stride, made)`` writes the numbers of the tuple `made` from the second on.
     """
 
     def load_twin(slots, i, stride):
@@ -81,7 +80,7 @@ def state_access(n_slots):
             slots[i + k * stride] = made[1 + k]
 
     def places(builder, args):
-        """The indices of the slots."""
+        """Iterate over the indices of the slots."""
         place, stride = args[1:3]
         for _ in range(n_slots):
             yield place

@@ -1,7 +1,7 @@
-"""Activations of the hidden layers: what a unit gives out, and how a gradient passes back through it.
+"""Activation functions of the hidden layers and their derivatives.
 
-To add one: a class with its two formulas, `value` and `slope`, and its forms in plain NumPy and in ONNX, and its place in `__all__`
-and `ACTIVATIONS`. The estimators' checks, the gradient tests and the documentation follow.
+To add one, write a class with the formulas `value` and `slope` and the NumPy and ONNX forms `naive` and `onnx`, and
+list it in `__all__` and `ACTIVATIONS`. The estimators' checks, the gradient tests and the documentation follow.
 """
 
 import math
@@ -39,26 +39,26 @@ __all__ = [
 
 
 class Activation(Function):
-    """An activation: an elementwise function of the weighted inputs z.
+    """Base class of activations: elementwise functions of the pre-activations z.
 
-    A class has two formulas as static methods, each with the settings, a named tuple of numbers, in its last argument:
+    A class has two formulas as static methods, whose last argument s is a named tuple of the settings:
 
-    - ``value(z, s)``: the unit's output a;
-    - ``slope(a, s)``: the derivative, from the output a, so that z need not be kept. Where that is impossible,
-      `slope_of_input` is True, and the formula takes z.
+    - ``value(z, s)``: the output a;
+    - ``slope(a, s)``: the derivative, computed from the output a, so that z need not be stored. If that is impossible,
+      set `slope_of_input` to True; the formula then gets z.
 
-    Two more are its forms for what computes without the kernels:
+    Two more static methods are used outside the kernels:
 
     - ``naive(z, *settings)``: the output in plain NumPy, for the tests;
-    - ``onnx(g, z, *settings)``: adds operators to a graph, as in ``g("Tanh", z)``, and returns the output's name. Without, and where a
-      class inherits it and does not say so, as in ``onnx = staticmethod(Tanh.onnx)``, `to_onnx` refuses the network.
+    - ``onnx(g, z, *settings)``: adds operators to a graph, as in ``g("Tanh", z)``, and returns the output's name.
+      `to_onnx` refuses a class without its own `onnx`; to inherit it, write ``onnx = staticmethod(Tanh.onnx)``.
 
     Attributes
     ----------
     slope_of_input : bool
-        See above. The slopes are then kept from the forward to the backward pass.
+        Whether `slope` takes z. Slopes are then stored in the forward pass for the backward pass.
     init_factor : float
-        Numerator of the default initialisation's bound, see `functions.initializers`.
+        Numerator of the bound of the default initialization, see `functions.initializers`.
     """
 
     slope_of_input = False
@@ -66,9 +66,9 @@ class Activation(Function):
 
 
 class Identity(Activation):
-    """The identity: the network stays linear, however many layers it has.
+    """Identity: the network stays linear, however many layers it has.
 
-    To check a network against a linear model, or for a narrow layer between others, as in a factorisation.
+    Useful to compare a network with a linear model, or for a narrow layer between others, as in a factorization.
     """
 
     name = "identity"
@@ -94,10 +94,10 @@ class Identity(Activation):
 
 
 class Logistic(Activation):
-    """The logistic function, between 0 and 1.
+    """Logistic function (sigmoid), between 0 and 1.
 
-    Its slope is at most 1/4, so that gradients vanish in networks of more than two or three hidden layers. For small networks, and to
-    reproduce older results; otherwise take `Tanh` or `ReLU`.
+    Its slope is at most 1/4, so gradients vanish in networks of more than two or three hidden layers. For small
+    networks and to reproduce older results; otherwise use `Tanh` or `ReLU`.
     """
 
     name = "logistic"
@@ -125,10 +125,10 @@ class Logistic(Activation):
 
 
 class Tanh(Activation):
-    """The hyperbolic tangent, between -1 and 1, smooth and centred.
+    """Hyperbolic tangent, between -1 and 1, smooth and centered.
 
-    For small networks, for smooth targets, and with ``solver='lbfgs'``, which likes smooth functions. ``weight_init='glorot_uniform'``
-    suits it.
+    For small networks, smooth targets, and ``solver='lbfgs'``, which needs smooth functions. Goes with
+    ``weight_init='glorot_uniform'``.
     """
 
     name = "tanh"
@@ -155,10 +155,10 @@ class Tanh(Activation):
 
 
 class ReLU(Activation):
-    """The rectifier: cheapest, and it does not flatten out for large z. The default.
+    """Rectified linear unit: the cheapest, and it does not saturate for large z. The default.
 
-    A unit that is zero for all rows has no gradient and is dead; should there be many, lower the learning rate or take `LeakyReLU`.
-    ``weight_init='he_normal'`` suits it in deep networks.
+    A unit that is zero for all rows has no gradient and is dead; if there are many, lower the learning rate or use
+    `LeakyReLU`. In deep networks, use ``weight_init='he_normal'``.
     """
 
     name = "relu"
@@ -177,7 +177,7 @@ class ReLU(Activation):
     @formula
     def value(z, s):
         zero = number(0.0, z)
-        # Not `max`: a NaN must stay a NaN. Without the addition LLVM stores conditionally, six times slower.
+        # Not `max`, which drops NaN. Adding zero makes LLVM store unconditionally, which is six times as fast.
         return (zero if z < zero else z) + zero
 
     @staticmethod
@@ -187,7 +187,7 @@ class ReLU(Activation):
 
 
 class LeakyReLU(Activation):
-    """The rectifier with a small slope for negative z, so that no unit dies.
+    """Rectified linear unit with a small slope for negative z, so that no unit dies.
 
     Parameters
     ----------
@@ -224,20 +224,20 @@ class LeakyReLU(Activation):
 
 
 def _exponential_below(g, z, slope, scale):
-    """``slope * z`` above 0, ``scale * (exp(z) - 1)`` below, in ONNX."""
+    """Add ``slope * z`` for positive z and ``scale * (exp(z) - 1)`` for negative z to an ONNX graph."""
     below = g("Mul", g("Sub", g("Exp", g("Min", z, 0.0)), 1.0), scale)
     return g("Add", g("Mul", g("Relu", z), slope), below)
 
 
 class ELU(Activation):
-    """The exponential linear unit: negative outputs bring the mean closer to zero.
+    """Exponential linear unit: negative outputs bring the mean closer to zero.
 
-    Smooth for the default `alpha`, and no unit dies. For deep networks without normalization.
+    Smooth with the default `alpha`, and no unit dies. For deep networks without normalization.
 
     Parameters
     ----------
     alpha : float, default=1.0
-        Minus the limit for very negative z; positive.
+        The output tends to ``-alpha`` for very negative z; positive.
     """
 
     name = "elu"
@@ -273,9 +273,10 @@ _SELU_ALPHA = 1.6732632423543772
 
 
 class SELU(Activation):
-    """The self-normalising unit: with ``weight_init="lecun_normal"`` outputs keep mean 0 and variance 1 from layer to layer.
+    """Scaled exponential linear unit, which keeps outputs at mean 0 and variance 1 from layer to layer.
 
-    For deep networks of fully connected layers, on standardised columns, without `normalization`.
+    For deep fully connected networks without `normalization`, with ``weight_init="lecun_normal"`` and standardized
+    columns.
     """
 
     name = "selu"
@@ -307,9 +308,9 @@ class SELU(Activation):
 
 
 class GELU(Activation):
-    r"""The Gaussian error linear unit, z times the normal distribution function of z.
+    r"""Gaussian error linear unit: z times the cumulative distribution function of the standard normal distribution.
 
-    A smooth rectifier that is slightly negative below zero; common in large networks. Worth a try in deep ones.
+    A smooth rectifier, slightly negative below zero; common in large networks. Worth trying in deep networks.
 
     Parameters
     ----------
@@ -328,12 +329,12 @@ class GELU(Activation):
         self.approximate = approximate
 
     def settings(self):
-        """1 for the approximation, else 0."""
+        """Return 1 for the approximation, otherwise 0."""
         return (float(self.approximate == "tanh"),)
 
     @classmethod
     def setting_names(cls):
-        """Its parameter's."""
+        """Return the name of the parameter."""
         return ("approximate",)
 
     @staticmethod
@@ -373,7 +374,7 @@ class GELU(Activation):
 
 
 class SiLU(Activation):
-    """The sigmoid linear unit, also called swish: like `GELU`, by a simpler formula."""
+    """Sigmoid linear unit, also called swish: similar to `GELU`, with a simpler formula."""
 
     name = "silu"
     definition = r"z / (1 + e^{-z})"
@@ -402,7 +403,7 @@ class SiLU(Activation):
 
 @formula
 def _tanh_softplus(z):
-    """``tanh(log(1 + exp(z)))``, as a ratio of polynomials in exp(z)."""
+    """Compute ``tanh(log(1 + exp(z)))`` as a ratio of polynomials in exp(z)."""
     top = number(20.0, z)
     e = exp(top if z > top else z)
     ratio = e * (e + number(2.0, z))
@@ -410,7 +411,7 @@ def _tanh_softplus(z):
 
 
 class Mish(Activation):
-    """Smooth and not monotone, like `SiLU`, with a slightly deeper dip. Worth a try where `SiLU` is."""
+    """Mish: smooth and not monotonic, similar to `SiLU` with a slightly deeper minimum. An alternative to it."""
 
     name = "mish"
     definition = r"z \tanh \ln(1 + e^z)"
@@ -438,10 +439,10 @@ class Mish(Activation):
 
 
 class Softplus(Activation):
-    """A smooth rectifier, always positive.
+    """Smooth rectifier, always positive.
 
-    For smooth functions of the inputs, with derivatives of all orders. Its outputs are not centred, so it trains more slowly than
-    `ReLU`.
+    For smooth functions of the inputs, with derivatives of all orders. Its outputs are not centered, so it trains more
+    slowly than `ReLU`.
     """
 
     name = "softplus"
@@ -471,7 +472,7 @@ class Softplus(Activation):
 
 
 class Softsign(Activation):
-    """Between -1 and 1 like tanh, but flattens out more slowly: units saturate later. An alternative where `Tanh` does."""
+    """Softsign, between -1 and 1: units saturate later than with `Tanh`, to which it is an alternative."""
 
     name = "softsign"
     definition = r"z / (1 + |z|)"
@@ -498,7 +499,7 @@ class Softsign(Activation):
 
 
 class HardSigmoid(Activation):
-    """The logistic function in three straight pieces: cheap, exactly 0 and 1 at the ends, where it has no gradient."""
+    """Piecewise linear logistic function: cheap, exactly 0 and 1 at the ends, without a gradient there."""
 
     name = "hard_sigmoid"
     definition = r"\min(1, \max(0, z / 6 + 1 / 2))"
@@ -529,7 +530,7 @@ class HardSigmoid(Activation):
 
 
 class HardTanh(Activation):
-    """The hyperbolic tangent in three straight pieces: cheap, exactly -1 and 1 at the ends, where it has no gradient."""
+    """Piecewise linear hyperbolic tangent: cheap, exactly -1 and 1 at the ends, without a gradient there."""
 
     name = "hard_tanh"
     definition = r"\min(1, \max(-1, z))"
@@ -580,12 +581,12 @@ ACTIVATIONS = Registry(
 
 
 def value(z, s):
-    """Name under which the templates call the formula."""
+    """Placeholder for the formula that the templates call."""
     return z
 
 
 def slope(a, s):
-    """Name under which the templates call the formula."""
+    """Placeholder for the formula that the templates call."""
     return a
 
 
@@ -629,23 +630,23 @@ def _derive_kept(a, slopes, delta, n, settings):
 
 @cache
 def activation_loops(kind, keeps):
-    """The loops of an activation.
+    """Return the loops of an activation.
 
     Parameters
     ----------
     kind : type
-        A class of `ACTIVATIONS`.
+        Class in `ACTIVATIONS`.
     keeps : bool
-        Whether the forward pass keeps the slopes for the backward pass.
+        Whether the forward pass stores the slopes for the backward pass.
 
     Returns
     -------
     activate : Loop
-        Called with pointers to n weighted inputs, which are overwritten with the outputs, and to as many slopes, which are
-        written if they are kept; with n; and with a pointer to the settings.
+        Called with pointers to n pre-activations, which are overwritten with the outputs, and to n slopes, which are
+        written if `keeps`; with n; and with a pointer to the settings.
     derive : Loop
-        Called with pointers to n outputs, to the slopes, and to the gradient with respect to the outputs, which is overwritten
-        with the one with respect to the weighted inputs; with n and the settings.
+        Called with pointers to n outputs, to the slopes, and to the gradient with respect to the outputs, which is
+        overwritten with the gradient with respect to the pre-activations; with n; and with a pointer to the settings.
     """
     if not keeps:
         return kind.loop(_activate, value=kind.value), kind.loop(_derive, slope=kind.slope)

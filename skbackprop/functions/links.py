@@ -1,11 +1,10 @@
-"""Links: from the output layer's raw predictions to predictions, and back.
+"""Link functions between raw predictions, the output layer's pre-activations, and predictions.
 
-A link is an object that a loss names in its attribute `link`. It has the inverse link as a formula for the kernels, what
-`out_activation_` calls it, the interval of the predictions, and the way back, in NumPy, for biases that start from the targets'
-means. Two more forms are for what computes without the kernels: plain NumPy for the tests, and operators of ONNX. Nothing else in
-the package tells links apart.
+A link is an object in a loss's attribute `link`. It has the inverse link as a formula for the kernels, in plain NumPy
+for the tests and in ONNX; its name in `out_activation_`; the interval of the predictions; and the link itself in NumPy,
+for intercepts that start from the targets' means. No other code distinguishes links.
 
-To add one: a class with these, and the losses that have it.
+To add one, write a class with these, and set it as the `link` of losses.
 """
 
 import math
@@ -28,7 +27,7 @@ __all__ = [
     "subtract_top",
 ]
 
-#: The domain of predictions that may be any number.
+#: Domain of predictions that can be any number.
 REALS = (-math.inf, math.inf)
 
 
@@ -36,7 +35,7 @@ REALS = (-math.inf, math.inf)
 
 
 def inverse(z, s):
-    """Name under which the template calls the formula."""
+    """Placeholder for the formula that the template calls."""
     return z
 
 
@@ -47,24 +46,24 @@ def _invert(z, n_rows, n_outputs, settings):
         z[i] = inverse(z[i], s)
 
 
-# Numbers of a group of rows: several passes over them stay in the first-level cache.
+# Numbers in a group of rows, so that several passes over them stay in the first-level cache.
 _GROUP_SIZE = 2048
 
 
 @formula
 def group_size(n_rows, n_outputs):
-    """Rows that are taken together: a loop over all their numbers is worth vector instructions, one over a short row's is not."""
-    # A thread of a GPU takes one row; a division would take many of its registers.
+    """Return the number of rows to process together: loops over one short row do not fill vector instructions."""
+    # A GPU thread processes a single row; the division would take many registers.
     return 1 if n_rows == 1 else max(1, _GROUP_SIZE // n_outputs)
 
 
 @formula
 def subtract_top(z, start, stop):
-    """Subtract their maximum, which is returned, from ``z[start:stop]``: exp overflows float32 beyond 88."""
+    """Subtract the maximum of ``z[start:stop]`` in place and return it: exp overflows float32 beyond 88."""
     top = z[natural(start)]
     for k in range(start + 1, stop):
         value = z[natural(k)]
-        # `not <=` lets a NaN through.
+        # `not <=` propagates NaN.
         top = value if not value <= top else top
     for k in range(start, stop):
         z[natural(k)] -= top
@@ -73,14 +72,14 @@ def subtract_top(z, start, stop):
 
 @formula
 def exponentiate(z, start, stop):
-    """Replace ``z[start:stop]`` by exponentials."""
+    """Replace ``z[start:stop]`` with its exponentials."""
     for k in range(start, stop):
         z[natural(k)] = exp(z[natural(k)])
 
 
 @formula
 def softmax(z, start, n_rows, n_outputs):
-    """Softmax of each of the rows of `n_outputs` numbers that begin with ``z[start]``, in place."""
+    """Replace the rows of `n_outputs` numbers from ``z[start]`` on with their softmax."""
     for row in range(n_rows):
         subtract_top(z, start + row * n_outputs, start + (row + 1) * n_outputs)
     exponentiate(z, start, start + n_rows * n_outputs)
@@ -115,7 +114,7 @@ _LOG_VARIANCE_CLIP = 30.0
 
 @formula
 def clip_log_variance(s):
-    """`s` within the clip; NaN for NaN."""
+    """Clip the log-variance `s`; NaN stays NaN."""
     top = number(_LOG_VARIANCE_CLIP, s)
     s = -top if s < -top else s
     return top if s > top else s
@@ -131,37 +130,38 @@ def _invert_gaussian(z, n_rows, n_outputs, settings):
 
 
 class Link:
-    """A link between raw predictions z and predictions.
+    """Base class of links between raw predictions z and predictions.
 
-    A class has static methods, which take the settings of the loss last. An elementwise link needs the first, and for what else is
-    said of it the others:
+    A class has static methods whose last arguments are the settings of the loss. An elementwise link needs the first;
+    each of the others enables a feature:
 
-    - ``inverse(z, s)``: the formula of a prediction, with the settings, a named tuple of numbers. A link whose rows cannot be taken
-      number by number, as softmax, brings a loop of its own instead, see `loop`;
-    - ``link(predictions, *settings)``: in NumPy, the raw predictions of predictions from the domain; for ``output_bias='prior'``;
-    - ``onnx(g, raw, *settings)``: adds operators to a graph, as in ``g("Exp", raw)``, and returns the name of the predictions; those
-      of the means and of their spreads, if the loss has both. Without, and where a class inherits it and does not say so, as in
-      ``onnx = staticmethod(LogLink.onnx)``, `to_onnx` refuses the network;
-    - ``naive(z, *settings)``: the predictions in plain NumPy; for the tests.
+    - ``inverse(z, s)``: the formula of a prediction; s is a named tuple of the settings. A link that is not
+      elementwise, such as the softmax, overrides `loop` instead;
+    - ``link(predictions, *settings)``: the raw predictions in NumPy, for predictions from the domain. For
+      ``output_bias='prior'``;
+    - ``onnx(g, raw, *settings)``: adds operators to a graph, as in ``g("Exp", raw)``, and returns the name of the
+      predictions, or, if the loss has standard deviations, of the means and of these. `to_onnx` refuses a class without
+      its own `onnx`; to inherit it, write ``onnx = staticmethod(LogLink.onnx)``;
+    - ``naive(z, *settings)``: the predictions in plain NumPy. For the tests.
 
     Attributes
     ----------
     name : str
-        What `out_activation_` calls it.
+        Value of `out_activation_`.
     domain : tuple of float or None
-        Open interval of the predictions; None if it is not known.
+        Open interval of the predictions; None if unknown.
     """
 
     name: str
     domain: tuple[float, float] | None = None
 
     def loop(self, kind):
-        """The loop over rows of raw predictions, see `losses.loss_loops`.
+        """Return the loop over rows of raw predictions, see `losses.loss_loops`.
 
         Parameters
         ----------
         kind : type
-            The class of the loss, whose settings the formula takes.
+            Class of the loss, whose settings the formula takes.
 
         Returns
         -------
@@ -170,22 +170,22 @@ class Link:
         return kind.loop(_invert, inverse=self.inverse)
 
     def link(self, predictions, *settings):
-        """Refuse, as there is no way back."""
+        """Raise ValueError, because this link has no such formula."""
         raise ValueError(
             f"output_bias='prior' needs the raw prediction of a mean, and {type(self).__name__} has no method link that gives it"
         )
 
     def prior(self, counts, total, settings):
-        """The raw predictions of shares.
+        """Compute the raw predictions of class frequencies.
 
         Parameters
         ----------
         counts : ndarray
-            Positive.
+            Positive counts.
         total : float
-            More than each of them.
+            Greater than each of the counts.
         settings : tuple of float
-            Of the loss.
+            Settings of the loss.
 
         Returns
         -------
@@ -194,13 +194,13 @@ class Link:
         return self.link(counts / total, *settings)
 
     def scores(self, raw, xp):
-        """What `decision_function` gives for several classes with probabilities.
+        """Compute the output of `decision_function` for several classes with probabilities.
 
         Parameters
         ----------
         raw : ndarray of shape (n_rows, n_classes)
         xp : module
-            The array library.
+            Array API namespace.
 
         Returns
         -------
@@ -209,12 +209,12 @@ class Link:
         return raw
 
     def onnx_scores(self, g, raw):
-        """The same as operators of ONNX."""
+        """Add the operators of `scores` to an ONNX graph."""
         return raw
 
 
 class IdentityLink(Link):
-    """Predictions are the raw ones."""
+    """Identity link: predictions are the raw predictions."""
 
     name = "identity"
     domain = REALS
@@ -238,7 +238,7 @@ class IdentityLink(Link):
 
 
 class LogLink(Link):
-    """Positive predictions."""
+    """Log link, for positive predictions."""
 
     name = "exp"
     domain = (0.0, math.inf)
@@ -254,7 +254,7 @@ class LogLink(Link):
 
     @staticmethod
     def link(predictions, *settings):
-        # All targets may be zero.
+        # The mean is zero if all targets are.
         return np.log(np.maximum(predictions, np.finfo(np.float32).tiny))
 
     @staticmethod
@@ -263,7 +263,7 @@ class LogLink(Link):
 
 
 class LogitLink(Link):
-    """Probabilities of independent labels."""
+    """Logit link, for probabilities of independent labels."""
 
     name = "logistic"
     domain = (0.0, 1.0)
@@ -287,7 +287,7 @@ class LogitLink(Link):
 
 
 class MultinomialLogit(Link):
-    """Probabilities of classes, which sum to 1."""
+    """Multinomial logit link, for probabilities of classes that sum to 1."""
 
     name = "softmax"
     domain = (0.0, 1.0)
@@ -304,11 +304,11 @@ class MultinomialLogit(Link):
         return np.log(predictions)
 
     def prior(self, counts, total, settings):
-        # Shares are not rounded on the way.
+        # A difference of logarithms, because the quotient would be rounded first.
         return np.log(counts) - np.log(total)
 
     def scores(self, raw, xp):
-        # Logarithms of the probabilities: raw predictions are free up to a constant for each row.
+        # Log-probabilities: raw predictions are only defined up to a constant per row.
         with np.errstate(under="ignore"):
             raw = raw - xp.max(raw, axis=1, keepdims=True)
             return raw - xp.log(xp.sum(xp.exp(raw), axis=1, keepdims=True))
@@ -322,7 +322,7 @@ class MultinomialLogit(Link):
 
 
 class ColumnLogits(MultinomialLogit):
-    """The same for each of several columns of classes, whose numbers of classes are the loss's settings from the second on."""
+    """Multinomial logit link of several columns of classes; the settings from the second on are the class counts."""
 
     def loop(self, kind):
         return loop(_invert_columns)
@@ -332,12 +332,12 @@ class ColumnLogits(MultinomialLogit):
         parts = np.split(z, np.cumsum(counts[:-1], dtype=int), axis=1)
         return np.concatenate([special.softmax(part, axis=1) for part in parts], axis=1)
 
-    # Of a column.
+    # Applied to one column at a time.
     onnx = staticmethod(MultinomialLogit.onnx)
 
 
 class GaussianLink(Link):
-    """Means, and beside each a standard deviation, from the logarithm of the variance."""
+    """Link of means and standard deviations in alternating columns, from means and log-variances."""
 
     name = "identity"
     domain = REALS
@@ -356,5 +356,5 @@ class GaussianLink(Link):
         return g.columns(raw, 0, step=2), g("Exp", g("Mul", logarithms, 0.5))
 
 
-#: The links with a name of their own.
+#: Links by name.
 LINKS = {link.name: link for link in (IdentityLink(), LogLink(), LogitLink(), MultinomialLogit())}

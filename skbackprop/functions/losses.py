@@ -1,11 +1,11 @@
-"""Losses: from the raw predictions to a number per row and its gradient.
+"""Loss functions of raw predictions, and their gradients.
 
-A loss takes the raw prediction (the output layer's weighted inputs, before the link), so that loss and link can be evaluated
-together where their combination has a stable closed form. For squared error, Poisson and the log losses the pair is
-canonical: the gradient with respect to the raw prediction is `prediction - target`.
+A loss takes the raw prediction (the output layer's pre-activations, before the link), so that loss and link are
+evaluated together where their combination has a stable closed form. For the squared error, Poisson and the log losses
+the link is canonical: the gradient with respect to the raw prediction is `prediction - target`.
 
-To add one: a class with its formula, `loss_gradient`, its link and its form in plain NumPy, and its place in `__all__` and
-`LOSSES`. One whose rows cannot be taken number by number brings a loop of its own, in `evaluation`. The estimators' checks, the
+To add one, write a class with the formula `loss_gradient`, a link and the NumPy form `naive`, and list it in `__all__`
+and `LOSSES`. A loss that is not elementwise overrides the loop in `evaluation` instead. The estimators' checks, the
 gradient tests and the documentation follow.
 """
 
@@ -60,7 +60,7 @@ __all__ = [
 
 
 def epsilon(like):
-    """The distance from 1 to the next number of the type of another."""
+    """Return the machine epsilon of the type of `like`."""
     return np.finfo(like.dtype).eps
 
 
@@ -79,18 +79,18 @@ if JIT:
 
 
 def loss_gradient(z, y, s):
-    """Name under which the templates call the formula."""
+    """Placeholder for the formula that the templates call."""
     return z, y
 
 
 def row_scale(n_outputs):
-    """Name under which the templates call the formula."""
+    """Placeholder for the formula that the templates call."""
     return 1.0
 
 
 @formula
 def _replace(loss_gradient, z, y, n, delta, s):
-    """Replace n raw predictions by their losses, and fill the gradient."""
+    """Replace n raw predictions with their losses, and write the gradient."""
     for position in range(n):
         i = natural(position)
         value, gradient = loss_gradient(z[i], y[i], s)
@@ -100,7 +100,7 @@ def _replace(loss_gradient, z, y, n, delta, s):
 
 @formula
 def _sum_rows(z, n_rows, n_outputs, scale, losses):
-    """Sum the outputs' losses in float64."""
+    """Sum the losses of each row's outputs in float64."""
     for row in range(n_rows):
         total = 0.0
         for k in range(row * n_outputs, (row + 1) * n_outputs):
@@ -109,7 +109,7 @@ def _sum_rows(z, n_rows, n_outputs, scale, losses):
 
 
 def _evaluate(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
-    # Two passes: the first becomes vector instructions, which a sum of float64 in between would prevent.
+    # Two passes: a float64 sum inside the first loop would prevent vectorization.
     _replace(loss_gradient, z, y, n_rows * n_outputs, delta, named(settings, z))
     _sum_rows(z, n_rows, n_outputs, row_scale(n_outputs), losses)
 
@@ -129,11 +129,11 @@ def _evaluate_one_versus_rest(z, y, n_rows, n_outputs, n_targets, delta, losses,
         losses[natural(row)] = total
 
 
-# --- What all losses have
+# --- Base class
 
 
 class _OfLink:
-    """What a class's link says, unless a loss says so itself."""
+    """Descriptor of an attribute that a loss inherits from its link unless it defines its own."""
 
     def __init__(self, name):
         self._name = name
@@ -143,40 +143,40 @@ class _OfLink:
 
 
 class Loss(Function):
-    """A loss of raw predictions z and targets y, with the link that turns raw predictions into predictions.
+    """Base class of losses of raw predictions z and targets y, with a link from raw predictions to predictions.
 
-    An elementwise loss has a formula as a static method, with the settings, a named tuple of numbers, in its last argument,
-    ``loss_gradient(z, y, s)``: the loss and its derivative with respect to z. The loss of a row is the sum over its outputs, times
-    ``row_scale(n_outputs)``, another formula, which is 1 but for one. ``naive(z, y, *settings)`` gives the losses of all outputs in
-    plain NumPy, for the tests.
+    An elementwise loss has a formula as a static method, ``loss_gradient(z, y, s)``: the loss and its derivative with
+    respect to z, where s is a named tuple of the settings. The loss of a row is the sum over its outputs, times the
+    formula ``row_scale(n_outputs)``, which is 1 by default. ``naive(z, y, *settings)`` computes the losses of all
+    outputs in plain NumPy, for the tests.
 
-    In the place of a link, a loss may have its formula, ``inverse_link(z, s)``, and its name, `out_activation`.
+    Instead of `link`, a loss may have the formula ``inverse_link(z, s)`` and the attribute `out_activation`.
 
-    A user's loss of a classifier stands for two, one for binary labels and one for classes; `for_task` gives the one that
-    runs. A regressor's stands for itself.
+    A classifier's loss has two variants, for binary labels and for classes; `for_task` returns the variant to run. A
+    regressor's loss is its own variant.
 
     Attributes
     ----------
     public_name : str
-        The estimators' word for it, which is its `name` in `LOSSES`.
+        Name in the estimators' parameter, the `name` in `LOSSES`.
     task : {"regression", "binary", "multiclass"}
-        Of a loss that runs. "binary" serves one column of labels, 0 or 1, or several independent ones (multilabel).
+        Task of a variant. "binary" means one column of labels 0 or 1, or several independent ones (multilabel).
     link : Link
-        Gives the predictions.
+        Link from raw predictions to predictions.
     out_activation : str
-        The link's name.
+        Name of the link.
     n_codes : bool
         Whether the targets are class codes in one column.
     has_proba : bool
         Whether the predictions are probabilities.
     has_std : bool
-        Whether each target has two predictions, its mean and its standard deviation.
+        Whether each target has two predictions, a mean and a standard deviation.
     threshold : float
-        Prediction above which a binary label counts as 1.
+        Binary labels are 1 for predictions above this.
     lower : float
-        Bound of the targets in the loss's domain.
+        Lower bound of the targets.
     lower_inclusive : bool
-        Whether the bound itself is in the domain.
+        Whether targets may equal the bound.
     """
 
     public_name: str
@@ -194,12 +194,12 @@ class Loss(Function):
     @staticmethod
     @formula
     def row_scale(n_outputs):
-        """The factor of the sum over a row's outputs: here 1."""
+        """Return the factor of the sum over a row's outputs."""
         return 1.0
 
     @classmethod
     def kinds(cls):
-        """The classes that run, by the task that they serve.
+        """Return the variants by task.
 
         Returns
         -------
@@ -208,7 +208,7 @@ class Loss(Function):
         return {cls.task: cls}
 
     def for_task(self, task):
-        """The loss that runs for a task, with the same settings.
+        """Return the variant for a task, with the same settings.
 
         Parameters
         ----------
@@ -217,12 +217,12 @@ class Loss(Function):
         Returns
         -------
         loss : Loss
-            Of a class for `loss_loops`.
+            Object whose class `loss_loops` accepts.
 
         Raises
         ------
         ValueError
-            If this loss does not serve the task.
+            If this loss has no variant for the task.
         """
         kinds = self.kinds()
         if task not in kinds:
@@ -234,7 +234,7 @@ class Loss(Function):
         return self if isinstance(self, kind) else kind(**self.get_params(deep=False))
 
     def outputs_per_target(self):
-        """The number of predictions for each target.
+        """Return the number of predictions per target.
 
         Returns
         -------
@@ -244,7 +244,7 @@ class Loss(Function):
 
     @classmethod
     def takes(cls, n_targets, n_outputs, settings):
-        """Whether the loops can be called with so many columns of targets for so many outputs.
+        """Whether the loops support this number of target columns for this number of outputs.
 
         Parameters
         ----------
@@ -262,7 +262,7 @@ class Loss(Function):
 
     @classmethod
     def code_counts(cls, n_outputs, settings):
-        """The classes in each column of targets, where these are codes.
+        """Return the number of classes in each column of targets, if these are class codes.
 
         Parameters
         ----------
@@ -272,31 +272,31 @@ class Loss(Function):
         Returns
         -------
         counts : tuple of float
-            Codes are whole numbers from 0 to below these.
+            Codes are integers from 0 to one less than these.
         """
         return (n_outputs,)
 
     def check_targets(self, y, name="y"):
-        """Refuse targets outside the loss's domain.
+        """Raise ValueError for targets outside the loss's domain.
 
         Parameters
         ----------
         y : ndarray
             Finite numbers.
         name : str, default="y"
-            What the error calls them.
+            Name of the argument in error messages.
 
         Raises
         ------
         ValueError
-            If there are some.
+            If a target is below the bound `lower`.
         """
         outside = y[y < self.lower if self.lower_inclusive else y <= self.lower]
         if outside.size:
             worst = outside.min()
             sign = ">=" if self.lower_inclusive else ">"
             settings = ", ".join(f"{name}={value!r}" for name, value in self.get_params(deep=False).items())
-            # Zeros are all that Poisson's domain has beyond that of a loss for positive targets.
+            # Poisson accepts zeros, but no negative targets.
             instead = "squared_error" if worst < self.lower else "poisson"
             raise ValueError(
                 f"loss={self.public_name!r}{' with ' if settings else ''}{settings} is defined for {name} {sign} {self.lower:g}, "
@@ -305,17 +305,17 @@ class Loss(Function):
 
     @classmethod
     def evaluation(cls):
-        """The class's loop `evaluate`, see `loss_loops`."""
+        """Return the class's loop `evaluate`, see `loss_loops`."""
         return cls.loop(_evaluate, loss_gradient=cls.loss_gradient, row_scale=cls.row_scale)
 
     @classmethod
     def loops(cls):
-        """The class's two loops, `evaluate` and `link`, see `loss_loops`."""
+        """Return the class's loops `evaluate` and `link`, see `loss_loops`."""
         return cls.evaluation(), loss_link(cls).loop(cls)
 
 
 class _FormulaLink(Link):
-    """The link of a loss that has a formula, or loops, in the place of a link: all else follows from the name and the task."""
+    """Link of a loss that defines a formula or loops instead of a link; the rest follows from name and task."""
 
     def __init__(self, kind):
         named = LINKS.get(kind.out_activation)
@@ -328,12 +328,12 @@ class _FormulaLink(Link):
 
 @cache
 def loss_link(kind):
-    """The link of a loss.
+    """Return the link of a loss.
 
     Parameters
     ----------
     kind : type
-        The class of a loss that runs, see `Loss.for_task`.
+        Class of a variant, see `Loss.for_task`.
 
     Returns
     -------
@@ -344,12 +344,12 @@ def loss_link(kind):
 
 
 def _one_hot(z, y, smoothing=0.0):
-    """Targets for each output from codes of classes."""
+    """Convert class codes to targets per output, with label smoothing."""
     return np.eye(z.shape[1])[y[:, 0].astype(int)] * (1 - smoothing) + smoothing / z.shape[1]
 
 
 class _Logistic:
-    """A loss of independent labels, with probabilities."""
+    """Mixin of losses of independent labels, with probabilities."""
 
     task = "binary"
     link: Link = LogitLink()
@@ -357,7 +357,7 @@ class _Logistic:
 
 
 class _Softmax:
-    """A loss of classes, with probabilities that sum to 1."""
+    """Mixin of losses of classes, with probabilities that sum to 1."""
 
     task = "multiclass"
     link: Link = MultinomialLogit()
@@ -369,15 +369,15 @@ class _Softmax:
 
 
 class LogLoss(Loss):
-    r"""Cross-entropy: the default for classification, and the one whose probabilities are calibrated best.
+    r"""Cross-entropy, the default for classification; of these losses, it has the best calibrated probabilities.
 
     Label smoothing mixes each target with the uniform distribution: with K classes the target is
-    ``1 - label_smoothing * (K - 1) / K`` for the row's class and ``label_smoothing / K`` for the others (K = 2 for binary
-    labels and for each column of a multilabel target). Take 0.05 to 0.1 where some labels are wrong or training ends in
-    probabilities of 0 and 1; predicted probabilities then stay away from both.
+    ``1 - label_smoothing * (K - 1) / K`` for the row's class and ``label_smoothing / K`` for the others (K = 2 for
+    binary labels and for each column of a multilabel target). Use 0.05 to 0.1 if some labels are wrong, or if training
+    ends in probabilities of 0 and 1; predicted probabilities then stay away from both.
 
-    For `loss_`, probabilities are clipped to [eps, 1 - eps] of their dtype inside the logarithms, as scikit-learn does; the
-    gradient is that of the loss without clipping.
+    For `loss_`, probabilities are clipped to [eps, 1 - eps] of their dtype inside the logarithms, as in scikit-learn;
+    the gradient is that of the loss without clipping.
 
     Parameters
     ----------
@@ -396,16 +396,16 @@ class LogLoss(Loss):
 
     @classmethod
     def kinds(cls):
-        """The two variants."""
+        """Return the binary and the multiclass variant."""
         return {"binary": BinaryLogLoss, "multiclass": MulticlassLogLoss}
 
     def for_outputs(self, counts):
-        """The loss of several columns of classes.
+        """Return the loss for several columns of classes.
 
         Parameters
         ----------
         counts : sequence of int
-            Classes of each column.
+            Number of classes of each column.
 
         Returns
         -------
@@ -414,7 +414,7 @@ class LogLoss(Loss):
         Raises
         ------
         ValueError
-            If there are more columns than a loss's settings can hold.
+            If there are more columns than the settings of a loss can hold.
         """
         if len(counts) >= N_SETTINGS:
             raise ValueError(f"y has {len(counts)} columns of classes; at most {N_SETTINGS - 1} are supported")
@@ -442,11 +442,11 @@ class BinaryLogLoss(_Logistic, LogLoss):
         high = one - low
         p = low if p < low else p
         p = high if p > high else p
-        # ln p - ln (1 - p) is z: one logarithm is enough for both terms. z is clipped where p is.
+        # ln p - ln (1 - p) equals z, so one logarithm is enough for both terms. z is clipped where p is.
         end = -log(low)
         odds = -end if z < -end else z
         odds = end if odds > end else odds
-        # Chosen side by side: a condition that comes back after the logarithm would be a branch around it.
+        # Both operands are selected here: a condition after the logarithm would be compiled to a branch around it.
         own = p if y == one else one - p
         odds = odds if y == one else -odds
         return number(0.5, z) * smoothing * odds - log(own), gradient
@@ -494,7 +494,7 @@ class MulticlassLogLoss(_Softmax, LogLoss):
 
     @classmethod
     def evaluation(cls):
-        """A loop over rows."""
+        """Return a loop over rows."""
         return cls.loop(_evaluate_log_loss)
 
 
@@ -524,14 +524,14 @@ def _evaluate_multioutput(z, y, n_rows, n_outputs, n_targets, delta, losses, set
 
 
 class MultioutputLogLoss(LogLoss):
-    """`LogLoss` for several columns of classes: a softmax for each, and the sum of their losses.
+    """`LogLoss` for several columns of classes, each with its own softmax; the losses of the columns are summed.
 
     Parameters
     ----------
     label_smoothing : float, default=0.0
         See `LogLoss`.
     counts : tuple of int, default=()
-        Classes of each column; the outputs of a column stand side by side.
+        Number of classes of each column; the outputs of a column are adjacent.
     """
 
     name = "multioutput_log_loss"
@@ -546,36 +546,36 @@ class MultioutputLogLoss(LogLoss):
         self.counts = counts
 
     def settings(self):
-        """The smoothing and the counts."""
+        """Return the smoothing and the counts."""
         return (float(self.label_smoothing), *map(float, self.counts))
 
     @classmethod
     def setting_names(cls):
-        """That of the smoothing; the counts, of which there may be many, are read one by one."""
+        """Return the name of the smoothing; the counts, which may be many, are read by position."""
         return ("label_smoothing",)
 
     @classmethod
     def code_counts(cls, n_outputs, settings):
-        """The counts."""
+        """Return the counts."""
         return settings[1:]
 
     @classmethod
     def evaluation(cls):
-        """A loop over rows and columns."""
+        """Return a loop over rows and columns."""
         return cls.loop(_evaluate_multioutput)
 
 
 class Focal(Loss):
-    r"""Cross-entropy with less weight for what is already classified well: for rare classes among many easy rows.
+    r"""Cross-entropy with less weight on rows that are already classified well: for rare classes among many easy rows.
 
-    The row's cross-entropy is multiplied by ``(1 - p) ** gamma``, p the probability of its class. ``gamma=0`` is `LogLoss`; 1
-    to 3 are usual. The probabilities are less extreme than the frequencies of the classes, so take `LogLoss` where they
-    matter. The paper's weights of the classes are the estimators' `class_weight` and `sample_weight`.
+    The row's cross-entropy is multiplied by ``(1 - p) ** gamma``, where p is the probability of its class. ``gamma=0``
+    is `LogLoss`; 1 to 3 are usual. The probabilities are less extreme than the class frequencies, so use `LogLoss` if
+    they matter. For the paper's class weights, use the estimators' `class_weight` or `sample_weight`.
 
     Parameters
     ----------
     gamma : float, default=2.0
-        Exponent; at least 0. The default is that of Lin et al.
+        Exponent; at least 0. The default is that of the paper.
     """
 
     name = "focal"
@@ -589,13 +589,13 @@ class Focal(Loss):
 
     @classmethod
     def kinds(cls):
-        """The two variants."""
+        """Return the binary and the multiclass variant."""
         return {"binary": BinaryFocal, "multiclass": MulticlassFocal}
 
 
 @formula
 def _log1p(x):
-    """``log(1 + x)`` for x >= 0, exact to a few units in the last place: Kahan's correction for what ``1 + x`` lost."""
+    """Compute ``log(1 + x)`` for x >= 0 to a few units in the last place, with Kahan's correction of rounding."""
     one = number(1.0, x)
     u = one + x
     return x if u == one else log(u) * (x / (u - one))
@@ -603,9 +603,9 @@ def _log1p(x):
 
 @formula
 def _focal_weight(log_rest, gamma):
-    """``(1 - p) ** gamma`` from the logarithm of 1 - p."""
+    """Compute ``(1 - p) ** gamma`` from the logarithm of 1 - p."""
     weight = exp(gamma * log_rest)
-    # 0 * -inf is NaN, where 1 - p is 0.
+    # If gamma and 1 - p are 0, the exponent 0 * -inf is NaN.
     return number(1.0, gamma) if gamma == number(0.0, gamma) else weight
 
 
@@ -626,10 +626,10 @@ class BinaryFocal(_Logistic, Focal):
         zero, one, gamma = number(0.0, z), number(1.0, z), s.gamma
         sign = y + y - one
         margin = sign * z
-        # p, 1 - p and their logarithms from one exponential of a negative number: nothing overflows or cancels.
+        # p, 1 - p and their logarithms from one exponential of a negative number, without overflow or cancellation.
         e = exp(-abs(margin))
         large, small = one / (one + e), e / (one + e)
-        # Chosen side by side, for the reason given at the log loss.
+        # Selected here for the reason given in the log loss.
         p = large if margin > zero else small
         rest = small if margin > zero else large
         over = zero if margin > zero else margin
@@ -650,7 +650,7 @@ def _evaluate_focal(z, y, n_rows, n_outputs, n_targets, delta, losses, settings)
         raw = z[label]
         top = subtract_top(z, start, stop)
         exponentiate(z, start, stop)
-        # Summed without the label's, so that 1 - p does not cancel.
+        # Summed without the row's class, so that 1 - p does not suffer from cancellation.
         others = zero
         for k in range(start, stop):
             others += zero if natural(k) == label else z[natural(k)]
@@ -679,19 +679,19 @@ class MulticlassFocal(_Softmax, Focal):
 
     @classmethod
     def evaluation(cls):
-        """A loop over rows."""
+        """Return a loop over rows."""
         return cls.loop(_evaluate_focal)
 
 
 class _Margin:
-    """A loss of the margin, without probabilities: the raw prediction is the decision."""
+    """Mixin of margin losses, without probabilities: the raw prediction is the decision."""
 
     has_proba = False
     threshold = 0.0
 
 
 class _OneVersusRest:
-    """A loss of classes that is the sum of a loss of labels, that of each class against all others."""
+    """Mixin of losses of classes that sum a binary loss of each class against all others."""
 
     task = "multiclass"
     n_codes = True
@@ -702,16 +702,16 @@ class _OneVersusRest:
 
     @classmethod
     def evaluation(cls):
-        """A loop over rows."""
+        """Return a loop over rows."""
         return cls.loop(_evaluate_one_versus_rest, loss_gradient=cls.loss_gradient)
 
 
 class Hinge(_Margin, Loss):
-    """The support vector machine's loss: rows beyond the margin count for nothing.
+    """Hinge loss, that of support vector machines: zero for rows beyond the margin.
 
-    For decisions without probabilities. Training ends early for rows that are right by a margin, so that the network does not
-    grow without bound on separable classes. Classes are taken one versus the rest; a class's raw prediction is its decision.
-    At the kink the gradient is 0. `SquaredHinge` is smooth, and more often than not the better of the two.
+    For decisions without probabilities. Rows beyond the margin have no gradient, so the weights do not grow without
+    bound if the classes are separable. Several classes are treated one-vs-rest; the raw prediction of a class is its
+    decision value. The gradient at the kink is 0. `SquaredHinge` is smooth, and usually the better choice.
     """
 
     name = "hinge"
@@ -721,7 +721,7 @@ class Hinge(_Margin, Loss):
 
     @classmethod
     def kinds(cls):
-        """The two variants."""
+        """Return the binary and the multiclass variant."""
         return {"binary": BinaryHinge, "multiclass": MulticlassHinge}
 
     @staticmethod
@@ -734,7 +734,7 @@ class Hinge(_Margin, Loss):
         zero, one = number(0.0, z), number(1.0, z)
         sign = y + y - one
         short = one - sign * z
-        # A factor, not a choice between results, which would become a branch that is hard to predict.
+        # A factor instead of a conditional result, which would be compiled to an unpredictable branch.
         inside = one if short > zero else zero
         # Zero times a NaN: it must stay one.
         return short * inside, zero * short - sign * inside
@@ -748,16 +748,17 @@ class BinaryHinge(Hinge):
 
 
 class MulticlassHinge(_OneVersusRest, Hinge):
-    """`Hinge` for classes, one versus the rest."""
+    """`Hinge` for classes, one-vs-rest."""
 
     name = "multiclass_hinge"
     definition = r"\sum_k \max(0, 1 - t_k z_k),\ t_k = 1 \text{ if } k = y, \text{ else } -1"
 
 
 class SquaredHinge(_Margin, Loss):
-    """`Hinge`, squared: smooth, and harder on rows far on the wrong side.
+    """Squared hinge loss: smooth, and larger for rows far on the wrong side.
 
-    For decisions without probabilities, as the loss of scikit-learn's LinearSVC. Classes are taken one versus the rest.
+    For decisions without probabilities; scikit-learn's LinearSVC has this loss. Several classes are treated
+    one-vs-rest.
     """
 
     name = "squared_hinge"
@@ -767,7 +768,7 @@ class SquaredHinge(_Margin, Loss):
 
     @classmethod
     def kinds(cls):
-        """The two variants."""
+        """Return the binary and the multiclass variant."""
         return {"binary": BinarySquaredHinge, "multiclass": MulticlassSquaredHinge}
 
     @staticmethod
@@ -792,7 +793,7 @@ class BinarySquaredHinge(SquaredHinge):
 
 
 class MulticlassSquaredHinge(_OneVersusRest, SquaredHinge):
-    """`SquaredHinge` for classes, one versus the rest."""
+    """`SquaredHinge` for classes, one-vs-rest."""
 
     name = "multiclass_squared_hinge"
     definition = r"\sum_k \max(0, 1 - t_k z_k)^2,\ t_k = 1 \text{ if } k = y, \text{ else } -1"
@@ -802,17 +803,17 @@ class MulticlassSquaredHinge(_OneVersusRest, SquaredHinge):
 
 
 class _LogLink:
-    """A loss of positive predictions."""
+    """Mixin of losses of positive predictions."""
 
     task = "regression"
     link: Link = LogLink()
 
 
 class SquaredError(Loss):
-    """The squared error: predicts the mean; the default for regression.
+    """Squared error, the default for regression: predicts the mean.
 
-    For errors of about the same size everywhere and without outliers, which dominate it; else take `Huber`, `LogCosh` or
-    `AbsoluteError`. With several targets the loss is the mean over them and the gradient that of their sum, as in
+    For errors of similar size everywhere, without outliers, which would dominate it; otherwise use `Huber`, `LogCosh`
+    or `AbsoluteError`. With several targets, the loss is their mean and the gradient that of their sum, as in
     scikit-learn.
     """
 
@@ -839,10 +840,10 @@ class SquaredError(Loss):
 
 
 class AbsoluteError(Loss):
-    """The absolute error: predicts the median, and an outlier pulls no harder than any other row.
+    """Absolute error: predicts the median; outliers have no more influence than other rows.
 
-    The gradient does not shrink as errors do, so the learning rate has to: take ``learning_rate="adaptive"`` or a schedule, or
-    `Huber` or `LogCosh`, which are smooth. At an error of 0 it is 0.
+    The gradient does not shrink with the error, so the learning rate has to: use ``learning_rate="adaptive"`` or
+    another schedule, or the smooth losses `Huber` or `LogCosh`. The gradient at an error of 0 is 0.
     """
 
     name = "absolute_error"
@@ -860,18 +861,19 @@ class AbsoluteError(Loss):
     def loss_gradient(z, y, s):
         zero, one = number(0.0, z), number(1.0, z)
         error = z - y
-        # The last choice is 0, or a NaN.
+        # The last case is 0 or NaN.
         return abs(error), (one if error > zero else (-one if error < zero else error))
 
 
 class Huber(Loss):
-    """Squared for small errors and absolute for large ones: for targets with outliers.
+    """Huber loss: squared for small errors and absolute for large ones. For targets with outliers.
 
     Parameters
     ----------
     delta : float, default=1.35
-        The error from which it is absolute, in units of the target; positive. The default is for errors of standard deviation
-        1: it then loses 5% of the squared error's efficiency if they are normal. Scale the targets, or `delta` with them.
+        Error from which the loss is absolute, in units of the target; positive. The default suits errors of standard
+        deviation 1: for normal errors, the efficiency is then 95% of that of the squared error. Scale the targets, or
+        adjust `delta` to them.
     """
 
     name = "huber"
@@ -897,14 +899,15 @@ class Huber(Loss):
         error = z - y
         gradient = -s.delta if error < -s.delta else error
         gradient = s.delta if gradient > s.delta else gradient
-        # One formula for both pieces.
+        # One formula for both pieces, without a branch.
         return gradient * (error - number(0.5, z) * gradient), gradient
 
 
 class LogCosh(Loss):
-    """The logarithm of the hyperbolic cosine: like `Huber`, but smooth to all orders and without a setting.
+    """Logarithm of the hyperbolic cosine: similar to `Huber`, but smooth to all orders and without settings.
 
-    About half the squared error for errors below 1, and the absolute error less ln 2 for those above: scale the targets.
+    About half the squared error for errors below 1, and the absolute error minus ln 2 for larger ones: scale the
+    targets.
     """
 
     name = "log_cosh"
@@ -923,7 +926,7 @@ class LogCosh(Loss):
         zero, one = number(0.0, z), number(1.0, z)
         error = z - y
         size = abs(error)
-        # exp of a negative number only: cosh would overflow.
+        # Only exp of a negative number: cosh would overflow.
         loss = size + (log(one + exp(number(-2.0, z) * size)) - number(math.log(2.0), z))
         return (zero if loss < zero else loss) + zero, tanh(error)
 
@@ -948,11 +951,11 @@ def _evaluate_quantiles(z, y, n_rows, n_outputs, n_targets, delta, losses, setti
 
 
 class Quantile(Loss):
-    """The pinball loss: predicts a quantile, or several: for intervals and for costs that differ by the error's sign.
+    """Pinball loss: predicts one or several quantiles. For prediction intervals, and for costs that differ by sign.
 
-    With several, the network has an output for each, which share the hidden layers, and the predictions of a target's
-    quantiles stand side by side. Nothing keeps them from crossing; sort them if they do. ``quantile=0.5`` is the median, half
-    of `AbsoluteError`. At an error of 0 the gradient is 0; about the learning rate see there.
+    With several quantiles, the network has one output per quantile on the same hidden layers, and the predictions of a
+    target's quantiles are adjacent. They can cross; sort them if they do. ``quantile=0.5`` predicts the median, with
+    half the `AbsoluteError` as loss; see there about the learning rate. The gradient at an error of 0 is 0.
 
     Parameters
     ----------
@@ -984,11 +987,11 @@ class Quantile(Loss):
             )
 
     def settings(self):
-        """The levels."""
+        """Return the levels."""
         return tuple(float(level) for level in np.ravel(self.quantile))
 
     def outputs_per_target(self):
-        """As many as levels."""
+        """Return the number of levels."""
         return np.size(self.quantile)
 
     @staticmethod
@@ -999,7 +1002,7 @@ class Quantile(Loss):
 
     @classmethod
     def evaluation(cls):
-        """A loop over rows."""
+        """Return a loop over rows."""
         return cls.loop(_evaluate_quantiles)
 
 
@@ -1031,13 +1034,13 @@ def _tweedie(z, y, s):
     zero, one, two, power = number(0.0, z), number(1.0, z), number(2.0, z), s.power
     a, b = one - power, two - power
     first, second = y * exp(a * z), exp(b * z)
-    # The value at z = ln y, so that the loss of a perfect prediction is 0. A logarithm of 0 is -inf, and its exp is 0.
+    # The value at z = ln y is subtracted, so that a perfect prediction has loss 0. For y = 0, exp(-inf) is 0.
     best = exp(b * log(zero if y < zero else y)) / (a * b)
     return best - first / a + second / b, second - first
 
 
 def normal(z, y, s):
-    """Name under which the template calls the formula."""
+    """Placeholder for the formula that the template calls."""
     return z, y
 
 
@@ -1047,7 +1050,7 @@ poisson = gamma = tweedie = normal
 def _evaluate_tweedie(z, y, n_rows, n_outputs, n_targets, delta, losses, settings):
     s = named(settings, z)
     n = n_rows * n_outputs
-    # Chosen outside the loops, which would not become vector instructions otherwise.
+    # Branches outside the loops, which could not be vectorized otherwise.
     if s.power == number(0.0, z):
         _replace(normal, z, y, n, delta, s)
     elif s.power == number(1.0, z):
@@ -1060,9 +1063,9 @@ def _evaluate_tweedie(z, y, n_rows, n_outputs, n_targets, delta, losses, setting
 
 
 class Poisson(_LogLink, Loss):
-    """Half the Poisson deviance: for counts and rates, whose variance grows in proportion to the mean.
+    """Half the Poisson deviance: for counts and rates, whose variance is proportional to the mean.
 
-    Targets of at least 0, zeros included; predictions are positive. For rates give the exposure as `sample_weight`.
+    Targets are non-negative; predictions are positive. For rates, pass the exposure as `sample_weight`.
     """
 
     name = "poisson"
@@ -1078,10 +1081,10 @@ class Poisson(_LogLink, Loss):
 
 
 class Gamma(_LogLink, Loss):
-    """Half the gamma deviance: for amounts whose standard deviation grows in proportion to the mean.
+    """Half the gamma deviance: for amounts whose standard deviation is proportional to the mean.
 
-    Costs, waiting times: positive, skewed targets, where an error of so many percent counts the same everywhere. Predictions
-    are positive.
+    For positive, skewed targets such as costs and waiting times: the same relative error has the same loss everywhere.
+    Predictions are positive.
     """
 
     name = "gamma"
@@ -1098,17 +1101,19 @@ class Gamma(_LogLink, Loss):
 
 
 class Tweedie(_LogLink, Loss):
-    r"""Half the Tweedie deviance: for amounts that are often exactly zero, such as an insurance's yearly claims.
+    r"""Half the Tweedie deviance: for amounts that are often exactly zero, such as yearly insurance claims.
 
-    It assumes a variance in proportion to ``mean ** power``. Powers between 1 and 2 allow zeros (a sum of a random number of
-    amounts); 0 is the squared error with positive predictions, 1 `Poisson`, 2 `Gamma`, 3 inverse Gaussian. Targets are any
-    number up to a power of 0, at least 0 below 2, and positive from 2 on. Close to 1 and 2, but not on them, `loss_` is a small
-    difference of large numbers, and in float32 inexact (in the third decimal at 1.01); the gradient is not.
+    It assumes a variance proportional to ``mean ** power``. Powers between 1 and 2 allow zeros (a sum of a random
+    number of amounts); 0 is the squared error with positive predictions, 1 `Poisson`, 2 `Gamma`, 3 inverse Gaussian.
+    Targets can be any number for powers up to 0, non-negative below 2, and positive from 2 on. For powers close to 1 or
+    2, but not equal to them, `loss_` is a small difference of large numbers, and inexact in float32 (in the third
+    decimal at 1.01); the gradient is not affected.
 
     Parameters
     ----------
     power : float, default=1.5
-        See above. For powers between 0 and 1 there is no such distribution, but it is still a loss whose minimum is the mean.
+        Exponent of the variance. There is no such distribution for powers between 0 and 1, but the loss still predicts
+        the mean.
     """
 
     name = "tweedie"
@@ -1137,17 +1142,17 @@ class Tweedie(_LogLink, Loss):
 
     @property
     def lower(self):
-        """Bound of the targets."""
+        """Lower bound of the targets."""
         return 0.0 if self.power > 0 else -math.inf
 
     @property
     def lower_inclusive(self):
-        """Whether the bound is in the domain."""
+        """Whether targets may equal the bound."""
         return self.power < 2
 
     @classmethod
     def evaluation(cls):
-        """A loop that chooses between four."""
+        """Return a loop that selects one of four formulas by the power."""
         return cls.loop(_evaluate_tweedie, normal=_normal, poisson=_poisson, gamma=_gamma, tweedie=_tweedie)
 
 
@@ -1164,7 +1169,7 @@ def _evaluate_gaussian(z, y, n_rows, n_outputs, n_targets, delta, losses, settin
             scaled = error * exp(-s)
             square = error * scaled
             slope = half * (one - square)
-            # A step against this gradient would leave the clip further behind.
+            # Beyond the clip, the gradient is kept only if a step against it leads back.
             outward = slope > zero if raw < s else (slope < zero if raw > s else False)
             delta[i] = scaled
             delta[j] = zero if outward else slope
@@ -1173,12 +1178,12 @@ def _evaluate_gaussian(z, y, n_rows, n_outputs, n_targets, delta, losses, settin
 
 
 class Gaussian(Loss):
-    """The likelihood of a normal distribution: predicts a mean and a standard deviation for every row.
+    """Negative log-likelihood of a normal distribution: predicts a mean and a standard deviation for every row.
 
-    For targets whose noise depends on the features, and for predictions with error bars. The network has two outputs for each
-    target, the mean and the logarithm of the variance, side by side; the link turns the second into a standard deviation.
-    Scale the targets: the logarithm is clipped to [-30, 30], so that float32 does not overflow, with a gradient of 0 beyond
-    unless it leads back. It is the full negative logarithm of the density, so it may be negative.
+    For targets whose noise depends on the features, and for predictions with error bars. The network has two adjacent
+    outputs per target, the mean and the log-variance, which the link converts to a standard deviation. Scale the
+    targets: the log-variance is clipped to [-30, 30], so that float32 does not overflow; beyond, the gradient is 0
+    unless it leads back. The constant term of the log-density is included, and the loss may be negative.
     """
 
     name = "gaussian_nll"
@@ -1190,7 +1195,7 @@ class Gaussian(Loss):
     has_std = True
 
     def outputs_per_target(self):
-        """Two: mean and spread."""
+        """Return 2: mean and standard deviation."""
         return 2
 
     @staticmethod
@@ -1200,7 +1205,7 @@ class Gaussian(Loss):
 
     @classmethod
     def evaluation(cls):
-        """A loop over rows."""
+        """Return a loop over rows."""
         return cls.loop(_evaluate_gaussian)
 
 
@@ -1227,23 +1232,23 @@ LOSSES = Registry(
 
 @cache
 def loss_loops(kind):
-    """The loops of a loss.
+    """Return the loops of a loss.
 
     Parameters
     ----------
     kind : type
-        The class of a loss that runs, see `Loss.for_task`.
+        Class of a variant, see `Loss.for_task`.
 
     Returns
     -------
     evaluate : Loop
-        Called with pointers to ``n_rows * n_outputs`` raw predictions z, which are overwritten, and ``n_rows * n_targets``
-        targets y; with n_rows, n_outputs and n_targets; with pointers to ``n_rows * n_outputs`` numbers, filled with the
-        gradient of the unweighted sum of the rows' losses with respect to z, and to `n_rows` float64, filled with the loss of
-        each row; and with a pointer to the settings. As in scikit-learn, the gradient of the squared error is that of the sum
-        over the outputs, not of their mean.
+        Called with pointers to ``n_rows * n_outputs`` raw predictions z, which are overwritten, and to ``n_rows *
+        n_targets`` targets y; with n_rows, n_outputs and n_targets; with pointers to ``n_rows * n_outputs`` numbers, to
+        which the gradient of the unweighted sum of the rows' losses with respect to z is written, and to `n_rows`
+        float64, to which the loss of each row is written; and with a pointer to the settings. As in scikit-learn, the
+        gradient of the squared error is that of the sum over the outputs, not of their mean.
     link : Loop
-        Called with a pointer to ``n_rows * n_outputs`` raw predictions, which are overwritten with predictions; with n_rows
-        and n_outputs; and with a pointer to the settings.
+        Called with a pointer to ``n_rows * n_outputs`` raw predictions, which are overwritten with predictions; with
+        n_rows and n_outputs; and with a pointer to the settings.
     """
     return kind.loops()

@@ -1,8 +1,8 @@
-"""Normalizations of the hidden layers' weighted inputs, before the activation.
+"""Normalizations of the hidden layers' pre-activations.
 
-Each subtracts a mean, divides by a standard deviation, and then gives every unit a scale and an offset, which are trained like
-the weights: ``y = scale * (z - mean) / sqrt(variance + epsilon) + offset``. They differ in what mean and variance are taken
-over. The loops are those of the backends.
+Pre-activations are standardized, and then get a trainable scale and offset per unit: ``y = scale * (z - mean) /
+sqrt(variance + epsilon) + offset``. Normalizations differ in the axis of the mean and the variance. The loops are in
+the backends.
 """
 
 from numbers import Real
@@ -22,28 +22,29 @@ __all__ = [
 
 
 class Normalization(Function):
-    """A normalization of weighted inputs.
+    """Base class of normalizations of pre-activations.
 
     Attributes
     ----------
     over_batch : bool
-        Whether means and variances are taken over the rows of a mini-batch. Predictions then need running ones.
+        Whether means and variances are taken over the rows of a mini-batch. Predictions then use running means and
+        variances.
     """
 
     over_batch = False
 
 
 class BatchNormalization(Normalization):
-    """Each unit has mean 0 and variance 1 over the rows of a mini-batch; in predictions, by running means and variances.
+    """Normalization of each unit over the rows of a mini-batch; predictions use running means and variances.
 
     Parameters
     ----------
     momentum : float, default=0.9
-        Share of the running mean and variance that each update keeps, as in Keras; at least 0, less than 1. PyTorch gives the
-        other share, 0.1, this name. The first updates take the plain average of all mini-batches so far, so that nothing is
-        left of where the running values began.
+        Fraction of the running mean and variance that each update keeps, as in Keras; at least 0, less than 1.
+        PyTorch's momentum is one minus this. The first updates average all mini-batches so far with equal weights, so
+        that the initial values have no effect.
     epsilon : float, default=1e-5
-        Added to the variance; positive.
+        Added to the variance for numerical stability; positive.
     """
 
     name = "batch"
@@ -63,7 +64,7 @@ class BatchNormalization(Normalization):
 
     @staticmethod
     def fold(scale, offset, mean, variance, epsilon):
-        """What is left of it in predictions: a factor and a summand for each unit.
+        """Fold the normalization into a factor and a summand per unit, for predictions.
 
         Parameters
         ----------
@@ -79,12 +80,12 @@ class BatchNormalization(Normalization):
 
 
 class LayerNormalization(Normalization):
-    """Each row has mean 0 and variance 1 over the units of a layer, in training and in predictions alike.
+    """Normalization of each row over the units of a layer, in training and in predictions.
 
     Parameters
     ----------
     epsilon : float, default=1e-5
-        Added to the variance; positive.
+        Added to the variance for numerical stability; positive.
     """
 
     name = "layer"

@@ -1,7 +1,7 @@
-"""Optimizers: from a gradient to a change of the parameters.
+"""Stochastic optimizers: updates of the parameters from gradients.
 
-To add one: a class with its two formulas, `prepare` and `update`, and its place in `OPTIMIZERS`. The estimators' checks, the
-tests of every optimizer and the documentation follow.
+To add one, write a class with the formulas `prepare` and `update`, and list it in `OPTIMIZERS`. The estimators' checks,
+the tests of every optimizer and the documentation follow.
 """
 
 import math
@@ -35,9 +35,9 @@ __all__ = [
     "optimizer_loops",
 ]
 
-#: Numbers that `prepare` leaves for the update of all parameters, at most.
+#: Maximum number of constants that `prepare` returns.
 N_CONSTANTS = 8
-#: The first of those that also persist from update to update.
+#: Index of the first constant that persists from update to update.
 CARRIED = N_CONSTANTS - 2
 
 _FRACTION = [Interval(Real, 0, 1, closed="left")]
@@ -47,34 +47,35 @@ _POSITIVE = [Interval(Real, 0, None, closed="neither")]
 
 
 class Optimizer(Function):
-    r"""A stochastic optimizer: what one mini-batch's gradient g does to a parameter w.
+    r"""Base class of stochastic optimizers, which update a parameter w from the gradient g of a mini-batch.
 
-    A class has two formulas as static methods. They take and give numbers and tuples, never arrays, so that one source
-    serves every backend:
+    A class has two formulas as static methods. Their arguments and results are numbers and tuples, never arrays, so
+    that all backends share them:
 
-    - ``prepare(rate, step, s, kept)``: the constants, which are the same for all parameters, once for each update and in
-      float64, from the learning rate :math:`\eta`, the number of the update t (from 1), the settings s, a named tuple, and
-      the seventh and the eighth of the constants as the update before left them (zeros at first); these must not depend on the
-      learning rate, of which groups of parameters may have several. Gives a tuple of at most `N_CONSTANTS` numbers, in the
-      order of `constants`.
-    - ``update(w, g, decays, state, c)``: one parameter, from its gradient, from 1 if it decays or 0 if it does not (weights
-      do, intercepts do not) or another factor of its decay, from the tuple of its state and from the constants, a named tuple, all of one type. Gives a
+    - ``prepare(rate, step, s, kept)`` computes the constants, which are the same for all parameters of a group, once per
+      update and in float64, from the learning rate :math:`\eta`, the number t of the update (from 1), the settings s, a
+      named tuple, and the seventh and eighth constants of the previous update (zeros at first), which must not depend
+      on the learning rate: groups of parameters may have several. It returns a tuple of at most `N_CONSTANTS` numbers,
+      in the order of `constants`.
+    - ``update(w, g, decays, state, c)`` updates one parameter from its gradient; `decays`, which is 0 for parameters
+      that do not decay, and for weights 1 or another factor of their decay; the tuple of its state; and the constants,
+      a named tuple; all of one type. It returns a
       tuple: the new w, followed by the new state.
 
-    The learning rate is not an optimizer's setting but the estimators' ``learning_rate_init``.
+    The learning rate is not a setting of the optimizer but the estimators' ``learning_rate_init``.
 
     Attributes
     ----------
     n_slots : int
-        Numbers of state kept for each parameter.
+        Number of state variables per parameter.
     constants : tuple of str
-        The names by which `update` finds what `prepare` gives; by position it does without them.
+        Names of the constants that `prepare` returns; unnamed ones are accessed by position.
     default_rate : float
-        The learning rate that the source recommends, or PyTorch's; for the documentation: the estimators' default is 0.001
-        for all.
+        Learning rate recommended by the source, or PyTorch's default. For the documentation: the estimators' default is
+        0.001 for all.
     gradient_degree : int
-        0 if the change of a parameter stays the same where all gradients are larger by a factor (apart from epsilon), 1 if it
-        grows by the same factor; for ``parametrization='ntp'``.
+        0 if an update stays the same when all gradients are multiplied by a factor (apart from epsilon), 1 if it is
+        multiplied by the same factor; for ``parametrization='ntp'``.
     """
 
     n_slots: int
@@ -84,12 +85,12 @@ class Optimizer(Function):
 
     @classmethod
     def from_parameters(cls, parameters):
-        """The object that the optimizer's name stands for.
+        """Create the optimizer for its name.
 
         Parameters
         ----------
         parameters : dict
-            The estimators' parameters. "sgd" and "adam" take their settings from those that scikit-learn has for them.
+            The estimator's parameters. "sgd" and "adam" take their settings from scikit-learn's parameters.
 
         Returns
         -------
@@ -98,7 +99,7 @@ class Optimizer(Function):
         return cls()
 
     def kernel_kind(self):
-        """What `optimizer_loops` takes: the class whose formulas these settings ask for.
+        """Return the class with the formulas for these settings, which `optimizer_loops` takes.
 
         Returns
         -------
@@ -108,7 +109,7 @@ class Optimizer(Function):
 
     @classmethod
     def named_constants(cls):
-        """What reads the constants for `update`.
+        """Return the formula that reads the constants into a named tuple.
 
         Returns
         -------
@@ -118,34 +119,34 @@ class Optimizer(Function):
         return named_numbers(cls.constants, N_CONSTANTS)
 
     def initial_slots(self):
-        """What each parameter's state starts from.
+        """Return the initial state of a parameter.
 
         Returns
         -------
         values : tuple of float
-            `n_slots` of them.
+            `n_slots` numbers.
         """
         return (0.0,) * self.n_slots
 
 
 @formula
 def _root(x):
-    """The square root: not `np.sqrt`, which is missing among the functions that Numba has for CUDA."""
+    """Compute the square root; Numba does not support `np.sqrt` for CUDA."""
     return number(math.sqrt(x), x)
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum; scikit-learn's arithmetic.
+    """Stochastic gradient descent with momentum, as in scikit-learn.
 
-    Needs a well chosen learning rate, often 0.01 to 0.1, and gains from a schedule that lowers it; then it often generalises
-    best.
+    Needs a tuned learning rate, often 0.01 to 0.1, and benefits from a schedule that lowers it; then it often
+    generalizes best.
 
     Parameters
     ----------
     momentum : float, default=0.9
-        Share of the last change that is made again; in [0, 1].
+        Momentum: fraction of the previous update that is added to this one; in [0, 1].
     nesterov : bool, default=True
-        Whether the gradient counts as that of the point to which the momentum leads.
+        Whether to use Nesterov's momentum, which evaluates the gradient as if after the momentum step.
     """
 
     name = "sgd"
@@ -164,11 +165,11 @@ class SGD(Optimizer):
 
     @classmethod
     def from_parameters(cls, parameters):
-        """With the estimators' `momentum` and `nesterovs_momentum`."""
+        """Create the optimizer with the estimator's `momentum` and `nesterovs_momentum`."""
         return cls(parameters["momentum"], parameters["nesterovs_momentum"])
 
     def kernel_kind(self):
-        """One for each kind of momentum, so that no loop has to ask."""
+        """Return a class per kind of momentum, so that loops need no branch."""
         return _NesterovMomentum if self.nesterov else SGD
 
     @staticmethod
@@ -196,16 +197,16 @@ class _NesterovMomentum(SGD):
 
 @formula
 def _moments(g, m, v, c):
-    """Moving averages of the gradient and of its square."""
+    """Update the moving averages of the gradient and of its square."""
     return c.beta_1 * m + c.rest_1 * g, c.beta_2 * v + c.rest_2 * (g * g)
 
 
 @formula
 def _corrected(rate, step, s):
-    """Adam's constants with the bias of both averages corrected.
+    """Compute Adam's constants with bias correction.
 
-    ``m / (1 - beta_1**t)`` over ``sqrt(v / (1 - beta_2**t)) + epsilon``, with the corrections moved into the learning rate and
-    epsilon, which spares each parameter a division.
+    The step is ``m / (1 - beta_1**t)`` divided by ``sqrt(v / (1 - beta_2**t)) + epsilon``. The corrections are moved
+    into the learning rate and epsilon, which saves divisions per parameter.
     """
     root = _root(1.0 - s.beta_2**step)
     rate = rate * root / (1.0 - s.beta_1**step)
@@ -213,13 +214,13 @@ def _corrected(rate, step, s):
 
 
 class Adam(Optimizer):
-    r"""Adaptive moments, as scikit-learn computes them.
+    r"""Adam (adaptive moment estimation), as in scikit-learn.
 
-    A good first choice: it adapts to each parameter's scale and works with its default settings on most data.
+    A good first choice: it adapts to each parameter's scale and works with default settings on most data.
 
-    Epsilon is added without the bias correction, as in scikit-learn. In PyTorch, and here in the other members of the family,
-    it stands beside the corrected root: as if it were :math:`\epsilon \sqrt{1 - \beta_2^t}` here. The two differ where
-    gradients are as small as epsilon.
+    As in scikit-learn, epsilon is not bias-corrected. PyTorch, and the other variants of Adam here, add it to the
+    bias-corrected root, which corresponds to :math:`\epsilon \sqrt{1 - \beta_2^t}` here. The difference matters only
+    for gradients as small as epsilon.
 
     Parameters
     ----------
@@ -228,7 +229,7 @@ class Adam(Optimizer):
     beta_2 : float, default=0.999
         Decay of the moving average of their squares; in [0, 1).
     epsilon : float, default=1e-8
-        Keeps the denominator from zero; positive.
+        Added to the denominator for numerical stability; positive.
     """
 
     name = "adam"
@@ -248,7 +249,7 @@ class Adam(Optimizer):
 
     @classmethod
     def from_parameters(cls, parameters):
-        """With the estimators' `beta_1`, `beta_2` and `epsilon`."""
+        """Create the optimizer with the estimator's `beta_1`, `beta_2` and `epsilon`."""
         return cls(parameters["beta_1"], parameters["beta_2"], parameters["epsilon"])
 
     @staticmethod
@@ -266,13 +267,13 @@ class Adam(Optimizer):
 
 
 class AdamW(Optimizer):
-    r"""Adam with weight decay that is decoupled from the gradient.
+    r"""Adam with decoupled weight decay.
 
-    Where Adam divides the gradient of an L2 penalty by the size of the gradients like any other, here every weight shrinks by
-    the same share. Use it instead of `alpha`, set to 0, when a network overfits; values from 0.001 to 0.1 are common.
+    Adam scales the gradient of an L2 penalty like the rest of the gradient; here, every weight shrinks by the same
+    fraction. Use it with ``alpha=0`` if a network overfits; values from 0.001 to 0.1 are common.
 
-    As in PyTorch the decay is multiplied by the learning rate, where the paper multiplies it by its schedule alone, and
-    epsilon stands beside the bias-corrected root. Unlike PyTorch's, intercepts do not decay.
+    As in PyTorch, the decay is multiplied by the learning rate, whereas the paper multiplies it by the schedule's
+    factor only, and epsilon is added to the bias-corrected root. Unlike in PyTorch, intercepts do not decay.
 
     Parameters
     ----------
@@ -281,9 +282,9 @@ class AdamW(Optimizer):
     beta_2 : float, default=0.999
         Decay of the moving average of their squares; in [0, 1).
     epsilon : float, default=1e-8
-        Keeps the denominator from zero; positive.
+        Added to the denominator for numerical stability; positive.
     weight_decay : float, default=0.01
-        Share of a weight that is lost in each update, for a learning rate of 1; not negative.
+        Fraction by which each update shrinks the weights at a learning rate of 1; non-negative.
     """
 
     name = "adamw"
@@ -321,10 +322,10 @@ class AdamW(Optimizer):
 
 
 class AMSGrad(Optimizer):
-    """Adam whose denominator never shrinks, so that rare large gradients are not forgotten.
+    """Adam with a denominator that never shrinks, so that rare large gradients have a lasting effect.
 
-    A choice where Adam's loss does not settle late in training. As in PyTorch the maximum is taken before the bias is
-    corrected, and epsilon stands beside the corrected root; the paper corrects no bias.
+    Worth trying if the loss with Adam does not settle late in training. As in PyTorch, the maximum is taken before the
+    bias correction, and epsilon is added to the bias-corrected root; the paper has no bias correction.
 
     Parameters
     ----------
@@ -333,7 +334,7 @@ class AMSGrad(Optimizer):
     beta_2 : float, default=0.999
         Decay of the moving average of their squares; in [0, 1).
     epsilon : float, default=1e-8
-        Keeps the denominator from zero; positive.
+        Added to the denominator for numerical stability; positive.
     """
 
     name = "amsgrad"
@@ -366,21 +367,21 @@ class AMSGrad(Optimizer):
 
 
 class NAdam(Optimizer):
-    r"""Adam with Nesterov's momentum, which grows with the updates.
+    r"""Adam with Nesterov's momentum, which increases during training.
 
-    Often a little faster than Adam at the start. As in PyTorch, epsilon stands beside the bias-corrected root.
+    Often slightly faster than Adam at the beginning. As in PyTorch, epsilon is added to the bias-corrected root.
 
     Parameters
     ----------
     beta_1 : float, default=0.9
-        Decay of the moving average of the gradients, and the limit of the momentum; in [0, 1).
+        Decay of the moving average of the gradients, and limit of the momentum; in [0, 1).
     beta_2 : float, default=0.999
         Decay of the moving average of their squares; in [0, 1).
     epsilon : float, default=1e-8
-        Keeps the denominator from zero; positive.
+        Added to the denominator for numerical stability; positive.
     momentum_decay : float, default=0.004
-        How fast the momentum grows from about half of `beta_1` to `beta_1`: :math:`\psi` in
-        :math:`\mu_t = \beta_1 (1 - 0.96^{t \psi} / 2)`; not negative.
+        Rate at which the momentum increases from about half of `beta_1` to `beta_1`: :math:`\psi` in
+        :math:`\mu_t = \beta_1 (1 - 0.96^{t \psi} / 2)`; non-negative.
     """
 
     name = "nadam"
@@ -391,7 +392,7 @@ class NAdam(Optimizer):
     )
     reference = "Dozat (2016), Incorporating Nesterov Momentum into Adam, with PyTorch's parameters"
     n_slots = 2
-    # The product stands where it persists.
+    # The product is at an index that persists between updates.
     constants = (*Adam.constants, "rate_of_average", "product")
     default_rate = 2e-3
     _parameter_constraints = {
@@ -413,7 +414,7 @@ class NAdam(Optimizer):
         root = _root(1.0 - s.beta_2**step)
         momentum = s.beta_1 * (1.0 - 0.5 * 0.96 ** (step * s.momentum_decay))
         next_momentum = s.beta_1 * (1.0 - 0.5 * 0.96 ** ((step + 1) * s.momentum_decay))
-        # The product over all updates has no closed form: it is carried along.
+        # The product over all updates has no closed form, so it is kept between updates.
         product = momentum * (1.0 if step == 1 else kept.product)
         of_gradient = rate * root * (1.0 - momentum) / (1.0 - product)
         of_average = rate * root * next_momentum / (1.0 - product * next_momentum)
@@ -429,10 +430,10 @@ class NAdam(Optimizer):
 
 
 class Adamax(Optimizer):
-    """Adam with a decaying maximum of the gradients in the place of their root mean square.
+    """Adam with a decaying maximum of the absolute gradients instead of their root mean square.
 
-    Steadier than Adam where single gradients are much larger than the others. As in PyTorch, epsilon is added to the size of
-    each gradient; the paper has none.
+    More stable than Adam if single gradients are much larger than the others. As in PyTorch, epsilon is added to the
+    absolute value of each gradient; the paper has none.
 
     Parameters
     ----------
@@ -441,7 +442,7 @@ class Adamax(Optimizer):
     beta_2 : float, default=0.999
         Decay of the maximum; in [0, 1).
     epsilon : float, default=1e-8
-        Keeps the denominator from zero; positive.
+        Added to the absolute gradients for numerical stability; positive.
     """
 
     name = "adamax"
@@ -476,21 +477,23 @@ class Adamax(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """The gradient, divided by the root of a moving average of its squares.
+    """Gradient descent with gradients divided by the root of a moving average of their squares.
 
-    Without Adam's momentum and correction of the bias: the first updates are large. A choice for targets that drift, as in
-    streams of `partial_fit`.
+    It has no bias correction, so the first updates are large. For targets that drift, as in a stream of `partial_fit`
+    calls.
 
     Parameters
     ----------
     rho : float, default=0.99
-        Decay of the moving averages; in [0, 1). The default is that of PyTorch, where it is called alpha; the source has 0.9.
+        Decay of the moving averages; in [0, 1). The default is that of PyTorch, where it is called alpha; the source
+        uses 0.9.
     epsilon : float, default=1e-8
-        Keeps the denominator from zero; positive.
+        Added to the denominator for numerical stability; positive.
     momentum : float, default=0.0
-        Share of the last change that is made again; in [0, 1].
+        Momentum: fraction of the previous update that is added to this one; in [0, 1].
     centered : bool, default=False
-        Whether to divide by the standard deviation of the gradients instead: the square of their moving average is subtracted.
+        Whether to divide by the standard deviation of the gradients instead, by subtracting the square of their moving
+        average.
     """
 
     name = "rmsprop"
@@ -500,7 +503,7 @@ class RMSprop(Optimizer):
         r"m \leftarrow \rho m + (1 - \rho) g)"
     )
     reference = "Tieleman and Hinton (2012), lecture 6.5; centered: Graves (2013), equations 38-41"
-    # Allocated whatever the settings, which can so change between two calls of partial_fit; only those in use are touched.
+    # Allocated for all settings, so that these can change between calls of partial_fit; unused slots are not touched.
     n_slots = 3
     constants = ("rate", "rho", "rest", "epsilon", "momentum")
     _parameter_constraints = {
@@ -517,7 +520,7 @@ class RMSprop(Optimizer):
         self.centered = centered
 
     def kernel_kind(self):
-        """The one that keeps no more state than these settings need."""
+        """Return the class that updates only the state that these settings need."""
         if self.centered:
             return _CenteredRMSprop
         return _MomentumRMSprop if self.momentum > 0 else _PlainRMSprop
@@ -559,23 +562,23 @@ class _CenteredRMSprop(RMSprop):
         v = c.rho * v + c.rest * (g * g)
         m = c.rho * m + c.rest * g
         variance, zero = v - m * m, number(0.0, w)
-        # Rounding takes the variance of gradients that hardly change below zero; a NaN must stay a NaN.
+        # Rounding can make the variance of nearly constant gradients negative; NaN must stay NaN.
         variance = zero if variance < zero else variance
         change = c.momentum * change + g / (_root(variance) + c.epsilon)
         return w - c.rate * change, v, change, m
 
 
 class Adagrad(Optimizer):
-    """The gradient, divided by the root of the sum of all its squares: the updates become ever smaller.
+    """Gradient descent with gradients divided by the root of the sum of all their squares, so that updates shrink.
 
-    Made for sparse features, each of which keeps a learning rate of its own, and for few epochs.
+    For sparse features, whose weights get learning rates of their own, and for few epochs.
 
     Parameters
     ----------
     epsilon : float, default=1e-10
-        Keeps the denominator from zero; positive.
+        Added to the denominator for numerical stability; positive.
     initial_accumulator_value : float, default=0.0
-        What the sum starts from; not negative. A larger value makes the first updates smaller.
+        Initial value of the sum; non-negative. A larger value makes the first updates smaller.
     """
 
     name = "adagrad"
@@ -591,7 +594,7 @@ class Adagrad(Optimizer):
         self.initial_accumulator_value = initial_accumulator_value
 
     def initial_slots(self):
-        """The sum starts from `initial_accumulator_value`."""
+        """Return `initial_accumulator_value`."""
         return (float(self.initial_accumulator_value),)
 
     @staticmethod
@@ -608,16 +611,16 @@ class Adagrad(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """The gradient, scaled by the ratio of past changes to past gradients: changes have the parameters' unit.
+    """Gradient descent with gradients scaled by the ratio of past updates to past gradients, both root mean squares.
 
-    The paper has no learning rate: set ``learning_rate_init=1.0``. It starts slowly, but nothing has to be tuned.
+    The paper has no learning rate: set ``learning_rate_init=1.0``. It starts slowly, but needs no tuning.
 
     Parameters
     ----------
     rho : float, default=0.9
         Decay of the moving averages; in [0, 1). The default is PyTorch's; the paper uses 0.95.
     epsilon : float, default=1e-6
-        Size of the squares from which both averages start, and so of the first changes; positive.
+        Added to both mean squares; determines the size of the first updates; positive.
     """
 
     name = "adadelta"
@@ -650,19 +653,20 @@ class Adadelta(Optimizer):
 
 
 class Lion(Optimizer):
-    """The sign of a moving average: every parameter changes by the learning rate, up or down.
+    """Lion (evolved sign momentum): every update has the size of the learning rate, in either direction.
 
-    Keeps half of Adam's state. It wants a learning rate 3 to 10 times smaller than Adam's and a weight decay as many times
-    larger, and does best with large batches.
+    It has half as much state as Adam. Use a learning rate 3 to 10 times smaller than Adam's, with a weight decay larger
+    by the same factor, and large batches.
 
     Parameters
     ----------
     beta_1 : float, default=0.9
-        Share of the moving average in the direction of the update, beside the gradient; in [0, 1).
+        Weight of the moving average in the direction of the update; the gradient has the rest. In [0, 1).
     beta_2 : float, default=0.99
         Decay of the moving average of the gradients; in [0, 1).
     weight_decay : float, default=0.0
-        Share of a weight that is lost in each update, for a learning rate of 1; not negative. Intercepts do not decay.
+        Fraction by which each update shrinks the weights at a learning rate of 1; non-negative. Intercepts do not
+        decay.
     """
 
     name = "lion"
@@ -692,7 +696,7 @@ class Lion(Optimizer):
         (m,) = state
         zero, one = number(0.0, w), number(1.0, w)
         direction = c.beta_1 * m + c.rest_1 * g
-        # What is neither is 0 or NaN, and stays so.
+        # The last case is 0 or NaN.
         sign = one if direction > zero else (-one if direction < zero else direction)
         return w - decays * c.decay * w - c.rate * sign, c.beta_2 * m + c.rest_2 * g
 
@@ -705,7 +709,7 @@ OPTIMIZERS = Registry(
 
 
 def prepare(rate, step, s, kept):
-    """Name under which the templates call the formula."""
+    """Placeholder for the formula that the templates call."""
     raise NotImplementedError
 
 
@@ -714,7 +718,7 @@ update = named_constants = named_kept = load = store = prepare
 
 @formula
 def mean_gradient(total, weight, penalty, share):
-    """Gradient of the penalised mean over the rows, from the sum over them; `penalty` is the strength of the squares."""
+    """Compute the gradient of the penalized mean loss from the sum over the rows; `penalty` is the L2 strength."""
     return (total + penalty * weight) * share
 
 
@@ -737,24 +741,24 @@ def _step(constants, share, l2, decays, params, grads, slots, stride, n):
 
 @cache
 def optimizer_loops(kind):
-    """The loops of an optimizer.
+    """Return the loops of an optimizer.
 
     Parameters
     ----------
     kind : type
-        From `Optimizer.kernel_kind`.
+        Class from `Optimizer.kernel_kind`.
 
     Returns
     -------
     prepare : Loop
-        Called once for each update with the learning rate (float64); the number of the update, from 1 (int64); and pointers
-        to float64: `N_SETTINGS` settings, and `N_CONSTANTS` constants, which are overwritten. The last two constants must
-        be zeros before the first update, and those of the update before it from then on.
+        Called once per update with the learning rate (float64); the number of the update, from 1 (int64); and pointers
+        to float64: `N_SETTINGS` settings, and `N_CONSTANTS` constants, which are overwritten. The last two constants
+        have to be zeros before the first update, and those of the previous update afterwards.
     step : Loop
-        Updates n consecutive parameters. Called with a pointer to the constants; with three float64: the `share` and `l2` of
-        the gradient ``(grads[i] + l2 * params[i]) * share``, and the factor of the decay: of weights 1.0, else 0.0;
-        with pointers to the parameters, gradients and the first slot of these parameters, all of one type; and with two
-        int64: the distance from one slot of a parameter to its next one, and n.
+        Updates n consecutive parameters. Called with a pointer to the constants; with three float64: `share` and `l2`
+        of the gradient ``(grads[i] + l2 * params[i]) * share``, and the factor of the decay, 0.0 for parameters that do
+        not decay; with pointers to the parameters, the gradients and the first slot of these parameters, all of one
+        type; and with two int64: the distance between consecutive slots of a parameter, and n.
     """
     load, store = state_access(kind.n_slots)
     return (

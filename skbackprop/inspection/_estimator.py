@@ -14,7 +14,7 @@ _FITTED = "best_estimator_", "regressor_", "estimator_"
 
 
 def check_network(estimator):
-    """Raise if an estimator is not one of this package, or is not fitted.
+    """Raise an error unless the object is a fitted estimator of this package.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def check_network(estimator):
     Raises
     ------
     TypeError
-        If it is another object.
+        If it is not a classifier or regressor of this package.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     """
@@ -36,7 +36,7 @@ def check_network(estimator):
 
 
 def find_network(estimator):
-    """The fitted network itself, or inside an estimator: last step of a pipeline, best of a search, single fitted one.
+    """Return the fitted network in an estimator: last step of a pipeline, best of a search, or single fitted estimator.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def find_network(estimator):
     Raises
     ------
     TypeError
-        If it is another object, or holds several networks.
+        If there is no network of this package, or more than one.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
     """
@@ -60,7 +60,7 @@ def find_network(estimator):
 
 
 def _inside(estimator):
-    """The estimator that a meta-estimator has fitted, if it is a single one; None if not."""
+    """Return the single estimator that a meta-estimator has fitted; None if there is none."""
     if isinstance(estimator, Pipeline):
         return estimator[-1]
     if isinstance(estimator, FrozenEstimator):

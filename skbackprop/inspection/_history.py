@@ -34,7 +34,7 @@ class LossCurveDisplay:
     estimator_name : str or None, default=None
         Prefix of the curves' names in the legend.
     penalised : bool, default=True
-        Whether the training losses include a penalty, which the label of the axis then says.
+        Whether the training losses include a penalty; the axis label then mentions it.
 
     Attributes
     ----------
@@ -141,7 +141,7 @@ class LossCurveDisplay:
         return display.plot(ax, line_kw=line_kw, validation_line_kw=validation_line_kw, score_line_kw=score_line_kw)
 
     def plot(self, ax=None, *, line_kw=None, validation_line_kw=None, score_line_kw=None):
-        """Draw the curves, each in a different colour.
+        """Draw the curves, each in a different color.
 
         Parameters
         ----------
@@ -184,7 +184,7 @@ class LossCurveDisplay:
             )
         handles = ax.get_legend_handles_labels()[0]
         if self.validation_scores is not None:
-            # The second axis would restart the colour cycle.
+            # The second axis would restart the color cycle.
             (next_line,) = ax.plot([], [])
             next_line.remove()
             self.score_ax_ = ax.twinx()
@@ -216,7 +216,7 @@ class LossCurveDisplay:
         return self
 
     def _rate_changes(self):
-        """Epochs whose learning rate differs from the previous one; none if the rate follows a curve."""
+        """Return the epochs whose learning rate differs from the previous one; none if the rate follows a curve."""
         if self.learning_rates is None:
             return []
         epochs = np.flatnonzero(np.diff(self.learning_rates)) + 2
@@ -306,7 +306,7 @@ class GradientFlowDisplay:
         return display.plot(ax, line_kw=line_kw)
 
     def plot(self, ax=None, *, line_kw=None):
-        """Draw the curves; colours go from dark for the first layer to light for the last.
+        """Draw the curves; colors go from dark for the first layer to light for the last.
 
         Parameters
         ----------
@@ -335,7 +335,7 @@ class GradientFlowDisplay:
             raise ValueError(f"ax holds {len(self.axes_)} Axes; give one, or two to see constant units, too")
         self.figure_ = self.axes_[0].figure
         epochs = np.arange(1, n_epochs + 1)
-        # The end of the colour map is too light on white.
+        # The end of the color map is too light on white.
         colors = plt.get_cmap("viridis")(np.linspace(0, 0.9, n_layers))
         marker = {"marker": "o"} if n_epochs == 1 else {}
 
@@ -362,7 +362,7 @@ class GradientFlowDisplay:
 
 
 def _find_history(estimator):
-    """The network inside an estimator, and its history."""
+    """Return the network in an estimator, and its history."""
     network = find_network(estimator)
     if not hasattr(network, "history_"):
         raise ValueError(
@@ -373,7 +373,7 @@ def _find_history(estimator):
 
 
 def _column(history, key):
-    """One entry of all epochs as an array, with NaN for None; None if all are None."""
+    """Return one entry of all epochs as an array, with NaN for None; return None if all are None."""
     values = [row[key] for row in history]
     if all(value is None for value in values):
         return None
@@ -381,13 +381,13 @@ def _column(history, key):
 
 
 def _columns(history, prefix):
-    """One entry of all layers, as an array of shape (n_epochs, n)."""
+    """Return one entry of all layers as an array of shape (n_epochs, n)."""
     keys = [key for key in history[0] if key.startswith(f"{prefix}_")]
     return np.array([[row[key] for key in keys] for row in history], dtype=np.float64).reshape(len(history), len(keys))
 
 
 def _best_epoch(network, scores, losses):
-    """The epoch whose weights the network has, if it keeps the best ones; None if not."""
+    """Return the epoch whose weights the network keeps; None if it keeps the last ones."""
     if not (network.early_stopping or network.restore_best_weights):
         return None
     goodness = -losses if scores is None else scores

@@ -17,10 +17,10 @@ __all__ = ["InputGradientDisplay", "input_gradient"]
 
 
 def input_gradient(estimator, X, *, target=None):
-    r"""Gradient of the network's output with respect to its inputs.
+    r"""Compute the gradient of the network's output with respect to its inputs.
 
-    It gives for each row how much the output changes with each feature, to first order: the *saliency* of the row
-    (Simonyan, Vedaldi and Zisserman, 2014). Compare features by it only if they are of similar scale.
+    For each row, it shows how much the output changes with each feature, to first order: the *saliency* of the row
+    (Simonyan, Vedaldi and Zisserman, 2014). Compare features by it only if they have similar scales.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def input_gradient(estimator, X, *, target=None):
 
     Notes
     -----
-    For classifiers, the output is the raw prediction (logit), for several classes without the normalisation of
+    For classifiers, the output is the raw prediction (logit), for several classes without the normalization of
     `decision_function`. With two classes there is one decision value, positive for the second class; that of the first
     class is its negative. For regressors, the output is that of `predict`, or its logarithm for losses with a
     logarithmic link, such as 'poisson', and the mean for 'gaussian_nll'; it is in the units of `y`, with
@@ -113,7 +113,7 @@ def input_gradient(estimator, X, *, target=None):
 
 
 def _choose_outputs(estimator, X, target, n_rows):
-    """Columns of the raw prediction, one or several for each row, and factors for their gradients or None."""
+    """Return columns of the raw prediction, one or several per row, and factors of their gradients or None."""
     if not is_classifier(estimator):
         return _choose_targets(estimator, target, n_rows)
     if estimator._target_type == "multilabel-indicator":
@@ -136,7 +136,7 @@ def _choose_outputs(estimator, X, target, n_rows):
 
 
 def _choose_targets(estimator, target, n_rows):
-    """The same as `_choose_outputs`, for a regressor."""
+    """Return the same as `_choose_outputs`, for a regressor."""
     loss = estimator._loss()
     n = loss.outputs_per_target()
     # Each mean is followed by the logarithm of its variance.
@@ -148,7 +148,7 @@ def _choose_targets(estimator, target, n_rows):
 
 
 def _choose(names, target, n_rows):
-    """Indices of the targets among their names: one for each row, or all for each row."""
+    """Return indices of the targets among their names: one per row, or all for each row."""
     if target is None:
         positions = np.tile(np.arange(len(names)), (n_rows, 1))
         return positions[:, 0] if len(names) == 1 else positions

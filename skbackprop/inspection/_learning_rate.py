@@ -186,7 +186,7 @@ def learning_rate_range_test(
     .. math::
         \eta^* = \arg\min_{\eta} \frac{d \bar{L}}{d \ln \eta},
 
-    and is None if the derivative is never negative. :math:`\bar{L}` is the moving average of `window` losses, centred,
+    and is None if the derivative is never negative. :math:`\bar{L}` is the moving average of `window` losses, centered,
     so that it does not lag; the derivative is computed by central differences. Smith (2017) reads off the range of
     rates in which accuracy rises; Howard and Gugger (2020) choose the rate of steepest descent. Earlier updates and
     momentum affect every loss, so treat the suggestion as an order of magnitude, and look at the plot.
@@ -281,14 +281,14 @@ def _draw_batches(n_rows, batch_rows, random_state):
 
 
 def _moving_average(values, window):
-    """Mean over a centred window, which is truncated at the ends."""
+    """Compute the mean over a centered window, which is truncated at the ends."""
     starts = np.arange(len(values)) - (window - 1) // 2
     # Differences of cumulative sums would lose the digits of small values next to large ones.
     return np.array([values[max(0, start) : start + window].mean() for start in starts])
 
 
 def _steepest_descent(rates, losses):
-    """The rate with the most negative derivative up to the smallest loss, or None."""
+    """Return the rate with the most negative derivative up to the smallest loss, or None."""
     slopes = np.gradient(losses, np.log(rates))[: losses.argmin() + 1]
     steepest = slopes.argmin()
     return float(rates[steepest]) if slopes[steepest] < 0 else None

@@ -1,4 +1,4 @@
-"""Steps before the estimator of a pipeline, fitted and applied once for each fold and parameter set."""
+"""Cache of a pipeline's transformers, which are fitted and applied once per fold and parameter set."""
 
 import copy
 import threading
@@ -48,7 +48,7 @@ class FittedSteps:
         return _Folds(X, self._folds, self.note)
 
     def step(self, key, train):
-        """The cache entry of a step."""
+        """Return the cache entry of a step."""
         return self._steps.get(key, lambda: _Step(train))
 
     def note(self, rows):
@@ -63,7 +63,7 @@ class FittedSteps:
 
 
 class _LastUsed:
-    """A cache of the least-recently-used kind."""
+    """Least-recently-used cache."""
 
     def __init__(self, n_kept):
         self._n_kept = n_kept
@@ -192,7 +192,7 @@ class FoldMemory:
             return None
 
     def _applying(self, fitted, step):
-        """A copy of a fitted transformer that reuses cached outputs for known rows."""
+        """Copy a fitted transformer; the copy reuses cached outputs for known rows."""
 
         def transform(X, **metadata):
             if metadata or not self._shared.has(X):

@@ -1,4 +1,4 @@
-"""What the fits of a cross-validation share when threads of one process train them."""
+"""Shared data and steps of the fits of a cross-validation, which threads of one process train."""
 
 import copy
 import inspect
@@ -56,7 +56,7 @@ def trained_together(estimator, X, *, searched=(), scoring=None, cv=None, search
 
 
 def _plan(estimator, X, searched, scoring, cv, search):
-    """The object that runs the tasks, and the context manager in which joblib passes them to it."""
+    """Return the object that runs the tasks, and the context manager in which joblib passes them to it."""
     own = type(estimator) in _OURS
     pipeline = type(estimator) is Pipeline and len(estimator.steps) > 1 and type(estimator.steps[-1][1]) in _OURS
     if not (own or pipeline):
@@ -189,7 +189,7 @@ def _shares_rows(estimator, searched):
 
 
 def _n_bytes(X):
-    """Approximate memory of a fit's own copy of its rows."""
+    """Estimate the memory of a fit's own copy of its rows."""
     if sparse.issparse(X):
         return 12 * X.nnz
     shape = getattr(X, "shape", (0,))

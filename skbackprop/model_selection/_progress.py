@@ -105,7 +105,7 @@ class _Round:
 
 
 def _settings(parameters):
-    """Parameters in lines that leave room for the bar, without step names if the last parts are unique."""
+    """Format parameters in lines that leave room for the bar, without step names if the last parts are unique."""
     from rich.markup import escape
 
     last = {name: name.rpartition("__")[2] for name in parameters}

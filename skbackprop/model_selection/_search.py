@@ -9,7 +9,7 @@ __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "Rand
 
 
 class _PopulationSearch:
-    """The difference to scikit-learn's searches."""
+    """Mixin that trains all candidates of scikit-learn's searches at the same time."""
 
     def fit(self, X, y=None, **params):
         """Run the search as in scikit-learn, with all networks trained at the same time.
@@ -17,7 +17,7 @@ class _PopulationSearch:
         Parameters
         ----------
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Training data. There is one copy, however many candidates are trained.
+            Training data. All candidates share one copy.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Targets.
         **params : dict of str -> object
@@ -40,7 +40,7 @@ class _PopulationSearch:
 
 
 def _searched(search):
-    """Names of the parameters that are searched over."""
+    """Return the names of the parameters that are searched over."""
     given = getattr(search, "param_grid", None) or getattr(search, "param_distributions", None) or {}
     spaces = [given] if hasattr(given, "keys") else given
     return {name for space in spaces for name in space}

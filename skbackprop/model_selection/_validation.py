@@ -22,7 +22,7 @@ def _call(function, estimator, X, *arguments, searched=(), **keywords):
 
 
 def cross_validate(estimator, X, y=None, **arguments):
-    """Scores and times of an estimator on each fold.
+    """Compute the scores and times of an estimator on each fold.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def cross_validate(estimator, X, y=None, **arguments):
 
 
 def cross_val_score(estimator, X, y=None, **arguments):
-    """Scores of an estimator on each fold.
+    """Compute the scores of an estimator on each fold.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def cross_val_score(estimator, X, y=None, **arguments):
 
 
 def cross_val_predict(estimator, X, y=None, **arguments):
-    """Predictions for each sample by a network that was not trained on it.
+    """Predict each sample with a network that was not trained on it.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def cross_val_predict(estimator, X, y=None, **arguments):
 
 
 def learning_curve(estimator, X, y=None, **arguments):
-    """Scores for different numbers of training samples.
+    """Compute scores for different numbers of training samples.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def learning_curve(estimator, X, y=None, **arguments):
 
 
 def validation_curve(estimator, X, y=None, *, param_name, param_range, **arguments):
-    """Scores for different values of a parameter.
+    """Compute scores for different values of a parameter.
 
     Parameters
     ----------
@@ -155,12 +155,12 @@ def validation_curve(estimator, X, y=None, *, param_name, param_range, **argumen
 
 
 def seed_scores(estimator, X, y=None, *, n_seeds=10, random_state=None, **arguments):
-    """Scores of an estimator with different seeds, which show how much a result depends on the seed.
+    """Compute the scores of an estimator with different seeds, to see how much a result depends on the seed.
 
     Parameters
     ----------
     estimator : object
-        Has a parameter `random_state`, or is a pipeline whose last step has one.
+        An estimator with the parameter `random_state`, or a pipeline whose last step has it.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
         Data.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
@@ -183,7 +183,8 @@ def seed_scores(estimator, X, y=None, *, n_seeds=10, random_state=None, **argume
     >>> from skbackprop import BackpropClassifier
     >>> from skbackprop.model_selection import seed_scores
     >>> X, y = load_iris(return_X_y=True)
-    >>> scores = seed_scores(BackpropClassifier((8,), solver="lbfgs"), X, y, n_seeds=4, cv=3, random_state=0)
+    >>> network = BackpropClassifier((8,), solver="lbfgs", max_iter=1000)
+    >>> scores = seed_scores(network, X, y, n_seeds=4, cv=3, random_state=0)
     >>> scores.shape
     (4, 3)
     >>> bool(scores.mean(axis=1).std() < 0.1)

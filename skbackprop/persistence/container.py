@@ -39,7 +39,7 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+\.tmp")
 
 
 def require_library():
-    """Import the library that the files need; raises an ImportError that says what to install."""
+    """Import safetensors; raise an ImportError that says what to install if it is missing."""
     try:
         import safetensors.numpy
     except ImportError:
@@ -137,7 +137,7 @@ def _replace(path, parts):
 
 
 def _open_temporary(path):
-    """A new file next to `path`, locked while it is open."""
+    """Create a file next to `path`, which is locked while it is open."""
     count = 0
     while True:
         temporary = path.with_name(f".{path.name}.{os.getpid()}-{count}.tmp")

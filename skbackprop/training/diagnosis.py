@@ -144,7 +144,7 @@ def _badly_scaled(rows, train_rows, names, read):
 
 
 def _column_sizes(rows, train_rows, read=None):
-    """Indices of the columns that are not zero in a sample of rows, and their root mean squares."""
+    """Return the indices of the columns that are not zero in a sample of rows, and their root mean squares."""
     n_sampled = min(len(train_rows), max(10, min(_SAMPLE_ROWS, _SAMPLE_SIZE // max(rows.shape[1], 1))))
     sample = rows.places(train_rows[np.arange(n_sampled) * len(train_rows) // n_sampled])
     if rows.is_sparse:
@@ -211,7 +211,7 @@ def _norm(row, n_layers):
 
 
 def _rounded(number):
-    """Round to one digit, so that similar data give the same message, which Python then shows once."""
+    """Round to one digit, so that similar data cause the same message, which Python then shows once."""
     return f"{float(f'{number:.0e}'):g}"
 
 

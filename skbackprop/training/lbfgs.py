@@ -12,7 +12,7 @@ __all__ = ["minimize"]
 
 
 def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=None, end_iteration=None):
-    """Minimise the penalised loss with SciPy's L-BFGS-B (Byrd, Lu, Nocedal and Zhu 1995).
+    """Minimize the penalized loss with SciPy's L-BFGS-B (Byrd, Lu, Nocedal and Zhu, 1995).
 
     SciPy works in float64; loss and gradient are computed in the dtype of `params`.
 

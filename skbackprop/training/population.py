@@ -46,7 +46,7 @@ def is_one_of_many():
 
 
 def models_at_a_time(device, n_bytes):
-    """Number of trainings worth running at the same time because they share a device.
+    """Return the number of trainings worth running at the same time because they share a device.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class PopulationBackend(ParallelBackendBase):
         self._outer = get_active_backend()
 
     def effective_n_jobs(self, n_jobs):
-        """Number of threads; None for one per core, negative numbers count from the number of cores."""
+        """Return the number of threads; None means one per core, negative numbers count from the number of cores."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         n_jobs = self.default_n_jobs if n_jobs is None else n_jobs
@@ -239,7 +239,7 @@ class _Later:
 
 
 def _calling(call, batch):
-    """A batch of joblib tasks in which each task goes through `call`."""
+    """Return a batch of joblib tasks in which each task goes through `call`."""
     batch.items[:] = [(partial(_run_task, call, task), *arguments) for task, *arguments in batch.items]
     return batch
 
@@ -299,7 +299,7 @@ def observed(call):
 
 
 def _observed(active, call):
-    """A backend like the active one with a `call`; None if there is none."""
+    """Return a backend like the active one with a `call`; None if there is none."""
     if isinstance(active, ThreadingBackend):
         return _Threads(call)
     if isinstance(active, SequentialBackend | _InTurn):

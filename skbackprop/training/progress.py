@@ -97,7 +97,7 @@ class OptimizerState:
         )
 
     def next_rates(self, n_epochs, n_batches, n_seen, n_rows):
-        """Learning rates of the batches of the next epochs, as long as no plateau changes them.
+        """Return the learning rates of the batches of the next epochs, as long as no plateau changes them.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class OptimizerState:
             self.raw_params = None
 
     def copy(self, dtype=None):
-        """A copy that shares no arrays, and whose arrays are writable even if these are not.
+        """Return a copy that shares no arrays, and whose arrays are writable even if these are not.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class TrainingPoint:
     order : ndarray of shape (n_rows,), int64
         Rows in the order of the last epoch, which the next epoch shuffles again.
     finished : bool
-        Whether training ended by itself.
+        Whether training is complete.
     """
 
     first_random_state: tuple

@@ -61,7 +61,7 @@ def draw_orders(order, n_epochs, random_state):
 
 
 def _state(generator):
-    """A view of a generator's state: its words, and how many of them are used. NumPy takes 40 us to return a copy."""
+    """Return a view of a generator's words and of the number used; NumPy takes 40 us to return a copy."""
     return np.frombuffer((ctypes.c_uint32 * (_N_WORDS + 1)).from_address(generator.ctypes.state_address), np.uint32)
 
 
@@ -76,7 +76,7 @@ def _knows_state():
 
 @kernel
 def _shuffle(state, words, order, orders):
-    """Fisher-Yates shuffle, from the last row on, with as few bits per draw as possible and rejection sampling.
+    """Shuffle by Fisher-Yates, from the last row on, with as few bits per draw as possible and rejection sampling.
 
     Arrays are one-dimensional and are not sliced, because slices would take Numba seconds to compile.
     """

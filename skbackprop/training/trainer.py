@@ -13,7 +13,7 @@ __all__ = ["DivergenceError", "train"]
 
 
 class DivergenceError(ValueError):
-    """Loss or weights are no longer finite, and there is no better state to fall back on."""
+    """The loss or a weight is no longer finite, and there is no better state to restore."""
 
 
 _DIVERGED = (
@@ -162,7 +162,7 @@ def train(
 
 
 def _facts(rates, seconds, epochs):
-    """Entries of the history for each epoch of a call."""
+    """Return entries of the history for each epoch of a call."""
     n_epochs, n_layers = epochs.gradient_norms.shape
     names = [f"gradient_norm_{layer}" for layer in range(n_layers)]
     names += [f"constant_units_{layer}" for layer in range(n_layers - 1)]
@@ -175,7 +175,7 @@ def _facts(rates, seconds, epochs):
 
 
 def _reduce_rate(optimizer, progress, tol, n_iter_no_change, verbose):
-    """Respond to a plateau: True if training continues at a lower rate."""
+    """Respond to a plateau; return True if training continues at a lower rate."""
     reduced = optimizer.reduce_rate()
     if verbose:
         what = "Validation score" if progress.early_stopping else "Training loss"

@@ -1,4 +1,4 @@
-"""Warnings of trainings: given one by one, or collected from many trainings in a summary."""
+"""Warnings of trainings: issued one by one, or summarized over many trainings."""
 
 import sys
 import warnings
@@ -14,10 +14,10 @@ _taking = ContextVar("_taking", default=None)
 
 
 def warn(message, category=UserWarning):
-    """Give a warning, now or as part of the summary of many trainings.
+    """Issue a warning, now or as part of a summary of many trainings.
 
-    It points to the line in the user's code, so that Python's filters show it once for each line. A filter that turns
-    it into an error takes effect at once, in the fit that it comes from.
+    It points to the line in the user's code, so that Python's filters show it once per line. A filter that turns it
+    into an error takes effect immediately, in the fit that caused it.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def warn(message, category=UserWarning):
 
 
 def _action(message, category, frame):
-    """The action that the warning filters, which all threads share, prescribe for a warning."""
+    """Return the action of the warning filters, which all threads share, for a warning."""
     module = frame.f_globals.get("__name__", "")
     for action, text, kind, name, line in warnings.filters:
         if (
@@ -50,7 +50,7 @@ def _action(message, category, frame):
 
 
 class WarningSummary:
-    """Counts how many fits gave which warning. Within the context of another summary, that one collects them all."""
+    """Counts of the fits that issued each warning. Inside another summary, the outer one collects them all."""
 
     def __init__(self):
         self._kinds = {}
@@ -63,7 +63,7 @@ class WarningSummary:
         Parameters
         ----------
         fit : object
-            The fit that gave it; None for the final fit to all the data.
+            The fit that issued it; None for the final fit to all data.
         message : str
         category : type
         frame : frame
@@ -74,12 +74,12 @@ class WarningSummary:
         self._kinds.setdefault(place, (message, set()))[1].add(fit)
 
     def give(self, n_fits):
-        """Warn once for each category, at the line of the user's code that led here.
+        """Warn once per category, at the calling line of the user's code.
 
         Parameters
         ----------
         n_fits : int
-            Number of fits, without the final fit to all the data.
+            Number of fits, without the final fit to all data.
         """
         told = {}
         for (category, *_), (message, fits) in self._kinds.items():
@@ -95,7 +95,7 @@ def _count(fits, n_fits):
 
 
 def _users_stacklevel():
-    """The `stacklevel`, for the calling function, of the first frame outside of the packages in `_BETWEEN`."""
+    """Return the `stacklevel`, for the calling function, of the first frame outside the packages in `_BETWEEN`."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         level, frame = level + 1, frame.f_back
@@ -104,7 +104,7 @@ def _users_stacklevel():
 
 @contextmanager
 def summarized(summary, fit=None):
-    """Collect the warnings of trainings in this context in a summary, or in the wider one that it was created in.
+    """Collect the warnings of trainings in this context in a summary, or in the outer one that it was created in.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def summarized(summary, fit=None):
 
 
 def begin_fit(summary, fit):
-    """Within `summarized`, attribute the following warnings to another fit, unless a wider summary collects them.
+    """Inside `summarized`, attribute the following warnings to another fit, unless an outer summary collects them.
 
     Parameters
     ----------
