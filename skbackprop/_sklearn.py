@@ -34,8 +34,10 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.metadata_routing import _routing_enabled  # whether `fit` passes on only what is requested
 from sklearn.utils.multiclass import _check_partial_fit_first_call  # sets `classes_`, or refuses other ones
 from sklearn.utils.validation import (
+    _check_categorical_features,  # names, indices or a mask as a mask, as in HistGradientBoosting
     _check_feature_names,  # sets `feature_names_in_`, or compares with it, without validation of the data
     _check_feature_names_in,  # those names, or ones with numbers
+    _check_n_features,  # sets `n_features_in_`, or compares with it
     _check_sample_weight,  # weights as an array of the right length and type
     _num_samples,  # rows of whatever users give as data
 )
