@@ -31,7 +31,10 @@ from sklearn.utils._param_validation import (
     StrOptions,  # one of these names
     validate_params,  # the same constraints for the arguments of a function
 )
-from sklearn.utils.metadata_routing import _routing_enabled  # whether `fit` passes on only what is requested
+from sklearn.utils.metadata_routing import (
+    _raise_for_params,  # without metadata routing no further arguments
+    _routing_enabled,  # whether `fit` passes on only what is requested
+)
 from sklearn.utils.multiclass import _check_partial_fit_first_call  # sets `classes_`, or refuses other ones
 from sklearn.utils.validation import (
     _check_categorical_features,  # names, indices or a mask as a mask, as in HistGradientBoosting

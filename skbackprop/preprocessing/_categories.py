@@ -1,6 +1,10 @@
 """Categories as codes: the levels of a column, which of them are grouped, and what the target says of them."""
 
+from itertools import repeat
+from numbers import Real
+
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import OrdinalEncoder, TargetEncoder
@@ -10,11 +14,10 @@ from skbackprop.preprocessing._columns import Column, is_missing, named
 __all__ = [
     "MISSING",
     "UNKNOWN",
+    "Lookup",
     "as_categories",
     "as_numbers",
-    "codes_of",
     "grouped",
-    "holds_text",
     "in_words",
     "target_encoded",
 ]
@@ -24,6 +27,8 @@ UNKNOWN, MISSING = -2, -1
 
 #: Text is written, rather than chosen, if there are as many rows, and levels have as many words on average.
 _WRITTEN_ROWS, _WRITTEN_WORDS = 10, 4
+#: Rows for which a column's levels are not all looked up: less than one in so many levels.
+_SHARE = 100
 
 
 def as_categories(column, label, is_asked_for):
@@ -57,7 +62,7 @@ def as_categories(column, label, is_asked_for):
     levels = _distinct(column) if column.kind != "missing" else ()
     if len(levels) == 0:
         return Column("missing", column.values)
-    codes = codes_of(column, {level: code for code, level in enumerate(levels.tolist())})
+    codes = Lookup(levels).codes(column)
     if column.kind == "string" and not is_asked_for and _is_written(levels, np.count_nonzero(codes >= 0)):
         raise ValueError(
             f"{named(label)} seems to be written text ({_shortened(levels[0])!r}), of which categories are of no use: drop the column, "
@@ -86,8 +91,9 @@ def as_numbers(column, label):
     ValueError
         If it holds text.
     """
-    if column.kind == "category" and not holds_text(column):
-        column = Column("number", np.append(column.levels.astype(np.float64), np.nan)[column.values])
+    levels = _level_objects(column.levels) if column.kind == "category" else None
+    if levels is not None and not _are_text(levels):
+        column = Column("number", np.append(levels.astype(np.float64), np.nan)[column.values])
     elif column.kind == "boolean":
         column = Column("number", column.values)
     elif column.kind in ("string", "category"):
@@ -95,22 +101,6 @@ def as_numbers(column, label):
             f"{named(label)} holds text, and is not among the categorical_features: add it to them, drop it, or convert it to numbers"
         )
     return column if np.any(column.values == column.values) else Column("missing", column.values)
-
-
-def holds_text(column):
-    """Whether a column holds text, or categories that are.
-
-    Parameters
-    ----------
-    column : Column
-
-    Returns
-    -------
-    text : bool
-    """
-    return column.kind == "string" or (
-        column.kind == "category" and any(isinstance(level, str) for level in column.levels)
-    )
 
 
 def in_words(kind, levels=None, zone=None):
@@ -127,7 +117,7 @@ def in_words(kind, levels=None, zone=None):
     text : str
     """
     if kind == "category":
-        return "categories" if levels is None or isinstance(levels[0], str) else "categories that are numbers"
+        return "categories" if levels is None or _are_text(levels) else "categories that are numbers"
     return {"string": "text", "time": "times of the day"}.get(kind, f"{kind}s") + (
         f" of the zone {zone}" if zone else ""
     )
@@ -154,59 +144,100 @@ def _distinct(column):
         levels = sorted(level for level in set(column.values) if not is_missing(level))
         return np.array(levels, dtype=object)
     if column.kind == "category":
-        levels = column.levels[np.unique(column.values[column.values >= 0])].tolist()
-        return _narrowed(levels if column.ordered else sorted(levels))
+        levels = _level_objects(column.levels)[np.unique(column.values[column.values >= 0])].tolist()
+        levels = levels if column.ordered else sorted(levels)
+        return np.array(levels, dtype=object) if _are_text(levels) else _narrowed(np.array(levels))
     levels = np.unique(column.values[~np.isnan(column.values)])
     return levels.astype(bool) if column.kind == "boolean" else _narrowed(levels)
 
 
+def _level_objects(levels):
+    """Levels as objects, which are text or numbers; others become text."""
+    levels = np.asarray(levels, dtype=object)
+    types = set(map(type, levels))
+    if all(issubclass(kind, str) for kind in types) or all(issubclass(kind, Real | np.bool_) for kind in types):
+        return levels
+    return np.array([str(level) for level in levels], dtype=object)
+
+
+def _are_text(levels):
+    return len(levels) > 0 and isinstance(levels[0], str)
+
+
 def _narrowed(levels):
     """Numbers as integers where they are, so that names have no ".0"."""
-    levels = np.array(levels) if len(levels) and not isinstance(levels[0], str) else np.array(levels, dtype=object)
     if levels.dtype.kind == "f" and np.all(np.abs(levels) < 2**53) and np.all(levels == np.rint(levels)):
         return levels.astype(np.int64)
     return levels
 
 
-def codes_of(column, lookup):
-    """Each row's index into the levels known from `fit`.
+class Lookup:
+    """The codes of levels: their indices among those known from `fit`.
 
     Parameters
     ----------
-    column : Column
-        Text, categories, booleans, numbers, or nothing but missing values.
-    lookup : dict
-        From levels to indices.
-
-    Returns
-    -------
-    codes : ndarray of int
-        `UNKNOWN` and `MISSING` in place of others.
+    levels : ndarray
+        As they are in a TableEncoder's `categories_`.
     """
-    values = column.values
-    if column.kind == "missing":
-        return np.full(len(values), MISSING)
-    if column.kind == "string":
-        return _looked_up(values, lookup)
-    if column.kind == "category":
-        levels, inverse = column.levels, values
-        if len(values) < len(levels):
-            # As many look-ups as there are rows.
-            used, inverse = np.unique(values, return_inverse=True)
-            levels, inverse = column.levels[used[used >= 0]], inverse - (used[0] < 0)
-    else:
+
+    def __init__(self, levels):
+        self._is_text = levels.dtype == object
+        self._codes = {level: code for code, level in enumerate(levels.tolist())} | {None: MISSING, np.nan: MISSING}
+        # Codes of the levels of the last categorical column: pandas' slices of a table share one object.
+        self._last = None, None
+
+    def codes(self, column):
+        """Each row's code.
+
+        Parameters
+        ----------
+        column : Column
+
+        Returns
+        -------
+        codes : ndarray of int or None
+            `UNKNOWN` and `MISSING` for other values; None if the column holds text in place of numbers, dates, or the other
+            way round.
+        """
+        values = column.values
+        if column.kind == "missing":
+            return np.full(len(values), MISSING)
+        if column.kind == "category":
+            return self._codes_of_category(column)
+        if column.kind == "string":
+            return self._looked_up(values) if self._is_text else None
+        if column.kind not in ("number", "boolean") or self._is_text:
+            return None
         levels, inverse = np.unique(values, return_inverse=True)
-        levels = levels.astype(object)
-    # NumPy has -1, which is a missing value's, for the last one.
-    return np.append(_looked_up(levels, lookup), MISSING)[inverse]
+        return self._looked_up(levels.tolist())[inverse]
 
+    def _codes_of_category(self, column):
+        levels, codes = self._last
+        if column.levels is not levels:
+            levels, rows = column.levels, column.values
+            if len(rows) < len(levels) / _SHARE:
+                # A few look-ups, in place of one for each level.
+                used, rows = np.unique(rows, return_inverse=True)
+                rows = rows - (used[0] < 0)
+                levels = (
+                    levels[used[used >= 0]] if hasattr(levels, "take") else [levels[code] for code in used if code >= 0]
+                )
+            objects = _level_objects(levels)
+            if len(objects) and _are_text(objects) != self._is_text:
+                return None
+            # NumPy takes the last one for -1, which is a missing value.
+            codes = np.append(self._looked_up(objects), MISSING)
+            if levels is not column.levels:
+                return codes[rows]
+            self._last = levels, codes
+        return codes[column.values]
 
-def _looked_up(values, lookup):
-    codes = np.fromiter((lookup.get(value, UNKNOWN) for value in values), dtype=np.intp, count=len(values))
-    for row in np.flatnonzero(codes == UNKNOWN):
-        if is_missing(values[row]):
-            codes[row] = MISSING
-    return codes
+    def _looked_up(self, values):
+        codes = np.fromiter(map(self._codes.get, values, repeat(UNKNOWN)), dtype=np.intp, count=len(values))
+        for row in np.flatnonzero(codes == UNKNOWN):
+            if is_missing(values[row]):
+                codes[row] = MISSING
+        return codes
 
 
 def _is_written(levels, n_present):
@@ -252,7 +283,7 @@ def grouped(codes, n_levels, min_frequency):
     return np.append(groups, [groups.max() if has_infrequent else -1, -1])
 
 
-def target_encoded(codes, n_levels, y, encoder):
+def target_encoded(codes, n_levels, y, encoder, params):
     """What the target says of levels.
 
     Parameters
@@ -264,6 +295,8 @@ def target_encoded(codes, n_levels, y, encoder):
     y : array-like of shape (n_samples,)
     encoder : TargetEncoder or "target"
         Is cloned.
+    params : dict
+        Further arguments of its `fit_transform`.
 
     Returns
     -------
@@ -281,7 +314,9 @@ def target_encoded(codes, n_levels, y, encoder):
         encoder = TargetEncoder(cv=KFold(min(5, len(codes[0])), shuffle=True, random_state=0))
     # A missing value is a level of its own, and -1 no level at all.
     rows = np.column_stack([np.where(code == MISSING, n, code) for code, n in zip(codes, n_levels, strict=True)])
-    crossed = encoder.set_output(transform="default").fit_transform(rows, y)
+    # With metadata routing, scikit-learn 1.9's target encoder demands groups, also for folds that take none.
+    with config_context(enable_metadata_routing=bool(params)):
+        crossed = encoder.set_output(transform="default").fit_transform(rows, y, **params)
     levels = np.arange(max(n_levels) + 1)[:, np.newaxis]
     asked = np.vstack([np.where(levels < n_levels, levels, -1), np.array(n_levels)[np.newaxis]])
     tables = encoder.transform(asked)

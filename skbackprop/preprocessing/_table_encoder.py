@@ -1,5 +1,6 @@
 """Raw tables as numbers for a network: the transformer, and what it learns of each column."""
 
+from hashlib import blake2b
 from itertools import groupby
 from numbers import Integral, Real
 
@@ -7,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import TransformerMixin
 from sklearn.preprocessing import TargetEncoder
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skbackprop._parameters import NamedOnce
@@ -19,15 +21,15 @@ from skbackprop._sklearn import (
     _check_feature_names_in,
     _check_n_features,
     _fit_context,
+    _raise_for_params,
 )
 from skbackprop.preprocessing._categories import (
     MISSING,
     UNKNOWN,
+    Lookup,
     as_categories,
     as_numbers,
-    codes_of,
     grouped,
-    holds_text,
     in_words,
     target_encoded,
 )
@@ -72,7 +74,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         Which columns are categorical. "from_dtype": those of a categorical dtype, of text and of booleans. A mask, indices or names:
         these columns, whatever their dtype. None: none; booleans are the numbers 0 and 1 then. Text in other columns is an error.
 
-    max_onehot : int or None, default=12
+    max_onehot : int or None, default=64
         A categorical column with at most so many levels gets a column for each, after infrequent levels were grouped. None: each
         has.
 
@@ -87,10 +89,10 @@ class TableEncoder(TransformerMixin, NamedOnce):
         Levels of fewer rows, or if a float of a smaller fraction of the rows, are grouped into one level. Unknown levels then count
         among them. Not in columns that `high_cardinality` encodes by their target, which smooths instead.
 
-    zero_iqr : {"range", "std", "indicator"}, default="range"
-        The spread of a number column whose quartiles are equal, which most often are zeros with a few other values. "range":
-        half its range; "std": its standard deviation. "indicator": the interquartile range of the values other than the median, and
-        a further column that is 1 for those values and 0 for the median.
+    zero_iqr : {"indicator", "range", "std"}, default="indicator"
+        The spread of a number column whose quartiles are equal: most often many zeros and a few other numbers. "indicator": the
+        interquartile range of the numbers other than the median, and a further column that is 1 for these and 0 for the
+        median. "range": half the range. "std": the standard deviation. For all three, where two numbers are left the range.
 
     sparse_output : bool, default=False
         Whether `transform` returns a SciPy CSR array.
@@ -192,7 +194,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
             Interval(Real, 0, 1, closed="neither"),
             None,
         ],
-        "zero_iqr": [StrOptions({"range", "std", "indicator"})],
+        "zero_iqr": [StrOptions({"indicator", "range", "std"})],
         "sparse_output": ["boolean"],
         "dtype": [StrOptions({"float64", "float32"}), Options(type, {np.float64, np.float32})],
     }
@@ -201,10 +203,10 @@ class TableEncoder(TransformerMixin, NamedOnce):
         self,
         *,
         categorical_features="from_dtype",
-        max_onehot=12,
+        max_onehot=64,
         high_cardinality="target",
         min_frequency=None,
-        zero_iqr="range",
+        zero_iqr="indicator",
         sparse_output=False,
         dtype="float64",
     ):
@@ -217,7 +219,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         self.dtype = dtype
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, **params):
         """Learn scales, levels and what else there is to know of the columns.
 
         Parameters
@@ -226,6 +228,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
             The table: of pandas, polars, pyarrow or another library that narwhals knows, or an array.
         y : array-like of shape (n_samples,), default=None
             Targets; needed only for columns that are encoded by them.
+        **params : dict
+            With metadata routing: what the target encoder's folds request, such as `groups`.
 
         Returns
         -------
@@ -239,11 +243,11 @@ class TableEncoder(TransformerMixin, NamedOnce):
         ValueError
             If a column is written text, or needs `y`.
         """
-        self._fit(X, y)
+        self._fit(X, y, params)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X, y=None, **params):
         """Fit, and transform the same rows.
 
         The same as `fit` and then `transform`, except for columns that are encoded by the target: theirs are cross-fitted here.
@@ -253,13 +257,16 @@ class TableEncoder(TransformerMixin, NamedOnce):
         X : {dataframe, array-like} of shape (n_samples, n_features)
             The table.
         y : array-like of shape (n_samples,), default=None
-            Targets.
+            Targets; needed only for columns that are encoded by them.
+        **params : dict
+            With metadata routing: what the target encoder's folds request, such as `groups`.
 
         Returns
         -------
         encoded : {ndarray, sparse array} of shape (n_samples, n_features_out)
+            In the `dtype`.
         """
-        return self._encode(*self._fit(X, y))
+        return self._encode(*self._fit(X, y, params))
 
     def transform(self, X):
         """Numbers for a table with the same columns.
@@ -320,8 +327,25 @@ class TableEncoder(TransformerMixin, NamedOnce):
             labels[groups[UNKNOWN]] = "infrequent_sklearn"
         return [f"_{labels[group]}" for group in (range(n_outputs) if kind == "level" else [1])]
 
-    def _fit(self, X, y):
+    def get_metadata_routing(self):
+        """Arguments that `fit` and `fit_transform` pass on to a target encoder.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        router = MetadataRouter(owner=self)
+        if isinstance(self.high_cardinality, TargetEncoder):
+            mapping = MethodMapping()
+            for caller in ("fit", "fit_transform"):
+                mapping.add(caller=caller, callee="fit_transform")
+            router.add(high_cardinality=self.high_cardinality, method_mapping=mapping)
+        return router
+
+    def _fit(self, X, y, params):
         """Learn all; return the columns, and what the target says of their rows, cross-fitted."""
+        _raise_for_params(params, self, "fit")
+        process_routing(self, "fit", **params)
         names, columns = read_table(X, estimator=self)
         if y is not None:
             check_consistent_length(columns[0].values, y)
@@ -340,7 +364,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
             None if column.levels is None else grouped(column.values, len(column.levels), self.min_frequency)
             for column in columns
         ]
-        crossed = self._fit_targets(columns, labels, y)
+        crossed = self._fit_targets(columns, labels, y, params)
         self._fit_outputs(columns, crossed)
         self._prepare()
         return columns, crossed
@@ -352,7 +376,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         chosen = _check_categorical_features(X, self.categorical_features)
         return [False] * len(columns) if chosen is None else chosen, True
 
-    def _fit_targets(self, columns, labels, y):
+    def _fit_targets(self, columns, labels, y, params):
         """What the target says of columns with many levels: kept for the levels, and returned for the rows."""
         self.encodings_, self.target_classes_ = [None] * len(columns), None
         many = [source for source in range(len(columns)) if self._has_many(source)]
@@ -368,6 +392,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
             [len(columns[source].levels) for source in many],
             y,
             self.high_cardinality,
+            process_routing(self, "fit", **params).high_cardinality.fit_transform,
         )
         for source, table in zip(many, tables, strict=True):
             self.encodings_[source] = table
@@ -381,17 +406,17 @@ class TableEncoder(TransformerMixin, NamedOnce):
     def _fit_outputs(self, columns, crossed):
         """The columns of the output."""
         outputs, seen = [], set()
+
+        def is_new(what, values):
+            digest = what, blake2b(np.ascontiguousarray(values)).digest()
+            return digest not in seen and not seen.add(digest)
+
         for source, column in enumerate(columns):
             # A column that repeats an earlier one brings nothing, and neither do the same rows without values.
-            content = column.kind, column.values.tobytes()
-            if column.kind == "missing" or content in seen:
-                continue
-            seen.add(content)
-            for kind, center, scale in self._outputs(source, column, crossed.get(source)):
-                content = np.isnan(column.values).tobytes() if kind == "missing" else len(outputs)
-                if content not in seen:
-                    seen.add(content)
-                    outputs.append((source, kind, center, scale))
+            if column.kind != "missing" and is_new(column.kind, column.values):
+                for kind, center, scale in self._outputs(source, column, crossed.get(source)):
+                    if kind != "missing" or is_new("missing", np.isnan(column.values)):
+                        outputs.append((source, kind, center, scale))
         sources, kinds, centers, scales = zip(*outputs, strict=True) if outputs else ((), (), (), ())
         self.sources_ = np.array(sources, dtype=np.intp)
         self.output_kinds_ = np.array(kinds, dtype=np.str_)
@@ -447,10 +472,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         self._runs = [
             (source, kind, stop - n_outputs, stop) for (source, kind, n_outputs), stop in zip(runs, stops, strict=True)
         ]
-        self._lookups = [
-            None if levels is None else {level: code for code, level in enumerate(levels.tolist())}
-            for levels in self.categories_
-        ]
+        self._lookups = [None if levels is None else Lookup(levels) for levels in self.categories_]
         self._scaled = np.flatnonzero(np.isin(self.output_kinds_, _SCALED))
 
     def __getstate__(self):
@@ -520,15 +542,19 @@ class TableEncoder(TransformerMixin, NamedOnce):
         """A column as what it was in `fit`: numbers, dates, or codes."""
         kind, levels = self.kinds_[source], self.categories_[source]
         if levels is not None:
-            if column.kind == "missing" or holds_text(column) == (levels.dtype == object):
-                return codes_of(column, self._lookups[source])
+            codes = self._lookups[source].codes(column)
+            if codes is not None:
+                return codes
         elif column.kind == kind and (column.zone is None) == (self.zones_[source] is None):
             return column.values
         elif column.kind == "missing":
             return missing_values(kind, len(column.values))
-        elif kind == "number" and column.kind in ("boolean", "category") and not holds_text(column):
-            return as_numbers(column, source).values
+        elif kind == "number" and column.kind in ("boolean", "category"):
+            return self._values(source, as_numbers(column, self._label(source)))
         raise TypeError(
-            f"{named(source if self._names is None else self._names[source])} held {in_words(kind, levels, self.zones_[source])} "
+            f"{named(self._label(source))} held {in_words(kind, levels, self.zones_[source])} "
             f"in fit, and holds {in_words(column.kind, column.levels, column.zone)} now: convert it to what it was"
         )
+
+    def _label(self, source):
+        return source if self._names is None else self._names[source]
