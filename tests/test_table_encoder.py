@@ -107,6 +107,8 @@ def test_many_levels_need_the_target(rng):
     y = rng.normal(size=2000)
     with pytest.raises(ValueError, match=r"column 'city' has more than max_onehot=64 levels.*pass y to fit"):
         TableEncoder().fit(table)
+    with pytest.raises(ValueError, match=r"column 'city' .*: pass a single column of targets"):
+        TableEncoder().fit(table, np.column_stack([y, y]))
     assert TableEncoder().fit_transform(table, y).shape == (2000, 1)
     assert TableEncoder(max_onehot=None).fit_transform(table).shape == (2000, 80)
     codes = TableEncoder(max_onehot=12, high_cardinality="ordinal").fit_transform(table)[:, 0]
@@ -326,6 +328,7 @@ def test_codes_are_those_of_ordinalencoder(rng):
     np.testing.assert_array_equal(found, OrdinalEncoder().fit_transform(table) + 1)
     encoder = TableEncoder(max_onehot=12, high_cardinality="ordinal").fit(table)
     assert list(encoder.output_kinds_) == ["code"]
+    assert list(encoder.cardinalities_) == [31]
     np.testing.assert_array_equal(encoder.transform(pd.DataFrame({"x": ["new", None, "c0"]})), [[0], [0], [1]])
 
 

@@ -117,7 +117,7 @@ def in_words(kind, levels=None, zone=None):
     text : str
     """
     if kind == "category":
-        return "categories" if levels is None or _are_text(levels) else "categories that are numbers"
+        return "categories" if levels is None or _are_text(_level_objects(levels)) else "categories that are numbers"
     return {"string": "text", "time": "times of the day"}.get(kind, f"{kind}s") + (
         f" of the zone {zone}" if zone else ""
     )

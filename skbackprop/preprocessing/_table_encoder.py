@@ -49,16 +49,6 @@ _PARTS = {"sin": np.sin, "cos": np.cos}
 _PREPARED = {"_names", "_runs", "_lookups", "_scaled"}
 
 
-def _joined(held, places, hot, n_outputs):
-    """A sparse array of the dense columns of the output, at their places, and of ones."""
-    rows, columns = np.nonzero(held)
-    data = [held[rows, columns], *(np.ones(len(rows), dtype=held.dtype) for rows, _ in hot)]
-    rows = [rows, *(rows for rows, _ in hot)]
-    columns = [places[columns], *(columns for _, columns in hot)]
-    shape = len(held), n_outputs
-    return sparse.coo_array((np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape).tocsr()
-
-
 class TableEncoder(TransformerMixin, NamedOnce):
     """Columns of a table as numbers that a network learns well from.
 
@@ -117,6 +107,9 @@ class TableEncoder(TransformerMixin, NamedOnce):
         For a column that is encoded by its target an array of shape (n_levels + 2, n_targets): for each level, for an unknown
         one, and for a missing value what the target encoder says. Otherwise None.
 
+    target_classes_ : ndarray or None
+        The classes that "target" columns are for, where there are more than two; otherwise None.
+
     zones_ : list of length n_features_in_
         For a column of dates with a time zone its name, otherwise None.
 
@@ -129,8 +122,11 @@ class TableEncoder(TransformerMixin, NamedOnce):
         levels; "sign" is -1 and 1 for two of them; "code" is an integer for each group; "year_sin" and "year_cos", and the same for
         "week" and "day", are a cycle of the calendar.
 
+    cardinalities_ : ndarray of int of shape (n_features_out,)
+        For each "code" how many there are, 0 among them; 0 for other columns of the output.
+
     centers_ : ndarray of shape (n_features_out,)
-        What is subtracted; NaN for columns that are not scaled.
+        What is subtracted; for "other" the median; NaN for columns that are not scaled.
 
     scales_ : ndarray of shape (n_features_out,)
         What the difference is multiplied by; NaN for columns that are not scaled.
@@ -163,8 +159,9 @@ class TableEncoder(TransformerMixin, NamedOnce):
     Columns whose values are all the same, or all missing, and those that repeat an earlier one of the same kind in all rows of `fit`
     have no column in the output. `transform` ignores what they hold.
 
-    Text that is rather written than chosen, such as comments, is refused: more than half of the values occur once, and
-    they have four words or more on average. Naming the column in `categorical_features` turns this off.
+    Text that is written rather than chosen, such as comments, is refused: columns of text with more than half as many different
+    values as there are rows (ten or more), of four words or more on average. A categorical dtype, and naming the column
+    in `categorical_features`, turn this off.
 
     References
     ----------
@@ -382,10 +379,11 @@ class TableEncoder(TransformerMixin, NamedOnce):
         many = [source for source in range(len(columns)) if self._has_many(source)]
         if not many or self.high_cardinality == "ordinal":
             return {}
-        if y is None:
+        if y is None or np.shape(y)[1:] not in ((), (1,)):
             raise ValueError(
                 f"{named(labels[many[0]])} has more than max_onehot={self.max_onehot} levels and is to be encoded by the "
-                'target: pass y to fit, or set high_cardinality="ordinal", or another max_onehot'
+                f"target: pass {'y to fit' if y is None else 'a single column of targets'}, or set "
+                'high_cardinality="ordinal", or another max_onehot'
             )
         tables, crossed, self.target_classes_ = target_encoded(
             [columns[source].values for source in many],
@@ -420,6 +418,13 @@ class TableEncoder(TransformerMixin, NamedOnce):
         sources, kinds, centers, scales = zip(*outputs, strict=True) if outputs else ((), (), (), ())
         self.sources_ = np.array(sources, dtype=np.intp)
         self.output_kinds_ = np.array(kinds, dtype=np.str_)
+        self.cardinalities_ = np.array(
+            [
+                self.groups_[source].max() + 2 if kind == "code" else 0
+                for source, kind in zip(sources, kinds, strict=True)
+            ],
+            dtype=np.intp,
+        )
         self.centers_ = np.array(centers, dtype=np.float64)
         self.scales_ = np.array(scales, dtype=np.float64)
 
@@ -492,42 +497,26 @@ class TableEncoder(TransformerMixin, NamedOnce):
         return tags
 
     def _encode(self, columns, crossed=None):
-        """The output for columns as they were read."""
+        """The output for columns as they were read, or with what the target says of their rows."""
         n_samples, n_outputs = len(columns[0].values), len(self.sources_)
-        is_held = np.ones(n_outputs, dtype=bool) if not self.sparse_output else self.output_kinds_ != "level"
+        # A sparse output has its ones apart.
+        is_held = (self.output_kinds_ != "level") | (not self.sparse_output)
         places = np.cumsum(is_held) - 1
         held = np.zeros((n_samples, np.count_nonzero(is_held)), dtype=self.dtype)
-        scaled, hot = [], []
-        last = None
+        scaled, ones, last = [], [], None
         for source, kind, start, _ in self._runs:
             if source != last:
                 values, last = self._values(source, columns[source]), source
-            place = places[start]
-            if kind == "number":
-                scaled.append(values)
-            elif kind == "trend":
-                scaled.append(trend(values))
-            elif kind == "target":
-                rows = crossed[source] if crossed else self.encodings_[source][values]
-                scaled.extend(rows.T)
+            if kind == "target":
+                scaled.extend((crossed[source] if crossed else self.encodings_[source][values]).T)
+            elif kind in _SCALED:
+                scaled.append(trend(values) if kind == "trend" else values)
             elif kind == "level":
                 groups = self.groups_[source][values]
                 rows = np.flatnonzero(groups >= 0)
-                if self.sparse_output:
-                    hot.append((rows, start + groups[rows]))
-                else:
-                    held[rows, start + groups[rows]] = 1
-            elif kind == "sign":
-                held[:, place] = _SIGNS[self.groups_[source][values]]
-            elif kind == "code":
-                held[:, place] = self.groups_[source][values] + 1
-            elif kind == "missing":
-                held[:, place] = np.isnan(values)
-            elif kind == "other":
-                held[:, place] = (values != self.centers_[start]) & ~np.isnan(values)
+                ones.append((rows, start + groups[rows]))
             else:
-                cycle, part = kind.split("_")
-                held[:, place] = np.nan_to_num(_PARTS[part](angle(self.kinds_[source], values, cycle)))
+                held[:, places[start]] = self._held(source, kind, start, values)
         if scaled:
             z = np.array(scaled)
             z -= self.centers_[self._scaled, np.newaxis]
@@ -536,7 +525,24 @@ class TableEncoder(TransformerMixin, NamedOnce):
             z = smooth_clip(z)
             z[np.isnan(z)] = 0
             held[:, places[self._scaled]] = z.T
-        return held if not self.sparse_output else _joined(held, np.flatnonzero(is_held), hot, n_outputs)
+        if self.sparse_output:
+            return _joined(held, np.flatnonzero(is_held), ones, n_outputs)
+        for rows, outputs in ones:
+            held[rows, outputs] = 1
+        return held
+
+    def _held(self, source, kind, output, values):
+        """A column of the output that is not scaled."""
+        if kind == "sign":
+            return _SIGNS[self.groups_[source][values]]
+        if kind == "code":
+            return self.groups_[source][values] + 1
+        if kind == "missing":
+            return np.isnan(values)
+        if kind == "other":
+            return (values != self.centers_[output]) & ~np.isnan(values)
+        cycle, part = kind.split("_")
+        return np.nan_to_num(_PARTS[part](angle(self.kinds_[source], values, cycle)))
 
     def _values(self, source, column):
         """A column as what it was in `fit`: numbers, dates, or codes."""
@@ -558,3 +564,13 @@ class TableEncoder(TransformerMixin, NamedOnce):
 
     def _label(self, source):
         return source if self._names is None else self._names[source]
+
+
+def _joined(held, places, ones, n_outputs):
+    """A sparse array of the dense columns of the output, at their places, and of ones."""
+    rows, columns = np.nonzero(held)
+    data = [held[rows, columns], *(np.ones(len(rows), dtype=held.dtype) for rows, _ in ones)]
+    rows = [rows, *(rows for rows, _ in ones)]
+    columns = [places[columns], *(columns for _, columns in ones)]
+    shape = len(held), n_outputs
+    return sparse.coo_array((np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape).tocsr()
