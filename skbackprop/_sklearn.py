@@ -31,11 +31,16 @@ from sklearn.utils._param_validation import (
     StrOptions,  # constraint: one of these names
     validate_params,  # checks the arguments of a function against constraints
 )
-from sklearn.utils.metadata_routing import _routing_enabled  # whether metadata routing is enabled
+from sklearn.utils.metadata_routing import (
+    _raise_for_params,  # refuses metadata without metadata routing
+    _routing_enabled,  # whether metadata routing is enabled
+)
 from sklearn.utils.multiclass import _check_partial_fit_first_call  # sets `classes_`, or raises an error for other ones
 from sklearn.utils.validation import (
+    _check_categorical_features,  # converts names, indices or a mask to a mask, as HistGradientBoosting does
     _check_feature_names,  # sets `feature_names_in_` or compares with it, without validating the data
     _check_feature_names_in,  # these names, or generated ones
+    _check_n_features,  # sets `n_features_in_` or compares with it
     _check_sample_weight,  # validates sample weights
     _num_samples,  # number of rows of any kind of data
 )

@@ -13,7 +13,7 @@ import pytest
 import sklearn
 
 import skbackprop
-from skbackprop import _sklearn, functions, model_selection
+from skbackprop import _sklearn, functions, model_selection, preprocessing
 
 PACKAGE = Path(skbackprop.__file__).parent
 #: From the mathematics up to the promises to users; a module may import its own layer and those before it.
@@ -30,6 +30,7 @@ LAYERS = [
     "backends",
     "training",
     "persistence",
+    "preprocessing",
     "estimators",
     "inspection",
     "model_selection",
@@ -157,7 +158,7 @@ def test_no_private_of_scikit_learn_is_left_over():
 
 def test_hooks_are_what_classes_define_for_scikit_learn():
     # The ensembles are imported on demand.
-    modules = [skbackprop, functions, model_selection]
+    modules = [skbackprop, functions, model_selection, preprocessing]
     kinds = {getattr(module, name) for module in modules for name in module.__all__}
     found = set()
     for kind in filter(inspect.isclass, kinds):

@@ -14,6 +14,7 @@ import skbackprop
 import skbackprop.functions
 import skbackprop.inspection
 import skbackprop.model_selection
+import skbackprop.preprocessing
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def public_names():
     for name in skbackprop.functions.__all__:
         # Their methods are internal.
         yield f"skbackprop.functions.{name}"
-    for module in (skbackprop.inspection, skbackprop.model_selection):
+    for module in (skbackprop.inspection, skbackprop.model_selection, skbackprop.preprocessing):
         for name in module.__all__:
             yield f"{module.__name__}.{name}"
     for name in skbackprop.__all__:
