@@ -16,7 +16,7 @@ from skbackprop.functions._function import Function, named
 from skbackprop.functions._registry import Registry
 from skbackprop.functions.elementary import SCRATCH, cos_turns, fma, natural, number, scratch, sin_turns
 
-__all__ = ["INPUT_LAYERS", "InputLayer", "InputScale", "PeriodicEmbedding", "column_loops"]
+__all__ = ["INPUT_LAYERS", "CategoryEmbedding", "InputLayer", "InputScale", "PeriodicEmbedding", "column_loops"]
 
 #: Columns of the kernels' table of groups, one row per input column: the column's first output; its first parameter
 #: among the layer's, and their number, 0 for a column that is copied.
@@ -46,9 +46,17 @@ class InputLayer(Function):
     ----------
     columns : sequence of int or None, default=None
         Indices of the columns that are transformed; None for all.
+
+    Attributes
+    ----------
+    takes_codes : bool
+        Whether inputs are codes of categories: estimators then refuse training data that are no whole numbers.
     """
 
+    takes_codes: bool = False
+
     _parameter_constraints: dict = {"columns": ["array-like", None]}
+    _sequences: tuple = ("columns",)
 
     def __init__(self, columns=None):
         self.columns = columns
@@ -56,7 +64,7 @@ class InputLayer(Function):
     @classmethod
     def setting_names(cls):
         """Return the names of the numbers among the parameters."""
-        return tuple(name for name in cls._get_param_names() if name != "columns")
+        return tuple(name for name in cls._get_param_names() if name not in cls._sequences)
 
     def settings(self):
         """Return the settings as numbers, in the alphabetical order of their names."""
@@ -115,14 +123,14 @@ class InputLayer(Function):
         ValueError
             If `columns` has no such column, or one twice.
         """
-        columns = range(n_features) if self.columns is None else sorted(self.columns)
+        columns = range(n_features) if self.columns is None else list(self.columns)
         are_columns = (isinstance(column, Integral) and 0 <= column < n_features for column in columns)
         if not all(are_columns) or len(set(columns)) != len(columns):
             raise ValueError(
                 f"columns={self.columns!r} of {type(self).__name__} must be different indices of its {n_features} inputs, "
                 f"from 0 to {n_features - 1}"
             )
-        sizes = tuple((int(column), int(self.n_params(column))) for column in columns)
+        sizes = tuple((int(column), int(self.n_params(column))) for column in sorted(columns))
         return self.kernel_kind(), self.settings(), sizes, int(self.outputs_per_column())
 
 
@@ -370,7 +378,131 @@ class PeriodicEmbedding(InputLayer):
         return g("Reshape", outputs, g.constant(np.array([-1, len(params) * int(n_outputs)])))
 
 
-INPUT_LAYERS = Registry("input_layers", InputLayer, [InputScale, PeriodicEmbedding])
+@formula
+def _category(x, n_categories):
+    """Return the category whose code is `x`, or -1 for none."""
+    if not (x >= number(0.0, x) and x < number(n_categories, x)):  # also for NaN
+        return np.int64(-1)
+    category = np.int64(x)
+    return category if number(category, x) == x else np.int64(-1)
+
+
+class CategoryEmbedding(InputLayer):
+    """A learned vector for each category of a column, whose inputs are the categories' codes: 0, 1, 2 and so on.
+
+    Other numbers, such as -1 for missing or unknown categories, have a vector of zeros, which is not trained.
+    :class:`~sklearn.preprocessing.OrdinalEncoder`, with ``handle_unknown="use_encoded_value"``, ``unknown_value=-1`` and
+    ``encoded_missing_value=-1``, makes such codes.
+
+    Parameters
+    ----------
+    columns : sequence of int or None, default=None
+        Indices of the columns of codes; None for all.
+    n_categories : sequence of int
+        The number of categories of each of the columns, in their order in `columns`. There is no default.
+    n_outputs : int, default=8
+        Length of the vectors, whose initial numbers are standard normal.
+    """
+
+    name = "embedding"
+    definition = r"e_x"
+    reference = "Guo and Berkhahn (2016)"
+
+    takes_codes = True
+
+    _parameter_constraints: dict = {
+        **InputLayer._parameter_constraints,
+        "n_categories": ["array-like", None],
+        "n_outputs": [Interval(Integral, 1, None, closed="left")],
+    }
+    _sequences = ("columns", "n_categories")
+
+    def __init__(self, columns=None, n_categories=None, n_outputs=8):
+        self.columns = columns
+        self.n_categories = n_categories
+        self.n_outputs = n_outputs
+
+    def outputs_per_column(self):
+        """Return `n_outputs`."""
+        return self.n_outputs
+
+    def n_params(self, column):
+        """Return the size of the column's vectors, one after another."""
+        index = column if self.columns is None else list(self.columns).index(column)
+        return self.n_categories[index] * self.n_outputs
+
+    def bound(self, n_features):
+        """Return what tells layers for so many inputs apart, as the base class does; check `n_categories`, too."""
+        n_columns = n_features if self.columns is None else len(self.columns)
+        counts = () if self.n_categories is None else self.n_categories
+        if len(counts) != n_columns or not all(isinstance(count, Integral) and count > 0 for count in counts):
+            raise ValueError(
+                f"n_categories={self.n_categories!r} of CategoryEmbedding must be whole numbers from 1, the number of categories "
+                f"of each of its {n_columns} columns: CategoryEmbedding(columns=[0, 3], n_categories=[5, 12]), for example"
+            )
+        return super().bound(n_features)
+
+    @staticmethod
+    def draw(random_state, sizes, n_outputs):
+        """Draw standard normal numbers."""
+        return random_state.normal(size=sum(sizes))
+
+    @staticmethod
+    @formula
+    def forward(x, params, p, n, out, o, s):
+        """Write the category's vector."""
+        n_outputs = np.int64(s.n_outputs)
+        category, zero = _category(x, n // n_outputs), number(0.0, x)
+        for k in range(n_outputs):
+            out[natural(o + k)] = params[natural(p + category * n_outputs + k)] if category >= 0 else zero
+
+    @staticmethod
+    @formula
+    def gradient(x, params, p, n, deltas, d, grads, s):
+        """Add the outputs' gradients to that of the category's vector."""
+        n_outputs = np.int64(s.n_outputs)
+        category = _category(x, n // n_outputs)
+        if category >= 0:
+            for k in range(n_outputs):
+                grads[natural(p + category * n_outputs + k)] += deltas[natural(d + k)]
+
+    @staticmethod
+    @formula
+    def slope(x, params, p, n, deltas, d, s):
+        """Return zero: codes are not numbers to change a little."""
+        return number(0.0, x)
+
+    @staticmethod
+    def naive(x, params, n_outputs):
+        """Look the vectors up."""
+        outputs = np.zeros((*x.shape, int(n_outputs)), dtype=params[0].dtype)
+        for column, codes in enumerate(x.T):
+            vectors = params[column].reshape(-1, int(n_outputs))
+            known = np.isin(codes, np.arange(len(vectors)))
+            outputs[known, column] = vectors[codes[known].astype(np.int64)]
+        return outputs
+
+    @staticmethod
+    def naive_slope(x, params, deltas, n_outputs):
+        """Return zeros."""
+        return np.zeros_like(x)
+
+    @staticmethod
+    def onnx(g, x, params, n_outputs):
+        """Look vectors up in a table of all columns', with zeros at its end."""
+        vectors = np.concatenate([*params, np.zeros(int(n_outputs), dtype=g.dtype)]).reshape(-1, int(n_outputs))
+        counts = np.array([part.size // int(n_outputs) for part in params])
+        whole = g("Equal", x, g("Floor", x))
+        known = g("And", whole, g("And", g("GreaterOrEqual", x, 0.0), g("Less", x, g.constant(counts.astype(g.dtype)))))
+        # Cast to int64, as places in the table.
+        codes = g("Cast", g("Where", known, x, 0.0), to=7)
+        places = g("Add", codes, g.constant(np.cumsum(counts) - counts))
+        places = g("Where", known, places, g.constant(np.array([len(vectors) - 1])))
+        found = g("Gather", g.constant(vectors), places, axis=0)
+        return g("Reshape", found, g.constant(np.array([-1, len(params) * int(n_outputs)])))
+
+
+INPUT_LAYERS = Registry("input_layers", InputLayer, [InputScale, PeriodicEmbedding, CategoryEmbedding])
 
 
 def forward(x, params, p, n, out, o, s):
