@@ -139,6 +139,18 @@ class Network:
         return len(self.inputs)
 
     @lazy
+    def code_columns(self):
+        """Columns of `X` that an input layer takes as codes of categories.
+
+        A list of int.
+        """
+        origins, found = np.arange(self.layer_units[0]), []
+        for layer in self.layers[: self.n_front]:
+            found += origins[layer.columns].tolist() if layer.kind.takes_codes else []
+            origins = layer.origins(origins)
+        return [column for column in found if column >= 0]
+
+    @lazy
     def stages(self):
         """The layers of each stage.
 

@@ -231,8 +231,14 @@ def test_training_with_every_optimizer(optimizer, backend, rng):
 @pytest.mark.parametrize("others", [False, True])
 def test_training_with_every_input_layer(kind, others, backend_tier, rng):
     """Also two of them, of some columns each, with everything else at once."""
-    layers = [kind([0, 2, 5]), InputScale()] if others else [kind()]
+    columns, counts = ([5, 0, 2], [1, 2, 3]) if others else (None, [1, 2, 3, 2, 2, 1])
+    layer = kind(columns, n_categories=counts) if kind.takes_codes else kind(columns)
+    layers = [layer, InputScale()] if others else [layer]
     problem = make_problem(rng, input_layers=layers, normalization="layer" if others else None)
+    if kind.takes_codes:
+        # Also of categories that are not known, and numbers that are no codes.
+        places = slice(None) if columns is None else columns
+        problem.X[:, places] = rng.choice([-1.0, 0.0, 0.0, 0.5, 1.0, 2.0, 3.0], (17, len(counts)))
     penalties = Penalties(1e-2)
     if others:
         front = (Group(), Group(rate=6.0, decay=0.0))

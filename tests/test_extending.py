@@ -152,7 +152,7 @@ class Bend(InputLayer):
         self.columns = columns
         self.strength = strength
 
-    def n_outputs(self):
+    def outputs_per_column(self):
         return 2
 
     def n_params(self, column):

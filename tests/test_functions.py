@@ -54,6 +54,18 @@ def apply_erf(x, y):
 
 
 @kernel
+def apply_cos_turns(x, y):
+    for i in range(x.size):
+        y[i] = elementary.cos_turns(x[i])
+
+
+@kernel
+def apply_sin_turns(x, y):
+    for i in range(x.size):
+        y[i] = elementary.sin_turns(x[i])
+
+
+@kernel
 def run_activate(address, z, slopes, settings):
     zero = np.int64(0)
     invoke(address, (at(z, zero), at(slopes, zero), z.size, at(settings, zero)))
@@ -78,6 +90,12 @@ def activation_pass(activation, z, keeps):
     return a, delta
 
 
+def in_turns(function):
+    """Reduce exactly: an angle in radians of a large number of turns has few digits of its last turn."""
+    pi = np.longdouble("3.14159265358979323846")
+    return lambda t: function(2 * pi * (t - np.round(t)))
+
+
 ELEMENTARY = {
     # name: (compiled loop, reference, range, largest error in units in the last place as its docstring states)
     "exp": (apply_exp, np.exp, (-80.0, 80.0), 2),
@@ -86,6 +104,8 @@ ELEMENTARY = {
     "logistic": (apply_logistic, lambda x: 1 / (1 + np.exp(-x)), (-80.0, 80.0), 4),
     # SciPy's is good to a unit of float64 itself.
     "erf": (apply_erf, lambda x: special.erf(x.astype(np.float64)), (-7.0, 7.0), 3),
+    "cos_turns": (apply_cos_turns, in_turns(np.cos), (-40.0, 40.0), 3),
+    "sin_turns": (apply_sin_turns, in_turns(np.sin), (-40.0, 40.0), 3),
 }
 
 
@@ -111,7 +131,12 @@ def test_elementary_functions_at_the_edges(dtype):
         "tanh": [(0.0, 0.0), (inf, 1.0), (-inf, -1.0), (1e4, 1.0), (-1e4, -1.0), (nan, nan)],
         "logistic": [(0.0, 0.5), (inf, 1.0), (-inf, 0.0), (1e4, 1.0), (-1e4, 0.0), (nan, nan)],
         "erf": [(0.0, 0.0), (inf, 1.0), (-inf, -1.0), (1e4, 1.0), (-1e4, -1.0), (nan, nan)],
-    }
+        # The largest numbers that are no whole number of turns, of either type, and some beyond.
+        "cos_turns": [(0.0, 1.0), (0.5, -1.0), (0.25, 0.0), (-1.75, 0.0), (2.0**22 + 0.5, -1.0), (2.0**23 - 0.5, -1.0),
+                      (2.0**51 + 1.0, 1.0), (1e15, 1.0), (-1e30, 1.0), (inf, nan), (-inf, nan), (nan, nan)],
+        "sin_turns": [(0.0, 0.0), (0.25, 1.0), (-0.25, -1.0), (0.75, -1.0), (0.5, 0.0), (-3.5, 0.0), (2.0**22 - 0.5, 0.0),
+                      (2.0**51 + 1.0, 0.0), (1e15, 0.0), (-1e30, 0.0), (inf, nan), (-inf, nan), (nan, nan)],
+    }  # fmt: skip
     for name, pairs in expected.items():
         x = np.array([pair[0] for pair in pairs], dtype=dtype)
         y = np.empty_like(x)

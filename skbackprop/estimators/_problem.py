@@ -6,6 +6,7 @@ import numpy as np
 
 from skbackprop.backends import Backend, get_backend
 from skbackprop.backends.data import Rows, as_rows
+from skbackprop.estimators._arrays import as_numpy
 from skbackprop.estimators._choices import check_memory, choose_init, choose_network, hidden_units
 from skbackprop.estimators._state import (
     check_same_layers,
@@ -128,6 +129,10 @@ def make_problem(fit, inputs):
     n_units = (inputs.X.shape[1], *hidden_units(model), targets.n_outputs(encoded.shape[1]))
     check_memory(model, n_units, dtype)
     network = choose_network(model, n_units)
+    rows = as_rows(inputs.X, dtype)
+    _check_codes(network, rows, "X")
+    if inputs.held_out is not None:
+        _check_codes(network, inputs.held_out.rows, "X_val")
     if fit.first_pass:
         params, running = np.empty(network.n_params, dtype=dtype), network.initial_running()
         _draw_weights(choose_init(model), network, fit.random_state, params, running)
@@ -138,7 +143,6 @@ def make_problem(fit, inputs):
         # Training writes into arrays of its own: the present ones may be read-only, or others' too.
         params = np.array(params)
     vars(model).update(state_attributes(network, params, running) | layer_attributes(network, targets))
-    rows = as_rows(inputs.X, dtype)
     train_rows, held_out = np.arange(len(encoded)), inputs.held_out
     if inputs.splits:
         train_rows, held_out = split_off(inputs, model.validation_fraction, fit.random_state)
@@ -156,6 +160,19 @@ def make_problem(fit, inputs):
     backend = get_backend(inputs.device, 6.0 * len(train_rows) * network.n_weights, model.precision)
     model.device_ = backend.device
     return Problem(backend, network, params, running, rows, in_units, inputs.loss_weight, train_rows, held_out)
+
+
+def _check_codes(network, rows, name):
+    """Raise ValueError if an input layer takes numbers as codes of categories that cannot be any."""
+    for column in network.code_columns if not rows.is_sparse else ():
+        codes = as_numpy(rows.X[:, column])
+        wrong = codes[codes != np.floor(codes)]
+        if len(wrong):
+            raise ValueError(
+                f"column {column} of {name} has {wrong[0]:g}, and an input layer that takes codes of categories, which are whole "
+                "numbers from 0, or -1 for none: encode the column by sklearn.preprocessing.OrdinalEncoder, or take it out of "
+                "the layer's columns"
+            )
 
 
 def _draw_weights(given, network, random_state, params, running):

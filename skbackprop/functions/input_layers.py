@@ -5,17 +5,18 @@ in a network.
 """
 
 from functools import cache
-from numbers import Integral
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
 
 from skbackprop._compile import formula
+from skbackprop._sklearn import Interval
 from skbackprop.functions._function import Function, named
 from skbackprop.functions._registry import Registry
-from skbackprop.functions.elementary import natural, number
+from skbackprop.functions.elementary import SCRATCH, cos_turns, fma, natural, number, scratch, sin_turns
 
-__all__ = ["INPUT_LAYERS", "InputLayer", "InputScale", "column_loops"]
+__all__ = ["INPUT_LAYERS", "CategoryEmbedding", "InputLayer", "InputScale", "PeriodicEmbedding", "column_loops"]
 
 #: Columns of the kernels' table of groups, one row per input column: the column's first output; its first parameter
 #: among the layer's, and their number, 0 for a column that is copied.
@@ -50,10 +51,15 @@ class InputLayer(Function):
     ----------
     ntp_rate : float
         Factor of the learning rate with ``parametrization='ntp'``, as RealMLP has it.
+    takes_codes : bool
+        Whether inputs are codes of categories: estimators then refuse training data that are no whole numbers.
     """
 
-    ntp_rate = 1.0
+    ntp_rate: float = 1.0
+    takes_codes: bool = False
+
     _parameter_constraints: dict = {"columns": ["array-like", None]}
+    _sequences: tuple = ("columns",)
 
     def __init__(self, columns=None):
         self.columns = columns
@@ -61,14 +67,14 @@ class InputLayer(Function):
     @classmethod
     def setting_names(cls):
         """Return the names of the numbers among the parameters."""
-        return tuple(name for name in cls._get_param_names() if name != "columns")
+        return tuple(name for name in cls._get_param_names() if name not in cls._sequences)
 
     def settings(self):
         """Return the settings as numbers, in the alphabetical order of their names."""
         return tuple(float(getattr(self, name)) for name in self.setting_names())
 
-    def n_outputs(self):
-        """Return the number of outputs per column."""
+    def outputs_per_column(self):
+        """Return the number of outputs of each transformed column."""
         return 1
 
     def n_params(self, column):
@@ -78,13 +84,13 @@ class InputLayer(Function):
     def n_units(self, n_inputs):
         """Return the number of units for so many inputs."""
         n_columns = n_inputs if self.columns is None else len(self.columns)
-        return n_inputs + n_columns * (self.n_outputs() - 1)
+        return n_inputs + n_columns * (self.outputs_per_column() - 1)
 
     def n_inputs(self, n_units):
         """Return the number of inputs of a layer with so many units: the inverse of `n_units`."""
         if self.columns is None:
-            return n_units // self.n_outputs()
-        return n_units - len(self.columns) * (self.n_outputs() - 1)
+            return n_units // self.outputs_per_column()
+        return n_units - len(self.columns) * (self.outputs_per_column() - 1)
 
     @staticmethod
     def draw(random_state, sizes, *settings):
@@ -120,15 +126,15 @@ class InputLayer(Function):
         ValueError
             If `columns` has no such column, or one twice.
         """
-        columns = range(n_features) if self.columns is None else sorted(self.columns)
+        columns = range(n_features) if self.columns is None else list(self.columns)
         are_columns = (isinstance(column, Integral) and 0 <= column < n_features for column in columns)
         if not all(are_columns) or len(set(columns)) != len(columns):
             raise ValueError(
                 f"columns={self.columns!r} of {type(self).__name__} must be different indices of its {n_features} inputs, "
                 f"from 0 to {n_features - 1}"
             )
-        sizes = tuple((int(column), int(self.n_params(column))) for column in columns)
-        return self.kernel_kind(), self.settings(), sizes, int(self.n_outputs())
+        sizes = tuple((int(column), int(self.n_params(column))) for column in sorted(columns))
+        return self.kernel_kind(), self.settings(), sizes, int(self.outputs_per_column())
 
 
 class InputScale(InputLayer):
@@ -190,7 +196,318 @@ class InputScale(InputLayer):
         return g("Mul", x, g.constant(np.concatenate(params)))
 
 
-INPUT_LAYERS = Registry("input_layers", InputLayer, [InputScale])
+_TURN = 2 * np.pi
+
+
+@formula
+def _dot(a, i, b, n):
+    """Sum ``a[i + j] b[j]`` over the `n` first numbers of `b`: four sums, then these."""
+    zero = number(0.0, b)
+    s0, s1, s2, s3 = zero, zero, zero, zero
+    whole = n - n % 4
+    for j in range(0, whole, 4):
+        s0 = fma(a[natural(i + j)], b[natural(j)], s0)
+        s1 = fma(a[natural(i + j + 1)], b[natural(j + 1)], s1)
+        s2 = fma(a[natural(i + j + 2)], b[natural(j + 2)], s2)
+        s3 = fma(a[natural(i + j + 3)], b[natural(j + 3)], s3)
+    for j in range(whole, n):
+        s0 = fma(a[natural(i + j)], b[natural(j)], s0)
+    return (s0 + s1) + (s2 + s3)
+
+
+@formula
+def _angle(x, params, frequency, phase):
+    """Return ``w1 x + b1 / (2 pi)``: the angle in turns."""
+    return fma(params[natural(frequency)], x, params[natural(phase)] * number(1 / _TURN, x))
+
+
+@formula
+def _pull(params, weights, n_frequencies, n_outputs, deltas, d, pulls, n):
+    """Write to `pulls` the gradient with respect to `n` cosines, whose first output's weights begin at `weights`."""
+    for j in range(n):
+        pulls[natural(j)] = deltas[natural(d)] * params[natural(weights + j)]
+    for k in range(1, n_outputs):
+        delta, row = deltas[natural(d + k)], weights + k * n_frequencies
+        for j in range(n):
+            pulls[natural(j)] = fma(delta, params[natural(row + j)], pulls[natural(j)])
+
+
+class PeriodicEmbedding(InputLayer):
+    """A number, and beside it a few sums of cosines of it: ``x`` and ``W2 cos(2 pi w1 x + b1) + b2``.
+
+    Networks learn smooth functions of a number easily, and others, which jump here and there, after long training only;
+    these are smooth functions of the cosines (Gorishniy et al., 2022). This is the variant "PBLD" of RealMLP
+    (Holzmüller et al., 2024, section 3.2). Columns should be scaled, to variances of about 1.
+
+    Parameters
+    ----------
+    columns : sequence of int or None, default=None
+        Indices of the columns that are embedded; None for all.
+    n_frequencies : int, default=16
+        Cosines per column.
+    n_outputs : int, default=4
+        Outputs per column: the number itself, and sums of the cosines.
+    scale : float, default=0.1
+        Standard deviation of the initial frequencies `w1`. The larger, the finer the differences of numbers that the
+        network learns, and the more it learns by heart.
+    """
+
+    name = "periodic"
+    definition = r"x, W_2 \cos(2 \pi w_1 x + b_1) + b_2"
+    reference = "Gorishniy, Rubachev and Babenko (2022); Holzmüller, Grinsztajn and Steinwart (2024)"
+    ntp_rate = 0.1
+
+    _parameter_constraints: dict = {
+        **InputLayer._parameter_constraints,
+        "n_frequencies": [Interval(Integral, 1, None, closed="left")],
+        "n_outputs": [Interval(Integral, 2, None, closed="left")],
+        "scale": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(self, columns=None, n_frequencies=16, n_outputs=4, scale=0.1):
+        self.columns = columns
+        self.n_frequencies = n_frequencies
+        self.n_outputs = n_outputs
+        self.scale = scale
+
+    def outputs_per_column(self):
+        """Return `n_outputs`."""
+        return self.n_outputs
+
+    def n_params(self, column):
+        """Return the number of frequencies, phases, weights and intercepts, which follow one another."""
+        n_sums = self.n_outputs - 1
+        return self.n_frequencies * (2 + n_sums) + n_sums
+
+    @staticmethod
+    def draw(random_state, sizes, n_frequencies, n_outputs, scale):
+        """Draw normal frequencies and uniform phases; weights and intercepts as PyTorch draws them."""
+        n_frequencies, n_sums, bound = int(n_frequencies), int(n_outputs) - 1, 1 / np.sqrt(n_frequencies)
+        parts = []
+        for _ in sizes:
+            parts += random_state.normal(0.0, scale, n_frequencies), random_state.uniform(-np.pi, np.pi, n_frequencies)
+            parts.append(random_state.uniform(-bound, bound, (n_frequencies + 1) * n_sums))
+        return np.concatenate(parts)
+
+    # All cosines of a number are computed in a loop of their own, which is vectorized; then each output sums them up.
+    @staticmethod
+    @formula
+    def forward(x, params, p, n, out, o, s):
+        """Write the number and the sums."""
+        n_frequencies, n_outputs = np.int64(s.n_frequencies), np.int64(s.n_outputs)
+        waves = scratch(x)
+        out[natural(o)] = x
+        for k in range(1, n_outputs):
+            out[natural(o + k)] = params[natural(p + n - n_outputs + k)]
+        for first in range(0, n_frequencies, SCRATCH):
+            n_waves, frequencies = min(SCRATCH, n_frequencies - first), p + first
+            for j in range(n_waves):
+                waves[natural(j)] = cos_turns(_angle(x, params, frequencies + j, frequencies + n_frequencies + j))
+            for k in range(1, n_outputs):
+                weights = frequencies + (1 + k) * n_frequencies
+                out[natural(o + k)] += _dot(params, weights, waves, n_waves)
+
+    @staticmethod
+    @formula
+    def gradient(x, params, p, n, deltas, d, grads, s):
+        """Compute the cosines again; add the products of these and the outputs' gradients, and what follows from sines."""
+        n_frequencies, n_outputs = np.int64(s.n_frequencies), np.int64(s.n_outputs)
+        waves, pulls, turn = scratch(x), scratch(x), number(_TURN, x)
+        for k in range(1, n_outputs):
+            grads[natural(p + n - n_outputs + k)] += deltas[natural(d + k)]
+        for first in range(0, n_frequencies, SCRATCH):
+            n_waves, frequencies = min(SCRATCH, n_frequencies - first), p + first
+            phases, weights = frequencies + n_frequencies, frequencies + 2 * n_frequencies
+            _pull(params, weights, n_frequencies, n_outputs - 1, deltas, d + 1, pulls, n_waves)
+            for j in range(n_waves):
+                angle = _angle(x, params, frequencies + j, phases + j)
+                waves[natural(j)] = cos_turns(angle)
+                pulls[natural(j)] *= -sin_turns(angle)
+            for j in range(n_waves):
+                grads[natural(phases + j)] += pulls[natural(j)]
+                grads[natural(frequencies + j)] += turn * x * pulls[natural(j)]
+            for k in range(1, n_outputs):
+                delta, row = deltas[natural(d + k)], weights + (k - 1) * n_frequencies
+                for j in range(n_waves):
+                    grads[natural(row + j)] += delta * waves[natural(j)]
+
+    @staticmethod
+    @formula
+    def slope(x, params, p, n, deltas, d, s):
+        """Return the number's gradient, with what follows from sines."""
+        n_frequencies, n_outputs = np.int64(s.n_frequencies), np.int64(s.n_outputs)
+        pulls, total, turn = scratch(x), number(0.0, x), number(_TURN, x)
+        for first in range(0, n_frequencies, SCRATCH):
+            n_waves, frequencies = min(SCRATCH, n_frequencies - first), p + first
+            phases, weights = frequencies + n_frequencies, frequencies + 2 * n_frequencies
+            _pull(params, weights, n_frequencies, n_outputs - 1, deltas, d + 1, pulls, n_waves)
+            for j in range(n_waves):
+                pulls[natural(j)] *= sin_turns(_angle(x, params, frequencies + j, phases + j))
+            total += _dot(params, frequencies, pulls, n_waves)
+        return deltas[natural(d)] - turn * total
+
+    @staticmethod
+    def _parts(params, n_frequencies, n_outputs):
+        """Return frequencies, phases, weights and intercepts of all columns."""
+        n_frequencies, n_sums = int(n_frequencies), int(n_outputs) - 1
+        parts = np.split(np.stack(params), n_frequencies * np.array([1, 2, 2 + n_sums]), axis=1)
+        parts[2] = parts[2].reshape(-1, n_sums, n_frequencies)
+        return parts
+
+    @staticmethod
+    def naive(x, params, n_frequencies, n_outputs, scale):
+        """Compute the number and the sums."""
+        frequencies, phases, weights, intercepts = PeriodicEmbedding._parts(params, n_frequencies, n_outputs)
+        waves = np.cos(_TURN * frequencies * x[:, :, np.newaxis] + phases)
+        sums = np.einsum("nch,ckh->nck", waves, weights) + intercepts
+        return np.concatenate([x[:, :, np.newaxis], sums], axis=2)
+
+    @staticmethod
+    def naive_slope(x, params, deltas, n_frequencies, n_outputs, scale):
+        """Backpropagate through the cosines."""
+        frequencies, phases, weights, _ = PeriodicEmbedding._parts(params, n_frequencies, n_outputs)
+        sines = np.sin(_TURN * frequencies * x[:, :, np.newaxis] + phases)
+        pulls = np.einsum("nck,ckh->nch", deltas[:, :, 1:], weights)
+        return deltas[:, :, 0] - (_TURN * frequencies * sines * pulls).sum(axis=2)
+
+    @staticmethod
+    def onnx(g, x, params, n_frequencies, n_outputs, scale):
+        """Add cosines, and a product of matrices for each column."""
+        frequencies, phases, weights, intercepts = PeriodicEmbedding._parts(params, n_frequencies, n_outputs)
+        number_ = g("Unsqueeze", x, g.constant(np.array([2])))
+        angles = g("Add", g("Mul", number_, g.constant(_TURN * frequencies)), g.constant(phases.copy()))
+        waves = g("Transpose", g("Cos", angles), perm=[1, 0, 2])
+        sums = g("MatMul", waves, g.constant(np.ascontiguousarray(weights.transpose(0, 2, 1))))
+        sums = g("Add", g("Transpose", sums, perm=[1, 0, 2]), g.constant(intercepts.copy()))
+        outputs = g("Concat", number_, sums, axis=2)
+        return g("Reshape", outputs, g.constant(np.array([-1, len(params) * int(n_outputs)])))
+
+
+@formula
+def _category(x, n_categories):
+    """Return the category whose code is `x`, or -1 for none."""
+    if not (x >= number(0.0, x) and x < number(n_categories, x)):  # also for NaN
+        return np.int64(-1)
+    category = np.int64(x)
+    return category if number(category, x) == x else np.int64(-1)
+
+
+class CategoryEmbedding(InputLayer):
+    """A learned vector for each category of a column, whose inputs are the categories' codes: 0, 1, 2 and so on.
+
+    Other numbers, such as -1 for missing or unknown categories, have a vector of zeros, which is not trained.
+    :class:`~sklearn.preprocessing.OrdinalEncoder`, with ``handle_unknown="use_encoded_value"``, ``unknown_value=-1`` and
+    ``encoded_missing_value=-1``, makes such codes.
+
+    Parameters
+    ----------
+    columns : sequence of int or None, default=None
+        Indices of the columns of codes; None for all.
+    n_categories : sequence of int
+        The number of categories of each of the columns, in their order in `columns`. There is no default.
+    n_outputs : int, default=8
+        Length of the vectors, whose initial numbers are standard normal.
+    """
+
+    name = "embedding"
+    definition = r"e_x"
+    reference = "Guo and Berkhahn (2016)"
+
+    takes_codes = True
+
+    _parameter_constraints: dict = {
+        **InputLayer._parameter_constraints,
+        "n_categories": ["array-like", None],
+        "n_outputs": [Interval(Integral, 1, None, closed="left")],
+    }
+    _sequences = ("columns", "n_categories")
+
+    def __init__(self, columns=None, n_categories=None, n_outputs=8):
+        self.columns = columns
+        self.n_categories = n_categories
+        self.n_outputs = n_outputs
+
+    def outputs_per_column(self):
+        """Return `n_outputs`."""
+        return self.n_outputs
+
+    def n_params(self, column):
+        """Return the size of the column's vectors, one after another."""
+        index = column if self.columns is None else list(self.columns).index(column)
+        return self.n_categories[index] * self.n_outputs
+
+    def bound(self, n_features):
+        """Return what tells layers for so many inputs apart, as the base class does; check `n_categories`, too."""
+        n_columns = n_features if self.columns is None else len(self.columns)
+        counts = () if self.n_categories is None else self.n_categories
+        if len(counts) != n_columns or not all(isinstance(count, Integral) and count > 0 for count in counts):
+            raise ValueError(
+                f"n_categories={self.n_categories!r} of CategoryEmbedding must be whole numbers from 1, the number of categories "
+                f"of each of its {n_columns} columns: CategoryEmbedding(columns=[0, 3], n_categories=[5, 12]), for example"
+            )
+        return super().bound(n_features)
+
+    @staticmethod
+    def draw(random_state, sizes, n_outputs):
+        """Draw standard normal numbers."""
+        return random_state.normal(size=sum(sizes))
+
+    @staticmethod
+    @formula
+    def forward(x, params, p, n, out, o, s):
+        """Write the category's vector."""
+        n_outputs = np.int64(s.n_outputs)
+        category, zero = _category(x, n // n_outputs), number(0.0, x)
+        for k in range(n_outputs):
+            out[natural(o + k)] = params[natural(p + category * n_outputs + k)] if category >= 0 else zero
+
+    @staticmethod
+    @formula
+    def gradient(x, params, p, n, deltas, d, grads, s):
+        """Add the outputs' gradients to that of the category's vector."""
+        n_outputs = np.int64(s.n_outputs)
+        category = _category(x, n // n_outputs)
+        if category >= 0:
+            for k in range(n_outputs):
+                grads[natural(p + category * n_outputs + k)] += deltas[natural(d + k)]
+
+    @staticmethod
+    @formula
+    def slope(x, params, p, n, deltas, d, s):
+        """Return zero: codes are not numbers to change a little."""
+        return number(0.0, x)
+
+    @staticmethod
+    def naive(x, params, n_outputs):
+        """Look the vectors up."""
+        outputs = np.zeros((*x.shape, int(n_outputs)), dtype=params[0].dtype)
+        for column, codes in enumerate(x.T):
+            vectors = params[column].reshape(-1, int(n_outputs))
+            known = np.isin(codes, np.arange(len(vectors)))
+            outputs[known, column] = vectors[codes[known].astype(np.int64)]
+        return outputs
+
+    @staticmethod
+    def naive_slope(x, params, deltas, n_outputs):
+        """Return zeros."""
+        return np.zeros_like(x)
+
+    @staticmethod
+    def onnx(g, x, params, n_outputs):
+        """Look vectors up in a table of all columns', with zeros at its end."""
+        vectors = np.concatenate([*params, np.zeros(int(n_outputs), dtype=g.dtype)]).reshape(-1, int(n_outputs))
+        counts = np.array([part.size // int(n_outputs) for part in params])
+        whole = g("Equal", x, g("Floor", x))
+        known = g("And", whole, g("And", g("GreaterOrEqual", x, 0.0), g("Less", x, g.constant(counts.astype(g.dtype)))))
+        # Cast to int64, as places in the table.
+        codes = g("Cast", g("Where", known, x, 0.0), to=7)
+        places = g("Add", codes, g.constant(np.cumsum(counts) - counts))
+        places = g("Where", known, places, g.constant(np.array([len(vectors) - 1])))
+        found = g("Gather", g.constant(vectors), places, axis=0)
+        return g("Reshape", found, g.constant(np.array([-1, len(params) * int(n_outputs)])))
+
+
+INPUT_LAYERS = Registry("input_layers", InputLayer, [InputScale, PeriodicEmbedding, CategoryEmbedding])
 
 
 def forward(x, params, p, n, out, o, s):

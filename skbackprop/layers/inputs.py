@@ -57,6 +57,23 @@ class ColumnLayer(Layer):
             start += size
         return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
+    def origins(self, before):
+        """Return the column of `X` that each output copies.
+
+        Parameters
+        ----------
+        before : ndarray of shape (n_inputs,), int64
+            The same of the inputs; -1 for none.
+
+        Returns
+        -------
+        after : ndarray of shape (n_units,), int64
+        """
+        _, copied, copies = self._outputs
+        after = np.full(self.n_units, -1)
+        after[copies] = before[copied]
+        return after
+
     def shapes(self):
         """Return the shape of the array of all columns' parameters."""
         return ((sum(size for _, size in self.sizes),),)
@@ -79,7 +96,11 @@ class ColumnLayer(Layer):
         arrays["input_params_"][...] = self.kind.draw(random_state, sizes, *self.settings)
 
     @lazy
-    def _columns(self):
+    def columns(self):
+        """Indices of the transformed columns.
+
+        ndarray of shape (n_columns,), intp.
+        """
         return np.array([column for column, _ in self.sizes], dtype=np.intp)
 
     @lazy
@@ -98,7 +119,7 @@ class ColumnLayer(Layer):
         made, copied, copies = self._outputs
         outputs = np.empty((len(x), self.n_units), dtype=x.dtype)
         outputs[:, copies] = x[:, copied]
-        outputs[:, made] = self.kind.naive(x[:, self._columns], self._parts(arrays), *self.settings)
+        outputs[:, made] = self.kind.naive(x[:, self.columns], self._parts(arrays), *self.settings)
         return outputs
 
     def pull_back(self, x, arrays, deltas):
@@ -106,8 +127,8 @@ class ColumnLayer(Layer):
         made, copied, copies = self._outputs
         gradient = np.empty(x.shape, dtype=x.dtype)
         gradient[:, copied] = deltas[:, copies]
-        gradient[:, self._columns] = self.kind.naive_slope(
-            x[:, self._columns], self._parts(arrays), deltas[:, made], *self.settings
+        gradient[:, self.columns] = self.kind.naive_slope(
+            x[:, self.columns], self._parts(arrays), deltas[:, made], *self.settings
         )
         return gradient
 
@@ -124,10 +145,10 @@ class ColumnLayer(Layer):
     def onnx(self, g, x, arrays):
         """Transform columns by the class's `onnx`; put their outputs and the copied columns in order."""
         made, copied, copies = self._outputs
-        if not len(self._columns):
+        if not len(self.columns):
             return x
         parts = [np.ascontiguousarray(part) for part in self._parts(arrays)]
-        name = self.kind.onnx(g, g("Gather", x, g.constant(self._columns), axis=1), parts, *self.settings)
+        name = self.kind.onnx(g, g("Gather", x, g.constant(self.columns), axis=1), parts, *self.settings)
         if not len(copied):
             return name
         order = np.argsort(np.concatenate([made.ravel(), copies]))
