@@ -26,6 +26,8 @@ __all__ = [
     "BackpropEnsembleClassifier",
     "BackpropEnsembleRegressor",
     "BackpropRegressor",
+    "BackpropTabularClassifier",
+    "BackpropTabularRegressor",
     "Checkpoint",
     "__version__",
     "load",
@@ -37,6 +39,6 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name.startswith("BackpropEnsemble") and name in __all__:
+    if name.startswith(("BackpropEnsemble", "BackpropTabular")) and name in __all__:
         return getattr(estimators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

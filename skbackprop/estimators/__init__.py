@@ -13,6 +13,8 @@ __all__ = [
     "BackpropEnsembleClassifier",
     "BackpropEnsembleRegressor",
     "BackpropRegressor",
+    "BackpropTabularClassifier",
+    "BackpropTabularRegressor",
     "Checkpoint",
     "load",
     "register_onnx_converters",
@@ -27,4 +29,8 @@ def __getattr__(name):
         from skbackprop.estimators import ensemble
 
         return getattr(ensemble, name)
+    if name.startswith("BackpropTabular") and name in __all__:
+        from skbackprop.estimators import tabular
+
+        return getattr(tabular, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

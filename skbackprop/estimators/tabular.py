@@ -1,0 +1,771 @@
+"""Estimators for tables as they are: an encoder of the columns, and an ensemble of networks with tuned defaults."""
+
+import math
+import time
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp, softmax
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
+
+from skbackprop._parameters import NamedOnce
+from skbackprop._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    _check_sample_weight,
+    _fit_context,
+)
+from skbackprop.estimators._class_weight import class_factors
+from skbackprop.estimators._validation import first_split
+from skbackprop.estimators.classifier import BackpropClassifier
+from skbackprop.estimators.regressor import BackpropRegressor
+from skbackprop.functions.activations import ACTIVATIONS, Activation
+from skbackprop.functions.input_layers import InputScale, PeriodicEmbedding
+from skbackprop.functions.losses import LogLoss
+from skbackprop.functions.optimizers import Adam
+from skbackprop.functions.schedules import CosineLog
+from skbackprop.preprocessing import TableEncoder
+from skbackprop.training.population import models_at_a_time, population
+from skbackprop.training.warned import WarningSummary, begin_fit, summarized, warn
+
+__all__ = ["BackpropTabularClassifier", "BackpropTabularRegressor"]
+
+# Output columns of the encoder that are numbers, which periodic embeddings are for.
+_NUMERIC_KINDS = ("number", "target", "trend")
+# Fewer rows than this leave none for validation.
+_MIN_SPLIT = 5
+
+
+class _Watch:
+    """Callback of a member: stops it at a valley of the learning rate whose cycle brought no better epoch, or in time.
+
+    Parameters
+    ----------
+    valleys : list of int
+        Epochs at which the learning rate is lowest.
+    deadline : float
+        `time.monotonic` at which training ends.
+    """
+
+    def __init__(self, valleys, deadline):
+        self._valleys = valleys
+        self._deadline = deadline
+
+    @property
+    def max_propagation_depth(self):
+        """Only the tasks of the network itself are watched."""
+        return 0
+
+    def setup(self, estimator, context):
+        """Begin a fit."""
+        self._epoch, self._best, self._best_epoch = 0, -np.inf, 0
+
+    def teardown(self, estimator, context):
+        """End a fit."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Begin a task."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        """Return whether to stop after an epoch."""
+        if context.task_name != "epoch":
+            return False
+        self._epoch += 1
+        scores = fitted_estimator.validation_scores_
+        # Later ones are better among equals: they have seen more.
+        if scores and scores[-1] >= self._best:
+            self._best, self._best_epoch = scores[-1], self._epoch
+        if time.monotonic() > self._deadline:
+            return True
+        before = [0, *self._valleys]
+        is_idle = scores and self._epoch in self._valleys
+        return bool(is_idle and self._best_epoch <= before[self._valleys.index(self._epoch)])
+
+
+def _logits(raw):
+    """Return raw predictions with a column per class, in float64."""
+    raw = np.asarray(raw, dtype=np.float64)
+    if raw.ndim == 1:
+        raw = raw[:, np.newaxis]
+    return np.hstack([np.zeros_like(raw), raw]) if raw.shape[1] == 1 else raw
+
+
+def _scaled_log_loss(raw, labels, weights):
+    """Compute the log loss after temperature scaling, and the inverse temperature (Guo et al., 2017).
+
+    One more row with a uniform prediction keeps the loss of few rows, all of them right, from vanishing (as Berta et al.,
+    2025, do it).
+    """
+    z = _logits(raw)
+    n_rows, n_classes = z.shape
+    own = z[np.arange(n_rows), labels]
+
+    def loss(log_beta):
+        beta = math.exp(log_beta)
+        log_p = beta * own - logsumexp(beta * z, axis=1)
+        p = (n_rows * np.exp(log_p) + 1.0 / n_classes) / (n_rows + 1.0)
+        return float(np.average(-np.log(p), weights=weights))
+
+    found = minimize_scalar(loss, bounds=(math.log(0.02), math.log(50.0)), method="bounded", options={"xatol": 1e-3})
+    return found.fun, math.exp(found.x)
+
+
+def _negative_scaled_log_loss(network, X, y, sample_weight=None):
+    """Score validation rows; the scorer of the members of a classifier."""
+    return -_scaled_log_loss(network.decision_function(X), y, sample_weight)[0]
+
+
+class _Tabular(NamedOnce):
+    """What the two estimators share."""
+
+    _parameter_constraints: dict = {
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "categorical_features": TableEncoder._parameter_constraints["categorical_features"],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS)), Activation, "array-like"],
+        "numerical_embeddings": [StrOptions({"periodic"}), None],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), HasMethods(["split", "get_n_splits"])],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "n_jobs": [Integral, None],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None, groups=None):
+        """Encode the table and train the networks.
+
+        Parameters
+        ----------
+        X : {dataframe, array-like} of shape (n_samples, n_features)
+            The table, as :class:`~skbackprop.preprocessing.TableEncoder` takes it.
+        y : array-like of shape (n_samples,)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+        X_val, y_val, sample_weight_val : {dataframe, array-like}, array-like, array-like, default=None
+            Validation data for all networks; None splits off a part of the training data for each of them.
+        groups : array-like of shape (n_samples,), default=None
+            Samples of a group are never divided between training and validation.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is invalid; the message names the column or the parameter.
+        """
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val belong together: give both, or neither")
+        targets, held_targets, attributes = self._read_targets(y, y_val)
+        check_consistent_length(X, targets, groups)
+        weights = (
+            None if sample_weight is None else _check_sample_weight(sample_weight, targets, ensure_non_negative=True)
+        )
+        encoder = TableEncoder(categorical_features=self.categorical_features, dtype="float32")
+        Z = np.ascontiguousarray(encoder.fit_transform(X, targets))
+        if Z.shape[1] == 0:
+            # Nothing varies: the networks learn a constant.
+            Z = np.zeros((len(Z), 1), dtype=np.float32)
+        held_out = None
+        if X_val is not None:
+            held_out = self._encoded(encoder, X_val), held_targets, sample_weight_val
+        seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=self.n_estimators)
+        deadline = np.inf if self.max_time is None else time.monotonic() + self.max_time
+        settings = self._settings(attributes)
+        members = self._train(encoder, Z, targets, weights, held_out, groups, seeds, deadline, settings)
+        networks = [network for network, _ in members]
+        attributes |= {"encoder_": encoder, "estimators_": networks, "n_features_in_": encoder.n_features_in_}
+        attributes["n_iter_"] = max(network.n_iter_ for network in networks)
+        if self._calibrates:
+            attributes["temperatures_"] = np.array([temperature for _, temperature in members])
+        vars(self).pop("feature_names_in_", None)
+        if hasattr(encoder, "feature_names_in_"):
+            attributes["feature_names_in_"] = encoder.feature_names_in_
+        vars(self).update(attributes)
+        return self
+
+    def _train(self, encoder, Z, targets, weights, held_out, groups, seeds, deadline, settings):
+        """Train the members as a population on one copy of the rows."""
+        summary = WarningSummary()
+
+        def train(function, *arguments, **keywords):
+            with summarized(summary):
+                return function(*arguments, **keywords)
+
+        def one(number, seed):
+            if number and time.monotonic() > deadline:
+                return None
+            network = self._network(encoder, len(Z), int(seed), deadline, settings)
+            begin_fit(summary, network)
+            member = self._fit_member(network, Z, targets, weights, held_out, groups)
+            if self.verbose:
+                print(f"network {number + 1} of {len(seeds)}: {network.n_iter_} epochs, loss {network.loss_:.4g}")
+            return member
+
+        with population(models_at_a_time(self.device, 0), train):
+            members = Parallel(n_jobs=self.n_jobs)(delayed(one)(number, seed) for number, seed in enumerate(seeds))
+        members = [member for member in members if member is not None]
+        summary.give(len(members))
+        if len(members) < len(seeds):
+            warn(f"max_time={self.max_time} ended training after {len(members)} of n_estimators={len(seeds)} networks.")
+        return members
+
+    def _network(self, encoder, n_rows, seed, deadline, settings):
+        """Return an unfitted member: RealMLP's recipe (Holzmüller et al., 2024, table A.1)."""
+        layers = [InputScale()]
+        numeric = np.flatnonzero(np.isin(encoder.output_kinds_, _NUMERIC_KINDS))
+        if self.numerical_embeddings is not None and len(numeric):
+            layers.insert(0, PeriodicEmbedding(columns=numeric.tolist()))
+        schedule = CosineLog()
+        network = self._kind(
+            hidden_layer_sizes=self.hidden_layer_sizes,
+            activation=self.activation,
+            solver=Adam(beta_2=0.95),
+            learning_rate=schedule,
+            learning_rate_init=self.learning_rate_init,
+            batch_size=min(self.batch_size, n_rows),
+            max_iter=self.max_iter,
+            alpha=0.0,
+            dropout=self.dropout,
+            parametrization="ntp",
+            input_layers=layers,
+            n_iter_no_change=np.inf,
+            dtype="float32",
+            device=self.device,
+            random_state=seed,
+            **settings,
+        )
+        valleys = [math.ceil(self.max_iter * valley) for valley in schedule.valleys()] if self.early_stopping else []
+        return network.set_callbacks(_Watch(valleys, deadline))
+
+    def _fit_member(self, network, Z, targets, weights, held_out, groups):
+        """Fit a network on its own split of the rows; return it with its temperature."""
+        train = np.arange(len(Z))
+        if held_out is None:
+            train, rows = self._split(Z, targets, weights, groups, network.random_state)
+            held_out = (Z[rows], targets[rows], None if weights is None else weights[rows]) if len(rows) else None
+        own_weights = None if weights is None else weights[train]
+        network.set_params(batch_size=min(network.batch_size, len(train)))
+        if held_out is None:
+            network.fit(Z[train], targets[train], own_weights)
+        else:
+            network.set_params(early_stopping=True, restore_best_weights=True)
+            X_val, y_val, weight_val = held_out
+            network.fit(Z[train], targets[train], own_weights, X_val=X_val, y_val=y_val, sample_weight_val=weight_val)
+        network.set_callbacks()
+        return network, self._temperature(network, held_out)
+
+    def _split(self, Z, targets, weights, groups, seed):
+        """Return the rows to train on and the rows to validate on."""
+        rows = np.arange(len(Z))
+        fraction = self.validation_fraction
+        if not isinstance(fraction, Real):
+            return first_split(fraction, Z, targets, groups)
+        if groups is not None:
+            splitter = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
+            return first_split(splitter, Z, targets, groups)
+        if len(rows) < _MIN_SPLIT:
+            return rows, rows[:0]
+        train, held_out = self._random_split(rows, targets, seed)
+        has_weight = weights is None or (weights[train].any() and weights[held_out].any())
+        return (train, held_out) if has_weight else (rows, rows[:0])
+
+    def _encoded(self, encoder, X):
+        Z = np.ascontiguousarray(encoder.transform(X))
+        return Z if Z.shape[1] else np.zeros((len(Z), 1), dtype=np.float32)
+
+    def _members_raw(self, X):
+        check_is_fitted(self)
+        return self._encoded(self.encoder_, X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+
+class BackpropTabularClassifier(ClassifierMixin, _Tabular):
+    """Classifier for tables as they are: raw DataFrame in, calibrated probabilities out, without tuning.
+
+    An ensemble of networks whose defaults suit tables: the recipe of RealMLP [1]_, with temperature scaling. It encodes
+    numbers, categories, dates and missing values by a :class:`~skbackprop.preprocessing.TableEncoder`. Each network
+    keeps the weights of its best epoch on validation rows of its own.
+
+    Parameters
+    ----------
+    n_estimators : int, default=4
+        Number of networks, whose probabilities are averaged.
+
+    categorical_features : array-like of {bool, int, str}, "from_dtype" or None, default="from_dtype"
+        Which columns are categorical, as in :class:`~skbackprop.preprocessing.TableEncoder`.
+
+    hidden_layer_sizes : array-like of int, default=(256, 256, 256)
+        Units of the hidden layers.
+
+    activation : str, Activation or sequence of them, default='selu'
+        Activation of the hidden layers.
+
+    numerical_embeddings : {'periodic'} or None, default=None
+        'periodic' puts a :class:`~skbackprop.functions.PeriodicEmbedding` of each number in front of the network.
+
+    learning_rate_init : float, default=0.04
+        Highest learning rate of the schedule :class:`~skbackprop.functions.CosineLog`, in the neural tangent
+        parametrization.
+
+    batch_size : int, default=256
+        Rows per mini-batch; all rows if there are fewer.
+
+    max_iter : int, default=256
+        Epochs of the whole schedule.
+
+    dropout : float or array-like of float, default=0.0
+        Dropout rate of the hidden layers.
+
+    label_smoothing : float, default=0.1
+        Label smoothing of the log loss; temperature scaling takes it out of the probabilities.
+
+    early_stopping : bool, default=True
+        Whether a network stops at the end of a cycle of the schedule in which its best epoch did not lie.
+
+    validation_fraction : float or splitter, default=0.2
+        Fraction of the rows that each network keeps for validation, stratified; or a splitter, whose first split all
+        networks use. Not used with `X_val`.
+
+    max_time : float or None, default=None
+        Seconds after which training ends with the best weights so far.
+
+    class_weight : dict, 'balanced' or None, default=None
+        Weights of the classes.
+
+    n_jobs : int or None, default=None
+        Number of networks trained at the same time; None for one per core.
+
+    device : {'cpu', 'cuda', 'cuda:N', 'auto'}, default='cpu'
+        Device of the computation.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the splits, the initial weights and the order of the rows.
+
+    verbose : bool, default=False
+        Whether to print a line for each network.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes, sorted.
+
+    encoder_ : TableEncoder
+        The fitted encoder.
+
+    estimators_ : list of BackpropClassifier
+        The networks, whose classes are indices of `classes_`. Their `loss_curve_` and `validation_scores_` show how they
+        were trained.
+
+    temperatures_ : ndarray of shape (n_estimators,)
+        The networks' temperatures, by which raw predictions are divided.
+
+    n_iter_ : int
+        Largest number of epochs of a network.
+
+    n_features_in_ : int
+        Number of columns of `X` in `fit`.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of `X` in `fit`. Only if `X` had column names that were all strings.
+
+    See Also
+    --------
+    BackpropTabularRegressor : The same for numbers.
+    BackpropClassifier : A single network, with scikit-learn's defaults.
+
+    References
+    ----------
+    .. [1] Holzmüller, D., Grinsztajn, L., and Steinwart, I. (2024). "Better by default: strong pre-tuned MLPs and boosted
+       trees on tabular data". Advances in Neural Information Processing Systems 37.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skbackprop import BackpropTabularClassifier
+    >>> table = pd.DataFrame({"size": [1.0, 2.0, None, 4.0] * 15, "colour": ["red", "blue", "green", "red"] * 15})
+    >>> model = BackpropTabularClassifier(n_estimators=2, max_iter=30, random_state=0).fit(table, ["a", "b", "b", "a"] * 15)
+    >>> model.predict(table[:2])
+    array(['a', 'b'], dtype='<U1')
+    """
+
+    _kind = BackpropClassifier
+    _calibrates = True
+
+    _parameter_constraints: dict = {
+        **_Tabular._parameter_constraints,
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        n_estimators=4,
+        *,
+        categorical_features="from_dtype",
+        hidden_layer_sizes=(256, 256, 256),
+        activation="selu",
+        numerical_embeddings=None,
+        learning_rate_init=0.04,
+        batch_size=256,
+        max_iter=256,
+        dropout=0.0,
+        label_smoothing=0.1,
+        early_stopping=True,
+        validation_fraction=0.2,
+        max_time=None,
+        class_weight=None,
+        n_jobs=None,
+        device="cpu",
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_estimators = n_estimators
+        self.categorical_features = categorical_features
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.numerical_embeddings = numerical_embeddings
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.dropout = dropout
+        self.label_smoothing = label_smoothing
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.max_time = max_time
+        self.class_weight = class_weight
+        self.n_jobs = n_jobs
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _read_targets(self, y, y_val):
+        check_classification_targets(y)
+        y = column_or_1d(y, warn=True)
+        classes, codes = np.unique(y, return_inverse=True)
+        if y_val is None:
+            return codes, None, {"classes_": classes}
+        y_val = column_or_1d(y_val)
+        unknown = np.setdiff1d(y_val, classes)
+        if len(unknown):
+            raise ValueError(f"y_val has classes that y has not: {unknown.tolist()}")
+        return codes, np.searchsorted(classes, y_val), {"classes_": classes}
+
+    def _settings(self, attributes):
+        weight = self.class_weight
+        if isinstance(weight, dict):
+            # The networks know the classes by their codes.
+            weight = dict(enumerate(class_factors(weight, [attributes["classes_"]], None, None)[0].tolist()))
+        return {
+            "loss": LogLoss(label_smoothing=self.label_smoothing),
+            "scoring": _negative_scaled_log_loss,
+            "class_weight": weight,
+        }
+
+    def _random_split(self, rows, targets, seed):
+        """Split stratified; classes of too few rows are trained on."""
+        counts = np.bincount(targets)
+        n_held = round(self.validation_fraction * len(rows))
+        often = counts[targets] >= 2
+        n_classes = np.count_nonzero(counts >= 2)
+        if n_held < max(n_classes, 1) or np.count_nonzero(often) - n_held < n_classes:
+            train, held_out = train_test_split(rows, test_size=self.validation_fraction, random_state=seed)
+            # A class has to be trained on.
+            missing = ~np.isin(targets[held_out], targets[train])
+            return np.concatenate([train, held_out[missing]]), held_out[~missing]
+        train, held_out = train_test_split(
+            rows[often], test_size=self.validation_fraction, random_state=seed, stratify=targets[often]
+        )
+        return np.concatenate([train, rows[~often]]), held_out
+
+    def _temperature(self, network, held_out):
+        if held_out is None or len(network.classes_) < 2:
+            return 1.0
+        X_val, y_val, weight_val = held_out
+        labels = np.searchsorted(network.classes_, y_val)
+        return 1.0 / _scaled_log_loss(network.decision_function(X_val), labels, weight_val)[1]
+
+    def _member_proba(self, X):
+        """Return each network's calibrated probabilities, of shape (n_estimators, n_samples, n_classes)."""
+        Z = self._members_raw(X)
+        proba = np.zeros((len(self.estimators_), len(Z), len(self.classes_)))
+        for own, network, temperature in zip(proba, self.estimators_, self.temperatures_, strict=True):
+            if len(network.classes_) == 1:
+                own[:, network.classes_] = 1.0
+            else:
+                own[:, network.classes_] = softmax(_logits(network.decision_function(Z)) / temperature, axis=1)
+        return proba
+
+    def predict_proba(self, X):
+        """Predict calibrated probabilities: the mean of the networks'.
+
+        Parameters
+        ----------
+        X : {dataframe, array-like} of shape (n_samples, n_features)
+            The table.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes), float64
+            In the order of `classes_`.
+        """
+        return self._member_proba(X).mean(axis=0)
+
+    def predict_log_proba(self, X):
+        """Predict the logarithms of the probabilities.
+
+        Parameters
+        ----------
+        X : {dataframe, array-like} of shape (n_samples, n_features)
+            The table.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes), float64
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def predict(self, X):
+        """Predict the class with the highest probability.
+
+        Parameters
+        ----------
+        X : {dataframe, array-like} of shape (n_samples, n_features)
+            The table.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
+
+    def predict_spread(self, X):
+        """Return how far the networks disagree: the standard deviation of their probabilities.
+
+        Parameters
+        ----------
+        X : {dataframe, array-like} of shape (n_samples, n_features)
+            The table.
+
+        Returns
+        -------
+        spread : ndarray of shape (n_samples, n_classes)
+        """
+        return self._member_proba(X).std(axis=0)
+
+
+class BackpropTabularRegressor(RegressorMixin, _Tabular):
+    """Regressor for tables as they are: raw DataFrame in, predictions out, without tuning.
+
+    An ensemble of networks whose defaults suit tables: the recipe of RealMLP [1]_. It encodes numbers, categories, dates
+    and missing values by a :class:`~skbackprop.preprocessing.TableEncoder`. Each network keeps the weights of its best
+    epoch on validation rows of its own. Predictions are never outside the range of `y`.
+
+    Parameters
+    ----------
+    n_estimators : int, default=4
+        Number of networks, whose predictions are averaged.
+
+    categorical_features : array-like of {bool, int, str}, "from_dtype" or None, default="from_dtype"
+        Which columns are categorical, as in :class:`~skbackprop.preprocessing.TableEncoder`.
+
+    hidden_layer_sizes : array-like of int, default=(256, 256, 256)
+        Units of the hidden layers.
+
+    activation : str, Activation or sequence of them, default='mish'
+        Activation of the hidden layers.
+
+    numerical_embeddings : {'periodic'} or None, default='periodic'
+        'periodic' puts a :class:`~skbackprop.functions.PeriodicEmbedding` of each number in front of the network.
+
+    learning_rate_init : float, default=0.07
+        Highest learning rate of the schedule :class:`~skbackprop.functions.CosineLog`, in the neural tangent
+        parametrization.
+
+    batch_size : int, default=256
+        Rows per mini-batch; all rows if there are fewer.
+
+    max_iter : int, default=256
+        Epochs of the whole schedule.
+
+    dropout : float or array-like of float, default=0.0
+        Dropout rate of the hidden layers.
+
+    early_stopping : bool, default=True
+        Whether a network stops at the end of a cycle of the schedule in which its best epoch did not lie.
+
+    validation_fraction : float or splitter, default=0.2
+        Fraction of the rows that each network keeps for validation; or a splitter, whose first split all networks use.
+        Not used with `X_val`.
+
+    max_time : float or None, default=None
+        Seconds after which training ends with the best weights so far.
+
+    n_jobs : int or None, default=None
+        Number of networks trained at the same time; None for one per core.
+
+    device : {'cpu', 'cuda', 'cuda:N', 'auto'}, default='cpu'
+        Device of the computation.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the splits, the initial weights and the order of the rows.
+
+    verbose : bool, default=False
+        Whether to print a line for each network.
+
+    Attributes
+    ----------
+    encoder_ : TableEncoder
+        The fitted encoder.
+
+    estimators_ : list of BackpropRegressor
+        The networks. Their `loss_curve_` and `validation_scores_` show how they were trained.
+
+    target_range_ : ndarray of shape (2,) or (2, n_outputs)
+        Smallest and largest target in `fit`.
+
+    n_iter_ : int
+        Largest number of epochs of a network.
+
+    n_features_in_ : int
+        Number of columns of `X` in `fit`.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of `X` in `fit`. Only if `X` had column names that were all strings.
+
+    See Also
+    --------
+    BackpropTabularClassifier : The same for classes.
+    BackpropRegressor : A single network, with scikit-learn's defaults.
+
+    References
+    ----------
+    .. [1] Holzmüller, D., Grinsztajn, L., and Steinwart, I. (2024). "Better by default: strong pre-tuned MLPs and boosted
+       trees on tabular data". Advances in Neural Information Processing Systems 37.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skbackprop import BackpropTabularRegressor
+    >>> table = pd.DataFrame({"size": [1.0, 2.0, None, 4.0] * 15, "colour": ["red", "blue", "green", "red"] * 15})
+    >>> model = BackpropTabularRegressor(n_estimators=2, max_iter=30, random_state=0).fit(table, [1.0, 2.0, 3.0, 4.0] * 15)
+    >>> model.predict(table[:2]).shape
+    (2,)
+    """
+
+    _kind = BackpropRegressor
+    _calibrates = False
+
+    def __init__(
+        self,
+        n_estimators=4,
+        *,
+        categorical_features="from_dtype",
+        hidden_layer_sizes=(256, 256, 256),
+        activation="mish",
+        numerical_embeddings="periodic",
+        learning_rate_init=0.07,
+        batch_size=256,
+        max_iter=256,
+        dropout=0.0,
+        early_stopping=True,
+        validation_fraction=0.2,
+        max_time=None,
+        n_jobs=None,
+        device="cpu",
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_estimators = n_estimators
+        self.categorical_features = categorical_features
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.numerical_embeddings = numerical_embeddings
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.dropout = dropout
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.max_time = max_time
+        self.n_jobs = n_jobs
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _read_targets(self, y, y_val):
+        def read(values, name):
+            values = check_array(values, ensure_2d=False, dtype=np.float64, input_name=name)
+            return column_or_1d(values, warn=True) if values.ndim == 2 and values.shape[1] == 1 else values
+
+        if y is None:
+            raise ValueError("requires y to be passed, but the target y is None")
+        y = read(y, "y")
+        target_range = np.stack([y.min(axis=0), y.max(axis=0)])
+        return y, None if y_val is None else read(y_val, "y_val"), {"target_range_": target_range}
+
+    def _settings(self, attributes):
+        return {"standardize_target": True, "scoring": "loss"}
+
+    def _random_split(self, rows, targets, seed):
+        return train_test_split(rows, test_size=self.validation_fraction, random_state=seed)
+
+    def _temperature(self, network, held_out):
+        return None
+
+    def _member_predictions(self, X):
+        Z = self._members_raw(X)
+        return np.stack([network.predict(Z) for network in self.estimators_]).astype(np.float64, copy=False)
+
+    def predict(self, X):
+        """Predict the mean of the networks' predictions.
+
+        Parameters
+        ----------
+        X : {dataframe, array-like} of shape (n_samples, n_features)
+            The table.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+        """
+        return np.clip(self._member_predictions(X).mean(axis=0), *self.target_range_)
+
+    def predict_spread(self, X):
+        """Return how far the networks disagree: the standard deviation of their predictions.
+
+        Parameters
+        ----------
+        X : {dataframe, array-like} of shape (n_samples, n_features)
+            The table.
+
+        Returns
+        -------
+        spread : ndarray of shape (n_samples,) or (n_samples, n_outputs), in the units of `y`
+        """
+        return self._member_predictions(X).std(axis=0)
