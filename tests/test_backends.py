@@ -71,7 +71,7 @@ def order_of_rows(n_rows, n_epochs):
     return np.concatenate([rng.permutation(n_rows) for _ in range(n_epochs)])
 
 
-def train(session_of, problem, optimizer, penalties, n_epochs=2, batch_size=9):
+def train(session_of, problem, optimizer, penalties, n_epochs=2, batch_size=9, factors=None):
     """Everything that two epochs leave behind."""
     network, start, data, _, Y, weights = problem
     params = start.copy()
@@ -82,7 +82,7 @@ def train(session_of, problem, optimizer, penalties, n_epochs=2, batch_size=9):
     order = order_of_rows(len(Y), n_epochs)
     with session_of(network, params.dtype, data, Y, weights, batch_size, len(Y), 1, penalties, 7) as session:
         rates = np.full(n_epochs * session.n_batches, RATE)
-        epochs = session.run_epochs(order, rates, params, state)
+        epochs = session.run_epochs(order, rates, params, state, factors)
         loss = session.loss(np.arange(len(Y)), params, state.running)
     return params, state.slots, state.average, state.carried, state.running, np.array([loss, state.n_steps]), *epochs
 
@@ -174,6 +174,35 @@ def test_training_with_groups_of_parameters(name, is_sparse, normalization, back
     settings = {"weight_decay": 0.5} if name == "adamw" else {}
     problem = make_problem(rng, is_sparse=is_sparse, normalization=normalization)
     check_training(backend, problem, OPTIMIZERS[name](**settings), Penalties(1e-2, groups=GROUPS))
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_factors_of_dropout_and_weight_decay(is_sparse, backend_tier, rng):
+    """Half of them in the second epoch: as by another session, whose dropout and decay are half as large."""
+    problem = make_problem(rng, is_sparse=is_sparse)
+    network, start, data, _, Y, weights = problem
+    rates = (0.25, 0.5, 0.25)
+    factors = np.repeat([[1.0, 1.0], [0.5, 0.25]], 2, axis=0)
+    ours = train(
+        backend_tier.Session,
+        problem,
+        OPTIMIZERS["adamw"](weight_decay=0.5),
+        Penalties(1e-2, 0.0, rates),
+        factors=factors,
+    )
+    params, state = start.copy(), None
+    for order, (of_dropout, of_decay) in zip(order_of_rows(17, 2).reshape(2, -1), factors[::2], strict=True):
+        optimizer = OPTIMIZERS["adamw"](weight_decay=0.5 * of_decay)
+        before, state = state, OptimizerState.start(optimizer, SCHEDULES["constant"](), RATE, 0.5, 1, params)
+        if before is not None:
+            state.restore(before)
+        penalties = Penalties(1e-2, 0.0, tuple(of_dropout * rate for rate in rates))
+        with backend_tier.Session(network, params.dtype, data, Y, weights, 9, 17, 1, penalties, 7) as session:
+            session.run_epochs(order, np.full(2, RATE), params, state)
+    np.testing.assert_array_equal(ours[0], params)
+    np.testing.assert_array_equal(ours[1], state.slots)
+    whole = train(backend_tier.Session, problem, OPTIMIZERS["adamw"](weight_decay=0.5), Penalties(1e-2, 0.0, rates))
+    assert (whole[0] != params).any()
 
 
 def test_groups_of_a_rate_are_as_without(backend, rng):

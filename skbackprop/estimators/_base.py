@@ -69,6 +69,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         "output_bias": [StrOptions({"auto", "prior"})],
         "frozen_layers": ["array-like"],
         "parametrization": [StrOptions(set(PARAMETRIZATIONS))],
+        "dropout_schedule": [StrOptions(set(SCHEDULES)), Schedule, None],
+        "weight_decay_schedule": [StrOptions(set(SCHEDULES)), Schedule, None],
         "normalization": [StrOptions(set(NORMALIZATIONS)), Normalization, None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions(set(SCHEDULES)), Schedule],
@@ -234,4 +236,6 @@ _REGISTRIES = {
     "loss": LOSSES,
     "learning_rate": SCHEDULES,
     "normalization": NORMALIZATIONS,
+    "dropout_schedule": SCHEDULES,
+    "weight_decay_schedule": SCHEDULES,
 }

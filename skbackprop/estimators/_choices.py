@@ -11,7 +11,7 @@ from skbackprop.functions.groups import PARAMETRIZATIONS
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.penalties import Penalties
-from skbackprop.functions.schedules import SCHEDULES
+from skbackprop.functions.schedules import SCHEDULES, Schedule
 from skbackprop.network import FAN_IN, Network
 from skbackprop.training.progress import OptimizerState
 from skbackprop.training.warned import warn
@@ -22,6 +22,7 @@ __all__ = [
     "choose_init",
     "choose_network",
     "choose_penalties",
+    "choose_schedules",
     "hidden_units",
     "patience",
     "runs_to_the_end",
@@ -135,6 +136,21 @@ def _choose_groups(estimator, network):
     solver, groups_of = estimator.solver, PARAMETRIZATIONS[estimator.parametrization]
     degree = 0 if solver == "lbfgs" else OPTIMIZERS.get_function(solver).gradient_degree
     return tuple(groups_of(int(fan_in), degree) for fan_in in network.layout[:, FAN_IN])
+
+
+def choose_schedules(estimator):
+    """The schedules of the dropout and of the weight decay; None for one that has none."""
+    found = []
+    for name in ("dropout_schedule", "weight_decay_schedule"):
+        choice = getattr(estimator, name)
+        schedule = None if choice is None else SCHEDULES.get_function(choice)
+        if schedule is not None and type(schedule).on_plateau is not Schedule.on_plateau:
+            raise ValueError(
+                f"{name}={choice!r} responds to plateaus, which are the learning rate's: choose one that follows the updates, such "
+                "as 'flat_cosine'"
+            )
+        found.append(schedule)
+    return tuple(found)
 
 
 def start_optimizer(estimator, params):

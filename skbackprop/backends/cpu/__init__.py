@@ -34,7 +34,7 @@ from skbackprop.backends.cpu.state import (
 )
 from skbackprop.backends.cpu.sync import NON_FINITE
 from skbackprop.backends.cpu.threads import Team
-from skbackprop.backends.data import Epochs, check_data, check_state, frozen
+from skbackprop.backends.data import Epochs, check_data, check_state, frozen, unscheduled
 from skbackprop.backends.record import LINE_BYTES, Record, Workspace, aligned
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.groups import group_tables
@@ -187,6 +187,7 @@ def _prediction_workspace_of(offsets, network, dtype, n_threads):
         Work,
         dtype,
         clock=n_threads * N_CLOCK,
+        sums=n_threads * N_SUMS,
         forward_panels=offsets.n_forward,
         units=n_threads * offsets.n_units,
         scratches=(n_threads, _whole_lines(scratch, dtype.itemsize)),
@@ -330,7 +331,7 @@ class Session:
     def __exit__(self, *exception):
         self._team.__exit__(*exception)
 
-    def run_epochs(self, order, rates, params, optimizer):
+    def run_epochs(self, order, rates, params, optimizer, factors=None):
         """Train on all mini-batches of one or several epochs.
 
         Parameters
@@ -343,6 +344,8 @@ class Session:
             Updated in place.
         optimizer : OptimizerState
             Updated in place, running means and variances included.
+        factors : ndarray of shape (n_epochs * n_batches, 2) or None, default=None
+            Factors of the dropout rates and of the optimizer's weight decay for each batch; None for 1.
 
         Returns
         -------
@@ -365,6 +368,7 @@ class Session:
                 self._program(optimizer.key, self._penalties),
                 order,
                 rates,
+                unscheduled(len(rates)) if factors is None else factors,
                 self._batches.n_trained,
                 self._batches.batch_size,
                 model,
@@ -432,7 +436,7 @@ class Session:
         nothing = np.zeros(0, dtype=self._dtype)
         model, report = Model(params, gradient, nothing, nothing, running), self._report(1, 0, np.zeros((0, 0)))
         record = self._program(None, penalties, gradient.size > 0)
-        self._run(record, order, np.zeros(1), len(order), len(order), model, report)
+        self._run(record, order, np.zeros(1), unscheduled(1), len(order), len(order), model, report)
         return float(report.epoch_losses[0])
 
     def _report(self, n_epochs, n_steps, norms):
@@ -471,13 +475,13 @@ class Session:
             self._records[key] = record, plan, data
         return self._records[key][0]
 
-    def _run(self, record, order, rates, n_trained, batch_size, model, report):
+    def _run(self, record, order, rates, factors, n_trained, batch_size, model, report):
         """Run a program over mini-batches and compute the final losses of the report."""
         if model.running.size != self._network.n_running:
             raise ValueError(f"{model.running.size} running numbers for a network with {self._network.n_running}")
         places = self._rows.places(order)
         record.set(
-            order=order, places=places, rates=rates, n_epochs=len(order) // n_trained, n_trained=n_trained,
+            order=order, places=places, rates=rates, factors=factors, n_epochs=len(order) // n_trained, n_trained=n_trained,
             batch_size=batch_size, stride=self._vectors.shape[1], **model._asdict(), **report._asdict(),
         )  # fmt: skip
         self._team.run(train_batches, record.words)

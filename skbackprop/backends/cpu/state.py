@@ -46,8 +46,9 @@ ALL, ALL_FINITE = 1, 2
 #: start in the order, and its first row within the batch; the batch's number of rows; number of previous updates; the
 #: epoch; offset of the thread's units.
 FIRST, LAST, N_ROWS, START, BLOCK, BATCH_ROWS, STEP, EPOCH, BASE = range(9)
-#: Entries of a thread's `Work.sums`: the batch's weight; the factor of its gradient; the loss.
-WEIGHT, FACTOR, LOSS = range(3)
+#: Entries of a thread's `Work.sums`: the batch's weight; the factor of its gradient; the loss; and the factors of the
+#: dropout rates and of the weight decay.
+WEIGHT, FACTOR, LOSS, DROPOUT, DECAY = range(5)
 #: A thread's part of either: two cache lines, to avoid false sharing.
 N_CLOCK = N_SUMS = 16
 
@@ -64,6 +65,7 @@ class Data(NamedTuple):
     order: Integers  # row indices among the training's rows, as dropout uses them; the data may hold more rows
     places: Integers  # in the same order, row indices in the data
     rates: Doubles  # learning rate of each batch
+    factors: Doubles2D  # of the dropout rates and of the weight decay, for each batch; see `data.OF_DROPOUT`
 
 
 class Plan(NamedTuple):

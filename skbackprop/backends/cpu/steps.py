@@ -24,7 +24,9 @@ from skbackprop.backends.cpu.state import (
     BATCH_ROWS,
     BLOCK,
     DEALT,
+    DECAY,
     DELTAS,
+    DROPOUT,
     EPOCH,
     FACTOR,
     FIRST,
@@ -86,7 +88,7 @@ def drop(record, thread, layer):
     first, last, n_units = now[FIRST], now[LAST], plan.layout[layer, FAN_IN]
     low = plan.offsets[layer, UNITS] + first * n_units
     drop_rows(
-        plan.dropout[layer], plan.seed, now[STEP], layer, at(data.order, now[START]), first, last, n_units,
+        plan.dropout[layer] * work.sums[thread * N_SUMS + DROPOUT], plan.seed, now[STEP], layer, at(data.order, now[START]), first, last, n_units,
         at(work.units, low), at(work.slopes, low), layer > 0,
     )  # fmt: skip
 
@@ -127,13 +129,14 @@ def forward_sparse(record, thread, layer):
     first, last, start, step = now[FIRST], now[LAST], now[START], now[STEP]
     n_units, weights = plan.layout[0, FAN_OUT], plan.layout[0, WEIGHTS]
     low = now[BASE] + plan.offsets[1, UNITS] + first * n_units
+    rate = plan.dropout[0] * work.sums[thread * N_SUMS + DROPOUT]
     set_intercepts(model.params, plan.layout[0, INTERCEPTS], work.units, low, last - first, n_units)
     for position in range(first, last):
         row = data.places[start + position]
         target = low + (position - first) * n_units
         for entry in range(data.indptr[row], data.indptr[row + 1]):
             column = data.indices[entry]
-            x = drop_entry(plan.dropout[0], plan.seed, step, data.order[start + position], column, data.entries[entry])
+            x = drop_entry(rate, plan.seed, step, data.order[start + position], column, data.entries[entry])
             source = weights + column * n_units
             for j in range(n_units):
                 unit = natural(target + j)
@@ -285,6 +288,7 @@ def gradient_sparse(record, thread, layer):
     n_rows, is_first, start, step = now[N_ROWS], now[BLOCK] == 0, now[START], now[STEP]
     updates = plan.by_strips != 0 and plan.trained[0] != 0 and now[BLOCK] + n_rows == now[BATCH_ROWS]
     n_units, weights = plan.layout[0, FAN_OUT], plan.layout[0, WEIGHTS]
+    rate = plan.dropout[0] * work.sums[thread * N_SUMS + DROPOUT]
     first, last = own_rows(plan.layout, layer, plan.offsets[0, DEALT], thread, plan.n_threads)
     if is_first:
         fill_zero(model.grads, weights + first * n_units, weights + last * n_units)
@@ -295,7 +299,7 @@ def gradient_sparse(record, thread, layer):
         source = plan.offsets[1, UNITS] + position * n_units
         while entry < stop and data.indices[entry] < last:
             column = data.indices[entry]
-            x = drop_entry(plan.dropout[0], plan.seed, step, number, column, data.entries[entry])
+            x = drop_entry(rate, plan.seed, step, number, column, data.entries[entry])
             target = weights + column * n_units
             for j in range(n_units):
                 weight = natural(target + j)
@@ -311,8 +315,9 @@ def gradient_sparse(record, thread, layer):
 def _update_range(plan, model, work, thread, low, count, l2, group, decays):
     """Update `count` parameters of a group from `low` on."""
     constants = at(work.constants, (thread * plan.rate_factors.size + group) * N_CONSTANTS)
+    sums = at(work.sums, thread * N_SUMS)
     invoke(plan.update, (
-        constants, work.sums[thread * N_SUMS + FACTOR], l2, decays,
+        constants, sums[FACTOR], l2, decays * sums[DECAY],
         at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, count,
     ))  # fmt: skip
 

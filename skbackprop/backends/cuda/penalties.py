@@ -10,6 +10,7 @@ from skbackprop.backends.cuda.state import (
     BATCH,
     CLIP_NORM,
     CLIP_VALUE,
+    DECAY,
     EPOCH_END,
     FAN_IN,
     FAN_OUT,
@@ -135,7 +136,7 @@ def update_step(kind, finishes, clips_norm):
             share = work.squares[plan.n_weight_lanes]
         for part in range(N_PARTS):
             c = named_constants(batches.constants[batch, plan.layers[layer, GROUPS + part]], model.params)
-            decays = plan.decays[layer, part]
+            decays = plan.decays[layer, part] * batches.constants[batch, 0, DECAY]
             l2 = zero if finishes or part > 0 else plan.limits[L2]
             start, stop = plan.layers[layer, WEIGHTS], plan.layers[layer, INTERCEPTS]
             if part > 0:

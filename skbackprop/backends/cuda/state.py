@@ -38,8 +38,10 @@ L2, L1, CLIP_NORM, CLIP_VALUE, MAX_NORM, AVERAGE, REST = range(7)
 #: ends with it.
 START, N_ROWS, FIRST, LAST, BATCH, STEP, EPOCH_END = range(7)
 
-#: Last entry of `Batches.constants`, after the optimizer's: 1 / the batch's total weight.
-SHARE = 8
+#: Last entries of `Batches.constants`, after the optimizer's: 1 / the batch's total weight, and the factor of the
+#: weight decay.
+SHARE, DECAY = 8, 9
+N_ENTRIES = 10
 
 
 class Data(NamedTuple):
@@ -61,8 +63,6 @@ class Plan(NamedTuple):
     layers: object
     settings: object  # of the functions, one row for each
     limits: object
-    thresholds: object  # of dropout: a unit is kept if a random number below 2**32 is at least the threshold
-    scales: object  # factors of kept units
     decays: object  # factors of the optimizer's weight decay, for each part of each layer
     n_layers: int
     n_targets: int
@@ -77,6 +77,9 @@ class Batches(NamedTuple):
 
     table: object
     constants: object  # for each batch and group of parameters
+    # Of dropout, for each batch and layer: a unit is kept if a random number below 2**32 is at least the threshold.
+    thresholds: object
+    scales: object  # factors of kept units
 
 
 class Model(NamedTuple):
@@ -133,7 +136,7 @@ ARRAYS = (
     "program",
     *Data._fields,
     *Batches._fields,
-    *Plan._fields[:6],
+    *Plan._fields[:4],
     *Model._fields,
     *(f"work.{name}" for name in Work._fields),
     *(f"report.{name}" for name in Report._fields),
