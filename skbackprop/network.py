@@ -1,19 +1,73 @@
-"""Definition of a network: layer sizes, functions, and the layout of all parameters in one flat vector."""
+"""Definition of a network: a sequence of layers, and the layout of their parameters in one flat vector."""
 
 import weakref
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from skbackprop._lazy import lazy
 from skbackprop.functions._function import N_SETTINGS
+from skbackprop.layers import (
+    ActivationLayer,
+    BatchNormalizationLayer,
+    ColumnLayer,
+    Dense,
+    Dropout,
+    LayerNormalizationLayer,
+)
 
 __all__ = ["Network"]
 
-#: Columns of `Network.layout`, which has one row per layer of weights.
-FAN_IN, FAN_OUT, WEIGHTS, INTERCEPTS, UNPENALISED, RUNNING = range(6)
+#: Columns of `Network.layout`, which has one row per stage.
+FAN_IN, FAN_OUT, WEIGHTS, INTERCEPTS, UNPENALISED, RUNNING, ROWS, GROUPS = range(8)
+N_LAYOUT = 8
+
+
+class Place(NamedTuple):
+    """An array of a layer in a flat vector.
+
+    Parameters
+    ----------
+    layer : int
+        Index of the layer.
+    attribute : str
+        The fitted attribute that lists arrays of this kind.
+    offset : int
+    shape : tuple of int
+    """
+
+    layer: int
+    attribute: str
+    offset: int
+    shape: tuple
+
+    def view(self, vector):
+        """Return the array as a view into the vector."""
+        return vector[self.offset : self.offset + self.size].reshape(self.shape)
+
+    @property
+    def size(self):
+        """Number of elements."""
+        return prod(self.shape)
+
+
+def _places(arrays_of_layers):
+    places, offset = [], 0
+    for index, arrays in enumerate(arrays_of_layers):
+        for attribute, shape in zip(*arrays, strict=True):
+            places.append(Place(index, attribute, offset, shape))
+            offset += places[-1].size
+    return places
+
+
+def _by_attribute(places, vector):
+    arrays = {}
+    for place in places:
+        arrays.setdefault(place.attribute, []).append(place.view(vector))
+    return arrays
 
 
 @dataclass(frozen=True)
@@ -30,12 +84,15 @@ class Network:
         `Function.key` of the loss, which determines the link of the outputs.
     normalization : tuple or None, default=None
         `Function.key` of the normalization of all hidden layers; None for none.
+    inputs : tuple, default=()
+        `InputLayer.bound` of each layer in front of the first dense one.
     """
 
     layer_units: tuple
     activations: tuple
     loss: tuple
     normalization: tuple | None = None
+    inputs: tuple = ()
 
     def __hash__(self):
         return self._hash
@@ -43,157 +100,230 @@ class Network:
     @lazy
     def _hash(self):
         # Cached: each prediction needs it several times.
-        return hash((self.layer_units, self.activations, self.loss, self.normalization))
+        return hash((self.layer_units, self.activations, self.loss, self.normalization, self.inputs))
 
     @classmethod
     @lru_cache(maxsize=64)
-    def cached(cls, layer_units, activations, loss, normalization):
+    def cached(cls, layer_units, activations, loss, normalization, inputs=()):
         """Return the same object for the same arguments, so that derived values are computed once."""
-        return cls(layer_units, activations, loss, normalization)
+        return cls(layer_units, activations, loss, normalization, inputs)
 
-    @property
+    @lazy
+    def layers(self):
+        """The layers, from the inputs to the outputs; the only list of them.
+
+        A tuple of `Layer`.
+        """
+        layers, n_units = [], self.layer_units[0]
+        for key in self.inputs:
+            layers.append(ColumnLayer.from_key(len(layers), n_units, key))
+            n_units = layers[-1].n_units
+        n_hidden = len(self.layer_units) - 2
+        # scikit-learn knows one activation; the output layer's initial weights go with the last hidden one.
+        factors = [kind.init_factor for kind, _ in self.activations] or [6.0]
+        for index, n_outputs in enumerate(self.layer_units[1:]):
+            place = len(self.inputs) + index, n_units, n_outputs
+            factor = factors[min(index, len(factors) - 1)]
+            layers += [Dropout(*place), Dense(*place, factor, is_last=index == n_hidden)]
+            if index < n_hidden:
+                if self.normalization is not None:
+                    over_batch = self.normalization[0].over_batch
+                    kind = BatchNormalizationLayer if over_batch else LayerNormalizationLayer
+                    layers.append(kind(*place, self.normalization))
+                layers.append(ActivationLayer(*place, self.activations[index]))
+            n_units = n_outputs
+        return tuple(layers)
+
+    @lazy
+    def n_front(self):
+        """Number of stages in front of the first dense layer."""
+        return len(self.inputs)
+
+    @lazy
+    def stages(self):
+        """The layers of each stage.
+
+        A list of tuples of `Layer`; the first of each makes the stage's units.
+        """
+        stages = [[] for _ in range(self.n_front + len(self.layer_units) - 1)]
+        for layer in self.layers:
+            stages[layer.stage].append(layer)
+        return [tuple(sorted(stage, key=lambda layer: not layer.makes_units)) for stage in stages]
+
+    @lazy
+    def stage_units(self):
+        """Number of units before, between and after the stages; `layer_units` if there is nothing in front."""
+        return (self.layer_units[0], *(first.n_units for first, *_ in self.stages))
+
+    @lazy
     def over_batch(self):
         """Whether hidden units are normalized over mini-batches, which needs running means and variances."""
-        return self.normalization is not None and self.normalization[0].over_batch
+        return any(layer.over_batch for layer in self.layers)
+
+    @lazy
+    def normalizes(self):
+        """Whether hidden units are normalized."""
+        return self.normalization is not None
+
+    @lazy
+    def n_barriers(self):
+        """Number of barriers of the layers' steps per block of rows."""
+        return sum(layer.n_barriers for layer in self.layers)
+
+    @lazy
+    def _params(self):
+        return _places((layer.attributes, layer.shapes()) for layer in self.layers)
+
+    @lazy
+    def _state(self):
+        return _places((layer.state_attributes, layer.state_shapes()) for layer in self.layers)
+
+    @lazy
+    def attributes(self):
+        """Names of the fitted attributes that list the parameters; then of those that list the state."""
+        names = tuple(dict.fromkeys(place.attribute for place in self._params))
+        return names, tuple(dict.fromkeys(place.attribute for place in self._state))
 
     @lazy
     def layout(self):
         """Sizes and offsets for the kernels.
 
-        ndarray of shape (n_layers - 1, 6), int64; the columns are fan-in, fan-out, offset of the weights, offset of the
+        ndarray of shape (n_stages, 8), int64; the columns are fan-in, fan-out, offset of the weights, offset of the
         intercepts, the number of unpenalized parameters that start there (intercepts, and in normalized layers scales
-        and offsets), and the offset of the layer's running means and variances among those of all layers.
+        and offsets; all parameters of an input layer), the offset of the stage's running means and variances among
+        those of all stages, the number of rows of weights, and the index of the first of an input layer's groups.
         """
-        rows = []
-        offset = running = 0
-        for layer, (fan_in, fan_out) in enumerate(pairwise(self.layer_units)):
-            is_normalized = self.normalization is not None and layer < len(self.layer_units) - 2
-            intercepts = offset + fan_in * fan_out
-            n_unpenalised = 3 * fan_out if is_normalized else fan_out
-            rows.append((fan_in, fan_out, offset, intercepts, n_unpenalised, running))
-            offset = intercepts + n_unpenalised
-            if self.over_batch and is_normalized:
-                running += 2 * fan_out + 1
+        sizes = np.zeros((2, len(self.stages)), dtype=np.int64)
+        for size, places in zip(sizes, (self._params, self._state), strict=True):
+            for place in places:
+                size[self.layers[place.layer].stage] += place.size
+        offsets = np.cumsum(sizes, axis=1) - sizes
+        rows, groups = [], 0
+        for (first, *_), n_params, offset, running in zip(self.stages, sizes[0], *offsets, strict=True):
+            n_weights = first.n_weights
+            unpenalised = offset + n_weights, n_params - n_weights
+            rows.append(
+                (first.n_inputs, first.n_units, offset, *unpenalised, running, n_weights // first.n_units, groups)
+            )
+            groups += len(first.groups)
         return np.array(rows, dtype=np.int64)
 
     @lazy
-    def _layout_rows(self):
-        return self.layout.tolist()
+    def groups(self):
+        """The input layers' tables of columns, one after another; see `functions.input_layers`.
+
+        ndarray of shape (n_groups, 3), int64.
+        """
+        return np.concatenate([first.groups for first, *_ in self.stages])
 
     @lazy
     def settings(self):
-        """Settings of the activations, of the loss, and of the normalization if there is one.
+        """Settings of the input layers, of the activations, of the loss, and of the normalization if there is one.
 
-        ndarray of shape (n_layers - 1, N_SETTINGS) or (n_layers, N_SETTINGS), float64.
+        ndarray of shape (n_stages, N_SETTINGS) or (n_stages + 1, N_SETTINGS), float64.
         """
-        keys = [*self.activations, self.loss]
+        keys = [*self.inputs, *self.activations, self.loss]
         if self.normalization is not None:
             keys.append(self.normalization)
         rows = np.zeros((len(keys), N_SETTINGS))
-        for row, (_, numbers) in zip(rows, keys, strict=True):
+        for row, (_, numbers, *_) in zip(rows, keys, strict=True):
             row[: len(numbers)] = numbers
         return rows
 
     @lazy
     def n_params(self):
-        """Number of weights, intercepts, scales and offsets."""
-        _, _, _, intercepts, n_unpenalised, _ = self._layout_rows[-1]
-        return intercepts + n_unpenalised
+        """Number of parameters of all layers."""
+        return sum(place.size for place in self._params)
 
     @lazy
     def n_running(self):
-        """Size of the flat vector that `running_views` takes."""
-        return sum(2 * n_units + 1 for n_units in self.layer_units[1:-1]) if self.over_batch else 0
+        """Number of running means and variances, and of their counts."""
+        return sum(place.size for place in self._state)
 
     @lazy
     def n_weights(self):
         """Number of weights, without intercepts."""
-        return sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.layer_units))
+        return sum(layer.n_weights for layer in self.layers)
 
-    def views(self, params):
-        """Return weights and intercepts as views into a flat vector.
+    def arrays(self, params, running=None):
+        """Return the fitted arrays as views into the flat vectors.
 
         Parameters
         ----------
         params : ndarray of shape (n_params,)
-            ``[W0 b0 W1 b1 ...]``, each W in C order; in a normalized layer, scales and offsets follow b.
+            The parameters of all layers, one layer after another; weights in C order.
+        running : ndarray of shape (n_running,), float64, or None, default=None
+            What layers keep between batches; None leaves it out.
+
+        Returns
+        -------
+        arrays : dict of list of ndarray
+            For each of `attributes`, the arrays of all layers that have one.
+        """
+        arrays = _by_attribute(self._params, params)
+        return arrays if running is None else arrays | _by_attribute(self._state, running)
+
+    def arrays_by_layer(self, params, running=None):
+        """Return each layer's arrays as views into the flat vectors.
+
+        Parameters
+        ----------
+        params, running : ndarray or None
+            As for `arrays`; None leaves one out.
+
+        Returns
+        -------
+        pairs : list of (Layer, dict of ndarray)
+            The layers in order, each with its arrays by attribute.
+        """
+        pairs = [(layer, {}) for layer in self.layers]
+        for places, vector in ((self._params, params), (self._state, running)):
+            for place in places if vector is not None else ():
+                pairs[place.layer][1][place.attribute] = place.view(vector)
+        return pairs
+
+    def views(self, params):
+        """Return weights and intercepts of the dense layers as views into a flat vector.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
 
         Returns
         -------
         coefs : list of ndarray of shape (fan_in, fan_out)
         intercepts : list of ndarray of shape (fan_out,)
         """
-        coefs, intercepts = [], []
-        for fan_in, fan_out, weights, biases, _, _ in self._layout_rows:
-            coefs.append(params[weights:biases].reshape(fan_in, fan_out))
-            intercepts.append(params[biases : biases + fan_out])
-        return coefs, intercepts
+        arrays = self.arrays(params)
+        return arrays["coefs_"], arrays["intercepts_"]
 
-    def normalizer_views(self, params):
-        """Return scales and offsets of the normalized layers as views into a flat vector.
+    def draw(self, params, initializer, random_state):
+        """Initialize the parameters, layer by layer, in place.
 
         Parameters
         ----------
         params : ndarray of shape (n_params,)
-
-        Returns
-        -------
-        scales, offsets : list of ndarray of shape (n_units,)
-            One array per hidden layer; empty lists without normalization.
+        initializer : str
+            A name of `weight_init`.
+        random_state : numpy.random.RandomState
         """
-        scales, offsets = [], []
-        for _, fan_out, _, biases, n_unpenalised, _ in self._layout_rows:
-            if n_unpenalised > fan_out:
-                scales.append(params[biases + fan_out : biases + 2 * fan_out])
-                offsets.append(params[biases + 2 * fan_out : biases + 3 * fan_out])
-        return scales, offsets
+        for layer, arrays in self.arrays_by_layer(params):
+            layer.draw(arrays, initializer, random_state)
 
-    def running_views(self, running):
-        """Return running means and variances as views into a flat vector.
-
-        Parameters
-        ----------
-        running : ndarray of shape (n_running,), float64
-
-        Returns
-        -------
-        means, variances : list of ndarray of shape (n_units,)
-            One array per hidden layer; empty lists without batch normalization.
-        counts : list of ndarray of shape (1,)
-            Number of mini-batches seen so far.
-        """
-        means, variances, counts = [], [], []
-        for _, n_units, _, _, _, start in self._layout_rows[:-1] if self.over_batch else ():
-            means.append(running[start : start + n_units])
-            variances.append(running[start + n_units : start + 2 * n_units])
-            counts.append(running[start + 2 * n_units : start + 2 * n_units + 1])
-        return means, variances, counts
-
-    def flatten_running(self, means, variances, counts):
-        """Copy running means and variances into a flat vector.
-
-        Parameters
-        ----------
-        means, variances, counts : list of array-like
-            As returned by `running_views`.
+    def initial_running(self):
+        """Return what layers keep between batches, before the first batch.
 
         Returns
         -------
         running : ndarray of shape (n_running,), float64
-            A copy.
-
-        Raises
-        ------
-        ValueError
-            If a shape does not match the network.
         """
-        running = np.empty(self.n_running)
-        own = self.running_views(running)
-        _copy_arrays((("running_means_", means), ("running_variances_", variances), ("counts", counts)), own)
+        running = np.zeros(self.n_running)
+        for layer, arrays in self.arrays_by_layer(None, running):
+            layer.start(arrays)
         return running
 
     def fold(self, params, running):
-        """Fold batch normalization into a factor and a summand per hidden unit, for predictions.
+        """Fold what layers keep between batches into what predictions need of it.
 
         Parameters
         ----------
@@ -203,29 +333,24 @@ class Network:
         Returns
         -------
         folded : ndarray of shape (n_running,), float64
-            Factors replace the means, summands the variances; empty without batch normalization.
         """
         folded = np.zeros(self.n_running)
-        if self.over_batch:
-            kind, (epsilon, *_) = self.normalization
-            means, variances, _ = self.running_views(running)
-            factors, summands, _ = self.running_views(folded)
-            arrays = zip(*self.normalizer_views(params), means, variances, factors, summands, strict=True)
-            for scale, offset, mean, variance, factor, summand in arrays:
-                factor[:], summand[:] = kind.fold(scale, offset, mean, variance, epsilon)
+        if self.n_running:
+            targets = self.arrays_by_layer(None, folded)
+            for (layer, arrays), (_, target) in zip(self.arrays_by_layer(params, running), targets, strict=True):
+                layer.fold(arrays, target)
         return folded
 
-    def flatten(self, coefs, intercepts, dtype, scales=(), offsets=()):
-        """Return the flat vector of weights and intercepts, and of scales and offsets of normalized layers.
+    def flatten(self, groups, dtype):
+        """Return the flat vector of parameters.
 
         No copy is made if the arrays already are views into one vector.
 
         Parameters
         ----------
-        coefs : list of array-like of shape (fan_in, fan_out)
-        intercepts : list of array-like of shape (fan_out,)
+        groups : list of list of array-like
+            In the order of `attributes`.
         dtype : numpy.dtype
-        scales, offsets : list of array-like of shape (n_units,), default=()
 
         Returns
         -------
@@ -236,19 +361,40 @@ class Network:
         ValueError
             If a shape does not match the network.
         """
-        params = coefs[0].base if isinstance(coefs[0], np.ndarray) else None
+        first = groups[0][0] if len(groups[0]) else None
+        params = first.base if isinstance(first, np.ndarray) else None
         if (
             isinstance(params, np.ndarray)
             and params.shape == (self.n_params,)
             and params.dtype == dtype
             and params.flags.c_contiguous
-            and self._are_views(params, coefs, intercepts, scales, offsets)
+            and self._are_views(params, *groups)
         ):
             return params
         params = np.empty(self.n_params, dtype=dtype)
-        given = (("coefs_", coefs), ("intercepts_", intercepts), ("scales_", scales), ("offsets_", offsets))
-        _copy_arrays(given, (*self.views(params), *self.normalizer_views(params)))
+        _copy_arrays(self.attributes[0], groups, self.arrays(params))
         return params
+
+    def flatten_running(self, groups):
+        """Copy what layers keep between batches into a flat vector.
+
+        Parameters
+        ----------
+        groups : list of list of array-like
+            In the order of `attributes`.
+
+        Returns
+        -------
+        running : ndarray of shape (n_running,), float64
+
+        Raises
+        ------
+        ValueError
+            If a shape does not match the network.
+        """
+        running = np.empty(self.n_running)
+        _copy_arrays(self.attributes[1], groups, _by_attribute(self._state, running))
+        return running
 
     def _are_views(self, params, *groups):
         # Predictions of single rows pass the same arrays again and again; checking their addresses takes longer than
@@ -266,36 +412,27 @@ class Network:
 
     def _lie_in(self, params, groups):
         start = params.ctypes.data
-        for places, arrays in zip(self._places, groups, strict=True):
+        for attribute, arrays in zip(self.attributes[0], groups, strict=True):
+            places = [place for place in self._params if place.attribute == attribute]
             if len(places) != len(arrays):
                 return False
-            for (offset, shape), array in zip(places, arrays, strict=True):
+            for place, array in zip(places, arrays, strict=True):
                 if not (
                     isinstance(array, np.ndarray)
                     and array.base is params
-                    and array.shape == shape
+                    and array.shape == place.shape
                     and array.flags.c_contiguous
-                    and array.ctypes.data == start + offset * params.itemsize
+                    and array.ctypes.data == start + place.offset * params.itemsize
                 ):
                     return False
         return True
 
-    @lazy
-    def _places(self):
-        """Offsets and shapes of the weights, the intercepts, the scales and the offsets."""
-        coefs, intercepts, scales, offsets = [], [], [], []
-        for fan_in, fan_out, weights, biases, n_unpenalised, _ in self._layout_rows:
-            coefs.append((weights, (fan_in, fan_out)))
-            intercepts.append((biases, (fan_out,)))
-            if n_unpenalised > fan_out:
-                scales.append((biases + fan_out, (fan_out,)))
-                offsets.append((biases + 2 * fan_out, (fan_out,)))
-        return coefs, intercepts, scales, offsets
 
-
-def _copy_arrays(given, own):
-    """Copy lists of arrays, given with the names of their attributes, into the network's own arrays; check shapes."""
-    for (name, sources), targets in zip(given, own, strict=True):
+def _copy_arrays(attributes, given, own):
+    """Copy lists of arrays, given in the order of their attributes, into the network's own arrays; check shapes."""
+    for name, sources in zip(attributes, given, strict=True):
+        # An attribute that is not public is named by what it holds.
+        targets, name = own[name], name.removeprefix("_running_") if name.startswith("_") else name
         if len(targets) != len(sources):
             raise ValueError(f"{name} has {len(sources)} arrays; this network has {len(targets)} layers of them")
         for index, (target, source) in enumerate(zip(targets, sources, strict=True)):

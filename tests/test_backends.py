@@ -19,6 +19,7 @@ from skbackprop.backends import cpu, get_backend, get_prediction_backend
 from skbackprop.backends.data import as_rows
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.groups import DENSE, Group
+from skbackprop.functions.input_layers import INPUT_LAYERS, InputScale
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS, RMSprop
@@ -52,15 +53,22 @@ class Problem(NamedTuple):
     weights: np.ndarray
 
 
-def make_problem(rng, dtype=np.float64, is_sparse=False, normalization=None, activations=("tanh", "gelu")):
+def make_problem(
+    rng, dtype=np.float64, is_sparse=False, normalization=None, activations=("tanh", "gelu"), input_layers=()
+):
     """A classifier's network with an activation whose slope comes from the output and one whose slope does not."""
     X = (rng.standard_normal((17, 6)) * (rng.random((17, 6)) < 0.7)).astype(dtype)
     Y = rng.integers(0, 3, (17, 1)).astype(dtype)
     kinds = tuple(ACTIVATIONS.get_key(name) for name in activations)
     normalizing = None if normalization is None else NORMALIZATIONS.get_key(normalization)
-    network = Network((6, 8, 7, 3), kinds, LOSSES["log_loss"]().for_task("multiclass").key(), normalizing)
+    inputs, n_units = [], 6
+    for layer in input_layers:
+        inputs.append(layer.bound(n_units))
+        n_units = layer.n_units(n_units)
+    loss = LOSSES["log_loss"]().for_task("multiclass").key()
+    network = Network((6, 8, 7, 3), kinds, loss, normalizing, tuple(inputs))
     params = (rng.standard_normal(network.n_params) * 0.4).astype(dtype)
-    for scale in network.normalizer_views(params)[0]:
+    for scale in network.arrays(params).get("scales_", []):
         scale[:] = rng.uniform(0.5, 1.5, scale.size)
     data = as_rows(sparse.csr_array(X) if is_sparse else X, np.dtype(dtype))
     return Problem(network, params, data, X, Y, np.random.default_rng(3).uniform(0.2, 2.0, 17))
@@ -94,17 +102,16 @@ def train_naively(problem, optimizer, penalties, n_epochs=2, batch_size=9):
     average, losses = params.copy(), []
     coefs, _ = network.views(params)
     # Each group has its own rate and decay; layers that are frozen stay.
-    groups = penalties.groups or (DENSE,) * len(coefs)
+    groups = penalties.groups or (DENSE,) * len(network.stages)
     member, is_trained = np.empty((2, len(params))), np.ones(len(params), dtype=bool)
     for numbers, name in zip(member, ("rate", "decay"), strict=True):
-        for places, part in zip(
-            (*network.views(numbers), *network.normalizer_views(numbers)), (0, 1, 1, 1), strict=True
-        ):
-            for place, of_layer in zip(places, groups, strict=False):
-                place[:] = getattr(of_layer[part], name)
-    for layer in penalties.frozen:
-        for views in network.views(is_trained):
-            views[layer][:] = False
+        for layer, arrays in network.arrays_by_layer(numbers):
+            of_weights, of_others = groups[layer.stage]
+            for attribute, view in arrays.items():
+                view[:] = getattr(of_weights if attribute == "coefs_" else of_others, name)
+    for layer, arrays in network.arrays_by_layer(is_trained):
+        for view in arrays.values() if layer.stage in penalties.frozen_stages(network.n_front) else ():
+            view[:] = False
     kinds = {kind: np.equal(member.T, kind).all(axis=1) for kind in set(map(tuple, member.T))}
     runs = {kind: Run(optimizer, params[places]) for kind, places in kinds.items()}
     for order in order_of_rows(len(Y), n_epochs).reshape(n_epochs, -1):
@@ -248,6 +255,17 @@ def test_training_with_normalization(normalization, backend_tier, rng):
 )
 def test_training_with_every_optimizer(optimizer, backend, rng):
     check_training(backend, make_problem(rng), optimizer, Penalties(1e-2))
+
+
+@pytest.mark.parametrize("kind", INPUT_LAYERS.values())
+@pytest.mark.parametrize("others", [False, True])
+def test_training_with_every_input_layer(kind, others, backend_tier, rng):
+    """Also two of them, of some columns each, with everything else at once."""
+    layers = [kind([0, 2, 5]), InputScale()] if others else [kind()]
+    problem = make_problem(rng, input_layers=layers, normalization="layer" if others else None)
+    groups = (Group(), Group(6.0, 0.0)), (Group(), Group(0.1, 0.0)), *GROUPS
+    penalties = replace(EVERYTHING, frozen=(1,), groups=groups) if others else Penalties(1e-2)
+    check_training(backend_tier, problem, OPTIMIZERS["adam"](), penalties)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -11,8 +11,9 @@ from skbackprop import BackpropClassifier, BackpropRegressor, Checkpoint, model_
 from skbackprop._compile import formula
 from skbackprop.backends.data import as_rows
 from skbackprop.functions.activations import Activation
-from skbackprop.functions.elementary import exp, log, logistic, number
+from skbackprop.functions.elementary import exp, log, logistic, natural, number
 from skbackprop.functions.initializers import INITIALIZERS
+from skbackprop.functions.input_layers import InputLayer, InputScale
 from skbackprop.functions.links import Link
 from skbackprop.functions.losses import Loss
 from skbackprop.functions.optimizers import Optimizer
@@ -142,6 +143,61 @@ class Sawtooth(Schedule):
         return initial_rate * (1 - (1 - self.lowest) * (steps % self.n_teeth) / self.n_teeth)
 
 
+class Bend(InputLayer):
+    """A column, and beside it a parabola of it: ``strength p x^2 + q``."""
+
+    name = "bend"
+
+    def __init__(self, columns=None, strength=1.0):
+        self.columns = columns
+        self.strength = strength
+
+    def n_outputs(self):
+        return 2
+
+    def n_params(self, column):
+        return 2
+
+    @staticmethod
+    def draw(random_state, sizes, strength):
+        return random_state.normal(size=sum(sizes))
+
+    @staticmethod
+    @formula
+    def forward(x, params, p, n, out, o, s):
+        out[natural(o)] = x
+        out[natural(o + 1)] = s.strength * params[natural(p)] * x * x + params[natural(p + 1)]
+
+    @staticmethod
+    @formula
+    def gradient(x, params, p, n, deltas, d, grads, s):
+        delta = deltas[natural(d + 1)]
+        grads[natural(p)] += s.strength * delta * x * x
+        grads[natural(p + 1)] += delta
+
+    @staticmethod
+    @formula
+    def slope(x, params, p, n, deltas, d, s):
+        two = number(2.0, x)
+        return deltas[natural(d)] + two * s.strength * params[natural(p)] * x * deltas[natural(d + 1)]
+
+    @staticmethod
+    def naive(x, params, strength):
+        factors, summands = np.transpose(params)
+        return np.stack([x, strength * factors * x**2 + summands], axis=2)
+
+    @staticmethod
+    def naive_slope(x, params, deltas, strength):
+        return deltas[:, :, 0] + 2 * strength * np.transpose(params)[0] * x * deltas[:, :, 1]
+
+    @staticmethod
+    def onnx(g, x, params, strength):
+        factors, summands = np.transpose(params)
+        bent = g("Add", g("Mul", g("Mul", x, x), g.constant(strength * factors)), g.constant(summands.copy()))
+        pairs = [g("Unsqueeze", name, g.constant(np.array([2]))) for name in (x, bent)]
+        return g("Reshape", g("Concat", *pairs, axis=2), g.constant(np.array([-1, 2 * len(params)])))
+
+
 @pytest.fixture
 def _own_initializer(monkeypatch):
     monkeypatch.setitem(INITIALIZERS, "narrow", (lambda fan_in, fan_out: 0.1 / fan_in, "normal"))
@@ -155,6 +211,7 @@ Y = np.exp(0.5 * X[:, 0]) + 0.2 * X[:, 1] ** 2
 def network(**settings):
     settings = {"hidden_layer_sizes": (6,), "max_iter": 25, "batch_size": 30, "random_state": 0, **settings}
     own = {"activation": Squash(0.5), "loss": Shortfall(1.5), "solver": Blend(0.8), "learning_rate": Sawtooth(7)}
+    own["input_layers"] = [Bend([0, 1], 0.5), "scale"]
     return BackpropRegressor(learning_rate_init=0.05, **{**own, **settings})
 
 
@@ -177,9 +234,14 @@ def test_activation_of_a_classifier():
     assert model.set_params(learning_rate_init=0.3).fit(X, labels).score(X, labels) > 0.8
 
 
+def own_network():
+    inputs = Bend(strength=0.3).bound(4), Bend([1, 6], 2.0).bound(8), InputScale([0]).bound(10)
+    return Network((4, 5, 1), (Squash(0.7).key(),), Shortfall(1.5).key(), inputs=inputs)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradients_on_each_backend(backend, dtype):
-    own = Network((4, 5, 1), (Squash(0.7).key(),), Shortfall(1.5).key())
+    own = own_network()
     params, targets = np.random.default_rng(1).standard_normal(own.n_params), Y[:40, np.newaxis]
     rows = as_rows(X[:40].astype(dtype), np.dtype(dtype))
     tolerance = 1e-3 if dtype == "float32" else 1e-6
@@ -193,7 +255,7 @@ def test_gradients_on_each_backend(backend, dtype):
 
 
 def test_updates_on_each_backend(backend):
-    own = Network((4, 5, 1), (Squash(0.7).key(),), Shortfall(1.5).key())
+    own = own_network()
     params, targets = np.random.default_rng(1).standard_normal(own.n_params), Y[:40, np.newaxis]
     expected, mean = params.copy(), 0.0
     state = OptimizerState.start(Blend(0.8, 0.3), Sawtooth(), 0.1, 0.5, 1, params)
@@ -223,6 +285,7 @@ def test_searches_by_settings():
         "loss__factor": [1.0, 3.0],
         "solver__share": [0.1, 0.9],
         "learning_rate__lowest": [0.5],
+        "input_layers": [[Bend(strength=0.5)]],
     }
     search = model_selection.GridSearchCV(network(max_iter=5), grid, cv=2, error_score="raise").fit(X, Y)
     assert len(np.unique(search.cv_results_["mean_test_score"])) == 8
@@ -235,8 +298,9 @@ def test_copies_and_files(tmp_path):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
     np.testing.assert_array_equal(clone(model).fit(X, Y).predict(X), model.predict(X))
     # A file is loaded without running code of anybody's own.
-    with pytest.raises(ValueError, match=r"Squash.* cannot be kept in a model file"):
-        model.save(tmp_path / "model.safetensors")
+    for own, advice in ((model, "Squash"), (BackpropRegressor(input_layers=Bend(), max_iter=2).fit(X, Y), "Bend")):
+        with pytest.raises(ValueError, match=rf"{advice}.* cannot be kept in a model file"):
+            own.save(tmp_path / "model.safetensors")
     assert not list(tmp_path.iterdir())
 
 

@@ -528,16 +528,16 @@ def test_flat_vector_and_views(rng):
     params = rng.standard_normal(network.n_params)
     coefs, intercepts = network.views(params)
     for _ in range(2):
-        assert network.flatten(coefs, intercepts, params.dtype) is params
+        assert network.flatten([coefs, intercepts], params.dtype) is params
     replaced = [coefs[0].copy(), coefs[1]]
-    packed = network.flatten(replaced, intercepts, params.dtype)
+    packed = network.flatten([replaced, intercepts], params.dtype)
     assert packed is not params
     np.testing.assert_array_equal(packed, params)
-    assert network.flatten(coefs, intercepts, np.dtype(np.float32)).dtype == np.float32
+    assert network.flatten([coefs, intercepts], np.dtype(np.float32)).dtype == np.float32
     with pytest.raises(ValueError, match=r"coefs_\[0\] has shape \(4, 3\)"):
-        network.flatten([coefs[0].T, coefs[1]], intercepts, params.dtype)
+        network.flatten([[coefs[0].T, coefs[1]], intercepts], params.dtype)
     with pytest.raises(ValueError, match="intercepts_ has 1 arrays"):
-        network.flatten(coefs, intercepts[:1], params.dtype)
+        network.flatten([coefs, intercepts[:1]], params.dtype)
 
 
 def test_rows_share_memory_when_they_can(rng):

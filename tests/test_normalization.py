@@ -47,7 +47,7 @@ def make_problem(normalization, loss, activation, rng, dtype=np.float64, hidden=
     X = rng.standard_normal((n_rows, 5)) * (rng.random((n_rows, 5)) < 0.7)
     Y = rng.integers(0, 3, (n_rows, n_targets)).astype(float)
     params = rng.standard_normal(network.n_params) * 0.4
-    for scale in network.normalizer_views(params)[0]:
+    for scale in network.arrays(params)["scales_"]:
         scale += 1.0
     data = as_rows(sparse.csr_array(X) if is_sparse else X.astype(dtype), np.dtype(dtype))
     return network, params.astype(dtype), X.astype(dtype), Y.astype(dtype), data
@@ -55,9 +55,7 @@ def make_problem(normalization, loss, activation, rng, dtype=np.float64, hidden=
 
 def start_optimizer(network, params, solver="sgd", averages=False):
     optimizer = OptimizerState.start(OPTIMIZERS[solver](), SCHEDULES["constant"](), 0.01, 0.5, 1, params, averages)
-    optimizer.running = np.zeros(network.n_running)
-    for variances in network.running_views(optimizer.running)[1]:
-        variances[:] = 1.0
+    optimizer.running = network.initial_running()
     return optimizer
 
 
@@ -152,7 +150,7 @@ def test_running_means_and_variances(dtype, backend, rng):
         rate = max(0.4, 1 / (count + 1))
         mean = (1 - rate) * mean + rate * z.mean(axis=0)
         variance = (1 - rate) * variance + rate * z.var(axis=0, ddof=1)
-    means, variances, counts = network.running_views(optimizer.running)
+    means, variances, counts = [network.arrays(params, optimizer.running)[name] for name in network.attributes[1]]
     tolerance = 1e-5 if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(means[0], mean, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(variances[0], variance, rtol=tolerance, atol=tolerance)
@@ -249,19 +247,19 @@ def test_last_batch_of_one_row_is_left_out(backend, rng):
 
 def test_flat_vectors_and_views(rng):
     network, params, *_ = make_problem("batch", "poisson", "relu", rng)
-    coefs, intercepts = network.views(params)
-    scales, offsets = network.normalizer_views(params)
+    running = rng.standard_normal(network.n_running)
+    arrays = network.arrays(params, running)
+    coefs, intercepts, scales, offsets = groups = [arrays[name] for name in network.attributes[0]]
     assert [array.shape for array in (*scales, *offsets)] == [(7,), (6,)] * 2
     assert sum(array.size for array in (*coefs, *intercepts, *scales, *offsets)) == network.n_params == params.size
     for _ in range(2):
-        assert network.flatten(coefs, intercepts, params.dtype, scales, offsets) is params
-    copied = network.flatten(coefs, intercepts, params.dtype, [scales[0].copy(), scales[1]], offsets)
+        assert network.flatten(groups, params.dtype) is params
+    copied = network.flatten([coefs, intercepts, [scales[0].copy(), scales[1]], offsets], params.dtype)
     assert copied is not params
     np.testing.assert_array_equal(copied, params)
     with pytest.raises(ValueError, match="scales_ has 0 arrays; this network has 2 layers"):
-        network.flatten(coefs, intercepts, params.dtype)
-    running = rng.standard_normal(network.n_running)
-    np.testing.assert_array_equal(network.flatten_running(*network.running_views(running)), running)
+        network.flatten([coefs, intercepts, [], []], params.dtype)
+    np.testing.assert_array_equal(network.flatten_running([arrays[name] for name in network.attributes[1]]), running)
 
 
 # Estimators

@@ -25,6 +25,7 @@ LAYERS = [
     "_parameters",
     "_compile",
     "functions",
+    "layers",
     "network",
     "backends",
     "training",

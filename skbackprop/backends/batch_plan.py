@@ -29,7 +29,7 @@ class BatchPlan:
     max_epochs : int
         Maximum number of epochs per call, so that a call stays short.
     dropout : tuple of float
-        Dropout rate of the inputs of each layer of weights.
+        Dropout rate of the inputs of each stage.
     keeps : tuple of bool
         Which hidden layers store their slopes for the backward pass.
     """
@@ -107,7 +107,7 @@ def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, blo
     # An update takes about ten operations per parameter.
     batch_flops = 3.0 * row_flops(network, rows.density) * batch_size + 10.0 * network.n_params
     epoch_flops = batch_flops * n_batches
-    dropout = penalties.dropout or (0.0,) * len(network.layout)
+    dropout = penalties.dropout_by_stage(len(network.layout), network.n_front)
     return BatchPlan(
         batch_size=batch_size,
         # Batch normalization needs the whole batch in one block.
@@ -120,6 +120,7 @@ def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, blo
         dropout=dropout,
         # With dropout, the slopes also store the factors of the kept units.
         keeps=tuple(
-            kind.slope_of_input or rate > 0 for (kind, _), rate in zip(network.activations, dropout[1:], strict=True)
+            kind.slope_of_input or rate > 0
+            for (kind, _), rate in zip(network.activations, dropout[network.n_front + 1 :], strict=True)
         ),
     )

@@ -206,6 +206,8 @@ def check_data(network, rows, targets, sample_weight):
     n_rows, n_outputs = rows.shape[0], network.layer_units[-1]
     if rows.shape[1] != network.layer_units[0]:
         raise ValueError(f"rows of {rows.shape[1]} columns for a network with {network.layer_units[0]} inputs")
+    if rows.is_sparse and network.n_front:
+        raise ValueError("sparse rows for a network with input layers, which need dense ones")
     if targets.ndim != 2 or len(targets) != n_rows or not kind.takes(targets.shape[1], n_outputs, settings):
         raise ValueError(
             f"targets of shape {targets.shape} for {n_rows} rows, {n_outputs} outputs and the loss {kind.__name__}"

@@ -10,6 +10,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from skbackprop._parameters import NamedOnce
 from skbackprop._sklearn import HasMethods, Interval, Options, StrOptions, _fit_context
 from skbackprop.estimators._arrays import refuse_misread
+from skbackprop.estimators._choices import accepted_sparse
 from skbackprop.estimators._fit import Arguments, Fit
 from skbackprop.estimators._inputs import read
 from skbackprop.estimators._model_file import SavesToFile
@@ -22,6 +23,7 @@ from skbackprop.estimators._turns import one_at_a_time
 from skbackprop.functions.activations import ACTIVATIONS, Activation
 from skbackprop.functions.groups import PARAMETRIZATIONS
 from skbackprop.functions.initializers import INITIALIZERS
+from skbackprop.functions.input_layers import INPUT_LAYERS, InputLayer
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS, Normalization
 from skbackprop.functions.optimizers import OPTIMIZERS, Optimizer
@@ -68,6 +70,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         "weight_init": [StrOptions(set(INITIALIZERS)), tuple, BaseEstimator],
         "output_bias": [StrOptions({"auto", "prior"})],
         "frozen_layers": ["array-like"],
+        "input_layers": [StrOptions(set(INPUT_LAYERS)), InputLayer, "array-like", None],
         "parametrization": [StrOptions(set(PARAMETRIZATIONS))],
         "dropout_schedule": [StrOptions(set(SCHEDULES)), Schedule, None],
         "weight_decay_schedule": [StrOptions(set(SCHEDULES)), Schedule, None],
@@ -224,7 +227,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = bool(accepted_sparse(self))
         tags.array_api_support = True
         return tags
 
@@ -236,6 +239,7 @@ _REGISTRIES = {
     "loss": LOSSES,
     "learning_rate": SCHEDULES,
     "normalization": NORMALIZATIONS,
+    "input_layers": INPUT_LAYERS,
     "dropout_schedule": SCHEDULES,
     "weight_decay_schedule": SCHEDULES,
 }

@@ -7,12 +7,12 @@ import numpy as np
 
 from skbackprop.backends import memory_limit
 from skbackprop.functions.activations import ACTIVATIONS, Activation
-from skbackprop.functions.groups import PARAMETRIZATIONS
+from skbackprop.functions.input_layers import INPUT_LAYERS, InputLayer
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.penalties import Penalties
 from skbackprop.functions.schedules import SCHEDULES, Schedule
-from skbackprop.network import FAN_IN, Network
+from skbackprop.network import Network
 from skbackprop.training.progress import OptimizerState
 from skbackprop.training.warned import warn
 
@@ -85,7 +85,34 @@ def choose_network(estimator, n_units):
                 f"normalization={estimator.normalization!r} takes means over the units of a layer, and hidden_layer_sizes="
                 f"{estimator.hidden_layer_sizes!r} has a layer of one, which it would make constant; use two or more"
             )
-    return Network.cached(n_units, activations, estimator._targets.loss_key(), normalization)
+    inputs, width = [], n_units[0]
+    for layer in input_layers(estimator):
+        inputs.append(layer.bound(width))
+        width = layer.n_units(width)
+    return Network.cached(n_units, activations, estimator._targets.loss_key(), normalization, tuple(inputs))
+
+
+def input_layers(estimator):
+    """Return the layers in front of the first dense one that the parameters choose.
+
+    Parameters
+    ----------
+    estimator : BaseBackprop
+
+    Returns
+    -------
+    layers : list of InputLayer
+    """
+    choice = estimator.input_layers
+    if choice is None:
+        return []
+    choices = [choice] if isinstance(choice, str | InputLayer) else choice
+    return [INPUT_LAYERS.get_function(one) for one in choices]
+
+
+def accepted_sparse(estimator):
+    """Return the format of sparse data that the network takes, as validation wants to know it; False for none."""
+    return "csr" if estimator.input_layers is None else False
 
 
 def choose_init(estimator):
@@ -97,7 +124,7 @@ def choose_init(estimator):
 
 def choose_penalties(estimator, network):
     """Penalties, dropout, limits and groups of parameters for a network."""
-    n_layers = len(network.layout)
+    n_layers = len(network.layer_units) - 1
     rates = estimator.dropout
     if isinstance(rates, Real):
         rates = (0.0, *(float(rates),) * (n_layers - 1))
@@ -130,12 +157,12 @@ def choose_penalties(estimator, network):
 
 
 def _choose_groups(estimator, network):
-    """The groups of the parameters of each layer; empty if all have the same rate."""
+    """The groups of the parameters of each stage; empty if all have the same rate."""
     if estimator.parametrization == "standard":
         return ()
-    solver, groups_of = estimator.solver, PARAMETRIZATIONS[estimator.parametrization]
+    solver = estimator.solver
     degree = 0 if solver == "lbfgs" else OPTIMIZERS.get_function(solver).gradient_degree
-    return tuple(groups_of(int(fan_in), degree) for fan_in in network.layout[:, FAN_IN])
+    return tuple(first.parameter_groups(estimator.parametrization, degree) for first, *_ in network.stages)
 
 
 def choose_schedules(estimator):

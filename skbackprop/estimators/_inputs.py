@@ -12,7 +12,7 @@ from skbackprop._sklearn import _check_sample_weight, _matching_numpy_dtype, cal
 from skbackprop.backends import get_backend, training_device
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._arrays import as_numpy, brought, library_of, refuse_misread
-from skbackprop.estimators._choices import hidden_units
+from skbackprop.estimators._choices import accepted_sparse, hidden_units
 from skbackprop.estimators._class_weight import weigh_rows
 from skbackprop.estimators._fit import Arguments
 from skbackprop.estimators._shared import SharedRows
@@ -186,7 +186,7 @@ def _validate(model, X, y, reset, suffix=""):
                 y = validate_data(model, y=y, **y_checks)
                 memory[checked] = True
             return X.validate(model, dtype, reset), y
-        return validate_data(model, X, y, accept_sparse="csr", dtype=dtype, reset=reset, **y_checks)
+        return validate_data(model, X, y, accept_sparse=accepted_sparse(model), dtype=dtype, reset=reset, **y_checks)
 
 
 def _read_weight(name, weight, encoded, dtype):

@@ -12,13 +12,13 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 import skbackprop.estimators as estimators
+from skbackprop.estimators._choices import choose_network
+from skbackprop.estimators._state import flat_state, layer_units
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.embedding import BackpropEmbedding
 from skbackprop.estimators.regressor import BackpropRegressor
 from skbackprop.functions import elementary
-from skbackprop.functions.activations import ACTIVATIONS, Activation
 from skbackprop.functions.losses import loss_link
-from skbackprop.functions.normalizations import NORMALIZATIONS
 
 __all__ = ["register_onnx_converters", "to_onnx"]
 
@@ -456,14 +456,6 @@ def _sum(g, *terms):
     return reduce(partial(g, "Add"), terms)
 
 
-def _activation(g, z, choice):
-    function = ACTIVATIONS.get_function(choice)
-    # One's own has its own formula, also under a name of ours.
-    if "onnx" not in vars(type(function)):
-        raise _NoFormError(f"activation={function!r} has no form in ONNX")
-    return function.onnx(g, z, *function.settings())
-
-
 def _link(kind):
     """The link of a class of losses; raises ValueError if it has no form in ONNX."""
     link = loss_link(kind)
@@ -478,41 +470,17 @@ def _link(kind):
     raise _NoFormError(f"the predictions of the loss {kind.__name__} have no form in ONNX: {advice}")
 
 
-def _hidden_layers(g, x, model, n_layers):
-    """The outputs of the last of some hidden layers."""
-    one_for_all = isinstance(model.activation, str | Activation)
-    for layer in range(n_layers):
-        z = _weighted(g, x, model, layer)
-        if hasattr(model, "running_means_"):
-            kind, settings = NORMALIZATIONS.get_key(model.normalization)
-            factor, summand = kind.fold(
-                model.scales_[layer],
-                model.offsets_[layer],
-                model.running_means_[layer],
-                model.running_variances_[layer],
-                settings[0],
-            )
-            z = g("Add", g("Mul", z, g.constant(factor.astype(g.dtype))), g.constant(summand.astype(g.dtype)))
-        elif hasattr(model, "scales_"):
-            z = _normalized_over_units(g, z, model, layer)
-        x = _activation(g, z, model.activation if one_for_all else model.activation[layer])
+def _raw_outputs(g, x, model, n_hidden=None):
+    """Add the layers up to the last one, or up to the last of some hidden layers."""
+    network = choose_network(model, layer_units(model))
+    params, running = flat_state(model, network, g.dtype)
+    for layer, arrays in network.arrays_by_layer(params, running):
+        if n_hidden is not None and layer.stage == network.n_front + n_hidden:
+            break
+        if not layer.has_onnx:
+            raise _NoFormError(f"{layer.title} has no form in ONNX: it has no method onnx of its own")
+        x = layer.onnx(g, x, arrays)
     return x
-
-
-def _weighted(g, x, model, layer):
-    coef, intercept = (np.ascontiguousarray(arrays[layer]) for arrays in (model.coefs_, model.intercepts_))
-    return g("Add", g("MatMul", x, g.constant(coef)), g.constant(intercept))
-
-
-def _normalized_over_units(g, z, model, layer):
-    n_units = len(model.scales_[layer])
-    means = g.constant(np.full((n_units, 1), 1 / n_units, dtype=g.dtype))
-    z = g("Sub", z, g("MatMul", z, means))
-    variance = g("MatMul", g("Mul", z, z), means)
-    epsilon = float(NORMALIZATIONS.get_key(model.normalization)[1][0])
-    z = g("Div", z, g("Sqrt", g("Add", variance, epsilon)))
-    scale, offset = (np.ascontiguousarray(arrays[layer]) for arrays in (model.scales_, model.offsets_))
-    return g("Add", g("Mul", z, g.constant(scale)), g.constant(offset))
 
 
 def _convert(scope, operator, container):
@@ -523,7 +491,7 @@ def _convert(scope, operator, container):
     g = _Graph(scope, container, network.coefs_[0].dtype)
     x = _inputs(g, operator)
     if isinstance(model, BackpropEmbedding):
-        units = _hidden_layers(g, x, network, range(len(network.coefs_) - 1)[model.layer] + 1)
+        units = _raw_outputs(g, x, network, range(len(network.coefs_) - 1)[model.layer] + 1)
         g("Identity", units, output=_output_names(g, operator)[0])
         return
     options = _options(scope, container, model)
@@ -593,8 +561,7 @@ def _spread_over_classes(g, network, names, n_classes):
 
 def _convert_network(g, model, x, outputs, **options):
     """Outputs of a network by name."""
-    n_hidden = len(model.coefs_) - 1
-    raw = _weighted(g, _hidden_layers(g, x, model, n_hidden), model, n_hidden)
+    raw = _raw_outputs(g, x, model)
     convert = _convert_classifier if isinstance(model, BackpropClassifier) else _convert_regressor
     convert(g, model, raw, outputs, **options)
 

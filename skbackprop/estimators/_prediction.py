@@ -8,9 +8,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skbackprop.backends import get_prediction_backend, prediction_device
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._arrays import brought, library_of, refuse_misread
-from skbackprop.estimators._choices import choose_network
+from skbackprop.estimators._choices import accepted_sparse, choose_network
 from skbackprop.estimators._shared import SharedRows
-from skbackprop.estimators._state import WEIGHTS, check_same_normalization, flat_state, layer_units, weights_dtype
+from skbackprop.estimators._state import check_same_layers, flat_state, layer_units, weights_dtype
 from skbackprop.functions.losses import LOSSES
 from skbackprop.network import Network
 
@@ -48,12 +48,13 @@ def predict_hidden(estimator, X, layer):
     n_layers = range(len(estimator.coefs_) - 1)[layer] + 1
     dtype = weights_dtype(estimator.coefs_)
     units = whole.layer_units[: n_layers + 1]
-    hidden = {name: getattr(estimator, name)[:n_layers] for name in WEIGHTS if hasattr(estimator, name)}
+    loss = LOSSES.get_key("squared_error")
+    network = Network((*units, units[-1]), whole.activations[:n_layers], loss, whole.normalization, whole.inputs)
+    hidden = {}
+    for name in (name for names in network.attributes for name in names):
+        hidden[name] = getattr(estimator, name)[: whole.n_front if name == "input_params_" else n_layers]
     hidden["coefs_"] = [*hidden["coefs_"], np.eye(units[-1], dtype=dtype)]
     hidden["intercepts_"] = [*hidden["intercepts_"], np.zeros(units[-1], dtype=dtype)]
-    network = Network(
-        (*units, units[-1]), whole.activations[:n_layers], LOSSES.get_key("squared_error"), whole.normalization
-    )
     params, running = flat_state(SimpleNamespace(**hidden), network, dtype)
     return _predict_rows(estimator, X, network, params, rows, True, running)
 
@@ -71,10 +72,10 @@ def for_backend(estimator, X):
         library = library_of(X)
         checked = dtype if library is None else library.float_types(dtype.name)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            X = validate_data(estimator, X, accept_sparse="csr", dtype=checked, reset=False)
-    network = choose_network(estimator, layer_units(estimator.coefs_))
-    if network.normalization is not None or hasattr(estimator, "scales_"):
-        check_same_normalization(estimator, network)
+            X = validate_data(estimator, X, accept_sparse=accepted_sparse(estimator), dtype=checked, reset=False)
+    network = choose_network(estimator, layer_units(estimator))
+    if network.normalizes or network.inputs or hasattr(estimator, "scales_") or hasattr(estimator, "input_params_"):
+        check_same_layers(estimator, network)
     return network, *flat_state(estimator, network, dtype), as_rows(X, dtype)
 
 

@@ -8,10 +8,9 @@ from skbackprop.backends import Backend, get_backend
 from skbackprop.backends.data import Rows, as_rows
 from skbackprop.estimators._choices import check_memory, choose_init, choose_network, hidden_units
 from skbackprop.estimators._state import (
-    check_same_normalization,
+    check_same_layers,
     flat_state,
     given_state,
-    initial_running,
     layer_attributes,
     layer_units,
     reset_state,
@@ -19,7 +18,6 @@ from skbackprop.estimators._state import (
     take_targets,
 )
 from skbackprop.estimators._validation import HeldOut, split_off
-from skbackprop.functions.initializers import draw_layer
 from skbackprop.functions.penalties import Penalties
 from skbackprop.network import Network
 
@@ -131,7 +129,7 @@ def make_problem(fit, inputs):
     check_memory(model, n_units, dtype)
     network = choose_network(model, n_units)
     if fit.first_pass:
-        params, running = np.empty(network.n_params, dtype=dtype), initial_running(network)
+        params, running = np.empty(network.n_params, dtype=dtype), network.initial_running()
         _draw_weights(choose_init(model), network, fit.random_state, params, running)
         reset_state(model)
     else:
@@ -163,30 +161,22 @@ def make_problem(fit, inputs):
 def _draw_weights(given, network, random_state, params, running):
     """Initial weights: drawn by the initializer of this name, or those of another network."""
     if not isinstance(given, str):
-        params[:], given_running = given_state(given, network, params.dtype)
+        params[:], given_running = given_state(given, network, params.dtype, random_state)
         if given_running is not None:
             running[:] = given_running
         return
-    scales, offsets = network.normalizer_views(params)
-    for scale, offset in zip(scales, offsets, strict=True):
-        scale[...], offset[...] = 1, 0
-    # scikit-learn knows one activation; the output layer goes with the last hidden one.
-    factors = [kind.init_factor for kind, _ in network.activations] or [6.0]
-    coefs, intercepts = network.views(params)
-    for coef, intercept, factor in zip(coefs, intercepts, [*factors, factors[-1]], strict=False):
-        is_last = coef is coefs[-1]
-        coef[...], intercept[...] = draw_layer(given, random_state, *coef.shape, factor, is_last)
+    network.draw(params, given, random_state)
 
 
 def _check_same_network(model, network, targets):
     """Raise ValueError if the fitted network is not the one that the parameters choose now."""
-    fitted = [*layer_units(model.coefs_)]
+    fitted = [*layer_units(model)]
     if list(network.layer_units) != fitted:
         raise ValueError(
             f"the fitted network has layers of {fitted} units, but this call asks for {list(network.layer_units)}; "
             "warm_start and partial_fit go on with the fitted network: call fit with warm_start=False to start anew"
         )
-    check_same_normalization(model, network)
+    check_same_layers(model, network)
     if model._means_other_outputs(targets):
         raise ValueError(
             f"loss={model.loss!r} gives the network's outputs another meaning than the loss that it was fitted with; warm_start and "

@@ -9,9 +9,10 @@ from skbackprop.estimators._choices import choose_network
 from skbackprop.estimators._state import (
     NETWORK,
     WEIGHTS,
-    check_same_normalization,
+    check_same_layers,
     flat_state,
     layer_attributes,
+    layer_units,
     state_attributes,
 )
 from skbackprop.estimators._targets import CLASS_TARGETS, ColumnsOfClasses
@@ -62,8 +63,8 @@ def check_network(estimator):
     require(all(isinstance(coef, np.ndarray) and coef.ndim == 2 for coef in coefs), "coefs_ has to hold matrices")
     require(all(coef.size for coef in coefs), "coefs_ has an empty matrix")
     _check_outputs(estimator)
-    network = choose_network(estimator, (len(coefs[0]), *(coef.shape[1] for coef in coefs)))
-    check_same_normalization(estimator, network)
+    network = choose_network(estimator, layer_units(estimator))
+    check_same_layers(estimator, network)
     dtype = coefs[0].dtype
     require(dtype in (np.float32, np.float64), f"coefs_ are of type {dtype}")
     for name in WEIGHTS:
@@ -71,7 +72,8 @@ def check_network(estimator):
         for array in getattr(estimator, name, ()):
             check_array(array, np.shape(array), kind, name)
     params, running = flat_state(estimator, network, dtype)
-    require(all((variances >= 0).all() for variances in network.running_views(running)[1]), "a variance is negative")
+    variances = getattr(estimator, "running_variances_", ())
+    require(all((variance >= 0).all() for variance in variances), "a variance is negative")
     best = getattr(estimator, "_best_params", None), getattr(estimator, "_best_running", None)
     for array, like, name in zip(best, (params, running), ("_best_params", "_best_running"), strict=True):
         if array is not None:

@@ -8,17 +8,18 @@ from sklearn.frozen import FrozenEstimator
 
 from skbackprop.estimators._canonical import as_it_is, bare, new_strings, settled, without_times
 from skbackprop.estimators._checks import check_count, check_curve, check_history, check_name, check_number
+from skbackprop.estimators._choices import input_layers
+from skbackprop.layers import ATTRIBUTES
 
 __all__ = [
     "DATA_ATTRIBUTES",
     "NETWORK",
     "WEIGHTS",
     "Fitted",
-    "check_same_normalization",
+    "check_same_layers",
     "copy_state",
     "flat_state",
     "given_state",
-    "initial_running",
     "layer_attributes",
     "layer_units",
     "names_of",
@@ -66,13 +67,7 @@ class Fitted:
 
 #: All fitted attributes of a network, in the order in which files have them.
 NETWORK = (
-    Fitted("coefs_", "weights"),
-    Fitted("intercepts_", "weights"),
-    Fitted("scales_", "weights"),
-    Fitted("offsets_", "weights"),
-    Fitted("running_means_", "weights"),
-    Fitted("running_variances_", "weights"),
-    Fitted("_running_counts", "weights"),
+    *(Fitted(name, "weights") for name in ATTRIBUTES),
     Fitted("classes_", "targets", canonical=new_strings),
     Fitted("_target_type", "targets"),
     Fitted("device_", "device", check_name),
@@ -258,12 +253,12 @@ def publish_state(draft, before, estimator):
         vars(estimator).pop(name, None)
 
 
-def layer_units(coefs):
-    """Units of each layer, from the inputs to the outputs, of a model whose weights may have been set by hand.
+def layer_units(estimator):
+    """Return the units of each layer, from the inputs to the outputs, of a model whose weights may have been set by hand.
 
     Parameters
     ----------
-    coefs : list of ndarray
+    estimator : BaseBackprop
 
     Returns
     -------
@@ -274,10 +269,14 @@ def layer_units(coefs):
     TypeError
         If they are not matrices.
     """
+    coefs = estimator.coefs_
     try:
-        return (len(coefs[0]), *(coef.shape[1] for coef in coefs))
+        n_units = [len(coefs[0]), *(coef.shape[1] for coef in coefs)]
     except (AttributeError, IndexError, TypeError):
         raise TypeError("coefs_ has to be a list of arrays, each of shape (n_inputs, n_outputs) of a layer") from None
+    for layer in reversed(input_layers(estimator)):
+        n_units[0] = layer.n_inputs(n_units[0])
+    return tuple(n_units)
 
 
 def weights_dtype(coefs):
@@ -326,9 +325,7 @@ def state_attributes(network, params, running):
     attributes : dict of list of ndarray
         Views; only those that the network has.
     """
-    names = WEIGHTS[: 2 if network.normalization is None else 7 if network.over_batch else 4]
-    views = (*network.views(params), *network.normalizer_views(params), *network.running_views(running))
-    return dict(zip(names, views, strict=False))
+    return network.arrays(params, running)
 
 
 def flat_state(source, network, dtype):
@@ -348,14 +345,11 @@ def flat_state(source, network, dtype):
     running : ndarray of shape (n_running,), float64
         A copy.
     """
-    if network.normalization is None:
-        return network.flatten(source.coefs_, source.intercepts_, dtype), np.empty(0)
-    params = network.flatten(source.coefs_, source.intercepts_, dtype, source.scales_, source.offsets_)
-    running = [getattr(source, name) for name in WEIGHTS[4:]] if network.over_batch else ((), (), ())
-    return params, network.flatten_running(*running)
+    params, running = ([getattr(source, name) for name in names] for names in network.attributes)
+    return network.flatten(params, dtype), network.flatten_running(running)
 
 
-def given_state(given, network, dtype):
+def given_state(given, network, dtype, random_state):
     """The vectors of `weight_init`, where it is an estimator or a tuple.
 
     Weights of a network without normalization may be given to one with it, but not the other way round, nor may those of another
@@ -366,6 +360,8 @@ def given_state(given, network, dtype):
     given : estimator or tuple
     network : Network
     dtype : numpy.dtype
+    random_state : numpy.random.RandomState
+        Draws the parameters that are not given.
 
     Returns
     -------
@@ -379,13 +375,19 @@ def given_state(given, network, dtype):
     """
     if not isinstance(given, tuple) and hasattr(given, "scales_"):
         _check_normalization(given, network, "weight_init comes from")
-        return flat_state(given, network, dtype)
-    coefs, intercepts = _given_weights(given)
-    scales, offsets = initial_normalizers(network)
-    params = network.flatten(list(coefs), list(intercepts), dtype, scales, offsets)
+    names, state_names = network.attributes
+    arrays = dict(zip(("coefs_", "intercepts_"), map(list, _given_weights(given)), strict=True))
+    arrays |= {name: getattr(given, name) for name in names if hasattr(given, name)}
+    params = np.empty(network.n_params, dtype=dtype)
+    for layer, own in network.arrays_by_layer(params):
+        if not arrays.keys() & own.keys():
+            layer.draw(own, "auto", random_state)
+    params = network.flatten([arrays.get(name, own) for name, own in network.arrays(params).items()], dtype)
     if not np.isfinite(params).all():
         raise ValueError("weight_init has values that are not finite")
-    return params, None
+    if not all(hasattr(given, name) for name in state_names):
+        return params, None
+    return params, network.flatten_running([getattr(given, name) for name in state_names])
 
 
 def _given_weights(given):
@@ -409,23 +411,16 @@ def _given_weights(given):
     )
 
 
-def initial_normalizers(network):
-    """Scales of 1 and offsets of 0."""
-    n_units = () if network.normalization is None else network.layer_units[1:-1]
-    return [np.ones(n) for n in n_units], [np.zeros(n) for n in n_units]
-
-
-def initial_running(network):
-    """Means of 0 and variances of 1, of no mini-batch yet."""
-    running = np.zeros(network.n_running)
-    for variances in network.running_views(running)[1]:
-        variances[:] = 1.0
-    return running
-
-
-def check_same_normalization(estimator, network):
-    """Raise ValueError if an estimator was fitted with another normalization than the one that its parameters choose now."""
+def check_same_layers(estimator, network):
+    """Raise ValueError if an estimator was fitted with other layers beside the dense ones than its parameters choose now."""
     _check_normalization(estimator, network, "the fitted network has")
+    fitted = [np.shape(array) for array in getattr(estimator, "input_params_", ())]
+    asked = [shape for first, *_ in network.stages[: network.n_front] for shape in first.shapes()]
+    if fitted != asked:
+        raise ValueError(
+            f"the fitted network has input layers with parameters of shapes {fitted}, but "
+            f"input_layers={estimator.input_layers!r} asks for {asked}. Set the input_layers of the fit, or fit anew"
+        )
 
 
 def _check_normalization(source, network, beginning):

@@ -314,6 +314,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         "skbackprop[cuda]"``, or, with 'auto', the GPU if there is one and enough work for it. If the GPU cannot be
         used, `fit` raises an error. On a machine without a GPU, a model trained on one predicts on the CPU.
 
+    input_layers : str, InputLayer, sequence of them, or None, default=None
+        Layers in front of the first dense one, which scale or encode the input columns one by one, with parameters of
+        their own; see :mod:`skbackprop.functions`. 'scale' learns a scale of each column. They need dense `X`.
+
     parametrization : {'standard', 'ntp'}, default='standard'
         How the size of a layer changes its training. Not for 'lbfgs'.
 
@@ -344,6 +348,9 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     intercepts_ : list of ndarray of length n_layers - 1
         Intercepts. Entry i has shape (units of layer i + 1,).
+
+    input_params_ : list of ndarray of shape (n_params,)
+        Parameters of each of the `input_layers`, column by column. Only with these.
 
     scales_, offsets_ : list of ndarray of length n_layers - 2
         Scales and offsets of the normalized pre-activations. Entry i has shape (units of hidden layer i,). Only with
@@ -591,6 +598,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         precision="full",
         n_jobs=None,
         device="cpu",
+        input_layers=None,
         parametrization="standard",
         dropout_schedule=None,
         weight_decay_schedule=None,
@@ -636,6 +644,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         self.precision = precision
         self.n_jobs = n_jobs
         self.device = device
+        self.input_layers = input_layers
         self.parametrization = parametrization
         self.dropout_schedule = dropout_schedule
         self.weight_decay_schedule = weight_decay_schedule

@@ -4,8 +4,9 @@ If a function has settings, the estimators' parameter takes a name or an object:
 ``solver=AdamW(weight_decay=0.05)``.
 """
 
-from skbackprop.functions import activations, losses, normalizations, optimizers, schedules
+from skbackprop.functions import activations, input_layers, losses, normalizations, optimizers, schedules
 from skbackprop.functions.activations import *  # noqa: F403
+from skbackprop.functions.input_layers import *  # noqa: F403
 from skbackprop.functions.losses import *  # noqa: F403
 from skbackprop.functions.normalizations import *  # noqa: F403
 from skbackprop.functions.optimizers import *  # noqa: F403
@@ -13,6 +14,7 @@ from skbackprop.functions.schedules import *  # noqa: F403
 
 _REGISTRIES = (
     activations.ACTIVATIONS,
+    input_layers.INPUT_LAYERS,
     losses.LOSSES,
     normalizations.NORMALIZATIONS,
     optimizers.OPTIMIZERS,

@@ -31,7 +31,7 @@ class Penalties:
     frozen : tuple of int, default=()
         Layers whose weights and intercepts are not trained.
     groups : tuple of tuple of Group, default=()
-        For each layer, how the optimizer treats its parameters; see `groups.group_tables`.
+        For each stage of the network, how the optimizer treats its parameters; see `groups.group_tables`.
     """
 
     alpha: float = 0.0
@@ -48,6 +48,18 @@ class Penalties:
     def finishes(self):
         """Whether the gradient needs more than the L2 penalty before the optimizer uses it."""
         return bool(self.alpha * self.l1_ratio or self.clip_norm or self.clip_value)
+
+    def dropout_by_stage(self, n_stages, n_front):
+        """Return the dropout rate of each stage's inputs, after `n_front` stages in front of the first dense layer."""
+        return (0.0,) * n_front + (self.dropout or (0.0,) * (n_stages - n_front))
+
+    def dropped_stages(self, n_front):
+        """Return the stages whose inputs are dropped."""
+        return {n_front + layer for layer, rate in enumerate(self.dropout) if rate > 0}
+
+    def frozen_stages(self, n_front):
+        """Return the stages whose parameters are not trained."""
+        return {n_front + layer for layer in self.frozen}
 
     def numbers(self):
         """Strengths and limits as the kernels expect them.

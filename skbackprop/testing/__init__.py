@@ -7,15 +7,6 @@ from skbackprop.functions.losses import loss_link
 __all__ = ["numerical_gradient", "reference_loss", "reference_predict", "reference_raw_predict"]
 
 
-def _normalize(network, z, scale, offset, mean=None, variance=None):
-    """Normalize the pre-activations of a layer, by their own statistics if there are no running ones."""
-    kind, (epsilon, *_) = network.normalization
-    if mean is None:
-        over = 0 if kind.over_batch else 1
-        mean, variance = z.mean(axis=over, keepdims=True), z.var(axis=over, keepdims=True)
-    return scale * (z - mean) / np.sqrt(variance + epsilon) + offset
-
-
 def reference_raw_predict(network, params, X, running=None):
     """Raw predictions of a network, before the link, in the most straightforward way.
 
@@ -32,19 +23,10 @@ def reference_raw_predict(network, params, X, running=None):
     -------
     predictions : ndarray of shape (n_rows, n_outputs), float64
     """
-    params = np.asarray(params, dtype=np.float64)
-    coefs, intercepts = network.views(params)
-    scales, offsets = network.normalizer_views(params)
     units = np.asarray(X, dtype=np.float64)
-    for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
-        units = units @ coef + intercept
-        if layer < len(coefs) - 1:
-            if network.normalization is not None:
-                has_running = running is not None and network.over_batch
-                statistics = (views[layer] for views in network.running_views(running)[:2]) if has_running else ()
-                units = _normalize(network, units, scales[layer], offsets[layer], *statistics)
-            kind, settings = network.activations[layer]
-            units = kind.naive(units, *settings)
+    running = running if network.n_running else None
+    for layer, arrays in network.arrays_by_layer(np.asarray(params, dtype=np.float64), running):
+        units = layer.naive(units, arrays)
     return units
 
 

@@ -11,7 +11,6 @@ from skbackprop.backends.cpu.epoch import predict_rows, train_batches
 from skbackprop.backends.cpu.gemm import CACHED_BYTES, SCRATCH_SIZE, TILE_ROWS, packed_size
 from skbackprop.backends.cpu.inputs import input_gradient
 from skbackprop.backends.cpu.layers import chunk_rows
-from skbackprop.backends.cpu.normalization import statistics_size
 from skbackprop.backends.cpu.program import is_by_strips, prediction_calls, training_calls
 from skbackprop.backends.cpu.state import (
     AS_IS,
@@ -93,7 +92,7 @@ def _whole_lines(n, itemsize):
 
 
 def _block_rows(network, itemsize, n_rows):
-    most = max(_BLOCK_BYTES // (sum(network.layer_units) * itemsize), _BLOCK_MIN_ROWS)
+    most = max(_BLOCK_BYTES // (sum(network.stage_units) * itemsize), _BLOCK_MIN_ROWS)
     # Balance the blocks: a small last one would use each weight for few rows only.
     n_blocks = -(-n_rows // int(most))
     rows = -(-n_rows // max(n_blocks, 1))
@@ -115,25 +114,26 @@ class _Offsets:
         n_layers = len(network.layout)
         self.table = np.full((n_layers + 1, 8), UNPACKED, dtype=np.int64)
         self.n_units = self.n_forward = self.n_backward = self.n_deltas = self.n_statistics = self.n_chunks = 0
-        for layer, n_units in enumerate(network.layer_units):
+        for layer, n_units in enumerate(network.stage_units):
             self.table[layer, UNITS] = self.n_units
             if not (is_sparse and layer == 0):
                 self.n_units += _whole_lines(n_units * block_rows, itemsize)
-        if network.normalization is not None and training:
-            for layer, n_units in enumerate(network.layer_units[1:-1]):
-                self.table[layer + 1, STATISTICS] = self.n_statistics
-                self.n_statistics += statistics_size(network.over_batch, n_units, block_rows)
+        for layer in network.layers if training else ():
+            n_stored = layer.n_stored(block_rows)
+            if n_stored:
+                self.table[layer.stage + 1, STATISTICS] = self.n_statistics
+                self.n_statistics += n_stored
         if is_sparse:
             self.table[0, FORWARD : STATISTICS + 1] = SPARSE
-        for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
+        for layer, (fan_in, fan_out, *_, n_rows, _) in enumerate(network.layout):
             dealt = chunk_rows(fan_out)
             strip = max(1, _STRIP_BYTES // (dealt * fan_out * itemsize)) * dealt
             if is_sparse and layer == 0:
                 strip = fan_in  # each strip would scan all stored entries
             self.table[layer, DEALT:] = dealt, strip, self.n_chunks
-            self.n_chunks += -(-fan_in // dealt)
+            self.n_chunks += -(-n_rows // dealt)
             self.table[layer + 1, SQUARES] = self.n_chunks
-            if block_rows == 1 or fan_out == 1:
+            if block_rows == 1 or fan_out == 1 or not n_rows:
                 continue
             if not (is_sparse and layer == 0):
                 self.table[layer, FORWARD] = self.table[layer, DELTAS] = AS_IS
@@ -152,16 +152,16 @@ _offsets_of = lru_cache(maxsize=64)(_Offsets)
 
 
 @lru_cache(maxsize=64)
-def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes, n_groups):
+def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes, n_rates):
     """Lay out the workspace of a training."""
-    scratch = SCRATCH_SIZE + max(network.layer_units) + block_rows
+    scratch = SCRATCH_SIZE + max(network.stage_units) + block_rows
     return Workspace(
         FORM,
         Work,
         dtype,
         clock=n_threads * N_CLOCK,
         sums=n_threads * N_SUMS,
-        constants=n_threads * n_groups * N_CONSTANTS,
+        constants=n_threads * n_rates * N_CONSTANTS,
         forward_panels=offsets.n_forward,
         backward_panels=offsets.n_backward,
         delta_panels=offsets.n_deltas,
@@ -181,7 +181,7 @@ def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, kee
 @lru_cache(maxsize=64)
 def _prediction_workspace_of(offsets, network, dtype, n_threads):
     """Lay out the workspace of a prediction; each thread has its own units."""
-    scratch = SCRATCH_SIZE + max(network.layer_units)
+    scratch = SCRATCH_SIZE + max(network.stage_units)
     return Workspace(
         FORM,
         Work,
@@ -203,8 +203,8 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
     update_settings = np.zeros(N_SETTINGS)
     update_settings[: len(numbers)] = numbers
     trained = np.ones(len(network.layout), dtype=np.int64)
-    trained[list(penalties.frozen)] = 0
-    rate_factors, groups, decays = group_tables(penalties.groups, len(network.layout))
+    trained[list(penalties.frozen_stages(network.n_front))] = 0
+    rate_factors, rate_index, decays = group_tables(penalties.groups, len(network.layout))
     calls = training_calls(network, offsets.table, penalties, differentiates=differentiates, updates=updates)
     l2, l1, clip_norm, clip_value, max_norm, decay = penalties.numbers().tolist()
     plan = _EMPTY_PLAN._replace(
@@ -212,12 +212,13 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
         offsets=offsets.table,
         calls=layer_calls(network, dtype, keeps),
         program=program_rows(calls, dtype, index_dtype),
+        groups=network.groups.reshape(-1),
         settings=network.settings.reshape(-1),
-        dropout=np.array(penalties.dropout or [0.0] * len(network.layout)),
+        dropout=np.array(penalties.dropout_by_stage(len(network.layout), network.n_front)),
         trained=trained,
         update_settings=update_settings,
         rate_factors=rate_factors,
-        groups=groups,
+        rate_index=rate_index,
         decays=decays,
         centred=network.over_batch,
         by_strips=updates and is_by_strips(penalties),
@@ -291,12 +292,12 @@ class Session:
             block_rows=partial(_block_rows, network, dtype.itemsize), call_flops=_CALL_FLOPS,
         )  # fmt: skip
         self.n_batches, self.max_epochs = batches.n_batches, batches.max_epochs
-        self._normalizes = network.normalization is not None and trains
+        self._normalizes = network.normalizes and trains
         self._targets = frozen(rows.spread(targets.astype(dtype, copy=False)))
         weights = np.zeros(0) if sample_weight is None else rows.spread(sample_weight)
         self._weights = frozen(weights.astype(dtype, copy=False))
-        # Barriers per block: two, or with a normalization up to four per hidden layer.
-        n_barriers = 2 if network.normalization is None else 4 * len(network.layout) - 2
+        # Barriers per block: two, and those of the layers.
+        n_barriers = 2 + network.n_barriers
         block_flops = 3.0 * row_flops(network, rows.density) * batches.block_rows
         self._team = Team(n_jobs, block_flops / n_barriers, batches.epoch_flops * batches.max_epochs)
         self._vectors = np.zeros((0, 0), dtype=dtype)
@@ -381,8 +382,9 @@ class Session:
         optimizer.n_steps = int(report.n_steps[0])
         optimizer.carried[:] = constants[0, CARRIED:]
         hidden = np.array(self._network.layer_units[1:-1], dtype=float)
-        constant_units = report.constant_units.sum(axis=1).reshape(n_epochs, n_layers)[:, :-1] / hidden
-        return Epochs(report.epoch_losses, report.norms, constant_units)
+        n_front = self._network.n_front
+        constant_units = report.constant_units.sum(axis=1).reshape(n_epochs, n_layers)[:, n_front:-1] / hidden
+        return Epochs(report.epoch_losses, report.norms[:, n_front:], constant_units)
 
     def loss_gradient(self, order, params):
         """Compute loss and gradient over all rows.
@@ -544,6 +546,7 @@ def _forward(network, dtype, n_rows, index_dtype, link):
         offsets=offsets.table,
         calls=layer_calls(network, dtype, None, link),
         program=program_rows(prediction_calls(network, offsets.table, link), dtype, index_dtype),
+        groups=network.groups.reshape(-1),
         settings=network.settings.reshape(-1),
         dropout=np.zeros(len(network.layout)),
         n_threads=1,

@@ -9,21 +9,24 @@ from skbackprop._compile import JIT, loop
 from skbackprop.backends.cpu import normalization, penalties, steps
 from skbackprop.backends.cpu.gemm import multiply, pack
 from skbackprop.backends.cpu.layers import refresh_weights
-from skbackprop.backends.cpu.state import FORM
+from skbackprop.backends.cpu.state import BACK, FORM, FORTH, GRADIENT
 from skbackprop.functions.activations import activation_loops
+from skbackprop.functions.input_layers import column_loops
 from skbackprop.functions.losses import loss_loops
 from skbackprop.functions.normalizations import BatchNormalization, LayerNormalization
 from skbackprop.functions.optimizers import optimizer_loops
+from skbackprop.layers import ActivationLayer, ColumnLayer
 
 __all__ = ["compile_steps", "layer_calls", "program_rows", "shared_calls", "step_address", "update_calls"]
 
 _INDEX = types.intp
 _NUMBER = types.float64
 _NUMBERS = types.CPointer(_NUMBER)
+_TABLE = types.CPointer(types.int64)
 _ADDRESS = np.int64 if JIT else object
 
 #: Parameters of a step: the record, the thread, the layer.
-_STEP = types.CPointer(types.int64), _INDEX, _INDEX
+_STEP = _TABLE, _INDEX, _INDEX
 
 # Steps that use the indices of sparse rows, which have one of two dtypes.
 _SPARSE_STEPS = ("forward_sparse", "gradient_sparse")
@@ -135,21 +138,29 @@ def layer_calls(network, dtype, keeps, link=True):
 
     Returns
     -------
-    calls : ndarray of shape (n_layers, 2)
-        Forward and backward loops, 0 for none; in the last row, evaluation and inverse link of the loss.
+    calls : ndarray of shape (n_stages, 3)
+        Loops by the columns of `state.Plan.calls`, 0 for none; the last row has those of the loss.
     """
     own = _pointer(dtype)
-    calls = np.zeros((len(network.activations) + 1, 2), dtype=_ADDRESS)
-    for layer, (kind, _) in enumerate(network.activations):
-        forth, back = activation_loops(kind, keeps is not None and keeps[layer])
-        calls[layer, 0] = forth.address(own, own, _INDEX, _NUMBERS)
-        if keeps is not None:
-            calls[layer, 1] = back.address(own, own, own, _INDEX, _NUMBERS)
+    calls = np.zeros((len(network.stages), 3), dtype=_ADDRESS)
+    for layer in network.layers:
+        if isinstance(layer, ActivationLayer):
+            forth, back = activation_loops(layer.key[0], keeps is not None and keeps[layer.stage - network.n_front])
+            calls[layer.stage, FORTH] = forth.address(own, own, _INDEX, _NUMBERS)
+            if keeps is not None:
+                calls[layer.stage, BACK] = back.address(own, own, own, _INDEX, _NUMBERS)
+        elif isinstance(layer, ColumnLayer):
+            loops = column_loops(layer.kind)
+            calls[layer.stage, FORTH] = loops.transform.address(*[own] * 3, _TABLE, *[_INDEX] * 3, _NUMBERS)
+            if keeps is not None:
+                calls[layer.stage, BACK] = loops.backward.address(*[own] * 4, _TABLE, *[_INDEX] * 3, _NUMBERS)
+                signature = *[own] * 4, _TABLE, *[_INDEX] * 5, types.boolean, _NUMBERS
+                calls[layer.stage, GRADIENT] = loops.gradient.address(*signature)
     evaluate, inverse_link = loss_loops(network.loss[0])
     if keeps is None and link:
-        calls[-1, 1] = inverse_link.address(own, _INDEX, _INDEX, _NUMBERS)
+        calls[-1, BACK] = inverse_link.address(own, _INDEX, _INDEX, _NUMBERS)
     if keeps is not None:
-        calls[-1, 0] = evaluate.address(own, own, _INDEX, _INDEX, _INDEX, own, _NUMBERS, _NUMBERS)
+        calls[-1, FORTH] = evaluate.address(own, own, _INDEX, _INDEX, _INDEX, own, _NUMBERS, _NUMBERS)
     return calls
 
 

@@ -99,9 +99,9 @@ def train_batches(thread, n_threads, control, words):
         sums[FACTOR], sums[LOSS] = 1.0 / total_weight, 0.0
         sums[DROPOUT], sums[DECAY] = data.factors[number, OF_DROPOUT], data.factors[number, OF_DECAY]
         if plan.prepare != 0:
-            for group in range(plan.rate_factors.size):
-                rate = data.rates[number] * plan.rate_factors[group]
-                constants = at(work.constants, (thread * plan.rate_factors.size + group) * N_CONSTANTS)
+            for index in range(plan.rate_factors.size):
+                rate = data.rates[number] * plan.rate_factors[index]
+                constants = at(work.constants, (thread * plan.rate_factors.size + index) * N_CONSTANTS)
                 invoke(plan.prepare, (rate, step + one, at(plan.update_settings, zero), constants))
         penalty = 0.0
         if thread == 0:

@@ -10,6 +10,8 @@ from scipy import sparse
 from skbackprop._compile import invoke, kernel
 from skbackprop.backends.cpu.calls import layer_calls
 from skbackprop.backends.cpu.memory import at
+from skbackprop.backends.cpu.state import FORTH
+from skbackprop.layers import ActivationLayer
 
 __all__ = ["input_gradient"]
 
@@ -43,59 +45,30 @@ def input_gradient(network, params, rows, outputs, running=None):
     gradients : ndarray of shape (n_rows, n_features)
     """
     n_rows, n_features = rows.shape
-    coefs, intercepts = network.views(params)
-    n_hidden = len(network.activations)
-    calls = layer_calls(network, params.dtype, (True,) * n_hidden)[:, 0]
+    n_hidden, last = len(network.activations), len(network.layers) - 1
+    calls = layer_calls(network, params.dtype, (True,) * n_hidden)
+    pairs = network.arrays_by_layer(params, running if network.n_running else None)
     gradients = np.empty((n_rows, n_features), dtype=params.dtype)
-    block_rows = max(1, _BLOCK_BYTES // (2 * params.itemsize * sum(network.layer_units)))
+    block_rows = max(1, _BLOCK_BYTES // (2 * params.itemsize * sum(network.stage_units)))
     for start in range(0, n_rows, block_rows):
         stop = min(start + block_rows, n_rows)
-        units = _take(rows, start, stop)
-        slopes, normalizers = [], []
+        units, kept = _take(rows, start, stop), []
         # As in the kernels, overflow shows in the result.
         with np.errstate(over="ignore", invalid="ignore"):
-            for layer in range(n_hidden):
-                units = units @ coefs[layer] + intercepts[layer]
-                if network.normalization is not None:
-                    normalizers.append(_Normalizer(network, params, running, layer, units))
-                    units = normalizers[layer].outputs
-                units = np.ascontiguousarray(units)
-                slopes.append(np.empty_like(units))
-                _activate(calls[layer], units.reshape(-1), slopes[-1].reshape(-1), network.settings[layer])
-            deltas = coefs[-1].T[outputs[start:stop]]
-            for layer in reversed(range(n_hidden)):
-                deltas = deltas * slopes[layer]
-                if network.normalization is not None:
-                    deltas = normalizers[layer].back(deltas)
-                deltas = deltas @ coefs[layer].T
+            for layer, arrays in pairs[:last]:
+                kept.append(units)
+                if isinstance(layer, ActivationLayer):
+                    units = np.ascontiguousarray(units)
+                    kept[-1] = slopes = np.empty_like(units)
+                    settings = network.settings[layer.stage]
+                    _activate(calls[layer.stage, FORTH], units.reshape(-1), slopes.reshape(-1), settings)
+                else:
+                    units = layer.naive(units, arrays).astype(params.dtype, copy=False)
+            deltas = pairs[last][1]["coefs_"].T[outputs[start:stop]]
+            for (layer, arrays), x in zip(reversed(pairs[:last]), reversed(kept), strict=True):
+                deltas = deltas * x if isinstance(layer, ActivationLayer) else layer.pull_back(x, arrays, deltas)
         gradients[start:stop] = deltas
     return gradients
-
-
-class _Normalizer:
-    """Forward and backward normalization of a layer's weighted inputs; see `functions.normalizations`."""
-
-    def __init__(self, network, params, running, layer, inputs):
-        self._over_batch = network.over_batch
-        scales, offsets = network.normalizer_views(params)
-        epsilon = network.normalization[1][0]
-        if self._over_batch:
-            means, variances, *_ = network.running_views(running)
-            mean, variance = means[layer], variances[layer]
-        else:
-            mean, variance = inputs.mean(axis=1, keepdims=True), inputs.var(axis=1, keepdims=True)
-        self._scale = scales[layer]
-        self._deviation = np.sqrt(variance + epsilon)
-        self._normal = (inputs - mean) / self._deviation
-        self.outputs = (self._normal * self._scale + offsets[layer]).astype(params.dtype, copy=False)
-
-    def back(self, deltas):
-        """Compute the gradient with respect to the inputs from that with respect to the outputs."""
-        deltas = deltas * self._scale
-        if not self._over_batch:
-            along = (deltas * self._normal).mean(axis=1, keepdims=True)
-            deltas = deltas - deltas.mean(axis=1, keepdims=True) - self._normal * along
-        return (deltas / self._deviation).astype(self.outputs.dtype, copy=False)
 
 
 def _take(rows, start, stop):

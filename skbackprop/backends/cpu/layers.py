@@ -7,7 +7,7 @@ from skbackprop.backends.cpu.gemm import TILE_ROWS, pack, pack_transposed
 from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
-from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
+from skbackprop.network import FAN_OUT, INTERCEPTS, ROWS, UNPENALISED, WEIGHTS
 
 __all__ = [
     "chunk",
@@ -58,7 +58,7 @@ def _rows_before(layout, layer, step, position):
     if inside <= 0:
         return np.int64(0)
     size = step * layout[layer, FAN_OUT]
-    return min(layout[layer, FAN_IN], (inside + size - 1) // size * step)
+    return min(layout[layer, ROWS], (inside + size - 1) // size * step)
 
 
 @formula
@@ -73,7 +73,7 @@ def own_rows(layout, layer, step, thread, n_threads):
     first, last : int
     """
     if n_threads == 1:
-        return np.int64(0), layout[layer, FAN_IN]
+        return np.int64(0), layout[layer, ROWS]
     end = layout.shape[0] - 1
     n_params = layout[end, INTERCEPTS] + layout[end, UNPENALISED]
     first = _rows_before(layout, layer, step, n_params * thread // n_threads)

@@ -25,26 +25,10 @@ __all__ = [
     "normalize_rows",
     "normalize_units",
     "scale_units",
-    "statistics_size",
 ]
 
 # Units that are assigned to a thread together: one cache line of float32.
 _CHUNK = np.int64(16)
-
-
-def statistics_size(over_batch, n_units, block_rows):
-    """Return how many float64 numbers a layer stores in `statistics` from the forward to the backward pass.
-
-    Parameters
-    ----------
-    over_batch : bool
-    n_units, block_rows : int
-
-    Returns
-    -------
-    size : int
-    """
-    return 4 * n_units if over_batch else 2 * n_units + block_rows
 
 
 def normalize_units(record, thread, layer):

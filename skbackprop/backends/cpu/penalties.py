@@ -11,7 +11,7 @@ from skbackprop.backends.cpu.state import FACTOR, N_SUMS, opened
 from skbackprop.backends.cpu.unpacked import inner_product
 from skbackprop.functions.elementary import natural
 from skbackprop.functions.penalties import clipped, penalised_mean
-from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
+from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, ROWS, UNPENALISED, WEIGHTS
 
 __all__ = ["average_params", "finish_gradient", "limit_norms", "sum_squares", "total_norm", "write_norms"]
 
@@ -52,14 +52,14 @@ def finish_gradient(record, thread, layer):
 def sum_squares(layout, grads, thread, n_threads, squares, s_start):
     """Sum the squares of a thread's part of the weights' gradient, per chunk of rows, written from `s_start` on."""
     for layer in range(layout.shape[0]):
-        fan_in, fan_out = layout[layer, FAN_IN], layout[layer, FAN_OUT]
+        n_rows, fan_out = layout[layer, ROWS], layout[layer, FAN_OUT]
         step = chunk(fan_out)
         first, last = own_rows(layout, layer, step, thread, n_threads)
         for row in range(first, last, step):
             start = layout[layer, WEIGHTS] + row * fan_out
             count = (min(row + step, last) - row) * fan_out
             squares[s_start + row // step] = inner_product(grads, start, grads, start, count)
-        s_start += (fan_in + step - 1) // step
+        s_start += (n_rows + step - 1) // step
 
 
 @formula
@@ -68,7 +68,7 @@ def total_norm(layout, grads, squares, s_start):
     total = 0.0
     for layer in range(layout.shape[0]):
         step = chunk(layout[layer, FAN_OUT])
-        stop = s_start + (layout[layer, FAN_IN] + step - 1) // step
+        stop = s_start + (layout[layer, ROWS] + step - 1) // step
         for position in range(s_start, stop):
             total += squares[position]
         s_start = stop
@@ -84,7 +84,7 @@ def write_norms(layout, squares, total_weight, norms):
     for layer in range(layout.shape[0]):
         step = chunk(layout[layer, FAN_OUT])
         total = 0.0
-        stop = s_start + (layout[layer, FAN_IN] + step - 1) // step
+        stop = s_start + (layout[layer, ROWS] + step - 1) // step
         for position in range(s_start, stop):
             total += squares[position]
         s_start = stop

@@ -28,7 +28,7 @@ class Call(NamedTuple):
     step : str
         The step's name in `calls`.
     layer : int
-        A layer of weights.
+        A stage of the network.
     when : int, default=ALWAYS
         Batches and blocks in which the step runs; see `state`.
     waits : int, default=0
@@ -41,30 +41,32 @@ class Call(NamedTuple):
     waits: int = 0
 
 
-def _forward_calls(network, offsets, normalize, dropout):
-    calls = []
-    last = len(network.layout) - 1
-    if offsets[0, FORWARD] != SPARSE:
-        calls.append(Call("gather"))
-    for layer in range(last + 1):
-        # Sparse inputs are dropped when they are read.
-        if dropout and dropout[layer] > 0 and offsets[layer, FORWARD] != SPARSE:
-            calls.append(Call("drop", layer))
-        kinds = {SPARSE: "forward_sparse", UNPACKED: "forward_alone"}
-        calls.append(Call(kinds.get(int(offsets[layer, FORWARD]), "forward"), layer))
-        if layer < last:
-            calls += [Call(normalize, layer)] if normalize else []
-            calls.append(Call("activate", layer))
+def _layer_calls(layer, steps, offsets):
+    """List a layer's steps in their variants for the sizes of the network and of a block."""
+    stage, calls = layer.stage, []
+    is_sparse = offsets[stage, FORWARD] == SPARSE
+    for step in steps:
+        if step == "forward":
+            step = {SPARSE: "forward_sparse", UNPACKED: "forward_alone"}.get(int(offsets[stage, FORWARD]), "forward")
+        elif step == "backward":
+            if offsets[stage, DELTAS] >= 0:
+                calls.append(Call("pack_deltas", stage))
+            step = "backward" if offsets[stage, BACKWARD] >= 0 else "backward_alone"
+        elif step == "gradient" and is_sparse:
+            step = "gradient_sparse"
+        # The gradient with respect to the inputs is not needed. Sparse inputs are dropped when they are read.
+        needed = {"backward": stage > 0, "transform_backward": stage > 0, "drop": not is_sparse}
+        if needed.get(step.removesuffix("_alone"), True):
+            calls.append(Call(step, stage))
     return calls
 
 
-def _normalization(network, trains):
-    """Return the names of the forward and the backward step, or None."""
-    if network.normalization is None:
-        return None, None
-    if network.over_batch:
-        return ("normalize_units", "normalize_backward_units") if trains else ("scale_units", None)
-    return "normalize_rows", "normalize_backward_rows"
+def _forward_calls(network, offsets, trains, dropped):
+    calls = [] if offsets[0, FORWARD] == SPARSE else [Call("gather")]
+    for layer in network.layers:
+        steps = [step for step in layer.forward_steps(trains) if step != "drop" or layer.stage in dropped]
+        calls += _layer_calls(layer, steps, offsets)
+    return calls
 
 
 def prediction_calls(network, offsets, link):
@@ -82,11 +84,11 @@ def prediction_calls(network, offsets, link):
     -------
     calls : list of Call
     """
-    layers = range(len(network.layout))
-    calls = [Call("refresh", layer, AT_START) for layer in layers if offsets[layer, FORWARD] >= 0]
-    calls += _forward_calls(network, offsets, _normalization(network, False)[0], ())
-    calls += [Call("link", layers[-1])] if link else []
-    return [*calls, Call("write", layers[-1])]
+    stages = range(len(network.stages))
+    calls = [Call("refresh", stage, AT_START) for stage in stages if offsets[stage, FORWARD] >= 0]
+    calls += _forward_calls(network, offsets, False, ())
+    calls += [Call("link", stages[-1])] if link else []
+    return [*calls, Call("write", stages[-1])]
 
 
 def training_calls(network, offsets, penalties, *, differentiates, updates):
@@ -108,35 +110,29 @@ def training_calls(network, offsets, penalties, *, differentiates, updates):
     -------
     calls : list of Call
     """
-    layers = range(len(network.layout))
-    normalize, normalize_backward = _normalization(network, differentiates)
+    stages = range(len(network.stages))
     # What depends only on the weights is computed before the first batch, and after each update by the updating thread.
-    calls = [Call("refresh", layer, AT_START) for layer in layers]
-    calls += _forward_calls(network, offsets, normalize, penalties.dropout)
-    calls.append(Call("evaluate", layers[-1]))
-    for layer in reversed(layers) if differentiates else ():
-        if offsets[layer, DELTAS] >= 0:
-            calls.append(Call("pack_deltas", layer))
-        if layer > 0:
-            calls.append(Call("backward" if offsets[layer, BACKWARD] >= 0 else "backward_alone", layer))
-            calls.append(Call("derive", layer - 1))
-            calls += [Call(normalize_backward, layer - 1)] if normalize_backward else []
+    calls = [Call("refresh", stage, AT_START) for stage in stages]
+    calls += _forward_calls(network, offsets, differentiates, penalties.dropped_stages(network.n_front))
+    calls.append(Call("evaluate", stages[-1]))
+    for layer in reversed(network.layers) if differentiates else ():
+        calls += _layer_calls(layer, layer.backward_steps(), offsets)
     calls[-1] = calls[-1]._replace(waits=ALL_FINITE)
-    if differentiates:
-        calls += [
-            Call("gradient_sparse" if offsets[layer, DELTAS] == SPARSE else "gradient", layer) for layer in layers
-        ]
+    for layer in network.layers if differentiates else ():
+        calls += _layer_calls(layer, layer.gradient_steps(), offsets)
     if updates:
-        calls += [Call("count_dead", layer, AT_END) for layer in layers[:-1]]
-    calls += [Call("add_losses"), Call("wait", when=NOT_LAST, waits=ALL)]
+        calls += [Call("count_dead", layer.stage, AT_END) for layer in network.layers if layer.is_hidden]
+    calls.append(Call("add_losses"))
+    # The parameters of input layers are divided among the threads by columns for the gradient, but not for the update.
+    calls.append(Call("wait", when=ALWAYS if network.n_front else NOT_LAST, waits=ALL))
     if updates:
         calls.append(Call("square", when=AT_END))
     if differentiates and (penalties.finishes or not updates):
-        calls += [Call("finish_gradient", layer, AT_LAST) for layer in layers]
+        calls += [Call("finish_gradient", stage, AT_LAST) for stage in stages]
     if updates and penalties.clip_norm:
         calls += [Call("square_again", when=AT_LAST, waits=ALL), Call("limit_gradient", when=AT_LAST)]
     if updates:
-        calls += _update_calls(layers, penalties)
+        calls += _update_calls(network, penalties)
     return calls
 
 
@@ -145,17 +141,18 @@ def is_by_strips(penalties):
     return not penalties.finishes and not penalties.max_norm
 
 
-def _update_calls(layers, penalties):
-    calls = []
-    by_strips = is_by_strips(penalties)
-    if not by_strips:
-        calls += [Call("update", layer, AT_LAST) for layer in layers if layer not in penalties.frozen]
+def _update_calls(network, penalties):
+    stages, by_strips = range(len(network.stages)), is_by_strips(penalties)
+    frozen = penalties.frozen_stages(network.n_front)
+    # `gradient` has updated by strips what it computes.
+    updated = stages[: network.n_front] if by_strips else stages
+    calls = [Call("update", stage, AT_LAST) for stage in updated if stage not in frozen]
     if penalties.max_norm:
         calls.append(Call("wait", when=AT_LAST, waits=ALL))
-        calls += [Call("limit_norms", layer, AT_LAST) for layer in layers[:-1]]
+        calls += [Call("limit_norms", layer.stage, AT_LAST) for layer in network.layers if layer.is_hidden]
         calls.append(Call("wait", when=AT_LAST, waits=ALL))
     if penalties.average:
-        calls += [Call("average_params", layer, AT_LAST) for layer in layers]
+        calls += [Call("average_params", stage, AT_LAST) for stage in stages]
     if not by_strips:
-        calls += [Call("refresh", layer, AT_LAST) for layer in layers]
+        calls += [Call("refresh", stage, AT_LAST) for stage in stages]
     return calls

@@ -26,11 +26,11 @@ UNITS, FORWARD, BACKWARD, DELTAS, STATISTICS, DEALT, STRIP, SQUARES = range(8)
 #: row; the panels would be used too few times.
 SPARSE, UNPACKED, AS_IS = -1, -2, -3
 
-#: Columns of `Plan.calls`, addresses of loops, one row per layer: forward (activation, evaluation of the loss) and
-#: backward (derivative, inverse link).
-FORTH, BACK = range(2)
+#: Columns of `Plan.calls`, addresses of loops, one row per stage: forward (activation, columns of an input layer,
+#: evaluation of the loss), backward (derivative, columns, inverse link), and gradient of an input layer's parameters.
+FORTH, BACK, GRADIENT = range(3)
 
-#: Columns of `Plan.groups` and `Plan.decays`, one row per layer.
+#: Columns of `Plan.rate_index` and `Plan.decays`, one row per layer.
 OF_WEIGHTS, OF_OTHERS = range(2)
 
 #: Columns of `Plan.program`: address and layer of a step, batches and blocks in which it runs, synchronization after
@@ -75,12 +75,13 @@ class Plan(NamedTuple):
     offsets: Integers2D
     calls: Integers2D
     program: Integers2D
-    settings: Doubles  # N_SETTINGS of each activation, of the loss, of the normalization
+    groups: Integers  # the network's, flat
+    settings: Doubles  # the network's, flat
     dropout: Doubles  # rate for each layer's inputs
     trained: Integers  # whether a layer's parameters are updated
     update_settings: Doubles  # the optimizer's
-    rate_factors: Doubles  # of the groups of parameters
-    groups: Integers2D  # of each layer's weights, and of its intercepts, scales and offsets
+    rate_factors: Doubles  # the different ones of groups of parameters
+    rate_index: Integers2D  # of these, for each layer's weights, and for its intercepts, scales and offsets
     decays: Doubles2D  # factors of the optimizer's weight decay, in the same places
     n_threads: Integer
     n_targets: Integer
@@ -123,7 +124,7 @@ class Work(NamedTuple):
 
     clock: Integers  # of each thread
     sums: Doubles  # of each thread
-    constants: Doubles  # prepared by the optimizer, for each thread and group
+    constants: Doubles  # prepared by the optimizer, for each thread and rate
     forward_panels: Numbers
     backward_panels: Numbers
     delta_panels: Numbers

@@ -32,6 +32,7 @@ from skbackprop.backends.cpu.state import (
     FIRST,
     FORTH,
     FORWARD,
+    GRADIENT,
     LAST,
     LOSS,
     N_CLOCK,
@@ -53,7 +54,7 @@ from skbackprop.backends.data import first_at_least
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.elementary import fma, natural
 from skbackprop.functions.optimizers import N_CONSTANTS
-from skbackprop.network import FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
+from skbackprop.network import FAN_IN, FAN_OUT, GROUPS, INTERCEPTS, UNPENALISED, WEIGHTS
 
 # Rows of shuffled data are prefetched this many rows ahead of their copies.
 _ROWS_AHEAD = 8
@@ -141,6 +142,49 @@ def forward_sparse(record, thread, layer):
             for j in range(n_units):
                 unit = natural(target + j)
                 work.units[unit] = fma(x, model.params[natural(source + j)], work.units[unit])
+
+
+def transform(record, thread, layer):
+    """Transform the columns of an input layer."""
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    first, base = now[FIRST], now[BASE]
+    n_groups, n_outputs = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
+    invoke(plan.calls[layer, FORTH], (
+        at(work.units, base + plan.offsets[layer, UNITS] + first * n_groups),
+        at(work.units, base + plan.offsets[layer + 1, UNITS] + first * n_outputs),
+        at(model.params, plan.layout[layer, INTERCEPTS]), at(plan.groups, 3 * plan.layout[layer, GROUPS]), n_groups,
+        now[LAST] - first, n_outputs, at(plan.settings, layer * N_SETTINGS),
+    ))  # fmt: skip
+
+
+def transform_backward(record, thread, layer):
+    """Compute the gradient with respect to the inputs of an input layer."""
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    first = now[FIRST]
+    n_groups, n_outputs = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
+    invoke(plan.calls[layer, BACK], (
+        at(work.units, plan.offsets[layer, UNITS] + first * n_groups),
+        at(work.deltas, plan.offsets[layer + 1, UNITS] + first * n_outputs),
+        at(model.params, plan.layout[layer, INTERCEPTS]),
+        at(work.deltas, plan.offsets[layer, UNITS] + first * n_groups), at(plan.groups, 3 * plan.layout[layer, GROUPS]),
+        n_groups, now[LAST] - first, n_outputs, at(plan.settings, layer * N_SETTINGS),
+    ))  # fmt: skip
+
+
+def transform_gradient(record, thread, layer):
+    """Compute the gradient of a thread's share of an input layer's parameters: those of some columns."""
+    _, plan, model, work, _ = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_groups, n_outputs = plan.layout[layer, FAN_IN], plan.layout[layer, FAN_OUT]
+    first, last = share(n_groups, np.int64(1), thread, plan.n_threads)
+    invoke(plan.calls[layer, GRADIENT], (
+        at(work.units, plan.offsets[layer, UNITS]), at(work.deltas, plan.offsets[layer + 1, UNITS]),
+        at(model.params, plan.layout[layer, INTERCEPTS]), at(model.grads, plan.layout[layer, INTERCEPTS]),
+        at(plan.groups, 3 * plan.layout[layer, GROUPS]), first, last, n_groups, now[N_ROWS], n_outputs,
+        now[BLOCK] == 0, at(plan.settings, layer * N_SETTINGS),
+    ))  # fmt: skip
 
 
 def activate(record, thread, layer):
@@ -312,9 +356,9 @@ def gradient_sparse(record, thread, layer):
 
 
 @formula
-def _update_range(plan, model, work, thread, low, count, l2, group, decays):
-    """Update `count` parameters of a group from `low` on."""
-    constants = at(work.constants, (thread * plan.rate_factors.size + group) * N_CONSTANTS)
+def _update_range(plan, model, work, thread, low, count, l2, rate, decays):
+    """Update `count` parameters from `low` on, with one of the rates."""
+    constants = at(work.constants, (thread * plan.rate_factors.size + rate) * N_CONSTANTS)
     sums = at(work.sums, thread * N_SUMS)
     invoke(plan.update, (
         constants, sums[FACTOR], l2, decays * sums[DECAY],
@@ -327,8 +371,8 @@ def _update_weights(plan, model, work, thread, layer, first, last):
     """Update a range of rows of a layer's weights."""
     fan_out = plan.layout[layer, FAN_OUT]
     low = plan.layout[layer, WEIGHTS] + first * fan_out
-    group, decays = plan.groups[layer, OF_WEIGHTS], plan.decays[layer, OF_WEIGHTS]
-    _update_range(plan, model, work, thread, low, (last - first) * fan_out, plan.update_l2, group, decays)
+    rate, decays = plan.rate_index[layer, OF_WEIGHTS], plan.decays[layer, OF_WEIGHTS]
+    _update_range(plan, model, work, thread, low, (last - first) * fan_out, plan.update_l2, rate, decays)
 
 
 @formula
@@ -370,8 +414,8 @@ def _update_intercepts(plan, model, work, thread, layer):
     """Update a thread's share of a layer's intercepts, scales and offsets, which are not penalized."""
     first, last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
     low = plan.layout[layer, INTERCEPTS] + first
-    group, decays = plan.groups[layer, OF_OTHERS], plan.decays[layer, OF_OTHERS]
-    _update_range(plan, model, work, thread, low, last - first, 0.0, group, decays)
+    rate, decays = plan.rate_index[layer, OF_OTHERS], plan.decays[layer, OF_OTHERS]
+    _update_range(plan, model, work, thread, low, last - first, 0.0, rate, decays)
 
 
 def add_losses(record, thread, layer):

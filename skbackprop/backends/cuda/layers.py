@@ -379,7 +379,7 @@ def constant_step(thread, n_threads, layer, number_, data, batches, plan, model,
     """Flag the units of a hidden layer whose output is the same for all rows of the block."""
     fan_out, n_rows = plan.layers[layer, FAN_OUT], batches.table[number_, N_ROWS]
     source = plan.layers[layer + 1, UNITS]
-    # In the report, hidden units of all layers are consecutive.
+    # In the report, the units of all stages but the last are consecutive.
     target = 0
     n_hidden = 0
     for other in range(plan.n_layers - 1):

@@ -22,22 +22,7 @@ from skbackprop.backends.cuda.state import (
 from skbackprop.functions.elementary import natural, number
 from skbackprop.functions.normalizations import BatchNormalization, LayerNormalization
 
-__all__ = ["normalization_steps", "statistics_size"]
-
-
-def statistics_size(over_batch, n_units, block_rows):
-    """Return how many float64 numbers a layer stores from the forward to the backward pass.
-
-    Parameters
-    ----------
-    over_batch : bool
-    n_units, block_rows : int
-
-    Returns
-    -------
-    size : int
-    """
-    return 4 * n_units if over_batch else 2 * n_units + block_rows
+__all__ = ["normalization_steps"]
 
 
 def normalization_steps(store, over_batch, trains):

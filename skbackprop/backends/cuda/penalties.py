@@ -14,7 +14,6 @@ from skbackprop.backends.cuda.state import (
     EPOCH_END,
     FAN_IN,
     FAN_OUT,
-    GROUPS,
     INTERCEPTS,
     L1,
     L2,
@@ -23,6 +22,7 @@ from skbackprop.backends.cuda.state import (
     REST,
     SHARE,
     TRAINED,
+    TREATMENT,
     UNPENALISED,
     WEIGHTS,
 )
@@ -50,7 +50,7 @@ def penalty_step(thread, n_threads, layer, number_, data, batches, plan, model, 
     for lane in range(thread, plan.n_weight_lanes, n_threads):
         total = number(0.0, model.params)
         for one in range(plan.n_layers):
-            n_weights = plan.layers[one, FAN_IN] * plan.layers[one, FAN_OUT]
+            n_weights = plan.layers[one, INTERCEPTS] - plan.layers[one, WEIGHTS]
             for i in range(lane, n_weights, plan.n_weight_lanes):
                 total += penalty(model.params[natural(plan.layers[one, WEIGHTS] + i)], squares, absolutes)
         report.penalties[batches.table[number_, BATCH], lane] = total
@@ -59,7 +59,7 @@ def penalty_step(thread, n_threads, layer, number_, data, batches, plan, model, 
 @formula
 def norm_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
     """Sum the squares of the gradient of a layer's weights, without penalty, at the end of an epoch."""
-    n_weights = plan.layers[layer, FAN_IN] * plan.layers[layer, FAN_OUT]
+    n_weights = plan.layers[layer, INTERCEPTS] - plan.layers[layer, WEIGHTS]
     for lane in range(thread, plan.n_weight_lanes, n_threads):
         total = number(0.0, model.params)
         for i in range(lane, n_weights, plan.n_weight_lanes):
@@ -131,12 +131,12 @@ def update_step(kind, finishes, clips_norm):
             return
         batch, stride = batches.table[number_, BATCH], model.params.size
         zero, one = number(0.0, model.params), number(1.0, model.params)
-        share = one if finishes else batches.constants[batch, 0, SHARE]
-        if clips_norm:
-            share = work.squares[plan.n_weight_lanes]
         for part in range(N_PARTS):
-            c = named_constants(batches.constants[batch, plan.layers[layer, GROUPS + part]], model.params)
-            decays = plan.decays[layer, part] * batches.constants[batch, 0, DECAY]
+            constants = batches.constants[batch, plan.layers[layer, TREATMENT + part]]
+            c, decays = named_constants(constants, model.params), constants[DECAY]
+            share = one if finishes else constants[SHARE]
+            if clips_norm:
+                share = work.squares[plan.n_weight_lanes]
             l2 = zero if finishes or part > 0 else plan.limits[L2]
             start, stop = plan.layers[layer, WEIGHTS], plan.layers[layer, INTERCEPTS]
             if part > 0:

@@ -9,16 +9,23 @@ import numpy as np
 from skbackprop._compile import SIMULATED, loop
 from skbackprop.backends.batch_plan import plan_batches, row_flops
 from skbackprop.backends.cuda.device import Device, configure
-from skbackprop.backends.cuda.normalization import statistics_size
 from skbackprop.backends.cuda.population import RESIDENT_THREADS, Launches, Request, launches_of
 from skbackprop.backends.cuda.products import Tiles
 from skbackprop.backends.cuda.state import (
+    ACTIVATION,
     DECAY,
-    GROUPS,
+    DELTAS,
+    KEEPS,
+    LARGE,
     N_COLUMNS,
     N_ENTRIES,
+    N_PLAN_ARRAYS,
     N_WORDS,
     SHARE,
+    STATISTICS,
+    TRAINED,
+    TREATMENT,
+    UNITS,
     Batches,
     Data,
     Model,
@@ -34,6 +41,7 @@ from skbackprop.functions.activations import Identity
 from skbackprop.functions.groups import group_tables
 from skbackprop.functions.optimizers import CARRIED, N_CONSTANTS, optimizer_loops
 from skbackprop.functions.penalties import Penalties
+from skbackprop.network import N_LAYOUT
 
 __all__ = ["TIERS", "Session", "predict"]
 
@@ -76,7 +84,7 @@ def _power_of_two(n):
 
 def _row_numbers(network):
     """Return the workspace numbers per row: units, slopes, gradients, normalized units."""
-    return 4 * sum(network.layer_units)
+    return 4 * sum(network.stage_units)
 
 
 def _block_rows(network, itemsize, n_rows):
@@ -89,31 +97,33 @@ class _Layout:
     """Memory layout of a network's units, and the kernels' table of its layers."""
 
     def __init__(self, network, keeps, trained, is_sparse, block_rows, has_blocks, trains):
-        n_layers = len(network.layout)
-        kinds = [(kind, keep) for (kind, _), keep in zip(network.activations, keeps, strict=True)]
+        # Gradients go unchanged from the first dense layer to an input layer.
+        kinds = [((Identity, False)) for _ in network.inputs]
+        kinds += [(kind, keep) for (kind, _), keep in zip(network.activations, keeps, strict=True)]
         #: Distinct activations, with whether their slopes are stored; see `layers.activations`.
         self.kinds = tuple(dict.fromkeys(kinds)) or ((Identity, False),)
-        self.layers = np.zeros((n_layers + 1, N_COLUMNS), dtype=np.int64)
-        self.layers[:-1, :6] = network.layout
+        self.layers = np.zeros((len(network.layout) + 1, N_COLUMNS), dtype=np.int64)
+        self.layers[:-1, :N_LAYOUT] = network.layout
         self.n_units = self.n_deltas = self.n_statistics = 0
-        for layer, n_units in enumerate(network.layer_units):
-            self.layers[layer, 6:8] = self.n_units, self.n_deltas
+        for layer, n_units in enumerate(network.stage_units):
+            self.layers[layer, [UNITS, DELTAS]] = self.n_units, self.n_deltas
             if not (is_sparse and layer == 0):
                 self.n_units += n_units * block_rows
             # The gradient with respect to the inputs is not needed.
             self.n_deltas += n_units * block_rows if layer > 0 else 0
-        for layer, kind in enumerate(kinds):
-            self.layers[layer, 8] = self.kinds.index(kind)
-            self.layers[layer, 9] = keeps[layer]
-            if network.normalization is not None and trains:
-                self.layers[layer, 10] = self.n_statistics
-                self.n_statistics += statistics_size(network.over_batch, network.layer_units[layer + 1], block_rows)
-        self.layers[:-1, 11] = trained
+        for stage, kind in enumerate(kinds):
+            self.layers[stage, [ACTIVATION, KEEPS]] = self.kinds.index(kind), kind[1]
+        for layer in network.layers if trains else ():
+            n_stored = layer.n_stored(block_rows)
+            if n_stored:
+                self.layers[layer.stage, STATISTICS] = self.n_statistics
+                self.n_statistics += n_stored
+        self.layers[:-1, TRAINED] = trained
         for layer, (fan_in, fan_out) in enumerate(network.layout[:, :2]):
             is_large = (
                 fan_in * fan_out * block_rows >= _LARGE_PRODUCT and min(fan_in, fan_out, block_rows) >= _LARGE_EXTENT
             )
-            self.layers[layer, 12] = has_blocks and is_large and not (is_sparse and layer == 0)
+            self.layers[layer, LARGE] = has_blocks and is_large and not (is_sparse and layer == 0)
 
 
 def prepare(rate, step, settings, constants):
@@ -187,6 +197,11 @@ def _tiles(dtype, precision):
     return _TENSOR_TILES if precision == "tf32" else _TILES[dtype]
 
 
+def _input_kinds(network):
+    """Return the distinct classes of a network's input layers."""
+    return tuple(dict.fromkeys(kind for kind, *_ in network.inputs))
+
+
 def _settings(network, dtype):
     return network.settings.astype(dtype)
 
@@ -200,7 +215,7 @@ def _choose_tier(network, batch_rows, density=1.0):
 def _most_parts(network, block_rows):
     """Return the maximum number of parts, tiles of two by two, into which a step can be divided."""
     largest = max(fan_in * fan_out for fan_in, fan_out in network.layout[:, :2])
-    return max(block_rows * max(network.layer_units), largest) // 4 + 1
+    return max(block_rows * max(network.stage_units), largest) // 4 + 1
 
 
 def _upload_rows(device, rows):
@@ -292,12 +307,15 @@ class Session:
         self._targets = np.ascontiguousarray(targets, dtype=dtype)
         self._weights = None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype=dtype)
         self._tier = tier or _choose_tier(network, batches.batch_size, rows.density)
-        trained = [layer not in penalties.frozen for layer in range(len(network.layout))]
+        frozen = penalties.frozen_stages(network.n_front)
+        trained = [stage not in frozen for stage in range(len(network.stages))]
         has_blocks = self._tier != "resident"
         self._layout = _Layout(network, batches.keeps, trained, rows.is_sparse, batches.block_rows, has_blocks, trains)
-        self._rate_factors, self._layout.layers[:-1, GROUPS:], self._decays = group_tables(
-            penalties.groups, len(network.layout)
-        )
+        self._rate_factors, index, decays = group_tables(penalties.groups, len(network.layout))
+        # Pairs of the index of a rate and a factor of the weight decay.
+        pairs = np.stack([index, decays], axis=-1).reshape(-1, 2)
+        self._treatments, members = np.unique(pairs, axis=0, return_inverse=True)
+        self._layout.layers[:-1, TREATMENT:] = members.reshape(index.shape)
         self._trains = trains
         self._n_lanes = min(_power_of_two(min(batches.block_rows, batches.n_given)), _MAX_LANES)
         self._n_weight_lanes = min(_power_of_two(network.n_weights // _WEIGHTS_PER_LANE), _MAX_LANES)
@@ -344,15 +362,14 @@ class Session:
         self._arrays = _held_rows(device, self._rows, self._share) or _upload_rows(device, self._rows)
         self._Y = device.upload(self._targets.reshape(-1))
         self._row_weights = device.upload(np.zeros(0, dtype) if self._weights is None else self._weights)
-        has_slopes = layout.layers[:, 9].any()
-        normalizes = network.normalization is not None
+        has_slopes = layout.layers[:, KEEPS].any()
         n_outputs = self._targets.shape[1]
         #: Sizes and dtypes of the workspace.
         self._work = Work(
             (layout.n_units, dtype),
             (layout.n_deltas if has_slopes else 0, dtype),
             (layout.n_deltas, dtype),
-            (layout.n_deltas if normalizes and self._trains else 0, dtype),
+            (layout.n_deltas if network.normalizes and self._trains else 0, dtype),
             (layout.n_statistics, np.float64),
             (rows * n_outputs, dtype),
             (rows, np.float64),
@@ -363,7 +380,7 @@ class Session:
             layout.layers,
             _settings(network, dtype),
             np.array([*limits, 1.0 - limits[-1]], dtype=dtype),
-            self._decays.astype(dtype),
+            network.groups.reshape(-1),
             len(network.layout),
             n_outputs,
             int(self._weights is not None),
@@ -375,7 +392,7 @@ class Session:
         if self._tier != "resident":
             self._order = self._places = device.empty(self._batches.n_given, np.int64)
             self._device_work = Work(*(device.zeros(*part) for part in self._work))
-            self._device_plan = Plan(*map(device.upload, self._plan[:4]), *self._plan[4:])
+            self._device_plan = Plan(*map(device.upload, self._plan[:N_PLAN_ARRAYS]), *self._plan[N_PLAN_ARRAYS:])
             self._params = device.empty(network.n_params, dtype)
             self._grads = device.empty(network.n_params, dtype)
             self._slots = self._average = device.zeros(0, dtype)
@@ -491,7 +508,7 @@ class Session:
         return Batches(batches.table, constants.astype(self._dtype), thresholds, scales.astype(self._dtype))
 
     def _constants(self, batches, rates, decay_factors, optimizer):
-        """Compute `Batches.constants` for each batch with nonzero weight and each group of parameters."""
+        """Compute `Batches.constants` for each batch with nonzero weight and each treatment of parameters."""
         kind, numbers_ = optimizer.key
         settings = np.zeros(N_SETTINGS)
         settings[: len(numbers_)] = numbers_
@@ -499,19 +516,20 @@ class Session:
         made[:, 0, CARRIED:] = optimizer.carried
         steps = optimizer.n_steps + 1 + np.arange(len(batches.weights))
         rates = np.ascontiguousarray(np.asarray(rates, dtype=np.float64)[batches.numbers])
-        for factor, of_group in zip(self._rate_factors, made, strict=True):
-            _preparation(kind)(rates * factor, steps, settings, of_group)
+        for factor, of_rate in zip(self._rate_factors, made, strict=True):
+            _preparation(kind)(rates * factor, steps, settings, of_rate)
         optimizer.carried[:] = made[0, -1, CARRIED:]
-        constants = np.empty((len(batches.weights), len(made), N_ENTRIES))
-        constants[..., :N_CONSTANTS] = made[:, 1:].swapaxes(0, 1)
+        index, decays = self._treatments.T
+        constants = np.empty((len(batches.weights), len(index), N_ENTRIES))
+        constants[..., :N_CONSTANTS] = made[index.astype(np.intp), 1:].swapaxes(0, 1)
         constants[..., SHARE] = 1.0 / batches.weights[:, np.newaxis]
-        constants[..., DECAY] = decay_factors[:, np.newaxis]
+        constants[..., DECAY] = np.outer(decay_factors, decays)
         return constants
 
     def _no_epochs(self, n_epochs):
         """Return the report of epochs without an update."""
-        n_layers = len(self._network.layout)
-        return Epochs(np.zeros(n_epochs), np.zeros((n_epochs, n_layers)), np.zeros((n_epochs, n_layers - 1)))
+        n_hidden = len(self._network.activations)
+        return Epochs(np.zeros(n_epochs), np.zeros((n_epochs, n_hidden + 1)), np.zeros((n_epochs, n_hidden)))
 
     def _run(self, order, batches, arrays, model, penalties, optimizer, differentiates, finishes, clips_norm):
         """Run all steps; update the model's arrays, which are on the host, in place."""
@@ -519,18 +537,18 @@ class Session:
             self._share.check()
         network, dtype = self._network, self._dtype
         n_layers, n_epochs, n_batches = len(network.layout), batches.n_epochs, len(batches.weights)
-        n_hidden = sum(network.layer_units[1:-1])
+        n_units = sum(network.stage_units[1:-1])
         trains = optimizer is not None
         report = Report(
             np.zeros((n_batches, self._n_lanes)),
             np.zeros((n_batches, self._n_weight_lanes), dtype=dtype),
             np.zeros((n_epochs, n_layers, self._n_weight_lanes) if trains else (1, 1, 1), dtype=dtype),
-            np.zeros(max(n_epochs * n_hidden, 1), dtype=np.int64),
+            np.zeros(max(n_epochs * n_units, 1), dtype=np.int64),
         )
         over_batch = None if network.normalization is None else network.over_batch
         resident = self._tier == "resident"
         functions = Functions(
-            self._layout.kinds, network.loss[0], over_batch, differentiates, optimizer, finishes, clips_norm,
+            self._layout.kinds, network.loss[0], _input_kinds(network), over_batch, differentiates, optimizer, finishes, clips_norm,
             None if resident else self._tiles, dtype.name, self._rows.indices.dtype.name,
         )  # fmt: skip
         run = self._run_together if resident else self._run_alone
@@ -541,9 +559,10 @@ class Session:
             totals += report.penalties.sum(axis=1, dtype=np.float64)
         if trains:
             norms = np.sqrt(report.squares.sum(axis=2, dtype=np.float64)) / batches.last_weights[:, None]
-            constant = report.constant[: n_epochs * n_hidden].reshape(n_epochs, n_hidden)
-            parts = np.split(constant, np.cumsum(network.layer_units[1:-1])[:-1], axis=1)
-            if n_layers > 1:
+            norms = norms[:, network.n_front :]
+            constant = report.constant[: n_epochs * n_units].reshape(n_epochs, n_units)
+            parts = np.split(constant, np.cumsum(network.stage_units[1:-1])[:-1], axis=1)[network.n_front :]
+            if network.activations:
                 constant_units = np.column_stack([part.mean(axis=1) for part in parts])
         return Epochs(batches.epoch_losses(totals), norms, constant_units)
 
@@ -565,12 +584,19 @@ class Session:
             "order": order,
             "places": order if self._rows.index is None else self._rows.places(order),
             **batches._asdict(),
-            **dict(zip(Plan._fields[:4], self._plan, strict=False)),
+            **dict(zip(Plan._fields[:N_PLAN_ARRAYS], self._plan, strict=False)),
             **{f"work.{name}": part for name, part in self._work._asdict().items()},
         }
         results = {**model._asdict(), **{f"report.{name}": array for name, array in report._asdict().items()}}
-        n_batches, n_groups, _ = batches.constants.shape
-        numbers_ = len(batches.table), len(rows), n_batches, n_groups, len(report.squares), *self._plan[4:]
+        n_batches, n_treatments, _ = batches.constants.shape
+        numbers_ = (
+            len(batches.table),
+            len(rows),
+            n_batches,
+            n_treatments,
+            len(report.squares),
+            *self._plan[N_PLAN_ARRAYS:],
+        )
         request = Request(kernel, shared_bytes, numbers_, arrays, results)
         if self._share is None:
             self._launches.run([request])
@@ -695,7 +721,10 @@ def _predict(network, params, rows, link, running, out, index, precision):
     n_layers, n_hidden = len(network.layout), len(network.activations)
     layout = _Layout(network, (False,) * n_hidden, [True] * n_layers, rows.is_sparse, block_rows, True, False)
     over_batch = None if network.normalization is None else network.over_batch
-    functions = Functions(layout.kinds, network.loss[0], over_batch, tiles=_tiles(dtype, precision), dtype=dtype.name)
+    functions = Functions(
+        layout.kinds, network.loss[0], _input_kinds(network), over_batch, tiles=_tiles(dtype, precision),
+        dtype=dtype.name,
+    )  # fmt: skip
     device = Device(index)
     needed = (layout.n_units + network.n_params) * dtype.itemsize
     with device.active():
@@ -706,8 +735,8 @@ def _predict(network, params, rows, link, running, out, index, precision):
             units = device.empty(layout.n_units, dtype)
             work = Work(units, nothing, nothing, nothing, none, nothing, none, nothing)
             plan = Plan(
-                device.upload(layout.layers), device.upload(_settings(network, dtype)), nothing, nothing.reshape(1, 1),
-                n_layers, 1, 0, 0, 1, 1,
+                device.upload(layout.layers), device.upload(_settings(network, dtype)), nothing,
+                device.upload(network.groups.reshape(-1)), n_layers, 1, 0, 0, 1, 1,
             )  # fmt: skip
             model = Model(
                 device.upload(params), nothing, nothing, nothing, device.upload(network.fold(params, running))
@@ -721,7 +750,7 @@ def _predict(network, params, rows, link, running, out, index, precision):
             rows = rows if held is not None else rows.gathered()
             calls = prediction_calls(network, functions, rows.is_sparse, link)
             launcher = _Launcher(device, calls, functions, "stepwise", 0)
-            start_of_outputs = layout.layers[n_layers, 6]
+            start_of_outputs = layout.layers[n_layers, UNITS]
             stays = not isinstance(out, np.ndarray)
             flat = device.adopt(out).reshape(-1) if stays else out.reshape(-1)
             for start in range(0, n_rows, block_rows):

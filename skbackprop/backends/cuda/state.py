@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan", "Report", "Work"]
 
-#: Columns of `Plan.layers`, one row per layer of weights. The first six are those of `network.layout`. The others are:
-#: the offset of the layer's inputs in `Work.units`, and that of their gradients and slopes in the other arrays of
+#: Columns of `Plan.layers`, one row per stage of the network. The first eight are those of `network.layout`. The others
+#: are: the offset of the stage's inputs in `Work.units`, and that of their gradients and slopes in the other arrays of
 #: units; the code of its activation and whether slopes are stored; the offset of its normalization's sums; whether it
-#: is trained; whether its products are per block; and the groups of its weights and of its other parameters. A last row
-#: holds the two offsets for the outputs.
+#: is trained; whether its products are per block; and the treatment of its weights and of its other parameters by the optimizer. A last
+#: row holds the two offsets for the outputs.
 (
     FAN_IN,
     FAN_OUT,
@@ -16,6 +16,8 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
     INTERCEPTS,
     UNPENALISED,
     RUNNING,
+    ROWS,
+    GROUPS,
     UNITS,
     DELTAS,
     ACTIVATION,
@@ -23,11 +25,11 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
     STATISTICS,
     TRAINED,
     LARGE,
-    GROUPS,
-) = range(14)
+    TREATMENT,
+) = range(16)
 #: Parts of a layer's parameters: its weights; its intercepts, scales and offsets.
 N_PARTS = 2
-N_COLUMNS = GROUPS + N_PARTS
+N_COLUMNS = TREATMENT + N_PARTS
 
 #: Entries of `Plan.limits`: strengths of the L2 and the L1 penalty; maximum gradient norm, gradient component and norm
 #: of a unit's weights, 0 for none; decay of the averaged parameters, and 1 minus that.
@@ -63,7 +65,7 @@ class Plan(NamedTuple):
     layers: object
     settings: object  # of the functions, one row for each
     limits: object
-    decays: object  # factors of the optimizer's weight decay, for each part of each layer
+    groups: object  # the network's, flat
     n_layers: int
     n_targets: int
     has_weights: int
@@ -72,11 +74,15 @@ class Plan(NamedTuple):
     n_weight_lanes: int  # number of partial sums over weights
 
 
+#: The first fields of `Plan` are arrays.
+N_PLAN_ARRAYS = 4
+
+
 class Batches(NamedTuple):
     """Blocks of rows and batches of a call."""
 
     table: object
-    constants: object  # for each batch and group of parameters
+    constants: object  # for each batch and treatment: each learning rate with each factor of the weight decay
     # Of dropout, for each batch and layer: a unit is kept if a random number below 2**32 is at least the threshold.
     thresholds: object
     scales: object  # factors of kept units
@@ -111,16 +117,16 @@ class Report(NamedTuple):
     losses: object  # (n_batches, n_lanes)
     penalties: object  # (n_batches, n_weight_lanes)
     squares: object  # (n_epochs, n_layers, n_weight_lanes)
-    constant: object  # (n_epochs, hidden units), flat
+    constant: object  # (n_epochs, units of all stages but the last), flat
 
 
 #: First entries of a model's row in the table of a resident launch: number of rows of `Batches.table`, of steps of the
-#: program, of batches, of groups of parameters, and of epochs in the report; then the scalars of `Plan`.
+#: program, of batches, of treatments, and of epochs in the report; then the scalars of `Plan`.
 (
     TABLE_ROWS,
     N_CALLS,
     N_BATCHES,
-    N_GROUPS,
+    N_TREATMENTS,
     N_EPOCHS,
     N_LAYERS,
     N_TARGETS,
@@ -136,7 +142,7 @@ ARRAYS = (
     "program",
     *Data._fields,
     *Batches._fields,
-    *Plan._fields[:4],
+    *Plan._fields[:N_PLAN_ARRAYS],
     *Model._fields,
     *(f"work.{name}" for name in Work._fields),
     *(f"report.{name}" for name in Report._fields),

@@ -15,6 +15,7 @@ import numpy as np
 
 from skbackprop._compile import formula
 from skbackprop.backends.cuda.device import arrays_at, compiled, cuda, device_function, part_of
+from skbackprop.backends.cuda.inputs import input_steps
 from skbackprop.backends.cuda.layers import (
     activations,
     constant_step,
@@ -52,13 +53,12 @@ from skbackprop.backends.cuda.state import (
     N_COLUMNS,
     N_ENTRIES,
     N_EPOCHS,
-    N_GROUPS,
     N_LANES,
     N_LAYERS,
     N_NUMBERS,
-    N_PARTS,
     N_ROWS,
     N_TARGETS,
+    N_TREATMENTS,
     N_WEIGHT_LANES,
     N_WORDS,
     SEED,
@@ -109,6 +109,8 @@ class Functions(NamedTuple):
     kinds : tuple of (type, bool)
         See `layers.activations`.
     loss : type
+    input_kinds : tuple of type
+        Distinct classes of input layers.
     over_batch : bool or None
         Whether a normalization takes means over the batch; None for no normalization.
     differentiates : bool
@@ -126,6 +128,7 @@ class Functions(NamedTuple):
 
     kinds: tuple
     loss: type
+    input_kinds: tuple = ()
     over_batch: bool | None = None
     differentiates: bool = False
     optimizer: type | None = None
@@ -178,6 +181,9 @@ class Functions(NamedTuple):
             "limit": limit_step,
             "follow": follow_step,
         }
+        for index, kind in enumerate(self.input_kinds):
+            names_ = (f"{name}_{index}" for name in ("transform", "transform_gradient", "transform_backward"))
+            by_threads |= dict(zip(names_, input_steps(kind), strict=True))
         for direction, steps in zip(("normalize", "normalize_backward"), self.normalization(store), strict=True):
             by_threads |= {f"{direction}_{index}": step for index, step in enumerate(steps)}
         if self.optimizer is not None:
@@ -185,21 +191,51 @@ class Functions(NamedTuple):
         made |= {name: (step, None) for name, step in by_threads.items()}
         return [made[name] for name in names]
 
-    def n_normalizing(self):
-        """Return the number of the normalization's forward and backward steps."""
-        return [len(steps) for steps in self.normalization(None)]
+    def layer_calls(self, layer, steps, is_sparse):
+        """List a layer's steps as the device runs them.
+
+        Parameters
+        ----------
+        layer : Layer
+        steps : iterable of str
+            Names of its steps; see `layers`.
+        is_sparse : bool
+            Whether the rows are sparse.
+
+        Returns
+        -------
+        calls : list of Call
+        """
+        stage, calls = layer.stage, []
+        n_forward, n_backward = (len(steps) for steps in self.normalization(None))
+        for step in steps:
+            if step in ("activate", "derive"):
+                continue  # the step that writes a unit or its gradient does this, too
+            if step == "gradient":
+                # Steps that read the same gradients need no barrier in between.
+                calls.append(Call("gradient_sparse" if is_sparse and stage == 0 else "gradient", stage, waits=False))
+                calls.append(Call("intercepts", stage, waits=stage == 0))
+            elif step.startswith("transform"):
+                if step != "transform_backward" or stage > 0:
+                    name = f"{step}_{self.input_kinds.index(layer.kind)}"
+                    calls.append(Call(name, stage, waits=step != "transform_gradient" or stage == 0))
+            elif step.startswith("normalize_backward"):
+                calls += [Call(f"normalize_backward_{index}", stage) for index in range(n_backward)]
+            elif step.startswith(("normalize", "scale")):
+                calls += [Call(f"normalize_{index}", stage) for index in range(n_forward)]
+            elif step == "forward" and is_sparse and stage == 0:
+                calls.append(Call("forward_sparse", stage))
+            # The gradient with respect to the inputs is not needed. Sparse inputs are dropped when they are read.
+            elif not (step == "backward" and stage == 0) and not (step == "drop" and is_sparse and stage == 0):
+                calls.append(Call(step, stage))
+        return calls
 
 
-def _forward_calls(network, functions, is_sparse, dropout):
+def _forward_calls(network, functions, is_sparse, trains, dropped):
     calls = [] if is_sparse else [Call("gather")]
-    n_layers = len(network.layout)
-    for layer in range(n_layers):
-        # Sparse inputs are dropped when they are read.
-        if dropout and dropout[layer] > 0 and not (is_sparse and layer == 0):
-            calls.append(Call("drop", layer))
-        calls.append(Call("forward_sparse" if is_sparse and layer == 0 else "forward", layer))
-        if layer < n_layers - 1:
-            calls += [Call(f"normalize_{index}", layer) for index in range(functions.n_normalizing()[0])]
+    for layer in network.layers:
+        steps = [step for step in layer.forward_steps(trains) if step != "drop" or layer.stage in dropped]
+        calls += functions.layer_calls(layer, steps, is_sparse)
     return calls
 
 
@@ -217,7 +253,7 @@ def prediction_calls(network, functions, is_sparse, link):
     -------
     calls : list of Call
     """
-    return [*_forward_calls(network, functions, is_sparse, ()), *([Call("link")] if link else [])]
+    return [*_forward_calls(network, functions, is_sparse, False, ()), *([Call("link")] if link else [])]
 
 
 def training_calls(network, functions, is_sparse, penalties):
@@ -234,32 +270,28 @@ def training_calls(network, functions, is_sparse, penalties):
     calls : list of Call
     """
     differentiates = functions.differentiates
-    layers = range(len(network.layout))
+    stages = range(len(network.stages))
+    hidden = [layer.stage for layer in network.layers if layer.is_hidden]
     calls = [Call("targets", waits=False)]
     if penalties.alpha and differentiates:
         calls.append(Call("penalty", when=AT_FIRST, waits=False))
-    calls += _forward_calls(network, functions, is_sparse, penalties.dropout if differentiates else ())
+    calls += _forward_calls(network, functions, is_sparse, differentiates, penalties.dropped_stages(network.n_front))
     calls += [Call("loss", waits=False), Call("total")]
-    for layer in reversed(layers) if differentiates else ():
-        # Steps that read the same gradients need no barrier in between.
-        calls.append(Call("gradient_sparse" if is_sparse and layer == 0 else "gradient", layer, waits=False))
-        calls.append(Call("intercepts", layer, waits=layer == 0))
-        if layer > 0:
-            calls.append(Call("backward", layer))
-            calls += [Call(f"normalize_backward_{index}", layer - 1) for index in range(functions.n_normalizing()[1])]
+    for layer in reversed(network.layers) if differentiates else ():
+        calls += functions.layer_calls(layer, (*layer.gradient_steps(), *layer.backward_steps()), is_sparse)
     if functions.optimizer is not None:
-        calls += [Call("norm", layer, AT_END, waits=False) for layer in layers]
-        calls += [Call("constant", layer, AT_END, waits=False) for layer in layers[:-1]]
+        calls += [Call("norm", stage, AT_END, waits=False) for stage in stages]
+        calls += [Call("constant", stage, AT_END, waits=False) for stage in hidden]
     if functions.finishes:
         # Sum the squares of the gradient before it is modified.
         calls[-1] = calls[-1]._replace(waits=True)
-        calls += _on_all("finish", layers)
+        calls += _on_all("finish", stages)
     if functions.clips_norm:
         calls += [Call("square", when=AT_LAST), Call("factor", when=AT_LAST)]
     if functions.optimizer is not None:
-        calls += _on_all("update", layers)
-        if penalties.max_norm and len(layers) > 1:
-            calls += _on_all("limit", layers[:-1])
+        calls += _on_all("update", stages)
+        if penalties.max_norm and hidden:
+            calls += _on_all("limit", hidden)
         if penalties.average:
             calls.append(Call("follow", when=AT_LAST))
     return calls
@@ -509,7 +541,8 @@ def _in_table(functions):
     )
     (
         program, X, entries, indices, indptr, Y, weights, order, places, table, constants, thresholds, scales, layers,
-        settings, limits, decays, params, grads, slots, average, running, units, slopes, deltas, normalized, statistics,
+        settings, limits, groups, params, grads, slots, average, running, units, slopes, deltas, normalized,
+        statistics,
         targets, losses, squares, lane_losses, penalties, layer_squares, constant,
     ) = (N_NUMBERS + 2 * place for place in range(len(ARRAYS)))  # fmt: skip
 
@@ -525,14 +558,14 @@ def _in_table(functions):
         )  # fmt: skip
         batches = Batches(
             integer_at(row[table], (row[TABLE_ROWS], 7)),
-            number_at(row[constants], (n_batches, row[N_GROUPS], N_ENTRIES)),
+            number_at(row[constants], (n_batches, row[N_TREATMENTS], N_ENTRIES)),
             unsigned_at(row[thresholds], (n_batches, n_layers)),
             number_at(row[scales], (n_batches, n_layers)),
         )
         plan = Plan(
             integer_at(row[layers], (n_layers + 1, N_COLUMNS)), number_at(row[settings], (row[settings + 1] //
-            N_SETTINGS, N_SETTINGS)), number_at(row[limits], (row[limits + 1],)), number_at(row[decays], (n_layers,
-            N_PARTS)), n_layers, row[N_TARGETS], row[HAS_WEIGHTS], row[SEED], n_lanes, n_weight_lanes,
+            N_SETTINGS, N_SETTINGS)), number_at(row[limits], (row[limits + 1],)), integer_at(row[groups], (row[groups + 1],)), n_layers, row[N_TARGETS], row[HAS_WEIGHTS],
+            row[SEED], n_lanes, n_weight_lanes,
         )  # fmt: skip
         model = Model(
             number_at(row[params], (row[params + 1],)), number_at(row[grads], (row[grads + 1],)),
