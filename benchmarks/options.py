@@ -226,6 +226,11 @@ def _regularisation():
 def _starts_and_weights():
     for name in INITIALIZERS:
         yield Option("weight_init", {"weight_init": name}, base={"hidden_layer_sizes": (50, 50)})
+    yield Option(
+        "weight_init",
+        {"parametrization": "ntp", "learning_rate_init": 0.04},
+        base={"hidden_layer_sizes": (50, 50)},
+    )
     X, y = _load("digits")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

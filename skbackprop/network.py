@@ -22,7 +22,7 @@ from skbackprop.layers import (
 __all__ = ["Network"]
 
 #: Columns of `Network.layout`, which has one row per stage.
-FAN_IN, FAN_OUT, WEIGHTS, INTERCEPTS, UNPENALISED, RUNNING, ROWS, COLUMNS = range(8)
+FAN_IN, FAN_OUT, WEIGHTS, INTERCEPTS, UNPENALISED, RUNNING, ROWS, GROUPS = range(8)
 N_LAYOUT = 8
 
 
@@ -123,7 +123,8 @@ class Network:
         factors = [kind.init_factor for kind, _ in self.activations] or [6.0]
         for index, n_outputs in enumerate(self.layer_units[1:]):
             place = len(self.inputs) + index, n_units, n_outputs
-            layers += [Dropout(*place), Dense(*place, factors[min(index, len(factors) - 1)], index == n_hidden)]
+            factor = factors[min(index, len(factors) - 1)]
+            layers += [Dropout(*place), Dense(*place, factor, is_last=index == n_hidden)]
             if index < n_hidden:
                 if self.normalization is not None:
                     over_batch = self.normalization[0].over_batch
@@ -220,7 +221,7 @@ class Network:
         return np.array(rows, dtype=np.int64)
 
     @lazy
-    def columns(self):
+    def groups(self):
         """The input layers' tables of columns, one after another; see `functions.input_layers`.
 
         ndarray of shape (n_groups, 3), int64.

@@ -79,7 +79,7 @@ def order_of_rows(n_rows, n_epochs):
     return np.concatenate([rng.permutation(n_rows) for _ in range(n_epochs)])
 
 
-def train(session_of, problem, optimizer, penalties, n_epochs=2, batch_size=9):
+def train(session_of, problem, optimizer, penalties, n_epochs=2, batch_size=9, factors=None):
     """Everything that two epochs leave behind."""
     network, start, data, _, Y, weights = problem
     params = start.copy()
@@ -90,7 +90,7 @@ def train(session_of, problem, optimizer, penalties, n_epochs=2, batch_size=9):
     order = order_of_rows(len(Y), n_epochs)
     with session_of(network, params.dtype, data, Y, weights, batch_size, len(Y), 1, penalties, 7) as session:
         rates = np.full(n_epochs * session.n_batches, RATE)
-        epochs = session.run_epochs(order, rates, params, state)
+        epochs = session.run_epochs(order, rates, params, state, factors)
         loss = session.loss(np.arange(len(Y)), params, state.running)
     return params, state.slots, state.average, state.carried, state.running, np.array([loss, state.n_steps]), *epochs
 
@@ -106,8 +106,9 @@ def train_naively(problem, optimizer, penalties, n_epochs=2, batch_size=9):
     member, is_trained = np.empty((2, len(params))), np.ones(len(params), dtype=bool)
     for numbers, name in zip(member, ("rate", "decay"), strict=True):
         for layer, arrays in network.arrays_by_layer(numbers):
-            for attribute, place in arrays.items():
-                place[:] = getattr(groups[layer.stage][attribute != "coefs_"], name)
+            of_weights, of_others = groups[layer.stage]
+            for attribute, view in arrays.items():
+                view[:] = getattr(of_weights if attribute == "coefs_" else of_others, name)
     for layer, arrays in network.arrays_by_layer(is_trained):
         for view in arrays.values() if layer.stage in penalties.frozen_stages(network.n_front) else ():
             view[:] = False
@@ -182,6 +183,35 @@ def test_training_with_groups_of_parameters(name, is_sparse, normalization, back
     check_training(backend, problem, OPTIMIZERS[name](**settings), Penalties(1e-2, groups=GROUPS))
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_factors_of_dropout_and_weight_decay(is_sparse, backend_tier, rng):
+    """Half of them in the second epoch: as by another session, whose dropout and decay are half as large."""
+    problem = make_problem(rng, is_sparse=is_sparse)
+    network, start, data, _, Y, weights = problem
+    rates = (0.25, 0.5, 0.25)
+    factors = np.repeat([[1.0, 1.0], [0.5, 0.25]], 2, axis=0)
+    ours = train(
+        backend_tier.Session,
+        problem,
+        OPTIMIZERS["adamw"](weight_decay=0.5),
+        Penalties(1e-2, 0.0, rates),
+        factors=factors,
+    )
+    params, state = start.copy(), None
+    for order, (of_dropout, of_decay) in zip(order_of_rows(17, 2).reshape(2, -1), factors[::2], strict=True):
+        optimizer = OPTIMIZERS["adamw"](weight_decay=0.5 * of_decay)
+        before, state = state, OptimizerState.start(optimizer, SCHEDULES["constant"](), RATE, 0.5, 1, params)
+        if before is not None:
+            state.restore(before)
+        penalties = Penalties(1e-2, 0.0, tuple(of_dropout * rate for rate in rates))
+        with backend_tier.Session(network, params.dtype, data, Y, weights, 9, 17, 1, penalties, 7) as session:
+            session.run_epochs(order, np.full(2, RATE), params, state)
+    np.testing.assert_array_equal(ours[0], params)
+    np.testing.assert_array_equal(ours[1], state.slots)
+    whole = train(backend_tier.Session, problem, OPTIMIZERS["adamw"](weight_decay=0.5), Penalties(1e-2, 0.0, rates))
+    assert (whole[0] != params).any()
+
+
 def test_groups_of_a_rate_are_as_without(backend, rng):
     problem = make_problem(rng, np.float32)
     plain, grouped = (
@@ -239,10 +269,8 @@ def test_training_with_every_input_layer(kind, others, backend_tier, rng):
         # Also of categories that are not known, and numbers that are no codes.
         places = slice(None) if columns is None else columns
         problem.X[:, places] = rng.choice([-1.0, 0.0, 0.0, 0.5, 1.0, 2.0, 3.0], (17, len(counts)))
-    penalties = Penalties(1e-2)
-    if others:
-        front = (Group(), Group(rate=6.0, decay=0.0))
-        penalties = replace(EVERYTHING, groups=(front, front, *EVERYTHING.groups))
+    groups = (Group(), Group(6.0, 0.0)), (Group(), Group(0.1, 0.0)), *GROUPS
+    penalties = replace(EVERYTHING, frozen=(1,), groups=groups) if others else Penalties(1e-2)
     check_training(backend_tier, problem, OPTIMIZERS["adam"](), penalties)
 
 

@@ -25,7 +25,7 @@ import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor, Checkpoint
 from skbackprop.estimators._checkpoint import _depends_on_max_iter
 from skbackprop.estimators._identity import identify
-from skbackprop.functions import Adaptive, Cosine, OneCycle, Polynomial, ReduceOnPlateau
+from skbackprop.functions import Adaptive, Cosine, FlatCosine, OneCycle, Polynomial, ReduceOnPlateau
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.schedules import SCHEDULES
@@ -129,6 +129,15 @@ SETTINGS = {
     "dropout of inputs": (classifier, {"dropout": [0.2, 0.1, 0.4]}),
     "early stopping": (classifier, {"early_stopping": True, "validation_fraction": 0.2}),
     "averaging": (classifier, {"averaging": 0.9}),
+    "schedules": (
+        classifier,
+        {
+            "solver": "adamw",
+            "dropout": 0.3,
+            "dropout_schedule": FlatCosine(),
+            "weight_decay_schedule": "polynomial",
+        },
+    ),
     "parametrization": (classifier, {"parametrization": "ntp", "solver": "nadam"}),
     "best weights": (classifier, {"restore_best_weights": True, "learning_rate_init": 0.3}),
     "all together": (
@@ -770,4 +779,8 @@ def test_killed_at_random_moments(sent, tmp_path, rng):
 @pytest.mark.parametrize("schedule", [*SCHEDULES, Cosine(restart_epochs=5), Polynomial(warmup_epochs=3)], ids=str)
 def test_schedules_tell_whether_their_rates_depend_on_the_end(schedule):
     model = BackpropClassifier(solver="sgd", learning_rate=schedule, max_iter=20)
-    assert _depends_on_max_iter(model) == SCHEDULES.get_function(schedule).ends_with_max_iter
+    depends = SCHEDULES.get_function(schedule).ends_with_max_iter
+    assert _depends_on_max_iter(model) == depends
+    if schedule not in ("adaptive", "reduce_on_plateau"):
+        for name in ("dropout_schedule", "weight_decay_schedule"):
+            assert _depends_on_max_iter(BackpropClassifier(**{name: schedule}, max_iter=20)) == depends

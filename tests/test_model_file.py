@@ -112,6 +112,11 @@ MODELS = {
     "layer normalization": (classifier, {"normalization": public_functions.LayerNormalization(0.1)}, Y),
     "no hidden layer": (classifier, {"hidden_layer_sizes": ()}, Y),
     "float32": (classifier, {"dtype": "float32", "restore_best_weights": True}, Y),
+    "schedules": (
+        classifier,
+        {"dropout": 0.3, "dropout_schedule": public_functions.FlatCosine(), "weight_decay_schedule": "cosine"},
+        Y,
+    ),
     "parametrization": (classifier, {"parametrization": "ntp", "weight_init": "ntp"}, Y),
     "standardized": (regressor, {"standardize_target": True}, Y_DIABETES),
     "two targets": (regressor, {"standardize_target": True}, np.column_stack([Y_DIABETES, -Y_DIABETES])),

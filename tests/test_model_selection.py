@@ -112,6 +112,7 @@ GRID = {"alpha": [1e-4, 1.0], "learning_rate_init": [1e-3, 1e-2]}
         {"hidden_layer_sizes": (8, 4), "activation": "tanh", "l1_ratio": 0.5, "clip_norm": 1.0, "max_norm": 2.0},
         {"random_state": np.random.RandomState(5)},
         {"weight_init": "he_normal", "frozen_layers": (0,)},
+        {"solver": "adamw", "dropout": 0.2, "dropout_schedule": "cosine", "weight_decay_schedule": "flat_cosine"},
         {"parametrization": "ntp", "hidden_layer_sizes": (8, 4), "solver": "adamw"},
     ],
     ids=lambda settings: "-".join(settings) or "default",

@@ -15,8 +15,20 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.backends.cpu import Session
+from skbackprop.estimators._choices import start_optimizer
 from skbackprop.estimators._prediction import predict_raw
-from skbackprop.functions import AdamW, Cosine, Gaussian, LeakyReLU, LogLoss, Quantile
+from skbackprop.functions import (
+    AdamW,
+    Cosine,
+    FlatCosine,
+    Gaussian,
+    LeakyReLU,
+    LogLoss,
+    Polynomial,
+    Quantile,
+    ReduceOnPlateau,
+)
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.initializers import INITIALIZERS
 from skbackprop.functions.links import REALS
@@ -68,6 +80,8 @@ CHOICES = [
     ({"averaging": 0.9}, {}),
     ({"output_bias": "prior"}, {}),
     ({"parametrization": "ntp"}, {"learning_rate_init": 0.04}),
+    ({"dropout_schedule": "flat_cosine"}, {"dropout": 0.3}),
+    ({"weight_decay_schedule": FlatCosine(flat_fraction=0.2)}, {"solver": AdamW(weight_decay=0.5)}),
     ({"restore_best_weights": True}, {"learning_rate_init": 0.03}),
 ]
 
@@ -122,6 +136,60 @@ def test_one_rate_of_dropout_is_that_of_the_hidden_layers(start):
     np.testing.assert_array_equal(of_all, one_update(start, dropout=(0.0, 0.3))[0])
     for other in (0.0, 0.4, (0.3, 0.3), (0.3, 0.0)):
         assert not np.array_equal(of_all, one_update(start, dropout=other)[0])
+
+
+SCHEDULED_PARAMETERS = {
+    "dropout_schedule": {"dropout": (0.2, 0.3)},
+    "weight_decay_schedule": {"solver": AdamW(weight_decay=0.5)},
+}
+
+
+@pytest.mark.parametrize("parameter", SCHEDULED_PARAMETERS)
+@pytest.mark.parametrize(
+    "schedule", ["cosine", FlatCosine(), Polynomial(warmup_epochs=3, power=2.0), "invscaling"], ids=str
+)
+def test_factors_of_dropout_and_weight_decay_are_those_of_the_schedule(parameter, schedule, monkeypatch):
+    kept, run_epochs = [], Session.run_epochs
+
+    def spy(session, order, rates, params, optimizer, factors=None):
+        kept.append(factors)
+        return run_epochs(session, order, rates, params, optimizer, factors)
+
+    monkeypatch.setattr(Session, "run_epochs", spy)
+    settings = {**SCHEDULED_PARAMETERS[parameter], "max_iter": 8, "batch_size": 100, "learning_rate_init": 0.01}
+    model = classifier(**settings, **{parameter: schedule}).fit(X_CANCER, Y_CANCER)
+    factors = np.concatenate(kept)
+    # The learning rates of another training, from 1.
+    rates, rated = (
+        [],
+        classifier(solver="sgd", learning_rate=schedule, learning_rate_init=1.0, max_iter=8, batch_size=100),
+    )
+    state = start_optimizer(rated, np.zeros(1))
+    for epoch in range(8):
+        rates.append(state.next_rates(1, 6, epoch * len(X_CANCER), len(X_CANCER)))
+        state.n_epochs += 1
+    column = [*SCHEDULED_PARAMETERS].index(parameter)
+    np.testing.assert_array_equal(factors[:, column], np.concatenate(rates))
+    np.testing.assert_array_equal(factors[:, 1 - column], 1.0)
+    # One by one, the epochs are the same.
+    again = classifier(**settings, **{parameter: schedule}, restore_best_weights=True).fit(X_CANCER, Y_CANCER)
+    np.testing.assert_array_equal(again.loss_curve_, model.loss_curve_)
+
+
+@pytest.mark.parametrize("parameter", SCHEDULED_PARAMETERS)
+def test_constant_schedules_are_none(parameter):
+    settings = {**SCHEDULED_PARAMETERS[parameter], "max_iter": 3}
+    plain, constant = (
+        classifier(**settings, **{parameter: schedule}).fit(X_CANCER, Y_CANCER) for schedule in (None, "constant")
+    )
+    np.testing.assert_array_equal(plain.coefs_[0], constant.coefs_[0])
+
+
+@pytest.mark.parametrize("parameter", SCHEDULED_PARAMETERS)
+@pytest.mark.parametrize("schedule", ["adaptive", ReduceOnPlateau()], ids=str)
+def test_schedules_that_wait_for_plateaus_are_the_learning_rates(parameter, schedule):
+    with pytest.raises(ValueError, match=rf"{parameter}=.* responds to plateaus, which are the learning rate's"):
+        classifier(**{parameter: schedule}).fit(X_CANCER, Y_CANCER)
 
 
 @pytest.mark.parametrize("name", [name for name, kind in LOSSES.items() if "regression" in kind.kinds()])

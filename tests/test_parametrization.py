@@ -137,14 +137,32 @@ def test_rates_and_decays_of_weights_with_a_factor(optimizer, fan_in, rng):
 
 
 def test_tables_of_groups():
-    rates, places, decays = group_tables((), 2)
+    rates, index, decays = group_tables((), 2)
     np.testing.assert_array_equal(rates, [1.0])
-    np.testing.assert_array_equal(places, np.zeros((2, 2)))
+    np.testing.assert_array_equal(index, np.zeros((2, 2)))
     np.testing.assert_array_equal(decays, [[1, 0], [1, 0]])
-    rates, places, decays = group_tables(((Group(6.0),), DENSE, (Group(0.5, 2.0), Group(6.0, 0.0))), 3)
+    rates, index, decays = group_tables(((Group(6.0, 0.0),) * 2, DENSE, (Group(0.5, 2.0), Group(6.0, 0.0))), 3)
     assert sorted(rates) == [0.5, 1.0, 6.0]
-    np.testing.assert_array_equal(rates[places[[0, 1, 1, 2, 2], [0, 0, 1, 0, 1]]], [6.0, 1.0, 1.0, 0.5, 6.0])
-    np.testing.assert_array_equal(decays[[0, 1, 1, 2, 2], [0, 0, 1, 0, 1]], [1.0, 1.0, 0.0, 2.0, 0.0])
+    np.testing.assert_array_equal(rates[index], [[6.0, 6.0], [1.0, 1.0], [0.5, 6.0]])
+    np.testing.assert_array_equal(decays, [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+
+
+@pytest.mark.parametrize("parametrization", PARAMETRIZATIONS)
+def test_rates_of_input_layers(parametrization):
+    """Where all draws are the same, the first updates of Adam are as large as the rates."""
+    settings = {**SETTINGS, "max_iter": 1, "weight_init": "he_normal", "input_layers": "scale"}
+    model = BackpropRegressor(parametrization=parametrization, **settings).fit(X, Y)
+    start = BackpropRegressor(parametrization=parametrization, **{**settings, "learning_rate_init": 1e-300}).fit(X, Y)
+    changes = [
+        np.abs(after - before).max()
+        for after, before in zip(
+            [model.input_params_[0], model.coefs_[1], model.intercepts_[1]],
+            [start.input_params_[0], start.coefs_[1], start.intercepts_[1]],
+            strict=True,
+        )
+    ]
+    factors = [1.0, 1.0, 1.0] if parametrization == "standard" else [6.0, 1 / math.sqrt(12), 0.1]
+    np.testing.assert_allclose(changes, 0.01 * np.array(factors), rtol=1e-9)
 
 
 def test_initial_weights():

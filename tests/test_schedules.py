@@ -20,6 +20,8 @@ VARIANTS = [
     schedules.Polynomial(power=2.5, final_fraction=0.1),
     schedules.Cosine(restart_epochs=3),
     schedules.Cosine(restart_epochs=0.35, restart_factor=1.3, final_fraction=0.01),
+    schedules.FlatCosine(flat_fraction=0.0),
+    schedules.FlatCosine(flat_fraction=1.0, final_fraction=0.5),
     schedules.CosineLog(n_cycles=1),
     schedules.CosineLog(n_cycles=50),
     schedules.OneCycle(peak_fraction=0.0),
@@ -319,6 +321,15 @@ def test_keeps_its_last_rate_if_laid_out_over_max_iter(schedule):
         assert rates[-1] < rates[clock.max_steps - 1]
 
 
+@pytest.mark.parametrize("flat_fraction", [0.0, 0.5, 0.9])
+def test_flat_cosine_is_flat_and_then_a_cosine(flat_fraction):
+    rates = schedules.FlatCosine(flat_fraction=flat_fraction).rates(RATE, 0, 200, make_clock())
+    n_flat = round(200 * flat_fraction)
+    assert (rates[: n_flat + 1] == RATE).all()
+    cosine = schedules.Cosine().rates(RATE, 0, 200 - n_flat, make_clock(1, 200 - n_flat))
+    np.testing.assert_allclose(rates[n_flat:], cosine, rtol=1e-9)
+
+
 @pytest.mark.parametrize("n_steps", [15, 256, 10_000])
 def test_cosine_log_is_the_papers(n_steps):
     """Half an update apart: here the fraction of the training is that at the middle of an update."""
@@ -381,7 +392,8 @@ INVALID = [
     *((name, "factor", value) for name in ("step", "exponential") for value in (0, 1.5, np.nan)),
     *(("reduce_on_plateau", "factor", value) for value in (0, 1)),
     ("reduce_on_plateau", "min_rate", -1e-9),
-    *((name, "final_fraction", value) for name in ("polynomial", "cosine") for value in (-0.1, 1.1)),
+    *((name, "final_fraction", value) for name in ("polynomial", "cosine", "flat_cosine") for value in (-0.1, 1.1)),
+    *(("flat_cosine", "flat_fraction", value) for value in (-0.1, 1.1, None)),
     *(("polynomial", "power", value) for value in (0, np.inf)),
     *(("cosine", "restart_epochs", value) for value in (0, -1, np.inf)),
     *(("cosine", "restart_factor", value) for value in (0.5, np.inf)),

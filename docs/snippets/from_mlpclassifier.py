@@ -120,7 +120,7 @@ NAMES = {
         AdamW(weight_decay=0.01),
     ],
     "learning_rate": [
-        *("cosine", "cosine_log", "one_cycle", "step", "exponential", "polynomial", "reduce_on_plateau"),
+        *("cosine", "flat_cosine", "cosine_log", "one_cycle", "step", "exponential", "polynomial", "reduce_on_plateau"),
         *(Cosine(warmup_epochs=5), OneCycle()),
     ],
     "loss": ["hinge", "squared_hinge", "focal", Focal(gamma=2.0), LogLoss(label_smoothing=0.1)],

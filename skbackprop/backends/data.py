@@ -9,7 +9,10 @@ from scipy import sparse
 
 from skbackprop._compile import formula
 
-__all__ = ["Epochs", "Rows", "as_rows", "check_data", "check_state", "first_at_least"]
+__all__ = ["Epochs", "Rows", "as_rows", "check_data", "check_state", "first_at_least", "unscheduled"]
+
+#: Columns of the factors that schedules give to each batch: of the dropout rates, and of the optimizer's weight decay.
+OF_DROPOUT, OF_DECAY = range(2)
 
 
 class Epochs(NamedTuple):
@@ -245,6 +248,16 @@ def check_state(network, dtype, params, optimizer, averages):
                 f"{name} has to be an array of {np.dtype(kind)} and of shape {shape} that a kernel may write to, got one of "
                 f"{array.dtype} and {array.shape} with\n{array.flags}"
             )
+
+
+def unscheduled(n_batches):
+    """Factors for batches of which all are treated alike; see `OF_DROPOUT`.
+
+    Returns
+    -------
+    factors : ndarray of shape (n_batches, 2)
+    """
+    return np.ones((n_batches, 2))
 
 
 @formula

@@ -72,6 +72,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         "frozen_layers": ["array-like"],
         "input_layers": [StrOptions(set(INPUT_LAYERS)), InputLayer, "array-like", None],
         "parametrization": [StrOptions(set(PARAMETRIZATIONS))],
+        "dropout_schedule": [StrOptions(set(SCHEDULES)), Schedule, None],
+        "weight_decay_schedule": [StrOptions(set(SCHEDULES)), Schedule, None],
         "normalization": [StrOptions(set(NORMALIZATIONS)), Normalization, None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions(set(SCHEDULES)), Schedule],
@@ -238,4 +240,6 @@ _REGISTRIES = {
     "learning_rate": SCHEDULES,
     "normalization": NORMALIZATIONS,
     "input_layers": INPUT_LAYERS,
+    "dropout_schedule": SCHEDULES,
+    "weight_decay_schedule": SCHEDULES,
 }

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_array
 
 from skbackprop.estimators._arrays import as_numpy
 from skbackprop.estimators._base import BaseBackprop
-from skbackprop.estimators._choices import start_optimizer
+from skbackprop.estimators._choices import choose_schedules, start_optimizer
 from skbackprop.estimators._identity import identify
 from skbackprop.estimators._model_file import describe, describe_parameters, name_only, restore
 from skbackprop.exceptions import ModelFileError
@@ -323,7 +323,12 @@ def _read(path, estimator):
 
 def _own(estimator, tree):
     """Return the estimator's custom solver or schedule that the file names; both trainings have equal parameters."""
-    for value in (estimator.solver, estimator.learning_rate):
+    for value in (
+        estimator.solver,
+        estimator.learning_rate,
+        estimator.dropout_schedule,
+        estimator.weight_decay_schedule,
+    ):
         if tree == name_only(value, ""):
             return value
     raise ModelFileError(f"the header has an entry of unknown kind, {list(tree)[:1]}")
@@ -360,16 +365,15 @@ def _goes_on(estimator):
 
 
 def _depends_on_max_iter(estimator):
-    """Whether a larger `max_iter` would change the schedule's learning rates of earlier epochs."""
+    """Whether a larger `max_iter` would change the schedules' rates of earlier epochs."""
     state = start_optimizer(estimator, np.zeros(1))
     n_epochs = min(estimator.max_iter, 10_000)
-    rates = [
-        state.schedule.rates(
-            state.initial_rate, 0, n_epochs, Clock(1, factor * n_epochs, 0, 1, state.power_t, state.plateau_rate)
-        )
-        for factor in (1, 2)
-    ]
-    return not np.array_equal(*rates)
+    clocks = [Clock(1, factor * n_epochs, 0, 1, state.power_t, state.plateau_rate) for factor in (1, 2)]
+    return any(
+        not np.array_equal(*(schedule.rates(state.initial_rate, 0, n_epochs, clock) for clock in clocks))
+        for schedule in (state.schedule, *choose_schedules(estimator))
+        if schedule is not None
+    )
 
 
 def _plain(data):

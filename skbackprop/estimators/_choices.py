@@ -7,13 +7,12 @@ import numpy as np
 
 from skbackprop.backends import memory_limit
 from skbackprop.functions.activations import ACTIVATIONS, Activation
-from skbackprop.functions.groups import PARAMETRIZATIONS, Group
 from skbackprop.functions.input_layers import INPUT_LAYERS, InputLayer
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.penalties import Penalties
-from skbackprop.functions.schedules import SCHEDULES
-from skbackprop.network import FAN_IN, Network
+from skbackprop.functions.schedules import SCHEDULES, Schedule
+from skbackprop.network import Network
 from skbackprop.training.progress import OptimizerState
 from skbackprop.training.warned import warn
 
@@ -23,6 +22,7 @@ __all__ = [
     "choose_init",
     "choose_network",
     "choose_penalties",
+    "choose_schedules",
     "hidden_units",
     "patience",
     "runs_to_the_end",
@@ -157,13 +157,27 @@ def choose_penalties(estimator, network):
 
 
 def _choose_groups(estimator, network):
-    """The groups of the parameters of each layer; empty if all have the same rate."""
+    """The groups of the parameters of each stage; empty if all have the same rate."""
     if estimator.parametrization == "standard":
         return ()
-    solver, groups_of = estimator.solver, PARAMETRIZATIONS[estimator.parametrization]
+    solver = estimator.solver
     degree = 0 if solver == "lbfgs" else OPTIMIZERS.get_function(solver).gradient_degree
-    front = [(Group(), Group(kind.ntp_rate, 0.0)) for kind, *_ in network.inputs]
-    return (*front, *(groups_of(int(fan_in), degree) for fan_in in network.layout[network.n_front :, FAN_IN]))
+    return tuple(first.parameter_groups(estimator.parametrization, degree) for first, *_ in network.stages)
+
+
+def choose_schedules(estimator):
+    """The schedules of the dropout and of the weight decay; None for one that has none."""
+    found = []
+    for name in ("dropout_schedule", "weight_decay_schedule"):
+        choice = getattr(estimator, name)
+        schedule = None if choice is None else SCHEDULES.get_function(choice)
+        if schedule is not None and type(schedule).on_plateau is not Schedule.on_plateau:
+            raise ValueError(
+                f"{name}={choice!r} responds to plateaus, which are the learning rate's: choose one that follows the updates, such "
+                "as 'flat_cosine'"
+            )
+        found.append(schedule)
+    return tuple(found)
 
 
 def start_optimizer(estimator, params):

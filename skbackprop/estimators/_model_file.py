@@ -1,10 +1,9 @@
 """Save estimators to files and load them: which values a file holds, and how they are checked."""
 
-import inspect
 import json
 from abc import abstractmethod
 from dataclasses import fields
-from functools import lru_cache
+from inspect import signature
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
@@ -52,7 +51,12 @@ class SavesToFile:
                 f"this {type(self).__name__} was pickled by a later version of skbackprop, in format {found}; this version reads "
                 f"formats up to {FORMAT}: install the version that pickled it, or a later one"
             )
-        super().__setstate__(_default_parameters(type(self)) | state)
+        # Earlier versions had fewer parameters.
+        missing = [name for name in self._get_param_names() if name not in state]
+        if missing:
+            parameters = signature(type(self)).parameters
+            state |= {name: parameters[name].default for name in missing}
+        super().__setstate__(state)
         if found < 1 and hasattr(self, "_optimizer") and "optimizer" not in vars(self._optimizer):
             # Format 0 stored only the optimizer's key.
             self._optimizer.optimizer = start_optimizer(self, np.zeros(1)).optimizer
@@ -100,18 +104,6 @@ class SavesToFile:
                 f"this {type(self).__name__} cannot be kept in a model file, as load would refuse it: {error}"
             ) from error
         write(path, "model", {"model": tree}, arrays)
-
-
-@lru_cache
-def _default_parameters(kind):
-    """What the parameters of a class and its bases are by default: an earlier version pickled only those that it had."""
-    return {
-        parameter.name: parameter.default
-        for base in reversed(kind.__mro__)
-        if "__init__" in vars(base)
-        for parameter in inspect.signature(base.__init__).parameters.values()
-        if parameter.default is not parameter.empty
-    }
 
 
 def save(model, path):

@@ -8,7 +8,14 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skbackprop._sklearn import _safe_indexing
 from skbackprop.estimators._arrays import as_numpy
-from skbackprop.estimators._choices import batch_rows, choose_penalties, patience, runs_to_the_end, start_optimizer
+from skbackprop.estimators._choices import (
+    batch_rows,
+    choose_penalties,
+    choose_schedules,
+    patience,
+    runs_to_the_end,
+    start_optimizer,
+)
 from skbackprop.estimators._problem import Problem
 from skbackprop.estimators._state import progress_attributes, read_progress, take_over
 from skbackprop.estimators._validation import Validation, scorer_of
@@ -114,6 +121,8 @@ class StochasticTraining:
     optimizer : OptimizerState
     progress : Progress
     penalties : Penalties
+    schedules : tuple of (Schedule or None)
+        Of the dropout and of the weight decay.
     shown : ndarray of shape (n_params,)
         Parameters for scores, callbacks and predictions: those being trained, or their moving average.
     order : ndarray of int64
@@ -130,6 +139,7 @@ class StochasticTraining:
     optimizer: OptimizerState
     progress: Progress
     penalties: Penalties
+    schedules: tuple
     shown: np.ndarray
     order: np.ndarray
     batch_rows: int
@@ -171,6 +181,7 @@ class StochasticTraining:
                 tol=model.tol,
                 n_iter_no_change=patience(model, optimizer.schedule),
                 verbose=model.verbose,
+                schedules=self.schedules,
                 validate=self.validation,
                 begin_epoch=fit.callbacks.begin_task if watched else None,
                 end_epoch=self._report_to(fit) if watched else None,
@@ -243,7 +254,7 @@ def _prepare_stochastic(fit, problem, scorer):
     )
     read_progress(model, progress)
     progress.n_iter = 0 if resumed is None else model.n_iter_
-    penalties = choose_penalties(model, problem.network)
+    penalties, schedules = choose_penalties(model, problem.network), choose_schedules(model)
     n_rows = batch_rows(model, len(problem.train_rows))
     # Drawn only with dropout: otherwise the order of draws is scikit-learn's.
     seed = random_state.randint(2**31) if penalties.dropout else 0
@@ -258,7 +269,7 @@ def _prepare_stochastic(fit, problem, scorer):
     if problem.held_out is not None:
         validation = _validation(model, problem, shown, session, scorer)
     return StochasticTraining(
-        problem, session, validation, optimizer, progress, penalties, shown, order, n_rows, max_iter
+        problem, session, validation, optimizer, progress, penalties, schedules, shown, order, n_rows, max_iter
     )
 
 

@@ -109,8 +109,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
           stops when the rate has reached 1e-6.
         - 'reduce_on_plateau': the same, with settings.
         - 'step', 'exponential': the rate decays every few epochs, or a little with each update.
-        - 'polynomial', 'cosine', 'cosine_log', 'one_cycle': span `max_iter` epochs, and training runs to their end (see
-          `n_iter_no_change`).
+        - 'polynomial', 'cosine', 'flat_cosine', 'cosine_log', 'one_cycle': span `max_iter` epochs, and training runs to
+          their end (see `n_iter_no_change`).
 
     learning_rate_init : float, default=0.001
         Initial learning rate; positive. The first parameter to tune for 'sgd' and 'adam': lower it if the loss jumps or
@@ -326,6 +326,15 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
           count ``1 / sqrt(n_in)``, as RealMLP has it (Holzmüller, Grinsztajn and Steinwart, 2024): the same rate then
           suits layers of any width. It takes a large `learning_rate_init`, such as 0.04. The attributes are those of
           the standard network that computes the same, see Notes.
+
+    dropout_schedule : str, schedule object or None, default=None
+        Schedule of a factor from 1 down to 0 by which `dropout` is multiplied, as those of `learning_rate`:
+        'flat_cosine' has the full dropout for half of `max_iter` and then less and less, as in RealMLP, so that the last
+        updates see the network as it will predict. None for a constant dropout. Not used by 'lbfgs'.
+
+    weight_decay_schedule : str, schedule object or None, default=None
+        Schedule of a factor from 1 down to 0 by which the `weight_decay` of the optimizer is multiplied, besides the
+        learning rate. None for a constant one. Used by 'adamw' and 'lion', which have one.
 
     Attributes
     ----------
@@ -591,6 +600,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         device="cpu",
         input_layers=None,
         parametrization="standard",
+        dropout_schedule=None,
+        weight_decay_schedule=None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -635,6 +646,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         self.device = device
         self.input_layers = input_layers
         self.parametrization = parametrization
+        self.dropout_schedule = dropout_schedule
+        self.weight_decay_schedule = weight_decay_schedule
 
     def _refuse_targets(self, y, name):
         refuse_misread_labels(y, name)

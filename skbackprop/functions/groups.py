@@ -47,28 +47,24 @@ def _ntp(fan_in, degree):
 PARAMETRIZATIONS = {"standard": _standard, "ntp": _ntp}
 
 
-def group_tables(groups, n_layers):
+def group_tables(groups, n_stages):
     """Groups as the kernels expect them.
 
     Parameters
     ----------
     groups : tuple of tuple of Group
-        For each layer, those of its parameters in the order in which they lie; empty for `DENSE` throughout.
-    n_layers : int
+        For each stage, that of its weights and that of its other parameters; empty for `DENSE` throughout.
+    n_stages : int
 
     Returns
     -------
     rates : ndarray of shape (n_rates,)
         The different factors of the learning rate: for each the optimizer prepares its constants once.
-    places : ndarray of shape (n_layers, n_parts), int64
-        Which of them is that of each part of a layer.
-    decays : ndarray of shape (n_layers, n_parts)
+    index : ndarray of shape (n_stages, 2), int64
+        Which of them is that of each group.
+    decays : ndarray of shape (n_stages, 2)
     """
-    groups = groups or (DENSE,) * n_layers
-    rates = list(dict.fromkeys(group.rate for own in groups for group in own))
-    shape = n_layers, max(map(len, groups))
-    places, decays = np.zeros(shape, dtype=np.int64), np.zeros(shape)
-    for layer, own in enumerate(groups):
-        places[layer, : len(own)] = [rates.index(group.rate) for group in own]
-        decays[layer, : len(own)] = [group.decay for group in own]
-    return np.array(rates), places, decays
+    groups = groups or (DENSE,) * n_stages
+    rates, decays = np.array(groups, dtype=np.float64).transpose(2, 0, 1)
+    factors, index = np.unique(rates, return_inverse=True)
+    return factors, index.reshape(rates.shape).astype(np.int64), np.ascontiguousarray(decays)

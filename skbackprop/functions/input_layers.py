@@ -49,13 +49,13 @@ class InputLayer(Function):
 
     Attributes
     ----------
-    ntp_rate : float
-        Factor of the learning rate with ``parametrization='ntp'``, as RealMLP has it.
+    rate_factor : float
+        Factor of the learning rate of the parameters with ``parametrization='ntp'``.
     takes_codes : bool
         Whether inputs are codes of categories: estimators then refuse training data that are no whole numbers.
     """
 
-    ntp_rate: float = 1.0
+    rate_factor: float = 1.0
     takes_codes: bool = False
 
     _parameter_constraints: dict = {"columns": ["array-like", None]}
@@ -140,7 +140,8 @@ class InputLayer(Function):
 class InputScale(InputLayer):
     """A learned scale of each column, ``s x``: unimportant columns shrink (Holzmüller et al., 2024, section 3.2).
 
-    The scales start at one. With a high learning rate they select columns.
+    The scales start at one. With a high learning rate they select columns: with ``parametrization='ntp'`` it is six times
+    that of the weights.
 
     Parameters
     ----------
@@ -149,9 +150,9 @@ class InputScale(InputLayer):
     """
 
     name = "scale"
+    rate_factor = 6.0
     definition = r"s x"
     reference = "Holzmüller, Grinsztajn and Steinwart (2024)"
-    ntp_rate = 6.0
 
     def n_params(self, column):
         """Return one: the scale."""
@@ -255,7 +256,7 @@ class PeriodicEmbedding(InputLayer):
     name = "periodic"
     definition = r"x, W_2 \cos(2 \pi w_1 x + b_1) + b_2"
     reference = "Gorishniy, Rubachev and Babenko (2022); Holzmüller, Grinsztajn and Steinwart (2024)"
-    ntp_rate = 0.1
+    rate_factor = 0.1
 
     _parameter_constraints: dict = {
         **InputLayer._parameter_constraints,

@@ -31,7 +31,7 @@ class Penalties:
     frozen : tuple of int, default=()
         Layers whose weights and intercepts are not trained.
     groups : tuple of tuple of Group, default=()
-        For each layer, how the optimizer treats its parameters; see `groups.group_tables`.
+        For each stage of the network, how the optimizer treats its parameters; see `groups.group_tables`.
     """
 
     alpha: float = 0.0

@@ -26,6 +26,7 @@ __all__ = [
     "Cosine",
     "CosineLog",
     "Exponential",
+    "FlatCosine",
     "InverseScaling",
     "OneCycle",
     "Polynomial",
@@ -95,7 +96,7 @@ class Schedule(Function):
 
     Time is counted in updates from 0, since the optimizer was created: `fit` starts again, even with `warm_start`;
     `partial_fit` continues, and each call counts as one epoch. Schedules that span `max_iter` epochs (`Polynomial`,
-    `OneCycle`, `CosineLog`, `Cosine` without restarts) keep the rate of their last update if there are more updates; the others
+    `OneCycle`, `CosineLog`, `FlatCosine`, `Cosine` without restarts) keep the rate of their last update if there are more updates; the others
     continue.
 
     A class has a method `after_warmup`, and `on_plateau` if it does not stop on a plateau.
@@ -497,6 +498,50 @@ class Cosine(Schedule):
         return (steps - np.take(starts, cycle)) / np.take(lengths, cycle)
 
 
+class FlatCosine(Schedule):
+    """A constant rate, and then decay along half a cosine wave: once in `max_iter` epochs.
+
+    More of the training has the full rate than with `Cosine`. It also suits `dropout_schedule` and
+    `weight_decay_schedule`. As a schedule of the learning rate, training runs to its end: the default of
+    `n_iter_no_change` takes effect only with `early_stopping`, other values always.
+
+    Parameters
+    ----------
+    warmup_epochs : float, default=0.0
+        Number of epochs of linear warm-up; non-negative. See `Schedule`.
+    flat_fraction : float, default=0.5
+        Fraction of the updates with the full rate; from 0 to 1.
+    final_fraction : float, default=0.0
+        Final rate as a fraction of the initial one; from 0 to 1. It is the rate that an update after the last one would
+        have.
+    """
+
+    name = "flat_cosine"
+    ends_with_max_iter = True
+    definition = (
+        r"\eta_0 \left[ f + (1 - f) (1 + \cos(\pi \max(0, t - a) / (1 - a))) / 2 \right]"
+        r"\text{, fraction } t \text{ of the training, flat up to } a"
+    )
+    reference = "Howard and Gugger (2020), fastai; for dropout and weight decay: Holzmüller et al. (2024)"
+    _parameter_constraints = {
+        **Schedule._parameter_constraints,
+        "flat_fraction": _FRACTION,
+        "final_fraction": _FRACTION,
+    }
+
+    def __init__(self, warmup_epochs=0.0, flat_fraction=0.5, final_fraction=0.0):
+        super().__init__(warmup_epochs)
+        self.flat_fraction = flat_fraction
+        self.final_fraction = final_fraction
+
+    def after_warmup(self, initial_rate, steps, clock):
+        """Rates by the definition; see `Schedule.after_warmup`."""
+        beyond = np.maximum(_progress(steps, clock.max_steps) - self.flat_fraction, 0.0)
+        # With nothing after the flat part, nothing is beyond it.
+        share = beyond / (1.0 - self.flat_fraction) if self.flat_fraction < 1 else beyond
+        return initial_rate * (self.final_fraction + (1.0 - self.final_fraction) * _cosine(share))
+
+
 class CosineLog(Schedule):
     """Cosine waves in `max_iter` epochs, each twice as long as the one before, from zero to the rate and back.
 
@@ -626,6 +671,7 @@ SCHEDULES = Registry(
         Exponential,
         Polynomial,
         Cosine,
+        FlatCosine,
         CosineLog,
         OneCycle,
         ReduceOnPlateau,

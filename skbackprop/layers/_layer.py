@@ -84,6 +84,23 @@ class Layer:
         """
         return _NO_GROUPS
 
+    def parameter_groups(self, parametrization, degree):
+        """Return how the optimizer treats the parameters of the stage that the layer begins.
+
+        Parameters
+        ----------
+        parametrization : str
+            A name of `functions.groups.PARAMETRIZATIONS`.
+        degree : int
+            The optimizer's `gradient_degree`.
+
+        Returns
+        -------
+        groups : tuple of Group
+            Of the penalized weights, and of the other parameters.
+        """
+        raise NotImplementedError
+
     def n_stored(self, block_rows):
         """Return how many float64 numbers the layer stores from the forward to the backward pass of a block of rows."""
         return 0

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from skbackprop.functions.groups import PARAMETRIZATIONS
 from skbackprop.functions.initializers import draw_layer
 from skbackprop.layers._layer import Layer
 
@@ -52,10 +53,13 @@ class Dense(Layer):
         """Return the step of ``X^T D``."""
         return ("gradient",)
 
+    def parameter_groups(self, parametrization, degree):
+        """Return those of the weights, and of the intercepts and a normalization's parameters."""
+        return PARAMETRIZATIONS[parametrization](self.n_inputs, degree)
+
     def draw(self, arrays, initializer, random_state):
         """Draw weights and intercepts."""
-        sizes = self.n_inputs, self.n_units
-        drawn = draw_layer(initializer, random_state, *sizes, self.init_factor, self.is_last)
+        drawn = draw_layer(initializer, random_state, self.n_inputs, self.n_units, self.init_factor, self.is_last)
         arrays["coefs_"][...], arrays["intercepts_"][...] = drawn
 
     def naive(self, x, arrays):

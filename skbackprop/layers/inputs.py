@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from skbackprop._lazy import lazy
+from skbackprop.functions.groups import Group
 from skbackprop.functions.input_layers import OUTPUT, SIZE, InputLayer
 from skbackprop.layers._layer import Layer
 
@@ -89,6 +90,10 @@ class ColumnLayer(Layer):
     def gradient_steps(self):
         """Return the step of the parameters' gradient."""
         return ("transform_gradient",)
+
+    def parameter_groups(self, parametrization, degree):
+        """Return that of all parameters, which do not decay: with the class's rate, unless all rates are the same."""
+        return (Group(1.0 if parametrization == "standard" else self.kind.rate_factor, 0.0),) * 2
 
     def draw(self, arrays, initializer, random_state):
         """Draw as the class does, whatever the initializer of the weights."""

@@ -113,8 +113,36 @@ class OptimizerState:
         -------
         rates : ndarray of shape (n_epochs * n_batches,)
         """
-        clock = Clock(n_batches, self.max_epochs * n_batches, n_seen, n_rows, self.power_t, self.plateau_rate)
-        return self.schedule.rates(self.initial_rate, self.n_epochs * n_batches, n_epochs * n_batches, clock)
+        return self._scheduled(self.schedule, self.initial_rate, self.plateau_rate, n_epochs, n_batches, n_seen, n_rows)
+
+    def next_factors(self, schedules, *epochs):
+        """Factors of the dropout rates and of the weight decay in the batches of the next epochs.
+
+        Parameters
+        ----------
+        schedules : tuple of (Schedule or None)
+            Of the dropout and of the weight decay; None for a factor of 1.
+        *epochs : int
+            As for `next_rates`.
+
+        Returns
+        -------
+        factors : ndarray of shape (n_epochs * n_batches, 2) or None
+            From 0 to 1. None for 1 throughout.
+        """
+        if not any(schedules):
+            return None
+        n_epochs, n_batches, _, _ = epochs
+        factors = np.ones((n_epochs * n_batches, len(schedules)))
+        for column, schedule in zip(factors.T, schedules, strict=True):
+            if schedule is not None:
+                # A schedule of the user's own may leave the interval, with which no probability of dropping goes.
+                column[:] = np.clip(self._scheduled(schedule, 1.0, 1.0, *epochs), 0.0, 1.0)
+        return factors
+
+    def _scheduled(self, schedule, initial, current, n_epochs, n_batches, n_seen, n_rows):
+        clock = Clock(n_batches, self.max_epochs * n_batches, n_seen, n_rows, self.power_t, current)
+        return schedule.rates(initial, self.n_epochs * n_batches, n_epochs * n_batches, clock)
 
     def reduce_rate(self):
         """Lower the learning rate on a plateau.

@@ -37,6 +37,7 @@ def train(
     tol,
     n_iter_no_change,
     verbose=False,
+    schedules=(),
     validate=None,
     begin_epoch=None,
     end_epoch=None,
@@ -66,6 +67,8 @@ def train(
         Training stops when more than `n_iter_no_change` epochs in a row improve by less than `tol`.
     verbose : bool, default=False
         Whether to print the loss of each epoch.
+    schedules : tuple of (Schedule or None), default=()
+        Of the dropout and of the weight decay; empty for none.
     validate : callable, optional
         Returns the validation score and loss; called after each epoch.
     begin_epoch, end_epoch : callable, optional
@@ -107,8 +110,9 @@ def train(
                 drawn = draw_orders(order, n_missing, random_state) if shuffle else np.tile(order, (n_missing, 1))
                 orders = np.concatenate((orders, drawn)) if len(orders) else drawn
                 order = orders[-1]
-            rates = optimizer.next_rates(n_epochs, session.n_batches, progress.n_seen, len(order))
-            epochs = session.run_epochs(orders[:n_epochs].reshape(-1), rates, params, optimizer)
+            ahead = n_epochs, session.n_batches, progress.n_seen, len(order)
+            rates, factors = optimizer.next_rates(*ahead), optimizer.next_factors(schedules, *ahead)
+            epochs = session.run_epochs(orders[:n_epochs].reshape(-1), rates, params, optimizer, factors)
             losses = epochs.losses
             if not (np.isfinite(losses).all() and np.isfinite(params).all()):
                 params[:] = start[0]

@@ -33,7 +33,7 @@ from skbackprop.backends.cpu.state import (
 )
 from skbackprop.backends.cpu.sync import NON_FINITE
 from skbackprop.backends.cpu.threads import Team
-from skbackprop.backends.data import Epochs, check_data, check_state, frozen
+from skbackprop.backends.data import Epochs, check_data, check_state, frozen, unscheduled
 from skbackprop.backends.record import LINE_BYTES, Record, Workspace, aligned
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.groups import group_tables
@@ -152,7 +152,7 @@ _offsets_of = lru_cache(maxsize=64)(_Offsets)
 
 
 @lru_cache(maxsize=64)
-def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes, n_groups):
+def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes, n_rates):
     """Lay out the workspace of a training."""
     scratch = SCRATCH_SIZE + max(network.stage_units) + block_rows
     return Workspace(
@@ -161,7 +161,7 @@ def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, kee
         dtype,
         clock=n_threads * N_CLOCK,
         sums=n_threads * N_SUMS,
-        constants=n_threads * n_groups * N_CONSTANTS,
+        constants=n_threads * n_rates * N_CONSTANTS,
         forward_panels=offsets.n_forward,
         backward_panels=offsets.n_backward,
         delta_panels=offsets.n_deltas,
@@ -187,6 +187,7 @@ def _prediction_workspace_of(offsets, network, dtype, n_threads):
         Work,
         dtype,
         clock=n_threads * N_CLOCK,
+        sums=n_threads * N_SUMS,
         forward_panels=offsets.n_forward,
         units=n_threads * offsets.n_units,
         scratches=(n_threads, _whole_lines(scratch, dtype.itemsize)),
@@ -203,7 +204,7 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
     update_settings[: len(numbers)] = numbers
     trained = np.ones(len(network.layout), dtype=np.int64)
     trained[list(penalties.frozen_stages(network.n_front))] = 0
-    rate_factors, groups, decays = group_tables(penalties.groups, len(network.layout))
+    rate_factors, rate_index, decays = group_tables(penalties.groups, len(network.layout))
     calls = training_calls(network, offsets.table, penalties, differentiates=differentiates, updates=updates)
     l2, l1, clip_norm, clip_value, max_norm, decay = penalties.numbers().tolist()
     plan = _EMPTY_PLAN._replace(
@@ -211,13 +212,13 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
         offsets=offsets.table,
         calls=layer_calls(network, dtype, keeps),
         program=program_rows(calls, dtype, index_dtype),
-        columns=network.columns.reshape(-1),
+        groups=network.groups.reshape(-1),
         settings=network.settings.reshape(-1),
         dropout=np.array(penalties.dropout_by_stage(len(network.layout), network.n_front)),
         trained=trained,
         update_settings=update_settings,
         rate_factors=rate_factors,
-        groups=groups,
+        rate_index=rate_index,
         decays=decays,
         centred=network.over_batch,
         by_strips=updates and is_by_strips(penalties),
@@ -331,7 +332,7 @@ class Session:
     def __exit__(self, *exception):
         self._team.__exit__(*exception)
 
-    def run_epochs(self, order, rates, params, optimizer):
+    def run_epochs(self, order, rates, params, optimizer, factors=None):
         """Train on all mini-batches of one or several epochs.
 
         Parameters
@@ -344,6 +345,8 @@ class Session:
             Updated in place.
         optimizer : OptimizerState
             Updated in place, running means and variances included.
+        factors : ndarray of shape (n_epochs * n_batches, 2) or None, default=None
+            Factors of the dropout rates and of the optimizer's weight decay for each batch; None for 1.
 
         Returns
         -------
@@ -366,6 +369,7 @@ class Session:
                 self._program(optimizer.key, self._penalties),
                 order,
                 rates,
+                unscheduled(len(rates)) if factors is None else factors,
                 self._batches.n_trained,
                 self._batches.batch_size,
                 model,
@@ -434,7 +438,7 @@ class Session:
         nothing = np.zeros(0, dtype=self._dtype)
         model, report = Model(params, gradient, nothing, nothing, running), self._report(1, 0, np.zeros((0, 0)))
         record = self._program(None, penalties, gradient.size > 0)
-        self._run(record, order, np.zeros(1), len(order), len(order), model, report)
+        self._run(record, order, np.zeros(1), unscheduled(1), len(order), len(order), model, report)
         return float(report.epoch_losses[0])
 
     def _report(self, n_epochs, n_steps, norms):
@@ -473,13 +477,13 @@ class Session:
             self._records[key] = record, plan, data
         return self._records[key][0]
 
-    def _run(self, record, order, rates, n_trained, batch_size, model, report):
+    def _run(self, record, order, rates, factors, n_trained, batch_size, model, report):
         """Run a program over mini-batches and compute the final losses of the report."""
         if model.running.size != self._network.n_running:
             raise ValueError(f"{model.running.size} running numbers for a network with {self._network.n_running}")
         places = self._rows.places(order)
         record.set(
-            order=order, places=places, rates=rates, n_epochs=len(order) // n_trained, n_trained=n_trained,
+            order=order, places=places, rates=rates, factors=factors, n_epochs=len(order) // n_trained, n_trained=n_trained,
             batch_size=batch_size, stride=self._vectors.shape[1], **model._asdict(), **report._asdict(),
         )  # fmt: skip
         self._team.run(train_batches, record.words)
@@ -542,7 +546,7 @@ def _forward(network, dtype, n_rows, index_dtype, link):
         offsets=offsets.table,
         calls=layer_calls(network, dtype, None, link),
         program=program_rows(prediction_calls(network, offsets.table, link), dtype, index_dtype),
-        columns=network.columns.reshape(-1),
+        groups=network.groups.reshape(-1),
         settings=network.settings.reshape(-1),
         dropout=np.zeros(len(network.layout)),
         n_threads=1,

@@ -22,6 +22,8 @@ from skbackprop.backends.cpu.state import (
     BASE,
     BATCH_ROWS,
     BLOCK,
+    DECAY,
+    DROPOUT,
     EPOCH,
     FACTOR,
     FIRST,
@@ -41,6 +43,7 @@ from skbackprop.backends.cpu.state import (
     WHEN,
 )
 from skbackprop.backends.cpu.sync import NEXT_BLOCK, NON_FINITE, PACKED, aborted, add, await_nonzero, barrier, read
+from skbackprop.backends.data import OF_DECAY, OF_DROPOUT
 from skbackprop.functions.optimizers import N_CONSTANTS
 
 __all__ = ["predict_rows", "train_batches"]
@@ -94,10 +97,11 @@ def train_batches(thread, n_threads, control, words):
             if total_weight == 0.0:
                 continue
         sums[FACTOR], sums[LOSS] = 1.0 / total_weight, 0.0
+        sums[DROPOUT], sums[DECAY] = data.factors[number, OF_DROPOUT], data.factors[number, OF_DECAY]
         if plan.prepare != 0:
-            for group in range(plan.rate_factors.size):
-                rate = data.rates[number] * plan.rate_factors[group]
-                constants = at(work.constants, (thread * plan.rate_factors.size + group) * N_CONSTANTS)
+            for index in range(plan.rate_factors.size):
+                rate = data.rates[number] * plan.rate_factors[index]
+                constants = at(work.constants, (thread * plan.rate_factors.size + index) * N_CONSTANTS)
                 invoke(plan.prepare, (rate, step + one, at(plan.update_settings, zero), constants))
         penalty = 0.0
         if thread == 0:

@@ -30,7 +30,7 @@ SPARSE, UNPACKED, AS_IS = -1, -2, -3
 #: evaluation of the loss), backward (derivative, columns, inverse link), and gradient of an input layer's parameters.
 FORTH, BACK, GRADIENT = range(3)
 
-#: Columns of `Plan.groups` and `Plan.decays`, one row per layer.
+#: Columns of `Plan.rate_index` and `Plan.decays`, one row per layer.
 OF_WEIGHTS, OF_OTHERS = range(2)
 
 #: Columns of `Plan.program`: address and layer of a step, batches and blocks in which it runs, synchronization after
@@ -46,8 +46,9 @@ ALL, ALL_FINITE = 1, 2
 #: start in the order, and its first row within the batch; the batch's number of rows; number of previous updates; the
 #: epoch; offset of the thread's units.
 FIRST, LAST, N_ROWS, START, BLOCK, BATCH_ROWS, STEP, EPOCH, BASE = range(9)
-#: Entries of a thread's `Work.sums`: the batch's weight; the factor of its gradient; the loss.
-WEIGHT, FACTOR, LOSS = range(3)
+#: Entries of a thread's `Work.sums`: the batch's weight; the factor of its gradient; the loss; and the factors of the
+#: dropout rates and of the weight decay.
+WEIGHT, FACTOR, LOSS, DROPOUT, DECAY = range(5)
 #: A thread's part of either: two cache lines, to avoid false sharing.
 N_CLOCK = N_SUMS = 16
 
@@ -64,6 +65,7 @@ class Data(NamedTuple):
     order: Integers  # row indices among the training's rows, as dropout uses them; the data may hold more rows
     places: Integers  # in the same order, row indices in the data
     rates: Doubles  # learning rate of each batch
+    factors: Doubles2D  # of the dropout rates and of the weight decay, for each batch; see `data.OF_DROPOUT`
 
 
 class Plan(NamedTuple):
@@ -73,13 +75,13 @@ class Plan(NamedTuple):
     offsets: Integers2D
     calls: Integers2D
     program: Integers2D
-    columns: Integers  # the network's, flat
+    groups: Integers  # the network's, flat
     settings: Doubles  # the network's, flat
     dropout: Doubles  # rate for each layer's inputs
     trained: Integers  # whether a layer's parameters are updated
     update_settings: Doubles  # the optimizer's
-    rate_factors: Doubles  # of the groups of parameters
-    groups: Integers2D  # of each layer's weights, and of its intercepts, scales and offsets
+    rate_factors: Doubles  # the different ones of groups of parameters
+    rate_index: Integers2D  # of these, for each layer's weights, and for its intercepts, scales and offsets
     decays: Doubles2D  # factors of the optimizer's weight decay, in the same places
     n_threads: Integer
     n_targets: Integer
@@ -122,7 +124,7 @@ class Work(NamedTuple):
 
     clock: Integers  # of each thread
     sums: Doubles  # of each thread
-    constants: Doubles  # prepared by the optimizer, for each thread and group
+    constants: Doubles  # prepared by the optimizer, for each thread and rate
     forward_panels: Numbers
     backward_panels: Numbers
     delta_panels: Numbers

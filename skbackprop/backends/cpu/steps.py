@@ -24,7 +24,9 @@ from skbackprop.backends.cpu.state import (
     BATCH_ROWS,
     BLOCK,
     DEALT,
+    DECAY,
     DELTAS,
+    DROPOUT,
     EPOCH,
     FACTOR,
     FIRST,
@@ -52,7 +54,7 @@ from skbackprop.backends.data import first_at_least
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.elementary import fma, natural
 from skbackprop.functions.optimizers import N_CONSTANTS
-from skbackprop.network import COLUMNS, FAN_IN, FAN_OUT, INTERCEPTS, UNPENALISED, WEIGHTS
+from skbackprop.network import FAN_IN, FAN_OUT, GROUPS, INTERCEPTS, UNPENALISED, WEIGHTS
 
 # Rows of shuffled data are prefetched this many rows ahead of their copies.
 _ROWS_AHEAD = 8
@@ -87,7 +89,7 @@ def drop(record, thread, layer):
     first, last, n_units = now[FIRST], now[LAST], plan.layout[layer, FAN_IN]
     low = plan.offsets[layer, UNITS] + first * n_units
     drop_rows(
-        plan.dropout[layer], plan.seed, now[STEP], layer, at(data.order, now[START]), first, last, n_units,
+        plan.dropout[layer] * work.sums[thread * N_SUMS + DROPOUT], plan.seed, now[STEP], layer, at(data.order, now[START]), first, last, n_units,
         at(work.units, low), at(work.slopes, low), layer > 0,
     )  # fmt: skip
 
@@ -128,13 +130,14 @@ def forward_sparse(record, thread, layer):
     first, last, start, step = now[FIRST], now[LAST], now[START], now[STEP]
     n_units, weights = plan.layout[0, FAN_OUT], plan.layout[0, WEIGHTS]
     low = now[BASE] + plan.offsets[1, UNITS] + first * n_units
+    rate = plan.dropout[0] * work.sums[thread * N_SUMS + DROPOUT]
     set_intercepts(model.params, plan.layout[0, INTERCEPTS], work.units, low, last - first, n_units)
     for position in range(first, last):
         row = data.places[start + position]
         target = low + (position - first) * n_units
         for entry in range(data.indptr[row], data.indptr[row + 1]):
             column = data.indices[entry]
-            x = drop_entry(plan.dropout[0], plan.seed, step, data.order[start + position], column, data.entries[entry])
+            x = drop_entry(rate, plan.seed, step, data.order[start + position], column, data.entries[entry])
             source = weights + column * n_units
             for j in range(n_units):
                 unit = natural(target + j)
@@ -150,7 +153,7 @@ def transform(record, thread, layer):
     invoke(plan.calls[layer, FORTH], (
         at(work.units, base + plan.offsets[layer, UNITS] + first * n_groups),
         at(work.units, base + plan.offsets[layer + 1, UNITS] + first * n_outputs),
-        at(model.params, plan.layout[layer, INTERCEPTS]), at(plan.columns, 3 * plan.layout[layer, COLUMNS]), n_groups,
+        at(model.params, plan.layout[layer, INTERCEPTS]), at(plan.groups, 3 * plan.layout[layer, GROUPS]), n_groups,
         now[LAST] - first, n_outputs, at(plan.settings, layer * N_SETTINGS),
     ))  # fmt: skip
 
@@ -165,7 +168,7 @@ def transform_backward(record, thread, layer):
         at(work.units, plan.offsets[layer, UNITS] + first * n_groups),
         at(work.deltas, plan.offsets[layer + 1, UNITS] + first * n_outputs),
         at(model.params, plan.layout[layer, INTERCEPTS]),
-        at(work.deltas, plan.offsets[layer, UNITS] + first * n_groups), at(plan.columns, 3 * plan.layout[layer, COLUMNS]),
+        at(work.deltas, plan.offsets[layer, UNITS] + first * n_groups), at(plan.groups, 3 * plan.layout[layer, GROUPS]),
         n_groups, now[LAST] - first, n_outputs, at(plan.settings, layer * N_SETTINGS),
     ))  # fmt: skip
 
@@ -179,7 +182,7 @@ def transform_gradient(record, thread, layer):
     invoke(plan.calls[layer, GRADIENT], (
         at(work.units, plan.offsets[layer, UNITS]), at(work.deltas, plan.offsets[layer + 1, UNITS]),
         at(model.params, plan.layout[layer, INTERCEPTS]), at(model.grads, plan.layout[layer, INTERCEPTS]),
-        at(plan.columns, 3 * plan.layout[layer, COLUMNS]), first, last, n_groups, now[N_ROWS], n_outputs,
+        at(plan.groups, 3 * plan.layout[layer, GROUPS]), first, last, n_groups, now[N_ROWS], n_outputs,
         now[BLOCK] == 0, at(plan.settings, layer * N_SETTINGS),
     ))  # fmt: skip
 
@@ -329,6 +332,7 @@ def gradient_sparse(record, thread, layer):
     n_rows, is_first, start, step = now[N_ROWS], now[BLOCK] == 0, now[START], now[STEP]
     updates = plan.by_strips != 0 and plan.trained[0] != 0 and now[BLOCK] + n_rows == now[BATCH_ROWS]
     n_units, weights = plan.layout[0, FAN_OUT], plan.layout[0, WEIGHTS]
+    rate = plan.dropout[0] * work.sums[thread * N_SUMS + DROPOUT]
     first, last = own_rows(plan.layout, layer, plan.offsets[0, DEALT], thread, plan.n_threads)
     if is_first:
         fill_zero(model.grads, weights + first * n_units, weights + last * n_units)
@@ -339,7 +343,7 @@ def gradient_sparse(record, thread, layer):
         source = plan.offsets[1, UNITS] + position * n_units
         while entry < stop and data.indices[entry] < last:
             column = data.indices[entry]
-            x = drop_entry(plan.dropout[0], plan.seed, step, number, column, data.entries[entry])
+            x = drop_entry(rate, plan.seed, step, number, column, data.entries[entry])
             target = weights + column * n_units
             for j in range(n_units):
                 weight = natural(target + j)
@@ -352,11 +356,12 @@ def gradient_sparse(record, thread, layer):
 
 
 @formula
-def _update_range(plan, model, work, thread, low, count, l2, group, decays):
-    """Update `count` parameters of a group from `low` on."""
-    constants = at(work.constants, (thread * plan.rate_factors.size + group) * N_CONSTANTS)
+def _update_range(plan, model, work, thread, low, count, l2, rate, decays):
+    """Update `count` parameters from `low` on, with one of the rates."""
+    constants = at(work.constants, (thread * plan.rate_factors.size + rate) * N_CONSTANTS)
+    sums = at(work.sums, thread * N_SUMS)
     invoke(plan.update, (
-        constants, work.sums[thread * N_SUMS + FACTOR], l2, decays,
+        constants, sums[FACTOR], l2, decays * sums[DECAY],
         at(model.params, low), at(model.grads, low), at(model.slots, low), plan.stride, count,
     ))  # fmt: skip
 
@@ -366,8 +371,8 @@ def _update_weights(plan, model, work, thread, layer, first, last):
     """Update a range of rows of a layer's weights."""
     fan_out = plan.layout[layer, FAN_OUT]
     low = plan.layout[layer, WEIGHTS] + first * fan_out
-    group, decays = plan.groups[layer, OF_WEIGHTS], plan.decays[layer, OF_WEIGHTS]
-    _update_range(plan, model, work, thread, low, (last - first) * fan_out, plan.update_l2, group, decays)
+    rate, decays = plan.rate_index[layer, OF_WEIGHTS], plan.decays[layer, OF_WEIGHTS]
+    _update_range(plan, model, work, thread, low, (last - first) * fan_out, plan.update_l2, rate, decays)
 
 
 @formula
@@ -409,8 +414,8 @@ def _update_intercepts(plan, model, work, thread, layer):
     """Update a thread's share of a layer's intercepts, scales and offsets, which are not penalized."""
     first, last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
     low = plan.layout[layer, INTERCEPTS] + first
-    group, decays = plan.groups[layer, OF_OTHERS], plan.decays[layer, OF_OTHERS]
-    _update_range(plan, model, work, thread, low, last - first, 0.0, group, decays)
+    rate, decays = plan.rate_index[layer, OF_OTHERS], plan.decays[layer, OF_OTHERS]
+    _update_range(plan, model, work, thread, low, last - first, 0.0, rate, decays)
 
 
 def add_losses(record, thread, layer):

@@ -1,7 +1,7 @@
 """Steps of the input layers, around the loops of `functions.input_layers`."""
 
 from skbackprop._compile import formula
-from skbackprop.backends.cuda.state import COLUMNS, DELTAS, FAN_IN, FAN_OUT, FIRST, INTERCEPTS, N_ROWS, UNITS
+from skbackprop.backends.cuda.state import DELTAS, FAN_IN, FAN_OUT, FIRST, GROUPS, INTERCEPTS, N_ROWS, UNITS
 from skbackprop.functions.input_layers import column_loops
 
 __all__ = ["input_steps"]
@@ -26,7 +26,7 @@ def input_steps(kind):
     def transform(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
         n_groups, n_outputs = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
         source, target = plan.layers[layer, UNITS], plan.layers[layer + 1, UNITS]
-        params, groups = model.params[plan.layers[layer, INTERCEPTS] :], plan.columns[3 * plan.layers[layer, COLUMNS] :]
+        params, groups = model.params[plan.layers[layer, INTERCEPTS] :], plan.groups[3 * plan.layers[layer, GROUPS] :]
         for row in range(thread, batches.table[number_, N_ROWS], n_threads):
             run_transform(
                 work.units[source + row * n_groups :], work.units[target + row * n_outputs :], params, groups, n_groups,
@@ -36,7 +36,7 @@ def input_steps(kind):
     @formula
     def gradient(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
         n_groups, n_outputs = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
-        start, groups = plan.layers[layer, INTERCEPTS], plan.columns[3 * plan.layers[layer, COLUMNS] :]
+        start, groups = plan.layers[layer, INTERCEPTS], plan.groups[3 * plan.layers[layer, GROUPS] :]
         units, deltas = work.units[plan.layers[layer, UNITS] :], work.deltas[plan.layers[layer + 1, DELTAS] :]
         for group in range(thread, n_groups, n_threads):
             run_gradient(
@@ -49,7 +49,7 @@ def input_steps(kind):
         n_groups, n_outputs = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
         units, source = plan.layers[layer, UNITS], plan.layers[layer + 1, DELTAS]
         target = plan.layers[layer, DELTAS]
-        params, groups = model.params[plan.layers[layer, INTERCEPTS] :], plan.columns[3 * plan.layers[layer, COLUMNS] :]
+        params, groups = model.params[plan.layers[layer, INTERCEPTS] :], plan.groups[3 * plan.layers[layer, GROUPS] :]
         for row in range(thread, batches.table[number_, N_ROWS], n_threads):
             run_backward(
                 work.units[units + row * n_groups :], work.deltas[source + row * n_outputs :], params,

@@ -272,12 +272,13 @@ def drop_step(thread, n_threads, layer, number_, data, batches, plan, model, wor
     start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
     n_units = plan.layers[layer, FAN_IN]
     n_quads = (n_units + 3) // 4
-    zero, scale = number(0.0, work.units), plan.scales[layer]
+    batch = batches.table[number_, BATCH]
+    zero, scale, threshold = number(0.0, work.units), batches.scales[batch, layer], batches.thresholds[batch, layer]
     for item in range(thread, n_rows * n_quads, n_threads):
         row, quad = item // n_quads, item % n_quads
         drawn = draw_units(plan.seed, batches.table[number_, STEP], layer, data.order[start + row], quad)
         for lane in range(min(4, n_units - 4 * quad)):
-            factor = scale if drawn[lane] >= plan.thresholds[layer] else zero
+            factor = scale if drawn[lane] >= threshold else zero
             place = row * n_units + 4 * quad + lane
             i = natural(plan.layers[layer, UNITS] + place)
             work.units[i] = work.units[i] * factor

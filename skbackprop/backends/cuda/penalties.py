@@ -10,10 +10,10 @@ from skbackprop.backends.cuda.state import (
     BATCH,
     CLIP_NORM,
     CLIP_VALUE,
+    DECAY,
     EPOCH_END,
     FAN_IN,
     FAN_OUT,
-    GROUPS,
     INTERCEPTS,
     L1,
     L2,
@@ -22,6 +22,7 @@ from skbackprop.backends.cuda.state import (
     REST,
     SHARE,
     TRAINED,
+    TREATMENT,
     UNPENALISED,
     WEIGHTS,
 )
@@ -130,12 +131,12 @@ def update_step(kind, finishes, clips_norm):
             return
         batch, stride = batches.table[number_, BATCH], model.params.size
         zero, one = number(0.0, model.params), number(1.0, model.params)
-        share = one if finishes else batches.constants[batch, 0, SHARE]
-        if clips_norm:
-            share = work.squares[plan.n_weight_lanes]
         for part in range(N_PARTS):
-            c = named_constants(batches.constants[batch, plan.layers[layer, GROUPS + part]], model.params)
-            decays = plan.decays[layer, part]
+            constants = batches.constants[batch, plan.layers[layer, TREATMENT + part]]
+            c, decays = named_constants(constants, model.params), constants[DECAY]
+            share = one if finishes else constants[SHARE]
+            if clips_norm:
+                share = work.squares[plan.n_weight_lanes]
             l2 = zero if finishes or part > 0 else plan.limits[L2]
             start, stop = plan.layers[layer, WEIGHTS], plan.layers[layer, INTERCEPTS]
             if part > 0:

@@ -13,16 +13,18 @@ from skbackprop.backends.cuda.population import RESIDENT_THREADS, Launches, Requ
 from skbackprop.backends.cuda.products import Tiles
 from skbackprop.backends.cuda.state import (
     ACTIVATION,
+    DECAY,
     DELTAS,
-    GROUPS,
     KEEPS,
     LARGE,
     N_COLUMNS,
+    N_ENTRIES,
     N_PLAN_ARRAYS,
     N_WORDS,
     SHARE,
     STATISTICS,
     TRAINED,
+    TREATMENT,
     UNITS,
     Batches,
     Data,
@@ -32,7 +34,7 @@ from skbackprop.backends.cuda.state import (
     Work,
 )
 from skbackprop.backends.cuda.steps import Functions, make_kernels, prediction_calls, program, training_calls
-from skbackprop.backends.data import Epochs, check_data, check_state
+from skbackprop.backends.data import OF_DECAY, OF_DROPOUT, Epochs, check_data, check_state, unscheduled
 from skbackprop.backends.together import current_share
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.activations import Identity
@@ -309,9 +311,11 @@ class Session:
         trained = [stage not in frozen for stage in range(len(network.stages))]
         has_blocks = self._tier != "resident"
         self._layout = _Layout(network, batches.keeps, trained, rows.is_sparse, batches.block_rows, has_blocks, trains)
-        self._rate_factors, self._layout.layers[:-1, GROUPS:], self._decays = group_tables(
-            penalties.groups, len(network.layout)
-        )
+        self._rate_factors, index, decays = group_tables(penalties.groups, len(network.layout))
+        # Pairs of the index of a rate and a factor of the weight decay.
+        pairs = np.stack([index, decays], axis=-1).reshape(-1, 2)
+        self._treatments, members = np.unique(pairs, axis=0, return_inverse=True)
+        self._layout.layers[:-1, TREATMENT:] = members.reshape(index.shape)
         self._trains = trains
         self._n_lanes = min(_power_of_two(min(batches.block_rows, batches.n_given)), _MAX_LANES)
         self._n_weight_lanes = min(_power_of_two(network.n_weights // _WEIGHTS_PER_LANE), _MAX_LANES)
@@ -371,16 +375,12 @@ class Session:
             (rows, np.float64),
             (self._n_weight_lanes + 1, dtype),
         )
-        dropout = np.array(self._batches.dropout)
         limits = self._penalties.numbers()
         self._plan = Plan(
             layout.layers,
             _settings(network, dtype),
             np.array([*limits, 1.0 - limits[-1]], dtype=dtype),
-            (dropout * 4294967296.0).astype(np.uint64),
-            (1.0 / (1.0 - dropout)).astype(dtype),
-            network.columns.reshape(-1),
-            self._decays.astype(dtype),
+            network.groups.reshape(-1),
             len(network.layout),
             n_outputs,
             int(self._weights is not None),
@@ -393,7 +393,6 @@ class Session:
             self._order = self._places = device.empty(self._batches.n_given, np.int64)
             self._device_work = Work(*(device.zeros(*part) for part in self._work))
             self._device_plan = Plan(*map(device.upload, self._plan[:N_PLAN_ARRAYS]), *self._plan[N_PLAN_ARRAYS:])
-            self._nothing_dropped = device.zeros(len(dropout), np.uint64)
             self._params = device.empty(network.n_params, dtype)
             self._grads = device.empty(network.n_params, dtype)
             self._slots = self._average = device.zeros(0, dtype)
@@ -408,7 +407,6 @@ class Session:
                 "places",
                 "device_work",
                 "device_plan",
-                "nothing_dropped",
                 "params",
                 "grads",
                 "slots",
@@ -416,7 +414,7 @@ class Session:
             ):
                 vars(self).pop(f"_{name}", None)
 
-    def run_epochs(self, order, rates, params, optimizer):
+    def run_epochs(self, order, rates, params, optimizer, factors=None):
         """Train on all mini-batches of one or several epochs, as on the CPU.
 
         Parameters
@@ -429,6 +427,8 @@ class Session:
             Updated in place.
         optimizer : OptimizerState
             Updated in place, running means and variances included.
+        factors : ndarray of shape (n_epochs * n_batches, 2) or None, default=None
+            Factors of the dropout rates and of the optimizer's weight decay for each batch; None for 1.
 
         Returns
         -------
@@ -442,9 +442,11 @@ class Session:
         if not batches.n_updates:
             return self._no_epochs(batches.n_epochs)
         model = Model(params, self._gradient, optimizer.slots.reshape(-1), optimizer.average, optimizer.running)
-        constants = self._constants(batches, rates, optimizer)
+        factors = (unscheduled(len(rates)) if factors is None else factors)[batches.numbers]
+        constants = self._constants(batches, rates, factors[:, OF_DECAY], optimizer)
         finishes, clips_norm = self._penalties.finishes, bool(self._penalties.clip_norm)
-        epochs = self._run(order, batches, constants, model, self._penalties, kind, True, finishes, clips_norm)
+        arrays = self._batch_arrays(batches, constants, factors[:, OF_DROPOUT])
+        epochs = self._run(order, batches, arrays, model, self._penalties, kind, True, finishes, clips_norm)
         optimizer.n_steps += batches.n_updates
         return epochs
 
@@ -487,18 +489,26 @@ class Session:
 
     def _evaluate(self, order, params, running, penalties, differentiates):
         batches = self._blocks(order, len(order), len(order), 0)
-        constants = np.zeros((1, 1, N_CONSTANTS + 1))
+        constants = np.zeros((1, 1, N_ENTRIES))
         constants[..., SHARE] = 1.0 / batches.weights
+        # A loss alone is computed without dropout.
+        arrays = self._batch_arrays(batches, constants, np.full(1, float(differentiates)))
         nothing = np.zeros(0, dtype=self._dtype)
         model = Model(params, self._gradient, nothing, nothing, running)
-        epochs = self._run(order, batches, constants, model, penalties, None, differentiates, differentiates, False)
+        epochs = self._run(order, batches, arrays, model, penalties, None, differentiates, differentiates, False)
         return float(epochs.losses[0])
 
     def _blocks(self, order, n_trained, batch_size, n_steps):
         return _Blocks(order, n_trained, batch_size, self._batches.block_rows, self._weights, n_steps)
 
-    def _constants(self, batches, rates, optimizer):
-        """Compute the optimizer's constants and a row's share in the mean, for each batch with nonzero weight and group."""
+    def _batch_arrays(self, batches, constants, dropout_factors):
+        """Return `state.Batches` of batches of nonzero weight."""
+        dropout = np.outer(dropout_factors, self._batches.dropout)
+        thresholds, scales = (dropout * 4294967296.0).astype(np.uint64), 1.0 / (1.0 - dropout)
+        return Batches(batches.table, constants.astype(self._dtype), thresholds, scales.astype(self._dtype))
+
+    def _constants(self, batches, rates, decay_factors, optimizer):
+        """Compute `Batches.constants` for each batch with nonzero weight and each treatment of parameters."""
         kind, numbers_ = optimizer.key
         settings = np.zeros(N_SETTINGS)
         settings[: len(numbers_)] = numbers_
@@ -506,12 +516,14 @@ class Session:
         made[:, 0, CARRIED:] = optimizer.carried
         steps = optimizer.n_steps + 1 + np.arange(len(batches.weights))
         rates = np.ascontiguousarray(np.asarray(rates, dtype=np.float64)[batches.numbers])
-        for factor, of_group in zip(self._rate_factors, made, strict=True):
-            _preparation(kind)(rates * factor, steps, settings, of_group)
+        for factor, of_rate in zip(self._rate_factors, made, strict=True):
+            _preparation(kind)(rates * factor, steps, settings, of_rate)
         optimizer.carried[:] = made[0, -1, CARRIED:]
-        constants = np.empty((len(batches.weights), len(made), N_CONSTANTS + 1))
-        constants[..., :SHARE] = made[:, 1:].swapaxes(0, 1)
+        index, decays = self._treatments.T
+        constants = np.empty((len(batches.weights), len(index), N_ENTRIES))
+        constants[..., :N_CONSTANTS] = made[index.astype(np.intp), 1:].swapaxes(0, 1)
         constants[..., SHARE] = 1.0 / batches.weights[:, np.newaxis]
+        constants[..., DECAY] = np.outer(decay_factors, decays)
         return constants
 
     def _no_epochs(self, n_epochs):
@@ -519,7 +531,7 @@ class Session:
         n_hidden = len(self._network.activations)
         return Epochs(np.zeros(n_epochs), np.zeros((n_epochs, n_hidden + 1)), np.zeros((n_epochs, n_hidden)))
 
-    def _run(self, order, batches, constants, model, penalties, optimizer, differentiates, finishes, clips_norm):
+    def _run(self, order, batches, arrays, model, penalties, optimizer, differentiates, finishes, clips_norm):
         """Run all steps; update the model's arrays, which are on the host, in place."""
         if self._share is not None:
             self._share.check()
@@ -540,10 +552,7 @@ class Session:
             None if resident else self._tiles, dtype.name, self._rows.indices.dtype.name,
         )  # fmt: skip
         run = self._run_together if resident else self._run_alone
-        run(
-            order.astype(np.int64, copy=False), batches.table, constants.astype(dtype), model, penalties, functions,
-            report
-        )  # fmt: skip
+        run(order.astype(np.int64, copy=False), arrays, model, penalties, functions, report)
         _, norms, constant_units = self._no_epochs(n_epochs)
         totals = report.losses.sum(axis=1)
         if penalties.alpha and differentiates:
@@ -560,7 +569,7 @@ class Session:
     def _calls(self, functions, penalties):
         return training_calls(self._network, functions, self._rows.is_sparse, penalties)
 
-    def _run_together(self, order, table, constants, model, penalties, functions, report):
+    def _run_together(self, order, batches, model, penalties, functions, report):
         """Run in one block, in a launch shared with other waiting networks."""
         if functions not in self._launchers:
             rows, kernels = _kernels(self._calls(functions, penalties), functions)
@@ -569,29 +578,32 @@ class Session:
             fits = shared_bytes <= _SHARED_BYTES
             self._launchers[functions] = rows, kernels.staged if fits else kernels.resident, shared_bytes * fits
         rows, kernel, shared_bytes = self._launchers[functions]
-        plan = self._plan
-        if not functions.differentiates:
-            # A loss alone is computed without dropout.
-            plan = plan._replace(thresholds=np.zeros_like(plan.thresholds))
         arrays = {
             "program": rows,
             **dict(zip(Data._fields[:6], (*self._arrays, self._Y, self._row_weights), strict=True)),
             "order": order,
             "places": order if self._rows.index is None else self._rows.places(order),
-            "table": table,
-            "constants": constants,
-            **dict(zip(Plan._fields[:N_PLAN_ARRAYS], plan, strict=False)),
+            **batches._asdict(),
+            **dict(zip(Plan._fields[:N_PLAN_ARRAYS], self._plan, strict=False)),
             **{f"work.{name}": part for name, part in self._work._asdict().items()},
         }
         results = {**model._asdict(), **{f"report.{name}": array for name, array in report._asdict().items()}}
-        numbers_ = len(table), len(rows), *constants.shape[:2], len(report.squares), *plan[N_PLAN_ARRAYS:]
+        n_batches, n_treatments, _ = batches.constants.shape
+        numbers_ = (
+            len(batches.table),
+            len(rows),
+            n_batches,
+            n_treatments,
+            len(report.squares),
+            *self._plan[N_PLAN_ARRAYS:],
+        )
         request = Request(kernel, shared_bytes, numbers_, arrays, results)
         if self._share is None:
             self._launches.run([request])
         else:
             self._share.gathering.ask(request, self._launches.run)
 
-    def _run_alone(self, order, table, constants, model, penalties, functions, report):
+    def _run_alone(self, order, batches, model, penalties, functions, report):
         """Run on all blocks of the device."""
         device = self._device
         with device.active(), device.allocating(self.memory_bytes(), "this training"):
@@ -618,12 +630,10 @@ class Session:
                 device.write(source, target)
             there = Model(self._params, self._grads, self._slots, self._average, device.upload(model.running))
             device_report = Report(*(device.upload(array) for array in report))
-            plan = self._device_plan
-            if not functions.differentiates:
-                plan = plan._replace(thresholds=self._nothing_dropped)
             data = Data(*self._arrays, self._Y, self._row_weights, self._order, self._places)
-            arrays = Batches(device.upload(table), device.upload(constants))
-            self._launchers[functions].run(table, data, arrays, plan, there, self._device_work, device_report)
+            arrays = Batches(*map(device.upload, batches))
+            plan, work = self._device_plan, self._device_work
+            self._launchers[functions].run(batches.table, data, arrays, plan, there, work, device_report)
             for source, target in (*zip(device_report, report, strict=True), *zip(there, model, strict=True)):
                 device.read(source.reshape(-1), target.reshape(-1))
 
@@ -721,12 +731,12 @@ def _predict(network, params, rows, link, running, out, index, precision):
         device.require(needed, "this prediction")
         with device.allocating(needed, "this prediction"):
             nothing, none = device.zeros(0, dtype), device.zeros(0, np.float64)
+            nothing_dropped = device.zeros(1, np.uint64).reshape(1, 1)
             units = device.empty(layout.n_units, dtype)
             work = Work(units, nothing, nothing, nothing, none, nothing, none, nothing)
             plan = Plan(
-                device.upload(layout.layers), device.upload(_settings(network, dtype)), nothing, device.zeros(0,
-                np.uint64), nothing, device.upload(network.columns.reshape(-1)), nothing.reshape(1, 1), n_layers, 1, 0, 0,
-                1, 1,
+                device.upload(layout.layers), device.upload(_settings(network, dtype)), nothing,
+                device.upload(network.groups.reshape(-1)), n_layers, 1, 0, 0, 1, 1,
             )  # fmt: skip
             model = Model(
                 device.upload(params), nothing, nothing, nothing, device.upload(network.fold(params, running))
@@ -750,7 +760,9 @@ def _predict(network, params, rows, link, running, out, index, precision):
                     places = device.upload(rows.index[start:stop])
                 arrays = held or _upload_rows(device, rows.part(start, stop))
                 data = Data(*arrays, nothing, nothing, order, places)
-                batches = Batches(device.upload(table), nothing.reshape(1, 1, 1))
+                batches = Batches(
+                    device.upload(table), nothing.reshape(1, 1, 1), nothing_dropped, nothing.reshape(1, 1)
+                )
                 launcher.run(table, data, batches, plan, model, work, report)
                 part = flat[start * n_outputs : stop * n_outputs]
                 made = units[start_of_outputs : start_of_outputs + part.size]

@@ -2,6 +2,7 @@
 
 from skbackprop._compile import formula
 from skbackprop.backends.cuda.state import (
+    BATCH,
     DELTAS,
     FAN_IN,
     FAN_OUT,
@@ -23,14 +24,15 @@ __all__ = ["forward_sparse_step", "gradient_sparse_step"]
 @formula
 def _input(entry, member, number_, data, batches, plan):
     """Return a stored input after dropout."""
-    x, threshold = data.entries[entry], plan.thresholds[0]
+    batch = batches.table[number_, BATCH]
+    x, threshold = data.entries[entry], batches.thresholds[batch, 0]
     if threshold == 0:
         return x
     column = data.indices[entry]
     r0, r1, r2, r3 = draw_units(plan.seed, batches.table[number_, STEP], 0, member, column // 4)
     lane = column % 4
     drawn = (r0 if lane == 0 else r1) if lane < 2 else (r2 if lane == 2 else r3)
-    return x * (plan.scales[0] if drawn >= threshold else number(0.0, data.entries))
+    return x * (batches.scales[batch, 0] if drawn >= threshold else number(0.0, data.entries))
 
 
 def forward_sparse_step(store, normalizes):

@@ -7,8 +7,8 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
 #: Columns of `Plan.layers`, one row per stage of the network. The first eight are those of `network.layout`. The others
 #: are: the offset of the stage's inputs in `Work.units`, and that of their gradients and slopes in the other arrays of
 #: units; the code of its activation and whether slopes are stored; the offset of its normalization's sums; whether it
-#: is trained; whether its products are per block; and the groups of its weights and of its other parameters. A last row
-#: holds the two offsets for the outputs.
+#: is trained; whether its products are per block; and the treatment of its weights and of its other parameters by the optimizer. A last
+#: row holds the two offsets for the outputs.
 (
     FAN_IN,
     FAN_OUT,
@@ -17,7 +17,7 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
     UNPENALISED,
     RUNNING,
     ROWS,
-    COLUMNS,
+    GROUPS,
     UNITS,
     DELTAS,
     ACTIVATION,
@@ -25,11 +25,11 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
     STATISTICS,
     TRAINED,
     LARGE,
-    GROUPS,
+    TREATMENT,
 ) = range(16)
 #: Parts of a layer's parameters: its weights; its intercepts, scales and offsets.
 N_PARTS = 2
-N_COLUMNS = GROUPS + N_PARTS
+N_COLUMNS = TREATMENT + N_PARTS
 
 #: Entries of `Plan.limits`: strengths of the L2 and the L1 penalty; maximum gradient norm, gradient component and norm
 #: of a unit's weights, 0 for none; decay of the averaged parameters, and 1 minus that.
@@ -40,8 +40,10 @@ L2, L1, CLIP_NORM, CLIP_VALUE, MAX_NORM, AVERAGE, REST = range(7)
 #: ends with it.
 START, N_ROWS, FIRST, LAST, BATCH, STEP, EPOCH_END = range(7)
 
-#: Last entry of `Batches.constants`, after the optimizer's: 1 / the batch's total weight.
-SHARE = 8
+#: Last entries of `Batches.constants`, after the optimizer's: 1 / the batch's total weight, and the factor of the
+#: weight decay.
+SHARE, DECAY = 8, 9
+N_ENTRIES = 10
 
 
 class Data(NamedTuple):
@@ -63,10 +65,7 @@ class Plan(NamedTuple):
     layers: object
     settings: object  # of the functions, one row for each
     limits: object
-    thresholds: object  # of dropout: a unit is kept if a random number below 2**32 is at least the threshold
-    scales: object  # factors of kept units
-    columns: object  # the network's, flat
-    decays: object  # factors of the optimizer's weight decay, for each part of each layer
+    groups: object  # the network's, flat
     n_layers: int
     n_targets: int
     has_weights: int
@@ -76,14 +75,17 @@ class Plan(NamedTuple):
 
 
 #: The first fields of `Plan` are arrays.
-N_PLAN_ARRAYS = 7
+N_PLAN_ARRAYS = 4
 
 
 class Batches(NamedTuple):
     """Blocks of rows and batches of a call."""
 
     table: object
-    constants: object  # for each batch and group of parameters
+    constants: object  # for each batch and treatment: each learning rate with each factor of the weight decay
+    # Of dropout, for each batch and layer: a unit is kept if a random number below 2**32 is at least the threshold.
+    thresholds: object
+    scales: object  # factors of kept units
 
 
 class Model(NamedTuple):
@@ -119,12 +121,12 @@ class Report(NamedTuple):
 
 
 #: First entries of a model's row in the table of a resident launch: number of rows of `Batches.table`, of steps of the
-#: program, of batches, of groups of parameters, and of epochs in the report; then the scalars of `Plan`.
+#: program, of batches, of treatments, and of epochs in the report; then the scalars of `Plan`.
 (
     TABLE_ROWS,
     N_CALLS,
     N_BATCHES,
-    N_GROUPS,
+    N_TREATMENTS,
     N_EPOCHS,
     N_LAYERS,
     N_TARGETS,

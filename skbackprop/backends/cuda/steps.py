@@ -51,14 +51,14 @@ from skbackprop.backends.cuda.state import (
     N_BATCHES,
     N_CALLS,
     N_COLUMNS,
+    N_ENTRIES,
     N_EPOCHS,
-    N_GROUPS,
     N_LANES,
     N_LAYERS,
     N_NUMBERS,
-    N_PARTS,
     N_ROWS,
     N_TARGETS,
+    N_TREATMENTS,
     N_WEIGHT_LANES,
     N_WORDS,
     SEED,
@@ -73,7 +73,6 @@ from skbackprop.backends.cuda.state import (
 )
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.losses import loss_loops
-from skbackprop.functions.optimizers import N_CONSTANTS
 
 __all__ = ["Functions", "make_kernels", "prediction_calls", "program", "training_calls"]
 
@@ -541,8 +540,9 @@ def _in_table(functions):
         arrays_at(dtype) for dtype in (functions.dtype, "float64", "int64", "uint64", functions.index_dtype)
     )
     (
-        program, X, entries, indices, indptr, Y, weights, order, places, table, constants, layers, settings, limits,
-        thresholds, scales, columns, decays, params, grads, slots, average, running, units, slopes, deltas, normalized, statistics,
+        program, X, entries, indices, indptr, Y, weights, order, places, table, constants, thresholds, scales, layers,
+        settings, limits, groups, params, grads, slots, average, running, units, slopes, deltas, normalized,
+        statistics,
         targets, losses, squares, lane_losses, penalties, layer_squares, constant,
     ) = (N_NUMBERS + 2 * place for place in range(len(ARRAYS)))  # fmt: skip
 
@@ -558,14 +558,14 @@ def _in_table(functions):
         )  # fmt: skip
         batches = Batches(
             integer_at(row[table], (row[TABLE_ROWS], 7)),
-            number_at(row[constants], (n_batches, row[N_GROUPS], N_CONSTANTS + 1)),
+            number_at(row[constants], (n_batches, row[N_TREATMENTS], N_ENTRIES)),
+            unsigned_at(row[thresholds], (n_batches, n_layers)),
+            number_at(row[scales], (n_batches, n_layers)),
         )
         plan = Plan(
             integer_at(row[layers], (n_layers + 1, N_COLUMNS)), number_at(row[settings], (row[settings + 1] //
-            N_SETTINGS, N_SETTINGS)), number_at(row[limits], (row[limits + 1],)), unsigned_at(row[thresholds],
-            (row[thresholds + 1],)), number_at(row[scales], (row[scales + 1],)),
-            integer_at(row[columns], (row[columns + 1],)), number_at(row[decays], (n_layers, N_PARTS)), n_layers,
-            row[N_TARGETS], row[HAS_WEIGHTS], row[SEED], n_lanes, n_weight_lanes,
+            N_SETTINGS, N_SETTINGS)), number_at(row[limits], (row[limits + 1],)), integer_at(row[groups], (row[groups + 1],)), n_layers, row[N_TARGETS], row[HAS_WEIGHTS],
+            row[SEED], n_lanes, n_weight_lanes,
         )  # fmt: skip
         model = Model(
             number_at(row[params], (row[params + 1],)), number_at(row[grads], (row[grads + 1],)),
