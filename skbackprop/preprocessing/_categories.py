@@ -56,8 +56,8 @@ def as_categories(column, label, is_asked_for):
     """
     if column.kind in ("date", "time", "duration"):
         raise TypeError(
-            f"{named(label)} holds {in_words(column.kind)}, which have no levels: leave it out of categorical_features, or "
-            "convert it to text"
+            f"{named(label)} holds {in_words(column.kind)}, which have no levels: leave it out of "
+            "categorical_features, or convert it to text"
         )
     levels = _distinct(column) if column.kind != "missing" else ()
     if len(levels) == 0:
@@ -65,9 +65,9 @@ def as_categories(column, label, is_asked_for):
     codes = Lookup(levels).codes(column)
     if column.kind == "string" and not is_asked_for and _is_written(levels, np.count_nonzero(codes >= 0)):
         raise ValueError(
-            f"{named(label)} seems to be written text ({_shortened(levels[0])!r}), of which categories are of no use: drop the column, "
-            "or turn it into numbers, for example with TfidfVectorizer in a ColumnTransformer; if these are categories, name the "
-            "column in categorical_features, or convert it to a categorical dtype"
+            f"{named(label)} seems to be written text ({_shortened(levels[0])!r}), from which nothing is learned as "
+            "categories: drop it, or turn it into numbers, for example with TfidfVectorizer in a ColumnTransformer; if "
+            "these are categories, name the column in categorical_features, or convert it to a categorical dtype"
         )
     return Column("category", codes, levels)
 
@@ -98,7 +98,8 @@ def as_numbers(column, label):
         column = Column("number", column.values)
     elif column.kind in ("string", "category"):
         raise ValueError(
-            f"{named(label)} holds text, and is not among the categorical_features: add it to them, drop it, or convert it to numbers"
+            f"{named(label)} holds text, and is not among the categorical_features: add it to them, drop it, or "
+            "convert it to numbers"
         )
     return column if np.any(column.values == column.values) else Column("missing", column.values)
 
@@ -138,7 +139,8 @@ def _distinct(column):
     Returns
     -------
     levels : ndarray
-        Sorted, except for categories that have an order of their own. Objects if they are text, otherwise bool, int or float.
+        Sorted, except for categories that have an order of their own. Objects if they are text, otherwise bool, int or
+        float.
     """
     if column.kind == "string":
         levels = sorted(level for level in set(column.values) if not is_missing(level))
@@ -196,8 +198,8 @@ class Lookup:
         Returns
         -------
         codes : ndarray of int or None
-            `UNKNOWN` and `MISSING` for other values; None if the column holds text in place of numbers, dates, or the other
-            way round.
+            `UNKNOWN` and `MISSING` for other values; None if the column holds text in place of numbers, dates, or the
+            other way round.
         """
         values = column.values
         if column.kind == "missing":

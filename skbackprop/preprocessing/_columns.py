@@ -17,12 +17,13 @@ __all__ = ["Column", "is_missing", "missing_values", "named", "read_table"]
 
 #: What a column holds, and `values` as
 #:
-#: - "number": float64, NaN for missing; "boolean" the same, with 0 and 1; "duration" the same, in seconds; "time" of the day the
-#:   same, in seconds since midnight;
-#: - "date": datetime64[us], NaT for missing, as a clock on the wall shows it in the time zone `zone` (None where it has none);
+#: - "number": float64, NaN for missing; "boolean" the same, with 0 and 1; "duration" the same, in seconds; "time" of
+#:   the day the same, in seconds since midnight;
+#: - "date": datetime64[us], NaT for missing, as a clock on the wall shows it in the time zone `zone` (None where it has
+#:   none);
 #: - "string": object, with str and what `is_missing`;
-#: - "category": integers, indices into `levels`, a sequence or pandas' Index, and -1 for missing; `ordered` if the order of the
-#:   levels is of the user's making;
+#: - "category": integers, indices into `levels`, a sequence or pandas' Index, and -1 for missing; `ordered` if the
+#:   order of the levels is of the user's making;
 #: - "missing": nothing but missing values, which may be of any other kind.
 Column = namedtuple("Column", ["kind", "values", "levels", "ordered", "zone"], defaults=(None, False, None))
 
@@ -280,6 +281,6 @@ def named(label):
 
 def _unreadable(label, what):
     return TypeError(
-        f"{named(label)} has {what}, of which nothing can be learned as they are: drop the column, or turn it into numbers, "
-        "text or categories first (a list into a column for each of its items, a dict into a column for each of its keys)"
+        f"{named(label)} has {what}, from which nothing can be learned: drop it, or turn it into numbers, text or "
+        "categories first (a list into a column for each of its items, a dict into a column for each of its keys)"
     )
