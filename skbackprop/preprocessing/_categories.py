@@ -313,7 +313,7 @@ def target_encoded(codes, n_levels, y, encoder, params):
         encoder = clone(encoder)
     else:
         # Shuffled: rows are often in an order. By a fixed seed: the same rows always become the same numbers.
-        encoder = TargetEncoder(cv=KFold(min(5, len(codes[0])), shuffle=True, random_state=0))
+        encoder = TargetEncoder(cv=KFold(np.clip(len(codes[0]), 2, 5), shuffle=True, random_state=0))
     # A missing value is a level of its own, and -1 no level at all.
     rows = np.column_stack([np.where(code == MISSING, n, code) for code, n in zip(codes, n_levels, strict=True)])
     # With metadata routing, scikit-learn 1.9's target encoder demands groups, also for folds that take none.

@@ -33,7 +33,7 @@ from skbackprop.preprocessing._categories import (
     in_words,
     target_encoded,
 )
-from skbackprop.preprocessing._columns import missing_values, named, read_table
+from skbackprop.preprocessing._columns import missing_values, named, opened, read_table
 from skbackprop.preprocessing._formulas import angle, cycles, robust_scale, smooth_clip, trend
 
 __all__ = ["TableEncoder"]
@@ -288,6 +288,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
             If names, order or kinds of the columns differ from those in `fit`.
         """
         check_is_fitted(self)
+        X = opened(X)
         names, columns = read_table(X, self.zones_, self)
         if names is None or names != self._names:
             _check_feature_names(self, X, reset=False)
@@ -348,6 +349,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         """Learn all; return the columns, and what the target says of their rows, cross-fitted."""
         _raise_for_params(params, self, "fit")
         process_routing(self, "fit", **params)
+        X = opened(X)
         names, columns = read_table(X, estimator=self)
         if y is not None:
             check_consistent_length(columns[0].values, y)
