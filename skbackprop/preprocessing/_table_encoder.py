@@ -94,25 +94,25 @@ class TableEncoder(TransformerMixin, NamedOnce):
 
     Attributes
     ----------
-    kinds_ : ndarray of str of shape (n_features_in_,)
+    kinds_ : ndarray of str of shape (`n_features_in_`,)
         What each column holds: "number", "duration", "boolean", "category", "date", "time", or "missing" if no row has
         a value.
 
-    categories_ : list of length n_features_in_
+    categories_ : list of length `n_features_in_`
         For a categorical column an array of its levels, otherwise None.
 
-    groups_ : list of length n_features_in_
+    groups_ : list of length `n_features_in_`
         For a categorical column an array of integers: for each level, for an unknown one, and for a missing value its
         group, counted from 0, or -1 for none. Otherwise None.
 
-    encodings_ : list of length n_features_in_
+    encodings_ : list of length `n_features_in_`
         For a column that is encoded by its target an array of shape (n_levels + 2, n_targets): for each level, for an
         unknown one, and for a missing value what the target encoder says. Otherwise None.
 
     target_classes_ : ndarray or None
         The classes that "target" columns are for, where there are more than two; otherwise None.
 
-    zones_ : list of length n_features_in_
+    zones_ : list of length `n_features_in_`
         For a column of dates with a time zone its name, otherwise None.
 
     sources_ : ndarray of int of shape (n_features_out,)
