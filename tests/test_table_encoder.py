@@ -165,8 +165,38 @@ def test_columns_that_differ_are_refused():
         encoder.transform(pd.DataFrame({"b": ["x"], "a": [1.0]}))
     with pytest.raises(TypeError, match="column 'a' held numbers in fit, and holds text now"):
         encoder.transform(pd.DataFrame({"a": ["x"], "b": ["x"]}))
+    for categories in (pd.Categorical(["x"]), pd.Categorical(["x"], categories=["x", *map(str, range(200))])):
+        with pytest.raises(TypeError, match="column 'a' held numbers in fit, and holds categories now"):
+            encoder.transform(pd.DataFrame({"a": categories, "b": ["x"]}))
     with pytest.raises(TypeError, match="column 'b' held categories in fit, and holds numbers now"):
         encoder.transform(pd.DataFrame({"a": [1.0], "b": [1.0]}))
+    with pytest.raises(TypeError, match="column 'b' held categories in fit, and holds categories that are numbers now"):
+        encoder.transform(pd.DataFrame({"a": [1.0], "b": pd.Categorical([1])}))
+    encoder = TableEncoder(categorical_features=[0]).fit([[1], [2], [3]])
+    with pytest.raises(TypeError, match="column 0 held categories that are numbers in fit, and holds text now"):
+        encoder.transform([["one"]])
+    np.testing.assert_array_equal(encoder.transform(np.array([[3.0], [NAN], [4]])), [[0, 0, 1], [0, 0, 0], [0, 0, 0]])
+
+
+def test_numbers_in_other_forms_than_in_fit():
+    encoder = TableEncoder().fit(pd.DataFrame({"x": [0, 1, 2, 3]}))
+    expected = encoder.transform(pd.DataFrame({"x": [1.0, 0.0, NAN]}))
+    for values in (
+        pd.Series([True, False, None], dtype="boolean"),
+        pd.Categorical([1, 0, None]),
+        pd.Series([1, 0, None], dtype="Int64"),
+        pd.Series([decimal.Decimal(1), False, None], dtype=object),
+    ):
+        np.testing.assert_array_equal(encoder.transform(pd.DataFrame({"x": values})), expected)
+
+
+def test_arrays_of_any_type():
+    spans = np.array([[1], [2], [4]], dtype="timedelta64[h]")
+    np.testing.assert_array_equal(TableEncoder().fit_transform(spans), TableEncoder().fit_transform([[1], [2], [4]]))
+    expected = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    np.testing.assert_array_equal(TableEncoder().fit_transform(np.array([["a"], ["b"], ["c"]])), expected)
+    objects = np.array([["a", NAN], [NAN, NAN], ["b", NAN]], dtype=object)
+    np.testing.assert_array_equal(TableEncoder().fit_transform(objects), [[-1], [0], [1]])
 
 
 def test_columns_that_bring_nothing_are_left_out():

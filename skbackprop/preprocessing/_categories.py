@@ -19,6 +19,7 @@ __all__ = [
     "as_numbers",
     "grouped",
     "in_words",
+    "numbers_of",
     "target_encoded",
 ]
 
@@ -91,17 +92,33 @@ def as_numbers(column, label):
     ValueError
         If it holds text.
     """
-    levels = _level_objects(column.levels) if column.kind == "category" else None
-    if levels is not None and not _are_text(levels):
-        column = Column("number", np.append(levels.astype(np.float64), np.nan)[column.values])
-    elif column.kind == "boolean":
-        column = Column("number", column.values)
-    elif column.kind in ("string", "category"):
+    numbers = numbers_of(column)
+    if numbers is None:
         raise ValueError(
             f"{named(label)} holds text, and is not among the categorical_features: add it to them, drop it, or "
             "convert it to numbers"
         )
-    return column if np.any(column.values == column.values) else Column("missing", column.values)
+    return numbers if np.any(numbers.values == numbers.values) else Column("missing", numbers.values)
+
+
+def numbers_of(column):
+    """A column that is not categorical, with numbers for booleans, and for categories that are numbers.
+
+    Parameters
+    ----------
+    column : Column
+
+    Returns
+    -------
+    column : Column or None
+        None for text.
+    """
+    if column.kind == "boolean":
+        return Column("number", column.values)
+    if column.kind == "category":
+        levels = _level_objects(column.levels)
+        return None if _are_text(levels) else Column("number", np.append(levels.astype(float), np.nan)[column.values])
+    return None if column.kind == "string" else column
 
 
 def in_words(kind, levels=None, zone=None):

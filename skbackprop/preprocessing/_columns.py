@@ -78,7 +78,8 @@ def opened(X):
     Returns
     -------
     X : object
-        The same, except that a record batch of pyarrow becomes a table, and narwhals' frames are unwrapped.
+        The same, except that lists become arrays, in which numbers stay numbers where others are text, a record batch of
+        pyarrow becomes a table, and narwhals' frames are unwrapped.
 
     Raises
     ------
@@ -87,6 +88,8 @@ def opened(X):
     """
     if isinstance(X, np.ndarray):
         return X
+    if isinstance(X, list | tuple):
+        return np.asarray(X, dtype=object)
     X = nw.to_native(X, pass_through=True)
     pyarrow = sys.modules.get("pyarrow")
     if pyarrow is not None and isinstance(X, pyarrow.RecordBatch):
@@ -165,9 +168,7 @@ def _pandas_columns(X):
 
 
 def _as_array(X, estimator):
-    """A two-dimensional array, in which numbers stay numbers where others are text."""
-    if isinstance(X, list | tuple) and np.asarray(X, dtype=object).ndim == 2:
-        X = np.asarray(X, dtype=object)
+    """A two-dimensional array, in which what is masked is missing."""
     if isinstance(X, np.ma.MaskedArray):
         is_number = X.dtype.kind in _PLAIN_NUMBERS
         data = X.data.astype(np.float64 if is_number else object)

@@ -31,6 +31,7 @@ from skbackprop.preprocessing._categories import (
     as_numbers,
     grouped,
     in_words,
+    numbers_of,
     target_encoded,
 )
 from skbackprop.preprocessing._columns import missing_values, named, opened, read_table
@@ -83,20 +84,20 @@ class TableEncoder(TransformerMixin, NamedOnce):
     zero_iqr : {"indicator", "range", "std"}, default="indicator"
         The spread of a number column whose quartiles are equal: most often many zeros and a few other numbers.
         "indicator": the interquartile range of the numbers other than the median, and a further column that is 1 for
-        these and 0 for the median. "range": half the range. "std": the standard deviation. For all three, where two
-        numbers are left the range.
+        these and 0 for the median. "range": half the range, which the others fall back to, too. "std": the standard
+        deviation.
 
     sparse_output : bool, default=False
         Whether `transform` returns a SciPy CSR array.
 
     dtype : {"float64", "float32"}, default="float64"
-        Type of the output. Computed is in float64.
+        Type of the output. All is computed in float64.
 
     Attributes
     ----------
     kinds_ : ndarray of str of shape (`n_features_in_`,)
-        What each column holds: "number", "duration", "boolean", "category", "date", "time", or "missing" if no row has
-        a value.
+        What each column is taken for: "number", "duration" (in seconds), "category", "date", "time", or "missing" if no
+        row has a value.
 
     categories_ : list of length `n_features_in_`
         For a categorical column an array of its levels, otherwise None.
@@ -554,16 +555,17 @@ class TableEncoder(TransformerMixin, NamedOnce):
     def _values(self, source, column):
         """A column as what it was in `fit`: numbers, dates, or codes."""
         kind, levels = self.kinds_[source], self.categories_[source]
-        if levels is not None:
-            codes = self._lookups[source].codes(column)
-            if codes is not None:
-                return codes
-        elif column.kind == kind and (column.zone is None) == (self.zones_[source] is None):
-            return column.values
-        elif column.kind == "missing":
+        if column.kind == "missing" and levels is None:
             return missing_values(kind, len(column.values))
-        elif kind == "number" and column.kind in ("boolean", "category"):
-            return self._values(source, as_numbers(column, self._label(source)))
+        if levels is not None:
+            values = self._lookups[source].codes(column)
+        else:
+            numbers = numbers_of(column)
+            is_alike = numbers is not None and numbers.kind == kind
+            is_alike = is_alike and (column.zone is None) == (self.zones_[source] is None)
+            values = numbers.values if is_alike else None
+        if values is not None:
+            return values
         raise TypeError(
             f"{named(self._label(source))} held {in_words(kind, levels, self.zones_[source])} "
             f"in fit, and holds {in_words(column.kind, column.levels, column.zone)} now: convert it to what it was"
