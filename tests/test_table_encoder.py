@@ -6,6 +6,8 @@ import decimal
 import pickle
 import time
 
+import narwhals as nw
+import narwhals.stable.v2 as nw_v2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -163,8 +165,38 @@ def test_columns_that_differ_are_refused():
         encoder.transform(pd.DataFrame({"b": ["x"], "a": [1.0]}))
     with pytest.raises(TypeError, match="column 'a' held numbers in fit, and holds text now"):
         encoder.transform(pd.DataFrame({"a": ["x"], "b": ["x"]}))
+    for categories in (pd.Categorical(["x"]), pd.Categorical(["x"], categories=["x", *map(str, range(200))])):
+        with pytest.raises(TypeError, match="column 'a' held numbers in fit, and holds categories now"):
+            encoder.transform(pd.DataFrame({"a": categories, "b": ["x"]}))
     with pytest.raises(TypeError, match="column 'b' held categories in fit, and holds numbers now"):
         encoder.transform(pd.DataFrame({"a": [1.0], "b": [1.0]}))
+    with pytest.raises(TypeError, match="column 'b' held categories in fit, and holds categories that are numbers now"):
+        encoder.transform(pd.DataFrame({"a": [1.0], "b": pd.Categorical([1])}))
+    encoder = TableEncoder(categorical_features=[0]).fit([[1], [2], [3]])
+    with pytest.raises(TypeError, match="column 0 held categories that are numbers in fit, and holds text now"):
+        encoder.transform([["one"]])
+    np.testing.assert_array_equal(encoder.transform(np.array([[3.0], [NAN], [4]])), [[0, 0, 1], [0, 0, 0], [0, 0, 0]])
+
+
+def test_numbers_in_other_forms_than_in_fit():
+    encoder = TableEncoder().fit(pd.DataFrame({"x": [0, 1, 2, 3]}))
+    expected = encoder.transform(pd.DataFrame({"x": [1.0, 0.0, NAN]}))
+    for values in (
+        pd.Series([True, False, None], dtype="boolean"),
+        pd.Categorical([1, 0, None]),
+        pd.Series([1, 0, None], dtype="Int64"),
+        pd.Series([decimal.Decimal(1), False, None], dtype=object),
+    ):
+        np.testing.assert_array_equal(encoder.transform(pd.DataFrame({"x": values})), expected)
+
+
+def test_arrays_of_any_type():
+    spans = np.array([[1], [2], [4]], dtype="timedelta64[h]")
+    np.testing.assert_array_equal(TableEncoder().fit_transform(spans), TableEncoder().fit_transform([[1], [2], [4]]))
+    expected = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    np.testing.assert_array_equal(TableEncoder().fit_transform(np.array([["a"], ["b"], ["c"]])), expected)
+    objects = np.array([["a", NAN], [NAN, NAN], ["b", NAN]], dtype=object)
+    np.testing.assert_array_equal(TableEncoder().fit_transform(objects), [[-1], [0], [1]])
 
 
 def test_columns_that_bring_nothing_are_left_out():
@@ -716,3 +748,95 @@ def test_pickles_hold_what_is_documented_only(cities):
     state = TableEncoder(max_onehot=12).fit(*cities).__getstate__()
     private = {name for name in state if name.startswith("_")}
     assert not private
+
+
+def test_tables_in_other_wrappings():
+    table = pd.DataFrame(SAME)
+    encoder = TableEncoder().fit(table)
+    expected = encoder.transform(table)
+    arrow = pa.table(SAME)
+    for other in (nw.from_native(table), nw_v2.from_native(pl.DataFrame(SAME)), arrow.to_batches()[0]):
+        np.testing.assert_array_equal(encoder.transform(other), expected)
+        assert list(TableEncoder().fit(other).feature_names_in_) == list(SAME)
+    with pytest.raises(TypeError, match=r"X is a LazyFrame, which has no rows yet: pass X.collect\(\)"):
+        encoder.transform(pl.DataFrame(SAME).lazy())
+
+
+def test_masked_numbers_are_missing():
+    masked = np.ma.masked_array([[1.0, 9], [2, 8], [4, 7]], mask=[[0, 1], [0, 0], [0, 0]])
+    expected = TableEncoder().fit_transform([[1, NAN], [2, 8], [4, 7]])
+    np.testing.assert_array_equal(TableEncoder().fit_transform(masked), expected)
+    booleans = np.ma.masked_array([[True], [False], [True]], mask=[[0], [0], [1]])
+    np.testing.assert_array_equal(TableEncoder().fit_transform(booleans), [[1], [-1], [0]])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pl.DataFrame({"x": pl.Series([1, None, 3], dtype=pl.Int128)}),
+        pl.DataFrame({"x": [decimal.Decimal(1), None, decimal.Decimal(3)]}),
+        pa.table({"x": [decimal.Decimal(1), None, decimal.Decimal(3)]}),
+        pd.DataFrame({"x": pd.Series([1, None, 3], dtype=pd.ArrowDtype(pa.decimal128(5, 2)))}),
+    ],
+    ids=["int128", "polars", "pyarrow", "pandas"],
+)
+def test_numbers_that_numpy_lacks(table):
+    np.testing.assert_array_equal(TableEncoder().fit_transform(table), TableEncoder().fit_transform([[1], [NAN], [3]]))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pa.array([3, 1, None, 2]).dictionary_encode(), pd.Categorical([3, 1, None, 2])],
+    ids=["pyarrow", "pandas"],
+)
+def test_numbers_as_categories(values):
+    table = (pa.table if isinstance(values, pa.Array) else pd.DataFrame)({"x": values})
+    assert list(TableEncoder().fit(table).get_feature_names_out()) == ["x_1", "x_2", "x_3"]
+    np.testing.assert_array_equal(TableEncoder().fit_transform(table), [[0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 1, 0]])
+
+
+@pytest.mark.parametrize("dtype", [pl.List(pl.Int64), pl.Struct({"a": pl.Int64}), pl.Binary])
+def test_columns_of_polars_that_hold_several_values_are_refused(dtype):
+    with pytest.raises(TypeError, match="column 'x' has values of type"):
+        TableEncoder().fit(pl.DataFrame({"x": pl.Series([None, None], dtype=dtype)}))
+
+
+COLUMNS = {
+    "number": st.none() | st.floats(-1e6, 1e6) | st.just(0.0),
+    "count": st.integers(0, 3),
+    "flag": st.none() | st.booleans(),
+    "text": st.none() | st.sampled_from(["red", "green", "blue", "", "Zürich", "a b"]),
+    "date": st.none() | st.datetimes(datetime.datetime(1990, 1, 1), datetime.datetime(2030, 1, 1)),
+}
+
+
+@given(
+    data=st.data(),
+    n_samples=st.integers(1, 25),
+    max_onehot=st.sampled_from([3, 64]),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+@settings(deadline=None, max_examples=60)
+def test_any_table(data, n_samples, max_onehot, dtype):
+    columns = {
+        name: data.draw(st.lists(values, min_size=n_samples, max_size=n_samples)) for name, values in COLUMNS.items()
+    }
+    objects = {name: pd.Series(values, dtype=object) for name, values in columns.items()}
+    table = pd.DataFrame(objects).assign(text=lambda table: table["text"].astype("string"))
+    encoder = TableEncoder(max_onehot=max_onehot, high_cardinality="ordinal", dtype=dtype).fit(table)
+    found = encoder.transform(table)
+    names = encoder.get_feature_names_out()
+    assert found.shape == (n_samples, len(names))
+    assert found.dtype == dtype
+    assert len(set(names)) == len(names)
+    assert np.all(np.isfinite(found))
+    assert np.all(np.abs(found[:, encoder.output_kinds_ != "code"]) <= 3)
+    # No row depends on others, and no number on the library.
+    for row in range(n_samples):
+        np.testing.assert_array_equal(encoder.transform(table[row : row + 1])[0], found[row])
+    sparse_one = clone(encoder).set_params(sparse_output=True).fit(table)
+    np.testing.assert_array_equal(sparse_one.transform(table).toarray(), found)
+    for other in (pl.DataFrame(columns, strict=False), pa.table(columns)):
+        np.testing.assert_array_equal(clone(encoder).fit(other).transform(table), found)
+        np.testing.assert_array_equal(encoder.transform(other), found)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(encoder)).transform(table), found)

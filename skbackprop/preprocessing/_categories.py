@@ -19,6 +19,7 @@ __all__ = [
     "as_numbers",
     "grouped",
     "in_words",
+    "numbers_of",
     "target_encoded",
 ]
 
@@ -56,8 +57,8 @@ def as_categories(column, label, is_asked_for):
     """
     if column.kind in ("date", "time", "duration"):
         raise TypeError(
-            f"{named(label)} holds {in_words(column.kind)}, which have no levels: leave it out of categorical_features, or "
-            "convert it to text"
+            f"{named(label)} holds {in_words(column.kind)}, which have no levels: leave it out of "
+            "categorical_features, or convert it to text"
         )
     levels = _distinct(column) if column.kind != "missing" else ()
     if len(levels) == 0:
@@ -65,9 +66,9 @@ def as_categories(column, label, is_asked_for):
     codes = Lookup(levels).codes(column)
     if column.kind == "string" and not is_asked_for and _is_written(levels, np.count_nonzero(codes >= 0)):
         raise ValueError(
-            f"{named(label)} seems to be written text ({_shortened(levels[0])!r}), of which categories are of no use: drop the column, "
-            "or turn it into numbers, for example with TfidfVectorizer in a ColumnTransformer; if these are categories, name the "
-            "column in categorical_features, or convert it to a categorical dtype"
+            f"{named(label)} seems to be written text ({_shortened(levels[0])!r}), from which nothing is learned as "
+            "categories: drop it, or turn it into numbers, for example with TfidfVectorizer in a ColumnTransformer; if "
+            "these are categories, name the column in categorical_features, or convert it to a categorical dtype"
         )
     return Column("category", codes, levels)
 
@@ -91,16 +92,33 @@ def as_numbers(column, label):
     ValueError
         If it holds text.
     """
-    levels = _level_objects(column.levels) if column.kind == "category" else None
-    if levels is not None and not _are_text(levels):
-        column = Column("number", np.append(levels.astype(np.float64), np.nan)[column.values])
-    elif column.kind == "boolean":
-        column = Column("number", column.values)
-    elif column.kind in ("string", "category"):
+    numbers = numbers_of(column)
+    if numbers is None:
         raise ValueError(
-            f"{named(label)} holds text, and is not among the categorical_features: add it to them, drop it, or convert it to numbers"
+            f"{named(label)} holds text, and is not among the categorical_features: add it to them, drop it, or "
+            "convert it to numbers"
         )
-    return column if np.any(column.values == column.values) else Column("missing", column.values)
+    return numbers if np.any(numbers.values == numbers.values) else Column("missing", numbers.values)
+
+
+def numbers_of(column):
+    """A column that is not categorical, with numbers for booleans, and for categories that are numbers.
+
+    Parameters
+    ----------
+    column : Column
+
+    Returns
+    -------
+    column : Column or None
+        None for text.
+    """
+    if column.kind == "boolean":
+        return Column("number", column.values)
+    if column.kind == "category":
+        levels = _level_objects(column.levels)
+        return None if _are_text(levels) else Column("number", np.append(levels.astype(float), np.nan)[column.values])
+    return None if column.kind == "string" else column
 
 
 def in_words(kind, levels=None, zone=None):
@@ -138,7 +156,8 @@ def _distinct(column):
     Returns
     -------
     levels : ndarray
-        Sorted, except for categories that have an order of their own. Objects if they are text, otherwise bool, int or float.
+        Sorted, except for categories that have an order of their own. Objects if they are text, otherwise bool, int or
+        float.
     """
     if column.kind == "string":
         levels = sorted(level for level in set(column.values) if not is_missing(level))
@@ -196,8 +215,8 @@ class Lookup:
         Returns
         -------
         codes : ndarray of int or None
-            `UNKNOWN` and `MISSING` for other values; None if the column holds text in place of numbers, dates, or the other
-            way round.
+            `UNKNOWN` and `MISSING` for other values; None if the column holds text in place of numbers, dates, or the
+            other way round.
         """
         values = column.values
         if column.kind == "missing":
@@ -311,7 +330,7 @@ def target_encoded(codes, n_levels, y, encoder, params):
         encoder = clone(encoder)
     else:
         # Shuffled: rows are often in an order. By a fixed seed: the same rows always become the same numbers.
-        encoder = TargetEncoder(cv=KFold(min(5, len(codes[0])), shuffle=True, random_state=0))
+        encoder = TargetEncoder(cv=KFold(np.clip(len(codes[0]), 2, 5), shuffle=True, random_state=0))
     # A missing value is a level of its own, and -1 no level at all.
     rows = np.column_stack([np.where(code == MISSING, n, code) for code, n in zip(codes, n_levels, strict=True)])
     # With metadata routing, scikit-learn 1.9's target encoder demands groups, also for folds that take none.

@@ -13,16 +13,17 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.utils import check_array
 
-__all__ = ["Column", "is_missing", "missing_values", "named", "read_table"]
+__all__ = ["Column", "is_missing", "missing_values", "named", "opened", "read_table"]
 
 #: What a column holds, and `values` as
 #:
-#: - "number": float64, NaN for missing; "boolean" the same, with 0 and 1; "duration" the same, in seconds; "time" of the day the
-#:   same, in seconds since midnight;
-#: - "date": datetime64[us], NaT for missing, as a clock on the wall shows it in the time zone `zone` (None where it has none);
+#: - "number": float64, NaN for missing; "boolean" the same, with 0 and 1; "duration" the same, in seconds; "time" of
+#:   the day the same, in seconds since midnight;
+#: - "date": datetime64[us], NaT for missing, as a clock on the wall shows it in the time zone `zone` (None where it has
+#:   none);
 #: - "string": object, with str and what `is_missing`;
-#: - "category": integers, indices into `levels`, a sequence or pandas' Index, and -1 for missing; `ordered` if the order of the
-#:   levels is of the user's making;
+#: - "category": integers, indices into `levels`, a sequence or pandas' Index, and -1 for missing; `ordered` if the
+#:   order of the levels is of the user's making;
 #: - "missing": nothing but missing values, which may be of any other kind.
 Column = namedtuple("Column", ["kind", "values", "levels", "ordered", "zone"], defaults=(None, False, None))
 
@@ -30,6 +31,7 @@ _MICROSECONDS = "datetime64[us]"
 _SECOND = np.timedelta64(1, "s")
 _PLAIN_NUMBERS = "fiu"
 _MANY_COLUMNS = 32
+_NOT_IN_NUMPY = (nw.Boolean, nw.Decimal, nw.Int128, nw.UInt128)
 
 
 def is_missing(value):
@@ -66,13 +68,44 @@ def missing_values(kind, n_samples):
     return np.full(n_samples, "NaT", _MICROSECONDS) if kind == "date" else np.full(n_samples, np.nan)
 
 
+def opened(X):
+    """A table of which scikit-learn knows the names of the columns, without a copy of the data.
+
+    Parameters
+    ----------
+    X : object
+
+    Returns
+    -------
+    X : object
+        The same, except that lists become arrays, in which numbers stay numbers where others are text, a record batch of
+        pyarrow becomes a table, and narwhals' frames are unwrapped.
+
+    Raises
+    ------
+    TypeError
+        If it is a table that has not been computed yet.
+    """
+    if isinstance(X, np.ndarray):
+        return X
+    if isinstance(X, list | tuple):
+        return np.asarray(X, dtype=object)
+    X = nw.to_native(X, pass_through=True)
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is not None and isinstance(X, pyarrow.RecordBatch):
+        return pyarrow.Table.from_batches([X])
+    if hasattr(X, "collect") and not nw.dependencies.is_into_dataframe(X):
+        raise TypeError(f"X is a {type(X).__name__}, which has no rows yet: pass X.collect()")
+    return X
+
+
 def read_table(X, zones=None, estimator=None):
     """The columns of a table.
 
     Parameters
     ----------
     X : dataframe or array-like of shape (n_samples, n_features)
-        Of pandas, polars, pyarrow, or another library that narwhals knows; or what NumPy turns into an array.
+        As `opened`: of pandas, polars, pyarrow, or another library that narwhals knows; or what NumPy turns into an array.
     zones : sequence of {str, None} of length n_features, default=None
         Time zones to convert dates to; None leaves them in their own.
     estimator : object, default=None
@@ -135,9 +168,11 @@ def _pandas_columns(X):
 
 
 def _as_array(X, estimator):
-    """A two-dimensional array, in which numbers stay numbers where others are text."""
-    if isinstance(X, list | tuple) and np.asarray(X, dtype=object).ndim == 2:
-        X = np.asarray(X, dtype=object)
+    """A two-dimensional array, in which what is masked is missing."""
+    if isinstance(X, np.ma.MaskedArray):
+        is_number = X.dtype.kind in _PLAIN_NUMBERS
+        data = X.data.astype(np.float64 if is_number else object)
+        X = np.where(np.ma.getmaskarray(X), np.nan if is_number else None, data)
     return check_array(X, dtype=None, ensure_all_finite=False, estimator=estimator, input_name="X")
 
 
@@ -230,17 +265,22 @@ def _read_narwhals(series, label, zone=None):
     """A column of another library."""
     dtype = series.dtype
     if dtype.is_numeric() or dtype == nw.Boolean:
-        values = series.to_numpy()
-        if values.dtype.kind not in _PLAIN_NUMBERS:
+        values = None if dtype in _NOT_IN_NUMPY else series.to_numpy()
+        if values is None or values.dtype.kind not in _PLAIN_NUMBERS:
             values = series.cast(nw.Float64).to_numpy()
         return Column("boolean" if dtype == nw.Boolean else "number", values.astype(np.float64, copy=False))
     if dtype == nw.Enum:
         codes = {level: code for code, level in enumerate(dtype.categories)}
         values = [codes.get(value, -1) for value in series.to_list()]
         return Column("category", np.array(values, dtype=np.intp), dtype.categories, True)
-    if dtype in (nw.Categorical, nw.String):
-        # Dictionaries of pyarrow may also be of numbers.
-        return _read_objects(_as_objects(series), label)
+    if dtype == nw.String:
+        return Column("string", _as_objects(series))
+    if dtype == nw.Categorical:
+        column = _read_objects(_as_objects(series), label)
+        if column.kind in ("string", "missing"):
+            return column
+        levels, codes = np.unique(column.values, return_inverse=True)
+        return Column("category", np.where(np.isnan(column.values), -1, codes), levels)
     if dtype == nw.Datetime:
         if dtype.time_zone is not None:
             zone = zone or dtype.time_zone
@@ -280,6 +320,6 @@ def named(label):
 
 def _unreadable(label, what):
     return TypeError(
-        f"{named(label)} has {what}, of which nothing can be learned as they are: drop the column, or turn it into numbers, "
-        "text or categories first (a list into a column for each of its items, a dict into a column for each of its keys)"
+        f"{named(label)} has {what}, from which nothing can be learned: drop it, or turn it into numbers, text or "
+        "categories first (a list into a column for each of its items, a dict into a column for each of its keys)"
     )

@@ -30,8 +30,8 @@ def smooth_clip(z):
 
     References
     ----------
-    D. Holzmüller, L. Grinsztajn, I. Steinwart. Better by default: strong pre-tuned MLPs and boosted trees on tabular data.
-    arXiv 2407.04491, section 3.
+    D. Holzmüller, L. Grinsztajn, I. Steinwart. Better by default: strong pre-tuned MLPs and boosted trees on tabular
+    data. arXiv 2407.04491, section 3.
     """
     np.clip(z, -_STEEP, _STEEP, out=z)
     bend = z / _LIMIT
@@ -50,16 +50,16 @@ def robust_scale(values, zero_iqr="range"):
     values : ndarray of float64, 1-D
         NaN are left out, and infinities as long as there are other values.
     zero_iqr : {"range", "std", "rest"}, default="range"
-        The spread of a column whose quartiles are equal: half its range, its standard deviation, or the interquartile range of the
-        values other than the median.
+        The spread of a column whose quartiles are equal: half its range, its standard deviation, or the interquartile
+        range of the values other than the median.
 
     Returns
     -------
     center : float
         The median; 0 without values.
     scale : float
-        1 / (upper quartile - lower quartile); if these are equal, one over the spread that `zero_iqr` says; 0 if all values
-        are equal.
+        1 / (upper quartile - lower quartile); if these are equal, one over the spread that `zero_iqr` says; 0 if all
+        values are equal.
     is_flat : bool
         Whether the quartiles are equal, and there are at least two other values.
     """

@@ -31,9 +31,10 @@ from skbackprop.preprocessing._categories import (
     as_numbers,
     grouped,
     in_words,
+    numbers_of,
     target_encoded,
 )
-from skbackprop.preprocessing._columns import missing_values, named, read_table
+from skbackprop.preprocessing._columns import missing_values, named, opened, read_table
 from skbackprop.preprocessing._formulas import angle, cycles, robust_scale, smooth_clip, trend
 
 __all__ = ["TableEncoder"]
@@ -52,65 +53,67 @@ _PREPARED = {"_names", "_runs", "_lookups", "_scaled"}
 class TableEncoder(TransformerMixin, NamedOnce):
     """Columns of a table as numbers that a network learns well from.
 
-    Takes a table as it is, with numbers, categories, text for categories, booleans, dates and missing values, and needs no
-    settings. Numbers are centred at their median, divided by their interquartile range, and clipped smoothly, so that outliers do
-    not get in the way. Categories become a column for each level, or beyond `max_onehot` levels what is known of
-    the target. Dates become a trend and their place in the year, the week and the day.
+    Takes a table as it is, with numbers, categories, text for categories, booleans, dates and missing values, and needs
+    no settings. Numbers are centred at their median, divided by their interquartile range, and clipped smoothly, so
+    that outliers do not get in the way. Categories become a column for each level, or beyond `max_onehot` levels what
+    is known of the target. Dates become a trend and their place in the year, the week and the day.
 
     Parameters
     ----------
-    categorical_features : array-like of {bool, int, str} of shape (n_features,) or (n_categorical_features,), "from_dtype" or None, \
-            default="from_dtype"
-        Which columns are categorical. "from_dtype": those of a categorical dtype, of text and of booleans. A mask, indices or names:
-        these columns, whatever their dtype. None: none; booleans are the numbers 0 and 1 then. Text in other columns is an error.
+    categorical_features : array-like of bool, int or str, "from_dtype" or None, default="from_dtype"
+        Which columns are categorical. "from_dtype": those of a categorical dtype, of text and of booleans. A mask,
+        indices or names: these columns, whatever their dtype. None: none; booleans are the numbers 0 and 1 then. Text
+        in other columns is an error.
 
     max_onehot : int or None, default=64
-        A categorical column with at most so many levels gets a column for each, after infrequent levels were grouped. None: each
-        has.
+        A categorical column with at most so many levels, infrequent ones counted as one, gets a column for each of them.
+        None: every categorical column does.
 
     high_cardinality : {"target", "ordinal"} or TargetEncoder, default="target"
-        What a column with more levels becomes. "target": the mean target of a row's level, or for more than two classes the
-        frequency of each class, from scikit-learn's :class:`~sklearn.preprocessing.TargetEncoder`; `fit_transform` cross-fits
-        it, so that no row sees its own target. It needs `y`. A TargetEncoder of your own for other folds, another `smooth` or
-        `target_type`. "ordinal": an integer for each level, for a network that embeds it: 0 for what is missing or unknown,
-        and the levels from 1.
+        What a column with more levels becomes. "target": the mean target of a row's level, or for more than two classes
+        the frequency of each class, from scikit-learn's :class:`~sklearn.preprocessing.TargetEncoder`; `fit_transform`
+        cross-fits it, so that no row sees its own target. It needs `y`. A TargetEncoder of your own for other folds,
+        another `smooth` or `target_type`. "ordinal": an integer for each level, for a network that embeds it: 0 for
+        what is missing or unknown, and the levels from 1.
 
     min_frequency : int, float or None, default=None
-        Levels of fewer rows, or if a float of a smaller fraction of the rows, are grouped into one level. Unknown levels then count
-        among them. Not in columns that `high_cardinality` encodes by their target, which smooths instead.
+        Levels of fewer rows, or if a float of a smaller fraction of the rows, are grouped into one level. Unknown
+        levels then count among them. Not in columns that `high_cardinality` encodes by their target, which smooths
+        instead.
 
     zero_iqr : {"indicator", "range", "std"}, default="indicator"
-        The spread of a number column whose quartiles are equal: most often many zeros and a few other numbers. "indicator": the
-        interquartile range of the numbers other than the median, and a further column that is 1 for these and 0 for the
-        median. "range": half the range. "std": the standard deviation. For all three, where two numbers are left the range.
+        The spread of a number column whose quartiles are equal: most often many zeros and a few other numbers.
+        "indicator": the interquartile range of the numbers other than the median, and a further column that is 1 for
+        these and 0 for the median. "range": half the range, which the others fall back to, too. "std": the standard
+        deviation.
 
     sparse_output : bool, default=False
         Whether `transform` returns a SciPy CSR array.
 
     dtype : {"float64", "float32"}, default="float64"
-        Type of the output. Computed is in float64.
+        Type of the output. All is computed in float64.
 
     Attributes
     ----------
-    kinds_ : ndarray of str of shape (n_features_in_,)
-        What each column holds: "number", "duration", "boolean", "category", "date", "time", or "missing" if no row has
-        a value.
+    kinds_ : ndarray of str of shape (`n_features_in_`,)
+        What each column is taken for: "number", "duration" (in seconds), "category", "date", "time", or "missing" if no
+        row has a value.
 
-    categories_ : list of length n_features_in_
+    categories_ : list of length `n_features_in_`
         For a categorical column an array of its levels, otherwise None.
 
-    groups_ : list of length n_features_in_
-        For a categorical column an array of integers: for each level, for an unknown one, and for a missing value its group,
-        counted from 0, or -1 for none. Otherwise None.
+    groups_ : list of length `n_features_in_`
+        For a categorical column an array of integers: for each level, for an unknown one, and for a missing value its
+        group, counted from 0, or -1 for none. Otherwise None.
 
-    encodings_ : list of length n_features_in_
-        For a column that is encoded by its target an array of shape (n_levels + 2, n_targets): for each level, for an unknown
-        one, and for a missing value what the target encoder says. Otherwise None.
+    encodings_ : list of length `n_features_in_`
+        For a column that is encoded by its target an array of shape (n_levels + 2, n_targets): for each level, for an
+        unknown one, and for a missing value what the target encoder says. Otherwise None.
 
     target_classes_ : ndarray or None
         The classes that "target" columns are for, where there are more than two; otherwise None.
 
-    zones_ : list of length n_features_in_
+    zones_ : list of length `n_features_in_`
         For a column of dates with a time zone its name, otherwise None.
 
     sources_ : ndarray of int of shape (n_features_out,)
@@ -118,9 +121,9 @@ class TableEncoder(TransformerMixin, NamedOnce):
 
     output_kinds_ : ndarray of str of shape (n_features_out,)
         For each column of the output what it is: "number", "target" and "trend" are centred, scaled and clipped;
-        "missing" and "other" are 1 where the table has no value, or another one than the median, otherwise 0; "level" is 1 for one group of
-        levels; "sign" is -1 and 1 for two of them; "code" is an integer for each group; "year_sin" and "year_cos", and the same for
-        "week" and "day", are a cycle of the calendar.
+        "missing" and "other" are 1 where the table has no value, or another one than the median, otherwise 0; "level"
+        is 1 for one group of levels; "sign" is -1 and 1 for two of them; "code" is an integer for each group;
+        "year_sin" and "year_cos", and the same for "week" and "day", are a cycle of the calendar.
 
     cardinalities_ : ndarray of int of shape (n_features_out,)
         For each "code" how many there are, 0 among them; 0 for other columns of the output.
@@ -147,26 +150,28 @@ class TableEncoder(TransformerMixin, NamedOnce):
     -----
     In detail, for a column with
 
-    - numbers: *m* is the median, and *s* = 1 / (upper quartile - lower quartile); if these are equal, what `zero_iqr` says. The output is
-      *z* / sqrt(1 + (*z* / 3)²) with *z* = *s* (*x* - *m*), between -3 and 3. Infinities become these limits. Missing numbers become
-      0, which is the median, and if there were any in `fit`, there is a further column that is 1 for them.
+    - numbers: *m* is the median, and *s* = 1 / (upper quartile - lower quartile); if these are equal, what `zero_iqr`
+      says. The output is *z* / sqrt(1 + (*z* / 3)²) with *z* = *s* (*x* - *m*), between -3 and 3. Infinities become
+      these limits. Missing numbers become 0, which is the median, and if there were any in `fit`, there is a further
+      column that is 1 for them.
     - two levels or booleans: one column of -1 and 1, with 0 for missing and unknown.
     - more levels: a column for each, all 0 for missing and unknown. Unknown levels count as infrequent where there
       is such a group. Only levels that occur in `fit` count.
-    - dates: days as a number; sine and cosine of their place in the year, the week (whole days) and the day, where
-      the rows of `fit` go round that cycle. A date with a time zone counts by the clock in that zone. Times of the day are that last cycle only.
+    - dates: days as a number; sine and cosine of their place in the year, the week (whole days) and the day, where the
+      rows of `fit` go round that cycle. A date with a time zone counts by the clock in that zone. Times of the day are
+      that last cycle only.
 
-    Columns whose values are all the same, or all missing, and those that repeat an earlier one of the same kind in all rows of `fit`
-    have no column in the output. `transform` ignores what they hold.
+    Columns whose values are all the same, or all missing, and those that repeat an earlier one of the same kind in all
+    rows of `fit` have no column in the output. `transform` ignores what they hold.
 
-    Text that is written rather than chosen, such as comments, is refused: columns of text with more than half as many different
-    values as there are rows (ten or more), of four words or more on average. A categorical dtype, and naming the column
-    in `categorical_features`, turn this off.
+    Text that is written rather than chosen, such as comments, is refused: columns of text with more than half as many
+    different values as there are rows (ten or more), of four words or more on average. A categorical dtype, and naming
+    the column in `categorical_features`, turn this off.
 
     References
     ----------
-    D. Holzmüller, L. Grinsztajn, I. Steinwart. Better by default: strong pre-tuned MLPs and boosted trees on tabular data.
-    arXiv 2407.04491.
+    D. Holzmüller, L. Grinsztajn, I. Steinwart. Better by default: strong pre-tuned MLPs and boosted trees on tabular
+    data. arXiv 2407.04491.
 
     Examples
     --------
@@ -247,7 +252,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
     def fit_transform(self, X, y=None, **params):
         """Fit, and transform the same rows.
 
-        The same as `fit` and then `transform`, except for columns that are encoded by the target: theirs are cross-fitted here.
+        The same as `fit` and then `transform`, except for columns that are encoded by the target: theirs are
+        cross-fitted here.
 
         Parameters
         ----------
@@ -283,6 +289,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
             If names, order or kinds of the columns differ from those in `fit`.
         """
         check_is_fitted(self)
+        X = opened(X)
         names, columns = read_table(X, self.zones_, self)
         if names is None or names != self._names:
             _check_feature_names(self, X, reset=False)
@@ -301,8 +308,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
         -------
         names : ndarray of str of shape (n_features_out,)
             The column's name, and after "_" what the column of the output is of it: the level, as in
-            :class:`~sklearn.preprocessing.OneHotEncoder`; the class; "missing", "other", "trend", "year_sin" and so on. The name
-            alone for numbers, codes and what a single target says.
+            :class:`~sklearn.preprocessing.OneHotEncoder`; the class; "missing", "other", "trend", "year_sin" and so on.
+            The name alone for numbers, codes and what a single target says.
         """
         check_is_fitted(self)
         names = _check_feature_names_in(self, input_features)
@@ -343,6 +350,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         """Learn all; return the columns, and what the target says of their rows, cross-fitted."""
         _raise_for_params(params, self, "fit")
         process_routing(self, "fit", **params)
+        X = opened(X)
         names, columns = read_table(X, estimator=self)
         if y is not None:
             check_consistent_length(columns[0].values, y)
@@ -381,8 +389,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
             return {}
         if y is None or np.shape(y)[1:] not in ((), (1,)):
             raise ValueError(
-                f"{named(labels[many[0]])} has more than max_onehot={self.max_onehot} levels and is to be encoded by the "
-                f"target: pass {'y to fit' if y is None else 'a single column of targets'}, or set "
+                f"{named(labels[many[0]])} has more than max_onehot={self.max_onehot} levels and is to be encoded by "
+                f"the target: pass {'y to fit' if y is None else 'a single column of targets'}, or set "
                 'high_cardinality="ordinal", or another max_onehot'
             )
         tables, crossed, self.target_classes_ = target_encoded(
@@ -547,16 +555,17 @@ class TableEncoder(TransformerMixin, NamedOnce):
     def _values(self, source, column):
         """A column as what it was in `fit`: numbers, dates, or codes."""
         kind, levels = self.kinds_[source], self.categories_[source]
-        if levels is not None:
-            codes = self._lookups[source].codes(column)
-            if codes is not None:
-                return codes
-        elif column.kind == kind and (column.zone is None) == (self.zones_[source] is None):
-            return column.values
-        elif column.kind == "missing":
+        if column.kind == "missing" and levels is None:
             return missing_values(kind, len(column.values))
-        elif kind == "number" and column.kind in ("boolean", "category"):
-            return self._values(source, as_numbers(column, self._label(source)))
+        if levels is not None:
+            values = self._lookups[source].codes(column)
+        else:
+            numbers = numbers_of(column)
+            is_alike = numbers is not None and numbers.kind == kind
+            is_alike = is_alike and (column.zone is None) == (self.zones_[source] is None)
+            values = numbers.values if is_alike else None
+        if values is not None:
+            return values
         raise TypeError(
             f"{named(self._label(source))} held {in_words(kind, levels, self.zones_[source])} "
             f"in fit, and holds {in_words(column.kind, column.levels, column.zone)} now: convert it to what it was"
