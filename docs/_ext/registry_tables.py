@@ -1,6 +1,6 @@
 """Tables of the package's functions, made from its registries when the docs are built.
 
-``.. registry-table:: activations`` (or losses, normalizations, optimizers, schedules) lists a registry;
+``.. registry-table:: activations`` (or input_layers, losses, normalizations, optimizers, schedules) lists a registry;
 ``.. elementary-table::`` lists the elementary functions with the errors that their docstrings state;
 ``.. score-table::`` lists the scores of all options, as written by ``python -m benchmarks options``.
 The pages of the functions get their name, formula and source from the registries, too.
@@ -20,6 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 from skbackprop.functions import elementary
 from skbackprop.functions._function import Function
 from skbackprop.functions.activations import ACTIVATIONS
+from skbackprop.functions.input_layers import INPUT_LAYERS
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
@@ -61,6 +62,15 @@ REGISTRIES = {
             ("``activation``", lambda entry: _code(entry.name)),
             ("class and settings", _class),
             ("activation of a unit", _formula),
+            ("reference", _reference),
+        ],
+    ),
+    "input_layers": (
+        INPUT_LAYERS,
+        [
+            ("``input_layers``", lambda entry: _code(entry.name)),
+            ("class and settings", _class),
+            ("outputs of a column x", _formula),
             ("reference", _reference),
         ],
     ),
@@ -137,7 +147,7 @@ class ElementaryTable(_Table):
 
     def run(self):
         rows = []
-        for name in ("exp", "log", "tanh", "logistic"):
+        for name in ("exp", "log", "tanh", "logistic", "erf", "cos_turns", "sin_turns"):
             doc = FunctionDoc(getattr(elementary, name))
             remarks = " ".join(doc["Extended Summary"]).strip()
             rows.append([_code(name), " ".join(doc["Returns"][0].desc), remarks or "none"])
