@@ -141,7 +141,7 @@ class Network:
 
     @lazy
     def code_columns(self):
-        """Columns of `X` that an input layer takes as codes of categories.
+        """Columns of `X` that input layers take as codes of categories; -1 for what another layer has made of one.
 
         A list of int.
         """
@@ -149,7 +149,7 @@ class Network:
         for layer in self.layers[: self.n_front]:
             found += origins[layer.columns].tolist() if layer.kind.takes_codes else []
             origins = layer.origins(origins)
-        return [column for column in found if column >= 0]
+        return found
 
     @lazy
     def stages(self):

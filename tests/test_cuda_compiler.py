@@ -19,6 +19,8 @@ from scipy import sparse
 from skbackprop._compile import JIT, SIMULATED
 from skbackprop.backends.data import as_rows
 from skbackprop.functions.activations import ACTIVATIONS, ReLU
+from skbackprop.functions.elementary import SCRATCH
+from skbackprop.functions.input_layers import INPUT_LAYERS
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
@@ -266,6 +268,42 @@ def test_every_activation_compiles(activation, launches):
         kernel = steps.make_kernels((step,), functions, 512, 256).stepwise
         ptx, _ = code_of(build(kernel, arguments), CAPABILITIES[-1])
         assert ".f64" not in ptx
+
+
+def layered_network():
+    """A network with all input layers, one behind the other."""
+    inputs, n_units, network = [], 8, make_network()
+    for kind in INPUT_LAYERS.values():
+        layer = kind([0, 3], n_categories=[2, 5]) if kind.takes_codes else kind([0, 3])
+        inputs.append(layer.bound(n_units))
+        n_units = layer.n_units(n_units)
+    return Network(network.layer_units, network.activations, network.loss, None, tuple(inputs))
+
+
+def test_training_with_all_input_layers_compiles(launches):
+    run(layered_network(), "resident", np.float32, EVERYTHING)
+    kernel, arguments = launches[0]
+    code_of(build(kernel, arguments), CAPABILITIES[0])
+
+
+@pytest.mark.parametrize("name", INPUT_LAYERS)
+def test_every_input_layer_compiles(name, launches, tmp_path):
+    """In float32, but for the settings; only what a formula keeps between two loops is on the stack."""
+    from skbackprop.backends.cuda import steps
+
+    network = layered_network()
+    run(network, "stepwise", np.float32, Penalties())
+    _, (_, *arguments) = launches[0]
+    functions = steps.Functions(
+        ((ReLU, False),), network.loss[0], (INPUT_LAYERS[name],), differentiates=True, dtype="float32"
+    )
+    for step in ("transform_0", "transform_gradient_0", "transform_backward_0"):
+        kernel = steps.make_kernels((step,), functions, 512, 256).stepwise
+        ptx, cubin = code_of(build(kernel, (0, *arguments)), CAPABILITIES[-1])
+        assert ".f64" not in re.sub(r"ld\.global\.f64|cvt\.rn\.f32\.f64", "", ptx), step
+        registers, stack = usage(cubin, tmp_path)
+        assert registers * 256 <= 65536
+        assert stack <= (5 * 4 * SCRATCH if name == "periodic" else 0), step
 
 
 @pytest.mark.parametrize("loss", [loss().for_task(task) for loss in LOSSES.values() for task in loss.kinds()], ids=repr)

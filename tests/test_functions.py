@@ -15,6 +15,7 @@ from skbackprop.functions._registry import Registry
 from skbackprop.functions.activations import ACTIVATIONS, ELU, GELU, Activation, LeakyReLU, ReLU, activation_loops
 from skbackprop.functions.elementary import number
 from skbackprop.functions.initializers import INITIALIZERS, draw_layer
+from skbackprop.functions.input_layers import INPUT_LAYERS
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
@@ -177,7 +178,7 @@ def test_elementary_functions_do_not_depend_on_the_place_in_an_array(rng):
 
 
 def test_registries_explain_unknown_names():
-    for registry in (ACTIVATIONS, LOSSES, NORMALIZATIONS, OPTIMIZERS, SCHEDULES):
+    for registry in (ACTIVATIONS, INPUT_LAYERS, LOSSES, NORMALIZATIONS, OPTIMIZERS, SCHEDULES):
         with pytest.raises(ValueError, match=f"{registry.kind}='nonsense' is not known; choose one of '"):
             registry["nonsense"]
         with pytest.raises(TypeError, match=f"{registry.kind}=3 is not a function of this kind"):

@@ -65,6 +65,15 @@ REGISTRIES = {
             ("reference", _reference),
         ],
     ),
+    "input_layers": (
+        INPUT_LAYERS,
+        [
+            ("``input_layers``", lambda entry: _code(entry.name)),
+            ("class and settings", _class),
+            ("outputs of a column x", _formula),
+            ("reference", _reference),
+        ],
+    ),
     "losses": (
         LOSSES,
         [
@@ -147,7 +156,7 @@ class ElementaryTable(_Table):
 
     def run(self):
         rows = []
-        for name in ("exp", "log", "tanh", "logistic"):
+        for name in ("exp", "log", "tanh", "logistic", "erf", "cos_turns", "sin_turns"):
             doc = FunctionDoc(getattr(elementary, name))
             remarks = " ".join(doc["Extended Summary"]).strip()
             rows.append([_code(name), " ".join(doc["Returns"][0].desc), remarks or "none"])

@@ -165,6 +165,11 @@ def make_problem(fit, inputs):
 def _check_codes(network, rows, name):
     """Raise ValueError if an input layer takes numbers as codes of categories that cannot be any."""
     for column in network.code_columns if not rows.is_sparse else ():
+        if column < 0:
+            raise ValueError(
+                "an input layer takes as codes of categories what another one before it has made of a column: columns are counted "
+                "among the outputs of the layer before; put layers that take codes first"
+            )
         codes = as_numpy(rows.X[:, column])
         wrong = codes[codes != np.floor(codes)]
         if len(wrong):

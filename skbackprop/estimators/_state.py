@@ -353,7 +353,7 @@ def given_state(given, network, dtype, random_state):
     """The vectors of `weight_init`, where it is an estimator or a tuple.
 
     Weights of a network without normalization may be given to one with it, but not the other way round, nor may those of another
-    normalization: to other networks they mean nothing.
+    normalization: to other networks they mean nothing. The same holds for input layers.
 
     Parameters
     ----------
@@ -373,8 +373,11 @@ def given_state(given, network, dtype, random_state):
     ValueError
         If the arrays are not those of such a network.
     """
+    # Layers that the given network lacks start as they do in a new one.
     if not isinstance(given, tuple) and hasattr(given, "scales_"):
         _check_normalization(given, network, "weight_init comes from")
+    if not isinstance(given, tuple) and hasattr(given, "input_params_"):
+        _check_input_layers(given, network, "weight_init comes from a network with")
     names, state_names = network.attributes
     arrays = dict(zip(("coefs_", "intercepts_"), map(list, _given_weights(given)), strict=True))
     arrays |= {name: getattr(given, name) for name in names if hasattr(given, name)}
@@ -414,12 +417,16 @@ def _given_weights(given):
 def check_same_layers(estimator, network):
     """Raise ValueError if an estimator was fitted with other layers beside the dense ones than its parameters choose now."""
     _check_normalization(estimator, network, "the fitted network has")
-    fitted = [np.shape(array) for array in getattr(estimator, "input_params_", ())]
+    _check_input_layers(estimator, network, "the fitted network has")
+
+
+def _check_input_layers(source, network, beginning):
+    fitted = [np.shape(array) for array in getattr(source, "input_params_", ())]
     asked = [shape for first, *_ in network.stages[: network.n_front] for shape in first.shapes()]
     if fitted != asked:
         raise ValueError(
-            f"the fitted network has input layers with parameters of shapes {fitted}, but "
-            f"input_layers={estimator.input_layers!r} asks for {asked}. Set the input_layers of the fit, or fit anew"
+            f"{beginning} input layers with parameters of shapes {fitted}, but input_layers asks for {asked}: the weights of one mean "
+            "nothing to the other. Set the same input_layers, or fit anew"
         )
 
 

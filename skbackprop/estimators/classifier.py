@@ -316,7 +316,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     input_layers : str, InputLayer, sequence of them, or None, default=None
         Layers in front of the first dense one, which scale or encode the input columns one by one, with parameters of
-        their own; see :mod:`skbackprop.functions`. 'scale' learns a scale of each column. They need dense `X`.
+        their own; see :mod:`skbackprop.functions`. 'scale' learns a scale of each column, 'periodic' puts sums of
+        cosines beside each number, and ``CategoryEmbedding(columns, n_categories)`` turns codes of categories into
+        vectors. A sequence is applied in its order, and columns are those that the layer before makes. They need dense
+        `X`.
 
     parametrization : {'standard', 'ntp'}, default='standard'
         How the size of a layer changes its training. Not for 'lbfgs'.

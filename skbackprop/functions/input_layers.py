@@ -34,6 +34,10 @@ class InputLayer(Function):
       ``grads[p]``, given that of the outputs, which begins at ``deltas[d]``;
     - ``slope(x, params, p, n, deltas, d, s)``: the gradient with respect to `x`.
 
+    Instead of the second one it may have ``gradient_of_rows(units, u, u_step, n_rows, params, p, n, deltas, d, d_step,
+    grads, s)``, which sums over the rows itself: that of index `row` is ``units[u + row * u_step]`` with deltas from ``d + row *
+    d_step`` on.
+
     For what computes without the kernels there are, with `params` as a list of one array per column:
 
     - ``naive(x, params, *settings)``: from inputs of shape (n_rows, n_columns) to outputs of shape (n_rows, n_columns,
@@ -201,19 +205,16 @@ _TURN = 2 * np.pi
 
 
 @formula
-def _dot(a, i, b, n):
-    """Sum ``a[i + j] b[j]`` over the `n` first numbers of `b`: four sums, then these."""
-    zero = number(0.0, b)
-    s0, s1, s2, s3 = zero, zero, zero, zero
+def _sum(numbers, n):
+    """Sum `n` numbers of a `scratch`: four sums, then these."""
+    zero = number(0.0, numbers)
+    a, b, c, d = zero, zero, zero, zero
     whole = n - n % 4
     for j in range(0, whole, 4):
-        s0 = fma(a[natural(i + j)], b[natural(j)], s0)
-        s1 = fma(a[natural(i + j + 1)], b[natural(j + 1)], s1)
-        s2 = fma(a[natural(i + j + 2)], b[natural(j + 2)], s2)
-        s3 = fma(a[natural(i + j + 3)], b[natural(j + 3)], s3)
+        a, b, c, d = a + numbers[j], b + numbers[j + 1], c + numbers[j + 2], d + numbers[j + 3]
     for j in range(whole, n):
-        s0 = fma(a[natural(i + j)], b[natural(j)], s0)
-    return (s0 + s1) + (s2 + s3)
+        a += numbers[j]
+    return (a + b) + (c + d)
 
 
 @formula
@@ -222,15 +223,24 @@ def _angle(x, params, frequency, phase):
     return fma(params[natural(frequency)], x, params[natural(phase)] * number(1 / _TURN, x))
 
 
+# Loops over frequencies take three outputs at a time, as many as there are by default: few loops with much in each.
 @formula
-def _pull(params, weights, n_frequencies, n_outputs, deltas, d, pulls, n):
-    """Write to `pulls` the gradient with respect to `n` cosines, whose first output's weights begin at `weights`."""
-    for j in range(n):
-        pulls[natural(j)] = deltas[natural(d)] * params[natural(weights + j)]
-    for k in range(1, n_outputs):
-        delta, row = deltas[natural(d + k)], weights + k * n_frequencies
-        for j in range(n):
-            pulls[natural(j)] = fma(delta, params[natural(row + j)], pulls[natural(j)])
+def _three_rows(weights, k, n_sums, n_frequencies):
+    """Return where the weights of three outputs begin; a row that is there, instead of those beyond the last."""
+    a = weights + k * n_frequencies
+    b = a + n_frequencies if k + 1 < n_sums else a
+    return a, b, b + n_frequencies if k + 2 < n_sums else b
+
+
+@formula
+def _three_deltas(deltas, d, k, n_sums, zero):
+    """Return the gradients of three outputs; zeros instead of those beyond the last."""
+    a, b, c = deltas[natural(d + k)], zero, zero
+    if k + 1 < n_sums:
+        b = deltas[natural(d + k + 1)]
+    if k + 2 < n_sums:
+        c = deltas[natural(d + k + 2)]
+    return a, b, c
 
 
 class PeriodicEmbedding(InputLayer):
@@ -290,61 +300,93 @@ class PeriodicEmbedding(InputLayer):
             parts.append(random_state.uniform(-bound, bound, (n_frequencies + 1) * n_sums))
         return np.concatenate(parts)
 
-    # All cosines of a number are computed in a loop of their own, which is vectorized; then each output sums them up.
     @staticmethod
     @formula
     def forward(x, params, p, n, out, o, s):
         """Write the number and the sums."""
-        n_frequencies, n_outputs = np.int64(s.n_frequencies), np.int64(s.n_outputs)
-        waves = scratch(x)
+        n_frequencies, n_sums = np.int64(s.n_frequencies), np.int64(s.n_outputs) - 1
+        weights, sums, one, two, three = p + 2 * n_frequencies, o + 1, scratch(x), scratch(x), scratch(x)
         out[natural(o)] = x
-        for k in range(1, n_outputs):
-            out[natural(o + k)] = params[natural(p + n - n_outputs + k)]
+        for k in range(n_sums):
+            out[natural(sums + k)] = params[natural(p + n - n_sums + k)]
         for first in range(0, n_frequencies, SCRATCH):
-            n_waves, frequencies = min(SCRATCH, n_frequencies - first), p + first
-            for j in range(n_waves):
-                waves[natural(j)] = cos_turns(_angle(x, params, frequencies + j, frequencies + n_frequencies + j))
-            for k in range(1, n_outputs):
-                weights = frequencies + (1 + k) * n_frequencies
-                out[natural(o + k)] += _dot(params, weights, waves, n_waves)
+            n_waves, low, phases = min(SCRATCH, n_frequencies - first), p + first, p + n_frequencies + first
+            for k in range(0, n_sums, 3):
+                a, b, c = _three_rows(weights + first, k, n_sums, n_frequencies)
+                for j in range(n_waves):
+                    wave = cos_turns(_angle(x, params, low + j, phases + j))
+                    one[j] = wave * params[natural(a + j)]
+                    two[j] = wave * params[natural(b + j)]
+                    three[j] = wave * params[natural(c + j)]
+                out[natural(sums + k)] += _sum(one, n_waves)
+                if k + 1 < n_sums:
+                    out[natural(sums + k + 1)] += _sum(two, n_waves)
+                if k + 2 < n_sums:
+                    out[natural(sums + k + 2)] += _sum(three, n_waves)
 
     @staticmethod
     @formula
-    def gradient(x, params, p, n, deltas, d, grads, s):
-        """Compute the cosines again; add the products of these and the outputs' gradients, and what follows from sines."""
-        n_frequencies, n_outputs = np.int64(s.n_frequencies), np.int64(s.n_outputs)
-        waves, pulls, turn = scratch(x), scratch(x), number(_TURN, x)
-        for k in range(1, n_outputs):
-            grads[natural(p + n - n_outputs + k)] += deltas[natural(d + k)]
+    def gradient_of_rows(units, u, u_step, n_rows, params, p, n, deltas, d, d_step, grads, s):
+        """Compute cosines again, and sines; sum over the rows what is added to the gradient."""
+        n_frequencies, n_sums = np.int64(s.n_frequencies), np.int64(s.n_outputs) - 1
+        weights, zero, turn = p + 2 * n_frequencies, number(0.0, units), number(_TURN, units)
+        by_frequency, by_phase, one, two, three = (
+            scratch(zero),
+            scratch(zero),
+            scratch(zero),
+            scratch(zero),
+            scratch(zero),
+        )
+        for k in range(n_sums):
+            total = zero
+            for row in range(n_rows):
+                total += deltas[natural(d + row * d_step + 1 + k)]
+            grads[natural(p + n - n_sums + k)] += total
         for first in range(0, n_frequencies, SCRATCH):
-            n_waves, frequencies = min(SCRATCH, n_frequencies - first), p + first
-            phases, weights = frequencies + n_frequencies, frequencies + 2 * n_frequencies
-            _pull(params, weights, n_frequencies, n_outputs - 1, deltas, d + 1, pulls, n_waves)
-            for j in range(n_waves):
-                angle = _angle(x, params, frequencies + j, phases + j)
-                waves[natural(j)] = cos_turns(angle)
-                pulls[natural(j)] *= -sin_turns(angle)
-            for j in range(n_waves):
-                grads[natural(phases + j)] += pulls[natural(j)]
-                grads[natural(frequencies + j)] += turn * x * pulls[natural(j)]
-            for k in range(1, n_outputs):
-                delta, row = deltas[natural(d + k)], weights + (k - 1) * n_frequencies
+            n_waves, low, phases = min(SCRATCH, n_frequencies - first), p + first, p + n_frequencies + first
+            for k in range(0, n_sums, 3):
+                a, b, c = _three_rows(weights + first, k, n_sums, n_frequencies)
                 for j in range(n_waves):
-                    grads[natural(row + j)] += delta * waves[natural(j)]
+                    by_frequency[j], by_phase[j], one[j], two[j], three[j] = zero, zero, zero, zero, zero
+                for row in range(n_rows):
+                    x = units[natural(u + row * u_step)]
+                    da, db, dc = _three_deltas(deltas, d + row * d_step + 1, k, n_sums, zero)
+                    for j in range(n_waves):
+                        angle = _angle(x, params, low + j, phases + j)
+                        wave = cos_turns(angle)
+                        pull = da * params[natural(a + j)]
+                        pull = fma(dc, params[natural(c + j)], fma(db, params[natural(b + j)], pull))
+                        pull *= -sin_turns(angle)
+                        by_phase[j] += pull
+                        by_frequency[j] = fma(x, pull, by_frequency[j])
+                        one[j] = fma(da, wave, one[j])
+                        two[j] = fma(db, wave, two[j])
+                        three[j] = fma(dc, wave, three[j])
+                for j in range(n_waves):
+                    grads[natural(low + j)] += turn * by_frequency[j]
+                    grads[natural(phases + j)] += by_phase[j]
+                    grads[natural(a + j)] += one[j]
+                    # Beyond the last output these are zeros.
+                    grads[natural(b + j)] += two[j]
+                    grads[natural(c + j)] += three[j]
 
     @staticmethod
     @formula
     def slope(x, params, p, n, deltas, d, s):
         """Return the number's gradient, with what follows from sines."""
-        n_frequencies, n_outputs = np.int64(s.n_frequencies), np.int64(s.n_outputs)
-        pulls, total, turn = scratch(x), number(0.0, x), number(_TURN, x)
+        n_frequencies, n_sums = np.int64(s.n_frequencies), np.int64(s.n_outputs) - 1
+        weights, zero, turn, pulls = p + 2 * n_frequencies, number(0.0, x), number(_TURN, x), scratch(x)
+        total = zero
         for first in range(0, n_frequencies, SCRATCH):
-            n_waves, frequencies = min(SCRATCH, n_frequencies - first), p + first
-            phases, weights = frequencies + n_frequencies, frequencies + 2 * n_frequencies
-            _pull(params, weights, n_frequencies, n_outputs - 1, deltas, d + 1, pulls, n_waves)
-            for j in range(n_waves):
-                pulls[natural(j)] *= sin_turns(_angle(x, params, frequencies + j, phases + j))
-            total += _dot(params, frequencies, pulls, n_waves)
+            n_waves, low, phases = min(SCRATCH, n_frequencies - first), p + first, p + n_frequencies + first
+            for k in range(0, n_sums, 3):
+                a, b, c = _three_rows(weights + first, k, n_sums, n_frequencies)
+                da, db, dc = _three_deltas(deltas, d + 1, k, n_sums, zero)
+                for j in range(n_waves):
+                    pull = da * params[natural(a + j)]
+                    pull = fma(dc, params[natural(c + j)], fma(db, params[natural(b + j)], pull))
+                    pulls[j] = pull * params[natural(low + j)] * sin_turns(_angle(x, params, low + j, phases + j))
+                total += _sum(pulls, n_waves)
         return deltas[natural(d)] - turn * total
 
     @staticmethod
@@ -512,11 +554,11 @@ INPUT_LAYERS = Registry("input_layers", InputLayer, [InputScale, PeriodicEmbeddi
 
 
 def forward(x, params, p, n, out, o, s):
-    """Stand in for a formula, which the templates call by this name, as the next two."""
+    """Stand in for a formula, which the templates call by this name, as the next ones."""
     raise NotImplementedError
 
 
-gradient = slope = forward
+gradient = gradient_of_rows = slope = forward
 
 
 def _transform(units, made, params, groups, n_groups, n_rows, n_outputs, settings):
@@ -532,19 +574,39 @@ def _transform(units, made, params, groups, n_groups, n_rows, n_outputs, setting
                 made[natural(o)] = x
 
 
+@formula
+def _clear(grads, p, n):
+    for i in range(p, p + n):
+        grads[natural(i)] = number(0.0, grads)
+
+
 def _transform_gradient(
     units, deltas, params, grads, groups, first, last, n_groups, n_rows, n_outputs, is_first, settings
 ):
     s = named(settings, units)
     for group in range(first, last):
         p, n = groups[natural(3 * group + START)], groups[natural(3 * group + SIZE)]
+        if n > 0 and is_first:
+            _clear(grads, p, n)
+        for row in range(n_rows if n > 0 else 0):
+            d = row * n_outputs + groups[natural(3 * group + OUTPUT)]
+            gradient(units[natural(row * n_groups + group)], params, p, n, deltas, d, grads, s)
+
+
+def _transform_gradient_of_rows(
+    units, deltas, params, grads, groups, first, last, n_groups, n_rows, n_outputs, is_first, settings
+):
+    s = named(settings, units)
+    for group in range(first, last):
+        p, n, d = (
+            groups[natural(3 * group + START)],
+            groups[natural(3 * group + SIZE)],
+            groups[natural(3 * group + OUTPUT)],
+        )
         if n > 0:
             if is_first:
-                for i in range(p, p + n):
-                    grads[natural(i)] = number(0.0, units)
-            for row in range(n_rows):
-                d = row * n_outputs + groups[natural(3 * group + OUTPUT)]
-                gradient(units[natural(row * n_groups + group)], params, p, n, deltas, d, grads, s)
+                _clear(grads, p, n)
+            gradient_of_rows(units, group, n_groups, n_rows, params, p, n, deltas, d, n_outputs, grads, s)
 
 
 def _transform_backward(units, deltas, params, gradients, groups, n_groups, n_rows, n_outputs, settings):
@@ -578,8 +640,9 @@ def column_loops(kind):
     -------
     loops : ColumnLoops
     """
-    return ColumnLoops(
-        kind.loop(_transform, forward=kind.forward),
-        kind.loop(_transform_gradient, gradient=kind.gradient),
-        kind.loop(_transform_backward, slope=kind.slope),
-    )
+    if hasattr(kind, "gradient_of_rows"):
+        gradient = kind.loop(_transform_gradient_of_rows, gradient_of_rows=kind.gradient_of_rows)
+    else:
+        gradient = kind.loop(_transform_gradient, gradient=kind.gradient)
+    forward, backward = kind.loop(_transform, forward=kind.forward), kind.loop(_transform_backward, slope=kind.slope)
+    return ColumnLoops(forward, gradient, backward)
