@@ -15,7 +15,7 @@ skbackprop.warmup(dtypes=["float64"])
 
 project = "skbackprop"
 author = "the skbackprop developers"
-copyright = f"2025, {author}"
+copyright = f"2026, {author}"
 version = release = skbackprop.__version__
 
 extensions = [
@@ -27,6 +27,7 @@ extensions = [
     "page_doctests",
     "registry_tables",
     "house_map",
+    "page_titles",
     "public_names",
     "scikit_learn_links",
 ]
