@@ -4,12 +4,15 @@ import doctest
 import inspect
 import re
 import runpy
+import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import skbackprop
+from skbackprop.exceptions import TrainingWarning
 
 pytestmark = pytest.mark.trains
 
@@ -29,6 +32,36 @@ def test_page(path):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_snippets(path):
     runpy.run_path(str(path))
+
+
+def blocks(text):
+    """Blocks of Python with the number of their first line, those of snippets as well."""
+    for match in re.finditer(r"^( *)\.\. code-block:: python\n((?:\1 +.*\n|\n)+)", text, re.MULTILINE):
+        yield text[: match.start()].count("\n") + 3, textwrap.dedent(match[2])
+    for match in re.finditer(r"^# \[(?!end)[^\]]+\]\n(.*?)^# \[end", text, re.MULTILINE | re.DOTALL):
+        yield text[: match.start()].count("\n") + 2, match[1]
+
+
+BLOCKS = [
+    pytest.param(code, id=f"{path.stem}:{line}")
+    for path in sorted([*DOCS.glob("*.rst"), *DOCS.glob("snippets/*.py")])
+    for line, code in blocks(path.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*interactive")
+def test_blocks_run_alone(code, tmp_path, monkeypatch):
+    """As somebody pastes them from a page."""
+    if 'device="cuda"' in code:
+        pytest.skip("needs a GPU")
+    for module in re.findall(r"^import (\w+)", code, re.MULTILINE):
+        pytest.importorskip(module)
+    if "# warns" in code:
+        warnings.simplefilter("ignore", TrainingWarning)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    exec(compile(code, "block", "exec"), {"__name__": "__main__"})
 
 
 def test_no_page_has_a_name_that_sphinx_takes():
