@@ -30,7 +30,7 @@ extensions = [
     "speed_tables",
     "house_map",
     "mathml",
-    "page_titles",
+    "page_checks",
     "public_names",
     "scikit_learn_links",
 ]

@@ -65,7 +65,7 @@ def test_blocks_run_alone(code, tmp_path, monkeypatch):
 
 
 def test_no_page_has_a_name_that_sphinx_takes():
-    # Sphinx writes pages of its own over them; docs/_ext/page_titles.py checks what a build has made.
+    # Sphinx writes pages of its own over them; docs/_ext/page_checks.py checks what a build has made.
     assert {path.stem for path in DOCS.glob("*.rst")}.isdisjoint({"search", "genindex", "py-modindex", "modindex"})
 
 
