@@ -5,6 +5,7 @@ import inspect
 import re
 import runpy
 import textwrap
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -109,3 +110,16 @@ def test_classifiers_and_regressors_say_the_same_of_what_they_share(kinds, diffe
     shared = classifier.keys() & regressor.keys()
     assert len(shared) > 10
     assert {name for name in shared if classifier[name] != regressor[name]} == different
+
+
+def test_citation_and_recipe_say_what_the_package_says():
+    root = DOCS.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"\nversion: {project['version']}\n" in (DOCS / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nVersion {project['version']}\n" in (DOCS / "whats_new.rst").read_text(encoding="utf-8")
+    recipe = (root / ".conda" / "recipe.yaml").read_text(encoding="utf-8")
+    requirements = [*project["dependencies"], f"python{project['requires-python']}"]
+    assert f'version: "{project["version"]}"' in recipe
+    assert [
+        line for line in requirements if f"    - {line.replace('>=', ' >=')}\n" not in recipe.split("  run:")[1]
+    ] == []
