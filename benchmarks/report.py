@@ -22,8 +22,8 @@ def describe(case):
             continue
         times = [time / scale for time in result["times"]]
         line = f"  {peer:20} {statistics.median(times):9.4g} {unit} [{min(times):.4g}, {max(times):.4g}]"
-        ratio = _ratio(case, peer)
-        line += f"  {ratio:.3g}x" if ratio else ""
+        times_ours = ratio(case, peer)
+        line += f"  {times_ours:.3g}x" if times_ours else ""
         line += f"  at most {result['n_threads']} threads" if "n_threads" in result else ""
         line += f"  check {result['check']:.6g}" if "check" in result else ""
         lines.append(line)
@@ -64,7 +64,7 @@ def plot(file):
     return files
 
 
-def _ratio(case, peer):
+def ratio(case, peer):
     """Median over the rounds of the ratio to skbackprop; None if one is missing, and for skbackprop itself."""
     ours, theirs = (case["results"].get(name, {}).get("times") for name in (_OURS, peer))
     if not ours or not all(ours) or not theirs or peer == _OURS:
@@ -86,8 +86,8 @@ def _cell(case, peer):
     if "times" not in result:
         return "-"
     text = f"{result['median'] / _SCALES[case['unit']]:.3g}"
-    ratio = _ratio(case, peer)
-    return f"{text} ({ratio:.3g}x)" if ratio else text
+    times_ours = ratio(case, peer)
+    return f"{text} ({times_ours:.3g}x)" if times_ours else text
 
 
 def _bars(content):
@@ -98,10 +98,10 @@ def _bars(content):
     figure, axes = plt.subplots(figsize=(max(6, 1.3 * len(cases)), 4), layout="constrained")
     width = 0.8 / max(len(peers), 1)
     for index, peer in enumerate(peers):
-        heights = [_ratio(case, peer) or 0 for case in cases]
+        heights = [ratio(case, peer) or 0 for case in cases]
         axes.bar([x + (index + 0.5) * width - 0.4 for x in range(len(cases))], heights, width, label=peer)
     axes.axhline(1, color="black", linewidth=1)
-    axes.set(yscale="log", ylabel=f"times {_OURS}, lower is better")
+    axes.set(yscale="log", ylabel=f"times slower than {_OURS}")
     axes.set_xticks(range(len(cases)), [case["name"] for case in cases])
     axes.legend(ncols=3, fontsize=8)
     return figure

@@ -15,24 +15,29 @@ skbackprop.warmup(dtypes=["float64"])
 
 project = "skbackprop"
 author = "the skbackprop developers"
-copyright = f"2025, {author}"
+copyright = f"2026, {author}"
 version = release = skbackprop.__version__
 
 extensions = [
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "page_doctests",
     "registry_tables",
+    "speed_tables",
     "house_map",
+    "mathml",
+    "page_checks",
     "public_names",
     "scikit_learn_links",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "auto_examples/*.ipynb", "auto_examples/*.py", "examples"]
+exclude_patterns = ["_build", "auto_examples/**.ipynb", "auto_examples/**.py", "examples"]
 default_role = "code"
+toc_object_entries_show_parents = "hide"
 nitpicky = False
 
 autosummary_generate = True
@@ -45,14 +50,27 @@ html_title = "skbackprop"
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
+    "navbar_align": "left",
+    "header_links_before_dropdown": 6,
     "secondary_sidebar_items": ["page-toc"],
-    "header_links_before_dropdown": 7,
+    "footer_start": ["copyright"],
+    "footer_end": [],
 }
+# Nothing lies beside these pages: a sidebar would be empty.
+html_sidebars = {"index": [], "api": [], "search": [], "genindex": []}
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+html_math_renderer = "mathml"
 html_show_sourcelink = False
+# Prompts and outputs are not copied.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
+    "subsection_order": [f"examples/{section}" for section in ("start", "tables", "searches", "training", "seeing")],
+    "within_subsection_order": "ExampleTitleSortKey",
     "filename_pattern": r"/plot_",
     "abort_on_example_error": True,
     "download_all_examples": False,

@@ -30,6 +30,7 @@ from sklearn.preprocessing import StandardScaler
 import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop._compile import JIT, cache_folder
+from skbackprop._extras import how_to_install
 from skbackprop.backends.cpu import gemm
 from skbackprop.backends.cpu.threads import available_threads
 
@@ -210,7 +211,7 @@ def progress_bars():
         # Only the bar of the search: one bar for each fit would scroll it away.
         return [ProgressBar(max_propagation_depth=0)]
     except ImportError:
-        print('No progress bar, because rich is not installed: pip install "skbackprop[progress]"')
+        print(f"No progress bar, because rich is not installed: {how_to_install('progress')}")
         return []
 
 

@@ -15,6 +15,7 @@ from test_optimizers import FourSlots, Run
 
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop._compile import JIT, SIMULATED
+from skbackprop._extras import how_to_install
 from skbackprop.backends import cpu, get_backend, get_prediction_backend
 from skbackprop.backends.data import as_rows
 from skbackprop.functions.activations import ACTIVATIONS
@@ -480,8 +481,8 @@ def test_what_is_missing_is_said():
     if reason is None:
         assert "numbered from 0" in unavailable_reason(10**6)
     else:
-        assert 'pip install "skbackprop[cuda]"' in reason
-        with pytest.raises(RuntimeError, match=r"device='cuda' cannot be used: .*skbackprop\[cuda\]"):
+        assert how_to_install("cuda") in reason
+        with pytest.raises(RuntimeError, match=r"device='cuda' cannot be used: .*numba-cuda\[cu13\]"):
             get_backend("cuda")
 
 

@@ -4,12 +4,16 @@ import doctest
 import inspect
 import re
 import runpy
+import textwrap
+import tomllib
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import skbackprop
+from skbackprop.exceptions import TrainingWarning
 
 pytestmark = pytest.mark.trains
 
@@ -29,6 +33,41 @@ def test_page(path):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_snippets(path):
     runpy.run_path(str(path))
+
+
+def blocks(text):
+    """Blocks of Python with the number of their first line, those of snippets as well."""
+    for match in re.finditer(r"^( *)\.\. code-block:: python\n((?:\1 +.*\n|\n)+)", text, re.MULTILINE):
+        yield text[: match.start()].count("\n") + 3, textwrap.dedent(match[2])
+    for match in re.finditer(r"^# \[(?!end)[^\]]+\]\n(.*?)^# \[end", text, re.MULTILINE | re.DOTALL):
+        yield text[: match.start()].count("\n") + 2, match[1]
+
+
+BLOCKS = [
+    pytest.param(code, id=f"{path.stem}:{line}")
+    for path in sorted([*DOCS.glob("*.rst"), *DOCS.glob("snippets/*.py")])
+    for line, code in blocks(path.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*interactive")
+def test_blocks_run_alone(code, tmp_path, monkeypatch):
+    """As somebody pastes them from a page."""
+    if 'device="cuda"' in code:
+        pytest.skip("needs a GPU")
+    for module in re.findall(r"^import (\w+)", code, re.MULTILINE):
+        pytest.importorskip(module)
+    if "# warns" in code:
+        warnings.simplefilter("ignore", TrainingWarning)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    exec(compile(code, "block", "exec"), {"__name__": "__main__"})
+
+
+def test_no_page_has_a_name_that_sphinx_takes():
+    # Sphinx writes pages of its own over them; docs/_ext/page_checks.py checks what a build has made.
+    assert {path.stem for path in DOCS.glob("*.rst")}.isdisjoint({"search", "genindex", "py-modindex", "modindex"})
 
 
 def test_tests_that_promises_name_are_there():
@@ -71,3 +110,16 @@ def test_classifiers_and_regressors_say_the_same_of_what_they_share(kinds, diffe
     shared = classifier.keys() & regressor.keys()
     assert len(shared) > 10
     assert {name for name in shared if classifier[name] != regressor[name]} == different
+
+
+def test_citation_and_recipe_say_what_the_package_says():
+    root = DOCS.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"\nversion: {project['version']}\n" in (DOCS / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nVersion {project['version']}\n" in (DOCS / "whats_new.rst").read_text(encoding="utf-8")
+    recipe = (root / ".conda" / "recipe.yaml").read_text(encoding="utf-8")
+    requirements = [*project["dependencies"], f"python{project['requires-python']}"]
+    assert f'version: "{project["version"]}"' in recipe
+    assert [
+        line for line in requirements if f"    - {line.replace('>=', ' >=')}\n" not in recipe.split("  run:")[1]
+    ] == []

@@ -1,6 +1,8 @@
 """What is said where a parameter is invalid: the names to choose from, and the one that was meant."""
 
 import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.utils._param_validation import InvalidParameterError, StrOptions
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop._extras import _LIBRARIES, how_to_install
 from skbackprop._names import did_you_mean
 from skbackprop.functions import GELU
 from skbackprop.functions.activations import ACTIVATIONS
@@ -125,3 +128,14 @@ def test_deviations_cannot_be_transformed_back():
     means, deviations = model.regressor_.predict(X, return_std=True)
     assert means.shape == deviations.shape == (20,)
     np.testing.assert_array_equal(model.predict(X), np.sinh(means))
+
+
+@pytest.mark.parametrize("extra", _LIBRARIES)
+def test_errors_say_how_to_install_what_an_extra_requires(extra):
+    """Also without an index that has this package."""
+    content = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    requirements = content["project"]["optional-dependencies"][extra]
+    library = _LIBRARIES[extra].strip('"')
+    assert any(requirement.partition(">")[0] == library for requirement in requirements)
+    assert library in how_to_install(extra)
+    assert f'".[{extra}]"' in how_to_install(extra)

@@ -21,6 +21,7 @@ LAYERS = [
     "exceptions",
     "_lazy",
     "_names",
+    "_extras",
     "_sklearn",
     "_parameters",
     "_compile",

@@ -23,6 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skbackprop._extras import how_to_install
+
 try:
     import resource
 except ImportError:  # Windows
@@ -50,8 +52,6 @@ _TF32_CAPABILITY = (8, 0)
 _GPU_MEMORY = (2, 13)
 
 _DEVICES = r"cpu|auto|cuda(:\d+)?"
-
-_INSTALL = 'pip install "skbackprop[cuda]"'
 
 
 class Backend(NamedTuple):
@@ -94,7 +94,7 @@ def _reason(device):
     try:
         cuda = import_module("skbackprop.backends.cuda")
     except ImportError as error:
-        return f"numba-cuda is not installed ({error}): {_INSTALL}"
+        return f"numba-cuda is not installed ({error}): {how_to_install('cuda')}"
     return cuda.unavailable_reason(_index(device))
 
 

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 import skbackprop.estimators as estimators
+from skbackprop._extras import how_to_install
 from skbackprop.estimators._choices import choose_network
 from skbackprop.estimators._state import flat_state, layer_units
 from skbackprop.estimators.classifier import BackpropClassifier
@@ -164,7 +165,7 @@ def register_onnx_converters():
     try:
         from skl2onnx import update_registered_converter
     except ImportError:
-        raise ImportError('to_onnx needs skl2onnx: pip install "skbackprop[onnx]", or pip install skl2onnx') from None
+        raise ImportError(f"to_onnx needs skl2onnx: {how_to_install('onnx')}") from None
     for name, options in _OPTIONS.items():
         convert = _convert_ensemble if "Ensemble" in name else _convert
         kind = getattr(estimators, name)

@@ -310,8 +310,8 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         that runs in parallel itself, there is nothing to set.
 
     device : {'cpu', 'cuda', 'cuda:N', 'auto'}, default='cpu'
-        Device of the computation: the CPU, an NVIDIA GPU ('cuda' is 'cuda:0'), which needs ``pip install
-        "skbackprop[cuda]"``, or, with 'auto', the GPU if there is one and enough work for it. If the GPU cannot be
+        Device of the computation: the CPU, an NVIDIA GPU ('cuda' is 'cuda:0'), which needs numba-cuda (``pip install
+        "numba-cuda[cu13]"``), or, with 'auto', the GPU if there is one and enough work for it. If the GPU cannot be
         used, `fit` raises an error. On a machine without a GPU, a model trained on one predicts on the CPU.
 
     input_layers : str, InputLayer, sequence of them, or None, default=None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skbackprop._extras import how_to_install
 from skbackprop.exceptions import ModelFileError
 
 try:
@@ -43,9 +44,7 @@ def require_library():
     try:
         import safetensors.numpy
     except ImportError:
-        raise ImportError(
-            'model files and checkpoints need safetensors: pip install "skbackprop[files]", or pip install safetensors'
-        ) from None
+        raise ImportError(f"model files and checkpoints need safetensors: {how_to_install('files')}") from None
     return safetensors
 
 

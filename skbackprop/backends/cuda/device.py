@@ -18,6 +18,7 @@ from numba.core.errors import NumbaPerformanceWarning
 from numba.np.numpy_support import as_dtype
 
 from skbackprop._compile import JIT, SIMULATED, native
+from skbackprop._extras import how_to_install
 from skbackprop.backends.record import made_array
 
 __all__ = [
@@ -79,8 +80,6 @@ def _simulated(name):
 #: `numba.cuda`, under the name that the rest of the package imports.
 cuda = _Simulator() if SIMULATED else _numba_cuda
 
-_INSTALL = 'pip install "skbackprop[cuda]"'
-
 #: Device memory that is left to other processes and to the driver.
 _SPARE_BYTES = 64 << 20
 
@@ -104,11 +103,11 @@ def unavailable_reason(index=0):
     if SIMULATED:
         return None if index == 0 else "the simulator has one device"
     if getattr(cuda, "implementation", None) != "NVIDIA":
-        return f"numba-cuda is not installed: {_INSTALL}"
+        return f"numba-cuda is not installed: {how_to_install('cuda')}"
     if not cuda.is_available():
         found = str(cuda.cuda_error() or "no device was found").strip().split("\n")
         reason = " ".join(line.strip() for line in found if line.strip())
-        return f"no usable NVIDIA GPU and driver ({reason}); kernels need numba-cuda, {_INSTALL}, and an NVIDIA driver"
+        return f"no usable NVIDIA GPU and driver ({reason}); kernels need an NVIDIA driver and numba-cuda: {how_to_install('cuda')}"
     n_devices = len(cuda.gpus)
     if index >= n_devices:
         return f"there {'is 1 GPU' if n_devices == 1 else f'are {n_devices} GPUs'}, numbered from 0"

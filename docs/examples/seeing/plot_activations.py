@@ -55,7 +55,7 @@ plt.show()
 # %%
 # Backpropagation multiplies the error by this derivative in each layer. The derivative of the bounded functions is
 # nearly zero away from the middle, and that of the logistic function is at most 1/4: see
-# :ref:`sphx_glr_auto_examples_plot_vanishing_gradients.py`. The derivative of ReLU is zero for negative z, so that a
+# :ref:`sphx_glr_auto_examples_seeing_plot_vanishing_gradients.py`. The derivative of ReLU is zero for negative z, so that a
 # unit may die, which its variants prevent.
 #
 # Does it matter? Here are networks with five hidden layers on handwritten digits, trained for a few epochs from initial

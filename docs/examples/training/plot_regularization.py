@@ -4,7 +4,7 @@ Dropout, penalties, weight averaging, normalization
 
 Regularization keeps a network from memorizing its training data, and other parameters stabilize the training. Each
 panel compares networks that differ in one parameter. For `alpha` and early stopping see
-:ref:`sphx_glr_auto_examples_plot_overfitting.py`.
+:ref:`sphx_glr_auto_examples_training_plot_overfitting.py`.
 """
 
 # %%
@@ -148,7 +148,7 @@ for settings in ({}, {"clip_norm": 1.0}, {"clip_value": 0.01}):
 # %%
 # *Normalization* keeps the pre-activations of deep layers in the range where the derivative of the activation function
 # is not close to zero. Eight hidden layers of logistic units do not learn at all without it: see
-# :ref:`sphx_glr_auto_examples_plot_vanishing_gradients.py`.
+# :ref:`sphx_glr_auto_examples_seeing_plot_vanishing_gradients.py`.
 
 fig, ax = plt.subplots(layout="constrained")
 for normalization in (None, "layer", "batch"):

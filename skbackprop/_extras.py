@@ -1,0 +1,28 @@
+"""What to install for the parts of the package that need other libraries."""
+
+__all__ = ["how_to_install"]
+
+# The library of each extra that errors name, as pyproject.toml requires it.
+_LIBRARIES = {
+    "cuda": '"numba-cuda[cu13]"',
+    "files": "safetensors",
+    "onnx": "skl2onnx",
+    "progress": "rich",
+}
+
+
+def how_to_install(extra):
+    """Return the commands that install an extra, for errors.
+
+    The package is not on the Python Package Index: ``pip install skbackprop[...]`` would fail, or install what somebody
+    else has published under its name.
+
+    Parameters
+    ----------
+    extra : {"cuda", "files", "onnx", "progress"}
+
+    Returns
+    -------
+    commands : str
+    """
+    return f'pip install {_LIBRARIES[extra]}, or pip install ".[{extra}]" in the folder of skbackprop\'s sources'
