@@ -85,15 +85,6 @@ REGISTRIES = {
             ("reference", _reference),
         ],
     ),
-    "input_layers": (
-        INPUT_LAYERS,
-        [
-            ("``input_layers``", lambda entry: _code(entry.name)),
-            ("class and settings", _class),
-            ("outputs of a column x", _formula),
-            ("reference", _reference),
-        ],
-    ),
     "normalizations": (
         NORMALIZATIONS,
         [
