@@ -86,7 +86,7 @@ def opened(X):
     TypeError
         If it is a table that has not been computed yet.
     """
-    if isinstance(X, np.ndarray):
+    if isinstance(X, np.ndarray) or _is_pandas(X):
         return X
     if isinstance(X, list | tuple):
         return np.asarray(X, dtype=object)
@@ -146,6 +146,7 @@ def read_table(X, zones=None, estimator=None):
 
 
 def _is_pandas(X):
+    """Whether a table is a DataFrame of pandas; what has not been imported has made none."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(X, pandas.DataFrame)
 
@@ -155,9 +156,8 @@ def _pandas_columns(X):
 
     pandas takes about 10 microseconds to make a series of a column, and 200 to make an array of some columns.
     """
-    places = [
-        place for place, dtype in enumerate(X.dtypes) if isinstance(dtype, np.dtype) and dtype.kind in _PLAIN_NUMBERS
-    ]
+    dtypes = X.dtypes.tolist()
+    places = [j for j, dtype in enumerate(dtypes) if dtype.kind in _PLAIN_NUMBERS and isinstance(dtype, np.dtype)]
     if len(places) < X.shape[1] and len(places) < _MANY_COLUMNS:
         return [series for _, series in X.items()]
     numbers = X if len(places) == X.shape[1] else X.take(places, axis=1)
