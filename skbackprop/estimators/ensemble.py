@@ -56,6 +56,13 @@ _ENSEMBLE = (
 class _Ensemble(SavesToFile):
     """What the ensembles do otherwise than scikit-learn's bagging."""
 
+    # For type checkers only: fitting sets them.
+    estimators_features_: list[np.ndarray]
+    estimators_samples_: list[np.ndarray]
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    oob_score_: float
+
     _fitted = _ENSEMBLE
 
     def __init__(
@@ -283,6 +290,12 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     (2, 3)
     """
 
+    # For type checkers only: fitting sets them.
+    estimators_: list[BackpropClassifier]
+    classes_: np.ndarray
+    n_classes_: int
+    oob_decision_function_: np.ndarray
+
     def predict_proba(self, X, **params):
         """Mean of the networks' probabilities.
 
@@ -435,6 +448,10 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
     >>> ensemble.predict_spread(X[:2]).shape
     (2,)
     """
+
+    # For type checkers only: fitting sets them.
+    estimators_: list[BackpropRegressor]
+    oob_prediction_: np.ndarray
 
     _default_estimator = BackpropRegressor
 
