@@ -1,5 +1,6 @@
 """Sphinx configuration. ``sphinx-build -W -b html docs docs/_build/html`` needs no network."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -10,7 +11,8 @@ sys.path.append(str(HERE.parent))
 
 import skbackprop  # noqa: E402
 
-# Otherwise the first example would show how long the kernels took to compile, and where they are kept.
+# Otherwise examples would show how long kernels took to compile, and where they are kept.
+logging.getLogger("skbackprop").setLevel(logging.ERROR)
 skbackprop.warmup(dtypes=["float64"])
 
 project = "skbackprop"

@@ -123,3 +123,13 @@ def test_citation_and_recipe_say_what_the_package_says():
     assert [
         line for line in requirements if f"    - {line.replace('>=', ' >=')}\n" not in recipe.split("  run:")[1]
     ] == []
+
+
+@pytest.mark.parametrize("name", [name for name in skbackprop.__all__ if name.startswith("Backprop")])
+def test_type_checkers_know_the_fitted_attributes(name):
+    kind = getattr(skbackprop, name)
+    lines = re.findall(r"^(\w+_(?:, \w+_)*) : ", inspect.cleandoc(kind.__doc__), re.MULTILINE)
+    documented = {attribute for line in lines for attribute in line.split(", ")}
+    annotated = set().union(*(inspect.get_annotations(base) for base in kind.__mro__))
+    assert documented
+    assert documented <= annotated

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -46,6 +47,30 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     """Parameters and methods that the classifier and the regressor share."""
 
     _fitted = NETWORK
+
+    # For type checkers only: fitting sets them.
+    coefs_: list[np.ndarray]
+    intercepts_: list[np.ndarray]
+    scales_: list[np.ndarray]
+    offsets_: list[np.ndarray]
+    input_params_: list[np.ndarray]
+    running_means_: list[np.ndarray]
+    running_variances_: list[np.ndarray]
+    loss_: float
+    loss_curve_: list[float]
+    best_loss_: float | None
+    validation_scores_: list[float] | None
+    validation_loss_curve_: list[float] | None
+    best_validation_score_: float | None
+    history_: list[dict[str, Any]]
+    device_: str
+    n_iter_: int
+    n_layers_: int
+    n_outputs_: int
+    out_activation_: str
+    t_: int
+    n_features_in_: int
+    feature_names_in_: np.ndarray
 
     # With metadata routing, a search's groups go to its splitter only, unless a network requests them with
     # `set_fit_request`: only a splitter in `validation_fraction` uses them.

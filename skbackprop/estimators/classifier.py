@@ -550,6 +550,9 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     (5, 3)
     """
 
+    # For type checkers only: fitting sets it.
+    classes_: np.ndarray | list[np.ndarray]
+
     _parameter_constraints: dict = {
         **BaseBackprop._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, list, None],

@@ -2,6 +2,7 @@
 
 from numbers import Integral
 
+import numpy as np
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -90,6 +91,11 @@ class BackpropEmbedding(
     >>> model.fit(X, y)[:-1].transform(X).shape
     (150, 8)
     """
+
+    # For type checkers only: fitting sets them.
+    estimator_: BackpropClassifier | BackpropRegressor | FrozenEstimator
+    n_features_in_: int
+    feature_names_in_: np.ndarray
 
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit", "predict"]), None],

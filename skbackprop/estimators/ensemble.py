@@ -56,6 +56,13 @@ _ENSEMBLE = (
 class _Ensemble(SavesToFile):
     """Mixin that trains the members of scikit-learn's bagging ensembles together."""
 
+    # For type checkers only: fitting sets them.
+    estimators_features_: list[np.ndarray]
+    estimators_samples_: list[np.ndarray]
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    oob_score_: float
+
     _fitted = _ENSEMBLE
 
     def __init__(
@@ -286,6 +293,12 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     (2, 3)
     """
 
+    # For type checkers only: fitting sets them.
+    estimators_: list[BackpropClassifier]
+    classes_: np.ndarray
+    n_classes_: int
+    oob_decision_function_: np.ndarray
+
     def predict_proba(self, X, **params):
         """Compute the mean of the networks' probabilities.
 
@@ -438,6 +451,10 @@ class BackpropEnsembleRegressor(_Ensemble, BaggingRegressor):
     >>> ensemble.predict_spread(X[:2]).shape
     (2,)
     """
+
+    # For type checkers only: fitting sets them.
+    estimators_: list[BackpropRegressor]
+    oob_prediction_: np.ndarray
 
     _default_estimator = BackpropRegressor
 

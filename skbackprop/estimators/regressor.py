@@ -524,6 +524,10 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     True
     """
 
+    # For type checkers only: fitting sets them.
+    target_mean_: np.ndarray
+    target_scale_: np.ndarray
+
     _parameter_constraints: dict = {
         **BaseBackprop._parameter_constraints,
         "standardize_target": ["boolean"],
