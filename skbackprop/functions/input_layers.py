@@ -35,8 +35,9 @@ class InputLayer(Function):
     - ``slope(x, params, p, n, deltas, d, s)``: the gradient with respect to `x`.
 
     Instead of the second one it may have ``gradient_of_rows(units, u, u_step, n_rows, params, p, n, deltas, d, d_step,
-    grads, s)``, which sums over the rows itself: that of index `row` is ``units[u + row * u_step]`` with deltas from ``d + row *
-    d_step`` on.
+    grads, is_first, part, n_parts, s)``, which sums over the rows itself: that of index `row` is ``units[u + row * u_step]``
+    with deltas from ``d + row * d_step`` on. It writes its part of the gradient: all for one of one; what it finds there does
+    not count if `is_first`.
 
     For what computes without the kernels there are, with `params` as a list of one array per column:
 
@@ -326,8 +327,8 @@ class PeriodicEmbedding(InputLayer):
 
     @staticmethod
     @formula
-    def gradient_of_rows(units, u, u_step, n_rows, params, p, n, deltas, d, d_step, grads, s):
-        """Compute cosines again, and sines; sum over the rows what is added to the gradient."""
+    def gradient_of_rows(units, u, u_step, n_rows, params, p, n, deltas, d, d_step, grads, is_first, part, n_parts, s):
+        """Compute cosines again, and sines; sum over the rows what is added to the gradient of a part of the frequencies."""
         n_frequencies, n_sums = np.int64(s.n_frequencies), np.int64(s.n_outputs) - 1
         weights, zero, turn = p + 2 * n_frequencies, number(0.0, units), number(_TURN, units)
         by_frequency, by_phase, one, two, three = (
@@ -337,13 +338,22 @@ class PeriodicEmbedding(InputLayer):
             scratch(zero),
             scratch(zero),
         )
-        for k in range(n_sums):
+        if is_first:
+            # Phases follow frequencies, then come the outputs' weights, and intercepts.
+            for k in range(n_sums + 2):
+                row = p + k * n_frequencies
+                for i in range(row + part * n_frequencies // n_parts, row + (part + 1) * n_frequencies // n_parts):
+                    grads[natural(i)] = zero
+            for k in range(part, n_sums, n_parts):
+                grads[natural(p + n - n_sums + k)] = zero
+        for k in range(part, n_sums, n_parts):
             total = zero
             for row in range(n_rows):
                 total += deltas[natural(d + row * d_step + 1 + k)]
             grads[natural(p + n - n_sums + k)] += total
-        for first in range(0, n_frequencies, SCRATCH):
-            n_waves, low, phases = min(SCRATCH, n_frequencies - first), p + first, p + n_frequencies + first
+        last = (part + 1) * n_frequencies // n_parts
+        for first in range(part * n_frequencies // n_parts, last, SCRATCH):
+            n_waves, low, phases = min(SCRATCH, last - first), p + first, p + n_frequencies + first
             for k in range(0, n_sums, 3):
                 a, b, c = _three_rows(weights + first, k, n_sums, n_frequencies)
                 for j in range(n_waves):
@@ -574,39 +584,32 @@ def _transform(units, made, params, groups, n_groups, n_rows, n_outputs, setting
                 made[natural(o)] = x
 
 
-@formula
-def _clear(grads, p, n):
-    for i in range(p, p + n):
-        grads[natural(i)] = number(0.0, grads)
-
-
 def _transform_gradient(
-    units, deltas, params, grads, groups, first, last, n_groups, n_rows, n_outputs, is_first, settings
+    units, deltas, params, grads, groups, first, last, n_groups, n_rows, n_outputs, is_first, part, n_parts, settings
 ):
     s = named(settings, units)
     for group in range(first, last):
         p, n = groups[natural(3 * group + START)], groups[natural(3 * group + SIZE)]
-        if n > 0 and is_first:
-            _clear(grads, p, n)
-        for row in range(n_rows if n > 0 else 0):
-            d = row * n_outputs + groups[natural(3 * group + OUTPUT)]
-            gradient(units[natural(row * n_groups + group)], params, p, n, deltas, d, grads, s)
+        if n > 0:
+            if is_first:
+                for i in range(p, p + n):
+                    grads[natural(i)] = number(0.0, units)
+            for row in range(n_rows):
+                d = row * n_outputs + groups[natural(3 * group + OUTPUT)]
+                gradient(units[natural(row * n_groups + group)], params, p, n, deltas, d, grads, s)
 
 
 def _transform_gradient_of_rows(
-    units, deltas, params, grads, groups, first, last, n_groups, n_rows, n_outputs, is_first, settings
+    units, deltas, params, grads, groups, first, last, n_groups, n_rows, n_outputs, is_first, part, n_parts, settings
 ):
     s = named(settings, units)
     for group in range(first, last):
-        p, n, d = (
-            groups[natural(3 * group + START)],
-            groups[natural(3 * group + SIZE)],
-            groups[natural(3 * group + OUTPUT)],
-        )
+        p, n = groups[natural(3 * group + START)], groups[natural(3 * group + SIZE)]
         if n > 0:
-            if is_first:
-                _clear(grads, p, n)
-            gradient_of_rows(units, group, n_groups, n_rows, params, p, n, deltas, d, n_outputs, grads, s)
+            gradient_of_rows(
+                units, group, n_groups, n_rows, params, p, n, deltas, groups[natural(3 * group + OUTPUT)], n_outputs,
+                grads, is_first, part, n_parts, s,
+            )  # fmt: skip
 
 
 def _transform_backward(units, deltas, params, gradients, groups, n_groups, n_rows, n_outputs, settings):
@@ -620,11 +623,19 @@ def _transform_backward(units, deltas, params, gradients, groups, n_groups, n_ro
 
 
 class ColumnLoops(NamedTuple):
-    """Loops over the rows and the columns of an input layer; see the templates above for their arguments."""
+    """Loops over the rows and the columns of an input layer; see the templates above for their arguments.
+
+    Parameters
+    ----------
+    transform, gradient, backward : Loop
+    n_parts : int
+        Parts in which `gradient` can be computed at the same time.
+    """
 
     transform: object
     gradient: object
     backward: object
+    n_parts: int
 
 
 @cache
@@ -640,9 +651,10 @@ def column_loops(kind):
     -------
     loops : ColumnLoops
     """
-    if hasattr(kind, "gradient_of_rows"):
+    by_parts = hasattr(kind, "gradient_of_rows")
+    if by_parts:
         gradient = kind.loop(_transform_gradient_of_rows, gradient_of_rows=kind.gradient_of_rows)
     else:
         gradient = kind.loop(_transform_gradient, gradient=kind.gradient)
     forward, backward = kind.loop(_transform, forward=kind.forward), kind.loop(_transform_backward, slope=kind.slope)
-    return ColumnLoops(forward, gradient, backward)
+    return ColumnLoops(forward, gradient, backward, SCRATCH if by_parts else 1)

@@ -154,7 +154,7 @@ def layer_calls(network, dtype, keeps, link=True):
             calls[layer.stage, FORTH] = loops.transform.address(*[own] * 3, _TABLE, *[_INDEX] * 3, _NUMBERS)
             if keeps is not None:
                 calls[layer.stage, BACK] = loops.backward.address(*[own] * 4, _TABLE, *[_INDEX] * 3, _NUMBERS)
-                signature = *[own] * 4, _TABLE, *[_INDEX] * 5, types.boolean, _NUMBERS
+                signature = *[own] * 4, _TABLE, *[_INDEX] * 5, types.boolean, _INDEX, _INDEX, _NUMBERS
                 calls[layer.stage, GRADIENT] = loops.gradient.address(*signature)
     evaluate, inverse_link = loss_loops(network.loss[0])
     if keeps is None and link:

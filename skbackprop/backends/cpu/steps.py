@@ -183,7 +183,7 @@ def transform_gradient(record, thread, layer):
         at(work.units, plan.offsets[layer, UNITS]), at(work.deltas, plan.offsets[layer + 1, UNITS]),
         at(model.params, plan.layout[layer, INTERCEPTS]), at(model.grads, plan.layout[layer, INTERCEPTS]),
         at(plan.groups, 3 * plan.layout[layer, GROUPS]), first, last, n_groups, now[N_ROWS], n_outputs,
-        now[BLOCK] == 0, at(plan.settings, layer * N_SETTINGS),
+        now[BLOCK] == 0, np.int64(0), np.int64(1), at(plan.settings, layer * N_SETTINGS),
     ))  # fmt: skip
 
 

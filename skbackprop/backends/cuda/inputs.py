@@ -20,7 +20,8 @@ def input_steps(kind):
     transform, gradient, backward : formula
     """
     loops = column_loops(kind)
-    run_transform, run_gradient, run_backward = (made.formula() for made in loops)
+    run_transform, run_gradient, run_backward = (made.formula() for made in loops[:3])
+    n_parts = loops.n_parts
 
     @formula
     def transform(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
@@ -38,10 +39,12 @@ def input_steps(kind):
         n_groups, n_outputs = plan.layers[layer, FAN_IN], plan.layers[layer, FAN_OUT]
         start, groups = plan.layers[layer, INTERCEPTS], plan.groups[3 * plan.layers[layer, GROUPS] :]
         units, deltas = work.units[plan.layers[layer, UNITS] :], work.deltas[plan.layers[layer + 1, DELTAS] :]
-        for group in range(thread, n_groups, n_threads):
+        for place in range(thread, n_groups * n_parts, n_threads):
+            group = place // n_parts
             run_gradient(
                 units, deltas, model.params[start:], model.grads[start:], groups, group, group + 1, n_groups,
-                batches.table[number_, N_ROWS], n_outputs, batches.table[number_, FIRST] != 0, plan.settings[layer],
+                batches.table[number_, N_ROWS], n_outputs, batches.table[number_, FIRST] != 0, place % n_parts, n_parts,
+                plan.settings[layer],
             )  # fmt: skip
 
     @formula
