@@ -627,7 +627,7 @@ def test_bad_settings_are_named(settings):
 def test_without_safetensors_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(ImportError, match=r"skbackprop\[files\]"):
+    with pytest.raises(ImportError, match=r"pip install safetensors"):
         classifier().set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
 
 
