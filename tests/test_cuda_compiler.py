@@ -242,9 +242,15 @@ def test_steps_in_float32_have_no_float64(is_sparse, launches, tmp_path):
     run(make_network(), "stepwise", np.float32, EVERYTHING, is_sparse=is_sparse)
     _, (_, *arguments) = launches[0]
     functions = steps.Functions(
-        ((ReLU, True),), LOSSES["log_loss"]().for_task("multiclass").key()[0], None, True, OPTIMIZERS["adam"], True, True,
-        importlib.import_module("skbackprop.backends.cuda.session")._TILES[np.dtype(np.float32)], "float32",
-    )  # fmt: skip
+        ((ReLU, True),),
+        LOSSES["log_loss"]().for_task("multiclass").key()[0],
+        differentiates=True,
+        optimizer=OPTIMIZERS["adam"],
+        finishes=True,
+        clips_norm=True,
+        tiles=importlib.import_module("skbackprop.backends.cuda.session")._TILES[np.dtype(np.float32)],
+        dtype="float32",
+    )
     network = make_network()
     names = dict.fromkeys(call.step for call in steps.training_calls(network, functions, is_sparse, EVERYTHING))
     for name in names:
@@ -324,7 +330,9 @@ def test_every_optimizer_compiles(optimizer, launches):
     run(make_network(), "stepwise", np.float32, Penalties())
     _, arguments = launches[0]
     kind = OPTIMIZERS[optimizer]().kernel_kind()
-    functions = steps.Functions(((ReLU, False),), make_network().loss[0], None, True, kind, dtype="float32")
+    functions = steps.Functions(
+        ((ReLU, False),), make_network().loss[0], differentiates=True, optimizer=kind, dtype="float32"
+    )
     ptx, _ = code_of(build(steps.make_kernels(("update",), functions, 512, 256).stepwise, arguments), CAPABILITIES[-1])
     assert ".f64" not in ptx
 
@@ -347,7 +355,9 @@ def test_large_products_on_tensor_cores(name, launches, tmp_path):
     run(make_network(), "stepwise", np.float32, Penalties())
     _, (_, *arguments) = launches[0]
     loss = LOSSES["log_loss"]().for_task("multiclass").key()[0]
-    functions = steps.Functions(((ReLU, True),), loss, None, True, tiles=session._TENSOR_TILES, dtype="float32")
+    functions = steps.Functions(
+        ((ReLU, True),), loss, differentiates=True, tiles=session._TENSOR_TILES, dtype="float32"
+    )
     kernel = steps.make_kernels((name,), functions, 512, 256).stepwise
     ptx, cubin = code_of(build(kernel, (0, *arguments)), CAPABILITIES[1])
     assert ".f64" not in ptx
