@@ -4,6 +4,7 @@ import weakref
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -197,6 +198,11 @@ class Network:
         return names, tuple(dict.fromkeys(place.attribute for place in self._state))
 
     @lazy
+    def params_of(self):
+        """Function that returns the lists of an object's parameters, in the order of `attributes`."""
+        return attrgetter(*self.attributes[0])
+
+    @lazy
     def layout(self):
         """Sizes and offsets for the kernels.
 
@@ -373,8 +379,7 @@ class Network:
         ValueError
             If a shape does not match the network.
         """
-        first = groups[0][0] if len(groups[0]) else None
-        params = first.base if isinstance(first, np.ndarray) else None
+        params = getattr(groups[0][0], "base", None) if len(groups[0]) else None
         if (
             isinstance(params, np.ndarray)
             and params.shape == (self.n_params,)

@@ -85,11 +85,11 @@ def choose_network(estimator, n_units):
                 f"normalization={estimator.normalization!r} takes means over the units of a layer, and hidden_layer_sizes="
                 f"{estimator.hidden_layer_sizes!r} has a layer of one, which it would make constant; use two or more"
             )
-    inputs, width = [], n_units[0]
+    inputs, width = (), n_units[0]
     for layer in input_layers(estimator):
-        inputs.append(layer.bound(width))
+        inputs += (layer.bound(width),)
         width = layer.n_units(width)
-    return Network.cached(n_units, activations, estimator._targets.loss_key(), normalization, tuple(inputs))
+    return Network.cached(n_units, activations, estimator._targets.loss_key(), normalization, inputs)
 
 
 def input_layers(estimator):
@@ -101,11 +101,11 @@ def input_layers(estimator):
 
     Returns
     -------
-    layers : list of InputLayer
+    layers : sequence of InputLayer
     """
     choice = estimator.input_layers
     if choice is None:
-        return []
+        return ()
     choices = [choice] if isinstance(choice, str | InputLayer) else choice
     return [INPUT_LAYERS.get_function(one) for one in choices]
 

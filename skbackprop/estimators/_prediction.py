@@ -74,7 +74,8 @@ def for_backend(estimator, X):
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             X = validate_data(estimator, X, accept_sparse=accepted_sparse(estimator), dtype=checked, reset=False)
     network = choose_network(estimator, layer_units(estimator))
-    if network.normalizes or network.inputs or hasattr(estimator, "scales_") or hasattr(estimator, "input_params_"):
+    fitted = vars(estimator)
+    if network.normalizes or network.inputs or "scales_" in fitted or "input_params_" in fitted:
         check_same_layers(estimator, network)
     return network, *flat_state(estimator, network, dtype), as_rows(X, dtype)
 

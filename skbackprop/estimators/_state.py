@@ -271,12 +271,12 @@ def layer_units(estimator):
     """
     coefs = estimator.coefs_
     try:
-        n_units = [len(coefs[0]), *(coef.shape[1] for coef in coefs)]
+        n_units = (len(coefs[0]), *[coef.shape[1] for coef in coefs])
     except (AttributeError, IndexError, TypeError):
         raise TypeError("coefs_ has to be a list of arrays, each of shape (n_inputs, n_outputs) of a layer") from None
     for layer in reversed(input_layers(estimator)):
-        n_units[0] = layer.n_inputs(n_units[0])
-    return tuple(n_units)
+        n_units = (layer.n_inputs(n_units[0]), *n_units[1:])
+    return n_units
 
 
 def weights_dtype(coefs):
@@ -345,8 +345,10 @@ def flat_state(source, network, dtype):
     running : ndarray of shape (n_running,), float64
         A copy.
     """
-    params, running = ([getattr(source, name) for name in names] for names in network.attributes)
-    return network.flatten(params, dtype), network.flatten_running(running)
+    params = network.flatten(network.params_of(source), dtype)
+    if not network.n_running:
+        return params, np.empty(0)
+    return params, network.flatten_running([getattr(source, name) for name in network.attributes[1]])
 
 
 def given_state(given, network, dtype, random_state):
