@@ -16,18 +16,18 @@ from skbackprop.network import Network
 
 __all__ = ["for_backend", "predict_hidden", "predict_raw"]
 
-# Numbers in an array whose prediction may take no longer than scikit-learn's validation.
+# Predictions of arrays up to this size may take no longer than scikit-learn's validation.
 _SMALL_SIZE = 100_000
 
 
 def predict_raw(estimator, X, link=True):
-    """Predictions, after the link or before, of shape (n_samples, n_outputs), in the model's dtype and the library of `X`."""
+    """Predict, with or without the link: shape (n_samples, n_outputs), in the model's dtype and the array library of `X`."""
     network, params, running, rows = for_backend(estimator, X)
     return _predict_rows(estimator, X, network, params, rows, link, running)
 
 
 def _predict_rows(estimator, X, network, params, rows, link, running):
-    """The same, of data that are validated, and a network."""
+    """Predict validated rows with a network."""
     flops = 2.0 * rows.shape[0] * network.n_weights
     backend = get_prediction_backend(prediction_device(estimator.device, X), flops, estimator.precision)
     library = library_of(X)
@@ -39,10 +39,10 @@ def _predict_rows(estimator, X, network, params, rows, link, running):
 
 
 def predict_hidden(estimator, X, layer):
-    """Outputs of a hidden layer, of shape (n_samples, n_units), in the model's dtype.
+    """Return the outputs of a hidden layer, of shape (n_samples, n_units), in the model's dtype.
 
-    Those of a network that ends there, with the identity as its output layer: the kernels apply no activation to the last
-    layer, and multiplication by one and addition of zeros change no finite number.
+    They are the predictions of a network that ends there, followed by an identity matrix as its output layer: kernels
+    apply no activation to the last layer, and multiplication by one and addition of zeros change no finite number.
     """
     whole, _, _, rows = for_backend(estimator, X)
     n_layers = range(len(estimator.coefs_) - 1)[layer] + 1
@@ -60,7 +60,7 @@ def predict_hidden(estimator, X, layer):
 
 
 def for_backend(estimator, X):
-    """The fitted network, its parameters and running statistics, and data after validation, as a backend takes them."""
+    """Return the fitted network, its parameters and running statistics, and the validated rows."""
     if not hasattr(estimator, "coefs_"):
         check_is_fitted(estimator)
     dtype = weights_dtype(estimator.coefs_)
@@ -81,7 +81,7 @@ def for_backend(estimator, X):
 
 
 def _is_valid(estimator, X, dtype):
-    """Whether `validate_data` would return X as it is; for a few rows to find that out takes it longer than to predict."""
+    """Whether `validate_data` would return X unchanged; for a few rows, the validation takes longer than the prediction."""
     return (
         type(X) is np.ndarray
         and X.dtype == dtype

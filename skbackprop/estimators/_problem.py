@@ -1,4 +1,4 @@
-"""What a fit works on, once its arguments are read: a network, its weights, and the data."""
+"""The state of a fit after validation: a network, its weights, and the data."""
 
 from dataclasses import dataclass
 
@@ -27,26 +27,26 @@ __all__ = ["Problem", "make_problem"]
 
 @dataclass
 class Problem:
-    """A network, the weights that training changes, and the data.
+    """A network, the weights that training updates, and the data.
 
     Parameters
     ----------
     backend : Backend
-        Where it is computed.
+        Backend that trains and predicts.
     network : Network
     params : ndarray of shape (n_params,)
-        Changed by training, as the next.
+        Updated by training, as `running`.
     running : ndarray of shape (n_running,), float64
     rows : Rows
-        All rows, those split off for validation included.
+        All rows, including those split off for validation.
     targets : ndarray of shape (n_rows, n_targets)
         In the model's dtype.
     loss_weight : ndarray of shape (n_rows,) or None
-        Weights of the samples with the classes' factors.
+        Sample weights times class weights.
     train_rows : ndarray of int64
-        The rows to train on.
+        Indices of the training rows.
     held_out : HeldOut or None
-        Those to validate on.
+        Validation rows.
     """
 
     backend: Backend
@@ -60,12 +60,12 @@ class Problem:
     held_out: HeldOut | None
 
     def predict(self, rows, n_jobs, params=None):
-        """Predictions of rows, with the weights that training changes or with others."""
+        """Predict rows with the current weights or with `params`."""
         params = self.params if params is None else params
         return self.backend.predict(self.network, params, rows, n_jobs, running=self.running)
 
     def session(self, batch_size, n_jobs, penalties, seed=0):
-        """A session that trains on these data.
+        """Return a session that trains on these data.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class Problem:
         n_jobs : int or None
         penalties : Penalties
         seed : int, default=0
-            Of the dropout.
+            Seed of the dropout.
 
         Returns
         -------
@@ -93,7 +93,7 @@ class Problem:
         )
 
     def validation_session(self, n_jobs):
-        """A session for the losses of validation rows that are not among `rows`."""
+        """Return a session for the losses of validation rows that are not among `rows`."""
         held_out = self.held_out
         n_rows = len(held_out.targets)
         return self.backend.Session(
@@ -111,12 +111,12 @@ class Problem:
 
 
 def make_problem(fit, inputs):
-    """Draw the network's weights, or take the present ones, and set rows apart for validation.
+    """Draw the network's weights, or take the current ones, and split off validation rows.
 
     Parameters
     ----------
     fit : Fit
-        Its model gets the attributes that tell of the network.
+        Attributes that describe the network are set on its model.
     inputs : Inputs
 
     Returns
@@ -124,7 +124,7 @@ def make_problem(fit, inputs):
     problem : Problem
     """
     model, dtype, encoded = fit.model, inputs.dtype, inputs.encoded
-    # By the parameters that there are now.
+    # According to the current parameters.
     targets = model._targets
     n_units = (inputs.X.shape[1], *hidden_units(model), targets.n_outputs(encoded.shape[1]))
     check_memory(model, n_units, dtype)
@@ -140,7 +140,7 @@ def make_problem(fit, inputs):
     else:
         _check_same_network(model, network, targets)
         params, running = flat_state(model, network, dtype)
-        # Training writes into arrays of its own: the present ones may be read-only, or others' too.
+        # Train on a copy: the current arrays may be read-only or shared.
         params = np.array(params)
     vars(model).update(state_attributes(network, params, running) | layer_attributes(network, targets))
     train_rows, held_out = np.arange(len(encoded)), inputs.held_out
@@ -181,7 +181,7 @@ def _check_codes(network, rows, name):
 
 
 def _draw_weights(given, network, random_state, params, running):
-    """Initial weights: drawn by the initializer of this name, or those of another network."""
+    """Draw initial weights by the initializer of this name, or copy those of another network."""
     if not isinstance(given, str):
         params[:], given_running = given_state(given, network, params.dtype, random_state)
         if given_running is not None:
@@ -191,7 +191,7 @@ def _draw_weights(given, network, random_state, params, running):
 
 
 def _check_same_network(model, network, targets):
-    """Raise ValueError if the fitted network is not the one that the parameters choose now."""
+    """Raise ValueError if the fitted network does not match the current parameters."""
     fitted = [*layer_units(model)]
     if list(network.layer_units) != fitted:
         raise ValueError(

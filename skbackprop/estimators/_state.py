@@ -1,4 +1,4 @@
-"""Fitted state: the attributes of a fitted network, declared once, and what is done with all of them."""
+"""Fitted state: the attributes of a fitted network, declared once, and functions that iterate over the declaration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,18 +42,18 @@ class Fitted:
     ----------
     name : str
     group : str
-        What it hangs on: attributes of a group are set, reset and taken over together.
+        Attributes of a group are set, reset and copied together.
     check : callable or None
-        Raises ModelFileError for a value that a file cannot have; called with the value and the name. None for values that
+        Called with a value from a file and the name; raises ModelFileError if the value is invalid. None for values that
         are checked together with others.
     field : str or None
-        What `Progress` calls it.
+        Name of the attribute of `Progress`.
     unless : str or None
-        The condition, an attribute of `Progress`, under which there is no value.
+        Attribute of `Progress`; if it is true, the value is None.
     canonical : callable
-        Gives the form of a value that files and pickles have.
+        Returns the form of a value for files and pickles, so that equal fits give equal bytes.
     saved : bool
-        Whether it is in files. What follows from the others is not.
+        Whether files store it; attributes that can be derived from others are not stored.
     """
 
     name: str
@@ -96,7 +96,7 @@ NETWORK = (
 
 
 def names_of(*groups):
-    """Names of the fitted attributes of some groups.
+    """Return the names of the fitted attributes of some groups.
 
     Parameters
     ----------
@@ -109,14 +109,14 @@ def names_of(*groups):
     return tuple(entry.name for entry in NETWORK if entry.group in groups)
 
 
-#: Those that are views into the two vectors which training changes: of all networks, of normalized ones, of running statistics.
+#: Attributes that are views into the two vectors that training updates.
 WEIGHTS = names_of("weights")
 DATA_ATTRIBUTES = names_of("data")
 _PROGRESS = [entry for entry in NETWORK if entry.field is not None]
 
 
 def take_targets(estimator, targets):
-    """Set the attributes that tell of the targets.
+    """Set the attributes that describe the targets.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def take_targets(estimator, targets):
 
 
 def reset_state(estimator):
-    """Forget the weights and the training: the network starts anew.
+    """Delete the weights and the training's attributes, so that training starts anew.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def _drop(estimator, names, kept=()):
 
 
 def layer_attributes(network, targets):
-    """An estimator's attributes that tell of the layers.
+    """Return the attributes that describe the layers.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def layer_attributes(network, targets):
 
 
 def progress_attributes(progress):
-    """An estimator's attributes that tell how training went.
+    """Return the attributes that describe the training.
 
     Parameters
     ----------
@@ -181,44 +181,44 @@ def progress_attributes(progress):
 
 
 def read_progress(estimator, progress):
-    """Go on from where an estimator's training stood.
+    """Restore the progress of an estimator's training, to continue it.
 
     Parameters
     ----------
     estimator : BaseBackprop
     progress : Progress
-        A new one, changed in place.
+        A new object, updated in place.
     """
     if not hasattr(estimator, "loss_curve_"):
         return
     for entry in _PROGRESS:
         value = getattr(estimator, entry.name)
         if value is not None:
-            # Lists of its own: the present ones may be those of a shallow copy, too.
+            # Copy lists: a shallow copy of the estimator may share them.
             setattr(progress, entry.field, list(value) if isinstance(value, list) else value)
     if progress.unvalidated != (estimator.validation_scores_ is None):
-        # Weights that were best by scores are not the best by losses.
+        # The weights with the best score need not have the best loss.
         progress.best_params = progress.best_running = None
 
 
 def take_over(estimator, model, problem):
-    """Be where another estimator's training stood.
+    """Copy weights, progress and optimizer state from another estimator.
 
     Parameters
     ----------
     estimator : BaseBackprop
     model : BaseBackprop
     problem : Problem
-        Its weights are set.
+        Its vectors are updated in place.
     """
     problem.params[:], problem.running[:] = flat_state(model, problem.network, problem.params.dtype)
     vars(estimator).update({name: getattr(model, name) for name in names_of("progress", "optimizer")})
 
 
 def copy_state(estimator):
-    """Another estimator with the same parameters and attributes, none of them copied.
+    """Return an estimator that shares all parameters and attributes with another one.
 
-    Unlike a shallow copy it is not made from what a pickle holds, which is less.
+    `copy.copy` would go through the pickled state, which lacks some attributes.
 
     Parameters
     ----------
@@ -234,18 +234,18 @@ def copy_state(estimator):
 
 
 def publish_state(draft, before, estimator):
-    """Give an estimator what has changed in its draft: the one place where a fit changes its estimator's attributes.
+    """Copy the attributes that a fit changed from the draft to the estimator; nothing else changes an estimator's attributes.
 
     Parameters
     ----------
     draft : BaseBackprop or BaseBagging
         Made by `copy_state`.
     before : dict
-        The draft's attributes as they were then.
+        The draft's attributes at that time.
     estimator : BaseBackprop or BaseBagging
-        Keeps what callbacks have set on it in the meantime.
+        Attributes that callbacks set on it in the meantime are kept.
     """
-    # In one step: other threads may predict.
+    # In a single update, because other threads may predict.
     vars(estimator).update(
         {name: value for name, value in vars(draft).items() if name not in before or before[name] is not value}
     )
@@ -254,7 +254,7 @@ def publish_state(draft, before, estimator):
 
 
 def layer_units(estimator):
-    """Return the units of each layer, from the inputs to the outputs, of a model whose weights may have been set by hand.
+    """Return the number of units per layer, from inputs to outputs; the user may have set the weights.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ def layer_units(estimator):
     Raises
     ------
     TypeError
-        If they are not matrices.
+        If `coefs_` is not a list of matrices.
     """
     coefs = estimator.coefs_
     try:
@@ -280,7 +280,7 @@ def layer_units(estimator):
 
 
 def weights_dtype(coefs):
-    """The dtype in which a model computes whose weights may have been set by hand: of integers, say, or in another byte order.
+    """Return the dtype of a model's arithmetic; the user may have set weights of another dtype or byte order.
 
     Parameters
     ----------
@@ -289,12 +289,12 @@ def weights_dtype(coefs):
     Returns
     -------
     dtype : numpy.dtype
-        float32 for narrower numbers, too; float64 for wider ones and integers.
+        float32 for narrower floats, float64 for wider ones and for integers.
 
     Raises
     ------
     TypeError
-        If they are no real numbers.
+        If the weights are not real numbers.
     """
     dtype = getattr(coefs[0], "dtype", None)
     if dtype in _COMPUTED:
@@ -307,12 +307,12 @@ def weights_dtype(coefs):
     return np.dtype(np.float32) if dtype.kind == "f" and dtype.itemsize <= 4 else np.dtype(np.float64)
 
 
-# In the machine's byte order: another one makes another dtype.
+# In native byte order; dtypes of another byte order differ.
 _COMPUTED = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def state_attributes(network, params, running):
-    """An estimator's attributes that hold its fitted arrays.
+    """Return the attributes that list the fitted arrays.
 
     Parameters
     ----------
@@ -323,25 +323,25 @@ def state_attributes(network, params, running):
     Returns
     -------
     attributes : dict of list of ndarray
-        Views; only those that the network has.
+        Views into the vectors; only the attributes that the network has.
     """
     return network.arrays(params, running)
 
 
 def flat_state(source, network, dtype):
-    """The vectors of an estimator's fitted arrays.
+    """Return the flat vectors of an estimator's fitted arrays.
 
     Parameters
     ----------
     source : object
-        With the attributes that `state_attributes` names.
+        An object with the attributes of `state_attributes`.
     network : Network
     dtype : numpy.dtype
 
     Returns
     -------
     params : ndarray of shape (n_params,)
-        No copy, if the attributes are views into one vector.
+        Not a copy if the attributes are views into one vector.
     running : ndarray of shape (n_running,), float64
         A copy.
     """
@@ -352,10 +352,10 @@ def flat_state(source, network, dtype):
 
 
 def given_state(given, network, dtype, random_state):
-    """The vectors of `weight_init`, where it is an estimator or a tuple.
+    """Return the flat vectors of `weight_init` if it is an estimator or a tuple.
 
-    Weights of a network without normalization may be given to one with it, but not the other way round, nor may those of another
-    normalization: to other networks they mean nothing. The same holds for input layers.
+    Weights of a network without normalization may initialize one with it, but not the other way round, nor may weights of
+    another normalization: they mean nothing to the other network.
 
     Parameters
     ----------
@@ -373,7 +373,7 @@ def given_state(given, network, dtype, random_state):
     Raises
     ------
     ValueError
-        If the arrays are not those of such a network.
+        If the arrays do not match the network.
     """
     # Layers that the given network lacks start as they do in a new one.
     if not isinstance(given, tuple) and hasattr(given, "scales_"):

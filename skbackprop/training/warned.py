@@ -81,10 +81,10 @@ class WarningSummary:
         n_fits : int
             Number of fits, without the final fit to all data.
         """
-        told = {}
+        by_category = {}
         for (category, *_), (message, fits) in self._kinds.items():
-            told.setdefault(category, []).append(f"{_count(fits, n_fits)} warned: {message}")
-        for category, texts in told.items():
+            by_category.setdefault(category, []).append(f"{_count(fits, n_fits)} warned: {message}")
+        for category, texts in by_category.items():
             warnings.warn("\n".join(texts), category, stacklevel=_users_stacklevel())
 
 

@@ -32,9 +32,9 @@ from skbackprop.functions.optimizers import mean_gradient
 from skbackprop.functions.penalties import clipped, penalised_mean, penalty
 
 __all__ = [
+    "average_step",
     "factor_step",
     "finish_step",
-    "follow_step",
     "limit_step",
     "norm_step",
     "penalty_step",
@@ -169,7 +169,7 @@ def limit_step(thread, n_threads, layer, number_, data, batches, plan, model, wo
 
 
 @formula
-def follow_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+def average_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
     """Update the exponential moving average of the parameters."""
     kept, rest = plan.limits[AVERAGE], plan.limits[REST]
     for i in range(thread, model.params.size, n_threads):

@@ -36,7 +36,7 @@ class Tiles(NamedTuple):
     size : int
         Rows and columns of the tile.
     depth : int
-        Inner indices per piece in shared memory, which is double-buffered.
+        Inner indices per k-tile in shared memory, which is double-buffered.
     micro : int
         Rows and columns of a thread's part.
     on_tensor_cores : bool
@@ -64,7 +64,7 @@ class Tiles(NamedTuple):
 
     @property
     def n_shared(self):
-        """Size of shared memory in numbers: two pieces of both factors."""
+        """Size of shared memory in numbers: two k-tiles of both factors, which take turns."""
         return 4 * self.depth * self.pitch
 
 
@@ -131,7 +131,7 @@ def _thread_parts(tiles, dtype):
     convert : formula
         Converts a number when it is stored to shared memory.
     add : device function
-        ``add(sums, shared, a_half, b_half, thread)`` adds the product of two pieces in shared memory to a thread's
+        ``add(sums, shared, a_half, b_half, thread)`` adds the product of two k-tiles in shared memory to a thread's
         sums.
     """
     depth, micro, pitch = tiles.depth, tiles.micro, tiles.pitch
@@ -213,7 +213,7 @@ def _warp_parts(tiles):
 def block_product(begin, finish, tiles, dtype):
     """Make a product in which each block computes tiles of `tiles`: for large factors.
 
-    Shared memory is double-buffered: while a block computes with one piece of the factors, it loads the next into
+    Shared memory is double-buffered: while a block computes with one k-tile of the factors, it loads the next into
     registers and stores it to the other half.
 
     Parameters
@@ -250,7 +250,7 @@ def block_product(begin, finish, tiles, dtype):
         b_next = cuda.local.array(n_loads, kind)
         thread = cuda.threadIdx.x
         tiles_across = (n_columns + size - 1) // size
-        n_pieces = (n_inner + depth - 1) // depth
+        n_k_tiles = (n_inner + depth - 1) // depth
         # Coalesced loads: adjacent threads read adjacent numbers, whichever index of the factor is contiguous in
         # memory.
         a_along_rows, b_along_columns = a.row == 1, b.column == 1
@@ -260,21 +260,21 @@ def block_product(begin, finish, tiles, dtype):
                 for v in range(micro):
                     i, j = top + row(thread, u), left + column(thread, v)
                     sums[u, v] = begin(i, j, context) if i < n_rows and j < n_columns else zero
-            for piece in range(n_pieces + 1):
-                if piece < n_pieces:
+            for k_tile in range(n_k_tiles + 1):
+                if k_tile < n_k_tiles:
                     for load in range(n_loads):
                         at = thread + load * n_threads
                         k, i = (at // size, at % size) if a_along_rows else (at % depth, at // depth)
-                        k, i = piece * depth + k, top + i
+                        k, i = k_tile * depth + k, top + i
                         a_next[load] = entry(a, i, k) if i < n_rows and k < n_inner else nothing
                         k, j = (at // size, at % size) if b_along_columns else (at % depth, at // depth)
-                        k, j = piece * depth + k, left + j
+                        k, j = k_tile * depth + k, left + j
                         b_next[load] = entry(b, k, j) if k < n_inner and j < n_columns else zero
-                if piece > 0:
-                    a_half = (piece - 1) % 2 * half_size
+                if k_tile > 0:
+                    a_half = (k_tile - 1) % 2 * half_size
                     add(sums, shared, a_half, a_half + 2 * half_size, thread)
-                if piece < n_pieces:
-                    a_half = piece % 2 * half_size
+                if k_tile < n_k_tiles:
+                    a_half = k_tile % 2 * half_size
                     b_half = a_half + 2 * half_size
                     for load in range(n_loads):
                         at = thread + load * n_threads

@@ -30,9 +30,9 @@ from skbackprop.backends.cuda.layers import (
 )
 from skbackprop.backends.cuda.normalization import normalization_steps
 from skbackprop.backends.cuda.penalties import (
+    average_step,
     factor_step,
     finish_step,
-    follow_step,
     limit_step,
     norm_step,
     penalty_step,
@@ -179,7 +179,7 @@ class Functions(NamedTuple):
             "square": square_step,
             "factor": factor_step,
             "limit": limit_step,
-            "follow": follow_step,
+            "average": average_step,
         }
         for index, kind in enumerate(self.input_kinds):
             names_ = (f"{name}_{index}" for name in ("transform", "transform_gradient", "transform_backward"))
@@ -293,7 +293,7 @@ def training_calls(network, functions, is_sparse, penalties):
         if penalties.max_norm and hidden:
             calls += _on_all("limit", hidden)
         if penalties.average:
-            calls.append(Call("follow", when=AT_LAST))
+            calls.append(Call("average", when=AT_LAST))
     return calls
 
 
