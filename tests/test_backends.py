@@ -271,7 +271,10 @@ def test_training_with_every_input_layer(kind, others, backend_tier, rng):
         places = slice(None) if columns is None else columns
         problem.X[:, places] = rng.choice([-1.0, 0.0, 0.0, 0.5, 1.0, 2.0, 3.0], (17, len(counts)))
     groups = (Group(), Group(6.0, 0.0)), (Group(), Group(0.1, 0.0)), *GROUPS
-    penalties = replace(EVERYTHING, frozen=(1,), groups=groups) if others else Penalties(1e-2)
+    penalties = Penalties(1e-2)
+    if others:
+        # Inputs are not dropped together with input layers.
+        penalties = replace(EVERYTHING, dropout=(0.0, 0.3, 0.3), frozen=(1,), groups=groups)
     check_training(backend_tier, problem, OPTIMIZERS["adam"](), penalties)
 
 

@@ -235,3 +235,31 @@ def test_calibration_beats_label_smoothing():
     X, y = load_iris(return_X_y=True)
     model = BackpropTabularClassifier(n_estimators=2, max_iter=60, random_state=0).fit(X, y)
     assert log_loss(y, model.predict_proba(X)) < 0.2
+
+
+def test_targets_far_from_zero():
+    X, y = load_diabetes(return_X_y=True)
+    near, far = (BackpropTabularRegressor(**SMALL).fit(X, y + shift).predict(X) for shift in (0.0, 1.7e9))
+    assert np.ptp(far) > 10
+    np.testing.assert_allclose(far - 1.7e9, near, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+def test_classes_that_a_split_leaves_out():
+    X, y = load_iris(return_X_y=True)
+    for settings in ({"groups": y}, {"groups": np.zeros(150)}):
+        model = BackpropTabularClassifier(**SMALL).fit(X, y, **settings)
+        assert model.predict_proba(X).shape == (150, 3)
+    few = np.r_[np.arange(60), np.repeat(np.arange(60, 80), 2)]
+    assert len(BackpropTabularClassifier(**SMALL).fit(X[:100], few).classes_) == 80
+    with pytest.raises(ValueError, match="leave them out with X_val"):
+        BackpropTabularClassifier(**SMALL).fit(X, y, X_val=X, y_val=y, groups=y)
+    with pytest.raises(ValueError, match="sample_weight_val is for X_val"):
+        BackpropTabularClassifier(**SMALL).fit(X, y, sample_weight_val=np.ones(150))
+
+
+def test_dropout_of_inputs_is_refused():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="set the first of the rates to 0"):
+        BackpropTabularClassifier(**SMALL, dropout=(0.1, 0.1)).fit(X, y)
+    BackpropTabularClassifier(**SMALL, dropout=0.1).fit(X, y)

@@ -134,6 +134,11 @@ def choose_penalties(estimator, network):
             "of them, for the inputs and for each hidden layer"
         )
     rates = tuple(float(rate) for rate in rates)
+    if rates[0] > 0 and estimator.input_layers is not None:
+        raise ValueError(
+            f"dropout={estimator.dropout!r} drops inputs, which does not go together with input_layers="
+            f"{estimator.input_layers!r}: set the first of the rates to 0"
+        )
     # Booleans are refused: in a mask, True and False would be read as the layers 1 and 0.
     are_layers = (
         isinstance(layer, Integral) and not isinstance(layer, bool) and -n_layers <= layer < n_layers

@@ -5,14 +5,22 @@ import time
 from numbers import Integral, Real
 
 import numpy as np
+from joblib import effective_n_jobs
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
+from sklearn.model_selection import GroupShuffleSplit, KFold, train_test_split
+from sklearn.preprocessing import TargetEncoder
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+)
 
 from skbackprop._parameters import NamedOnce
 from skbackprop._sklearn import (
@@ -23,6 +31,7 @@ from skbackprop._sklearn import (
     _fit_context,
 )
 from skbackprop.estimators._class_weight import class_factors
+from skbackprop.estimators._labels import refuse_misread_labels
 from skbackprop.estimators._validation import first_split
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
@@ -119,11 +128,21 @@ def _scaled_log_loss(raw, labels, weights):
 
 def _negative_scaled_log_loss(network, X, y, sample_weight=None):
     """Score validation rows; the scorer of the members of a classifier."""
-    return -_scaled_log_loss(network.decision_function(X), y, sample_weight)[0]
+    labels = np.searchsorted(network.classes_, y)
+    return -_scaled_log_loss(network.decision_function(X), labels, sample_weight)[0]
 
 
 class _Tabular(NamedOnce):
     """What the two estimators share."""
+
+    # With metadata routing, a search's groups go to its splitter only.
+    __metadata_request__fit = {"groups": False}
+
+    # For type checkers only: fitting sets them.
+    encoder_: TableEncoder
+    n_iter_: int
+    n_features_in_: int
+    feature_names_in_: np.ndarray
 
     _parameter_constraints: dict = {
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
@@ -173,13 +192,22 @@ class _Tabular(NamedOnce):
         """
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: give both, or neither")
+        if X_val is None and sample_weight_val is not None:
+            raise ValueError("sample_weight_val is for X_val: give both, or only sample_weight")
+        if X_val is not None and groups is not None:
+            raise ValueError("groups divide the training data into training and validation: leave them out with X_val")
         targets, held_targets, attributes = self._read_targets(y, y_val)
         check_consistent_length(X, targets, groups)
         weights = (
             None if sample_weight is None else _check_sample_weight(sample_weight, targets, ensure_non_negative=True)
         )
-        encoder = TableEncoder(categorical_features=self.categorical_features, dtype="float32")
-        Z = np.ascontiguousarray(encoder.fit_transform(X, targets))
+        encoder = TableEncoder(
+            categorical_features=self.categorical_features,
+            high_cardinality=self._high_cardinality(len(targets)),
+            dtype="float32",
+        )
+        # Categories of many levels are encoded by the first of several targets.
+        Z = np.ascontiguousarray(encoder.fit_transform(X, targets if targets.ndim == 1 else targets[:, 0]))
         if Z.shape[1] == 0:
             # Nothing varies: the networks learn a constant.
             Z = np.zeros((len(Z), 1), dtype=np.float32)
@@ -202,8 +230,11 @@ class _Tabular(NamedOnce):
         return self
 
     def _train(self, encoder, Z, targets, weights, held_out, groups, seeds, deadline, settings):
-        """Train the members as a population on one copy of the rows."""
+        """Train the members as a population; each has a copy of its training rows."""
         summary = WarningSummary()
+        common = None
+        if held_out is None and not isinstance(self.validation_fraction, Real):
+            common = self._known_only(*first_split(self.validation_fraction, Z, targets, groups), targets)
 
         def train(function, *arguments, **keywords):
             with summarized(summary):
@@ -214,13 +245,15 @@ class _Tabular(NamedOnce):
                 return None
             network = self._network(encoder, len(Z), int(seed), deadline, settings)
             begin_fit(summary, network)
-            member = self._fit_member(network, Z, targets, weights, held_out, groups)
+            member = self._fit_member(network, Z, targets, weights, held_out, groups, common)
             if self.verbose:
                 print(f"network {number + 1} of {len(seeds)}: {network.n_iter_} epochs, loss {network.loss_:.4g}")
             return member
 
-        with population(models_at_a_time(self.device, 0), train):
-            members = Parallel(n_jobs=self.n_jobs)(delayed(one)(number, seed) for number, seed in enumerate(seeds))
+        with population(models_at_a_time(self.device, Z.nbytes), train):
+            # Fewer networks than cores share them.
+            n_jobs = min(effective_n_jobs(self.n_jobs), len(seeds))
+            members = Parallel(n_jobs=n_jobs)(delayed(one)(number, seed) for number, seed in enumerate(seeds))
         members = [member for member in members if member is not None]
         summary.give(len(members))
         if len(members) < len(seeds):
@@ -255,11 +288,11 @@ class _Tabular(NamedOnce):
         valleys = [math.ceil(self.max_iter * valley) for valley in schedule.valleys()] if self.early_stopping else []
         return network.set_callbacks(_Watch(valleys, deadline))
 
-    def _fit_member(self, network, Z, targets, weights, held_out, groups):
+    def _fit_member(self, network, Z, targets, weights, held_out, groups, common):
         """Fit a network on its own split of the rows; return it with its temperature."""
         train = np.arange(len(Z))
         if held_out is None:
-            train, rows = self._split(Z, targets, weights, groups, network.random_state)
+            train, rows = common or self._split(Z, targets, weights, groups, network.random_state)
             held_out = (Z[rows], targets[rows], None if weights is None else weights[rows]) if len(rows) else None
         own_weights = None if weights is None else weights[train]
         network.set_params(batch_size=min(network.batch_size, len(train)))
@@ -275,12 +308,11 @@ class _Tabular(NamedOnce):
     def _split(self, Z, targets, weights, groups, seed):
         """Return the rows to train on and the rows to validate on."""
         rows = np.arange(len(Z))
-        fraction = self.validation_fraction
-        if not isinstance(fraction, Real):
-            return first_split(fraction, Z, targets, groups)
         if groups is not None:
-            splitter = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
-            return first_split(splitter, Z, targets, groups)
+            if len(np.unique(groups)) < 2:
+                return rows, rows[:0]
+            splitter = GroupShuffleSplit(1, test_size=self.validation_fraction, random_state=seed)
+            return self._known_only(*first_split(splitter, Z, targets, groups), targets)
         if len(rows) < _MIN_SPLIT:
             return rows, rows[:0]
         train, held_out = self._random_split(rows, targets, seed)
@@ -412,6 +444,11 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
     array(['a', 'b'], dtype='<U1')
     """
 
+    # For type checkers only: fitting sets them.
+    classes_: np.ndarray
+    estimators_: list[BackpropClassifier]
+    temperatures_: np.ndarray
+
     _kind = BackpropClassifier
     _calibrates = True
 
@@ -463,16 +500,22 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
         self.verbose = verbose
 
     def _read_targets(self, y, y_val):
-        check_classification_targets(y)
+        refuse_misread_labels(y, "y")
         y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
         if y_val is None:
             return codes, None, {"classes_": classes}
+        refuse_misread_labels(y_val, "y_val")
         y_val = column_or_1d(y_val)
         unknown = np.setdiff1d(y_val, classes)
         if len(unknown):
             raise ValueError(f"y_val has classes that y has not: {unknown.tolist()}")
         return codes, np.searchsorted(classes, y_val), {"classes_": classes}
+
+    def _high_cardinality(self, n_rows):
+        return "target"
 
     def _settings(self, attributes):
         weight = self.class_weight
@@ -488,10 +531,10 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
     def _random_split(self, rows, targets, seed):
         """Split stratified; classes of too few rows are trained on."""
         counts = np.bincount(targets)
-        n_held = round(self.validation_fraction * len(rows))
         often = counts[targets] >= 2
-        n_classes = np.count_nonzero(counts >= 2)
-        if n_held < max(n_classes, 1) or np.count_nonzero(often) - n_held < n_classes:
+        n_often, n_classes = np.count_nonzero(often), np.count_nonzero(counts >= 2)
+        n_held = math.ceil(self.validation_fraction * n_often)
+        if n_held < max(n_classes, 1) or n_often - n_held < n_classes:
             train, held_out = train_test_split(rows, test_size=self.validation_fraction, random_state=seed)
             # A class has to be trained on.
             missing = ~np.isin(targets[held_out], targets[train])
@@ -500,6 +543,10 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
             rows[often], test_size=self.validation_fraction, random_state=seed, stratify=targets[often]
         )
         return np.concatenate([train, rows[~often]]), held_out
+
+    def _known_only(self, train, held_out, targets):
+        """Leave out validation rows of classes that are not trained on."""
+        return train, held_out[np.isin(targets[held_out], targets[train])]
 
     def _temperature(self, network, held_out):
         if held_out is None or len(network.classes_) < 2:
@@ -644,7 +691,11 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
         The fitted encoder.
 
     estimators_ : list of BackpropRegressor
-        The networks. Their `loss_curve_` and `validation_scores_` show how they were trained.
+        The networks, whose targets are `y` minus `target_mean_`, divided by `target_scale_`. Their `loss_curve_` and
+        `validation_scores_` show how they were trained.
+
+    target_mean_, target_scale_ : float, or ndarray of shape (n_outputs,)
+        Mean and standard deviation of `y` in `fit`.
 
     target_range_ : ndarray of shape (2,) or (2, n_outputs)
         Smallest and largest target in `fit`.
@@ -677,6 +728,12 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
     >>> model.predict(table[:2]).shape
     (2,)
     """
+
+    # For type checkers only: fitting sets them.
+    estimators_: list[BackpropRegressor]
+    target_mean_: np.ndarray
+    target_scale_: np.ndarray
+    target_range_: np.ndarray
 
     _kind = BackpropRegressor
     _calibrates = False
@@ -726,8 +783,18 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None")
         y = read(y, "y")
+        mean, scale = y.mean(axis=0), y.std(axis=0)
+        # In float64: the networks compute in float32.
+        scale = np.where(scale > 0, scale, 1.0)
+        held_targets = None if y_val is None else (read(y_val, "y_val") - mean) / scale
         target_range = np.stack([y.min(axis=0), y.max(axis=0)])
-        return y, None if y_val is None else read(y_val, "y_val"), {"target_range_": target_range}
+        attributes = {"target_range_": target_range, "target_mean_": mean, "target_scale_": scale}
+        return (y - mean) / scale, held_targets, attributes
+
+    def _high_cardinality(self, n_rows):
+        # Numbers are no classes, even if they are whole ones.
+        folds = KFold(min(max(n_rows, 2), 5), shuffle=True, random_state=0)
+        return TargetEncoder(target_type="continuous", cv=folds)
 
     def _settings(self, attributes):
         return {"standardize_target": True, "scoring": "loss"}
@@ -735,12 +802,16 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
     def _random_split(self, rows, targets, seed):
         return train_test_split(rows, test_size=self.validation_fraction, random_state=seed)
 
+    def _known_only(self, train, held_out, targets):
+        return train, held_out
+
     def _temperature(self, network, held_out):
         return None
 
     def _member_predictions(self, X):
         Z = self._members_raw(X)
-        return np.stack([network.predict(Z) for network in self.estimators_]).astype(np.float64, copy=False)
+        predictions = np.stack([network.predict(Z) for network in self.estimators_]).astype(np.float64, copy=False)
+        return predictions * self.target_scale_ + self.target_mean_
 
     def predict(self, X):
         """Predict the mean of the networks' predictions.

@@ -132,7 +132,10 @@ class InputLayer(Function):
             If `columns` has no such column, or one twice.
         """
         columns = range(n_features) if self.columns is None else list(self.columns)
-        are_columns = (isinstance(column, Integral) and 0 <= column < n_features for column in columns)
+        are_columns = (
+            isinstance(column, Integral) and not isinstance(column, bool) and 0 <= column < n_features
+            for column in columns
+        )
         if not all(are_columns) or len(set(columns)) != len(columns):
             raise ValueError(
                 f"columns={self.columns!r} of {type(self).__name__} must be different indices of its {n_features} inputs, "
