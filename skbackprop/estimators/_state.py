@@ -44,8 +44,8 @@ class Fitted:
     group : str
         Attributes of a group are set, reset and copied together.
     check : callable or None
-        Called with a value from a file and the name; raises ModelFileError if the value is invalid. None for values that
-        are checked together with others.
+        Called with a value from a file and the name; raises ModelFileError if the value is invalid. None for values
+        that are checked together with others.
     field : str or None
         Name of the attribute of `Progress`.
     unless : str or None
@@ -354,8 +354,8 @@ def flat_state(source, network, dtype):
 def given_state(given, network, dtype, random_state):
     """Return the flat vectors of `weight_init` if it is an estimator or a tuple.
 
-    Weights of a network without normalization may initialize one with it, but not the other way round, nor may weights of
-    another normalization: they mean nothing to the other network.
+    Weights of a network without normalization may initialize one with it, but not the other way round, nor may weights
+    of another normalization: they mean nothing to the other network.
 
     Parameters
     ----------

@@ -307,8 +307,8 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     dropout_schedule : str, schedule object or None, default=None
         Schedule of a factor from 1 down to 0 by which `dropout` is multiplied, as those of `learning_rate`:
-        'flat_cosine' has the full dropout for half of `max_iter` and then less and less, as in RealMLP, so that the last
-        updates see the network as it will predict. None for a constant dropout. Not used by 'lbfgs'.
+        'flat_cosine' has the full dropout for half of `max_iter` and then less and less, as in RealMLP, so that the
+        last updates see the network as it will predict. None for a constant dropout. Not used by 'lbfgs'.
 
     weight_decay_schedule : str, schedule object or None, default=None
         Schedule of a factor from 1 down to 0 by which the `weight_decay` of the optimizer is multiplied, besides the

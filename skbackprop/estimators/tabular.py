@@ -109,8 +109,8 @@ def _logits(raw):
 def _scaled_log_loss(raw, labels, weights):
     """Compute the log loss after temperature scaling, and the inverse temperature (Guo et al., 2017).
 
-    One more row with a uniform prediction keeps the loss of few rows, all of them right, from vanishing (as Berta et al.,
-    2025, do it).
+    One more row with a uniform prediction keeps the loss of few rows, all of them right, from vanishing (as Berta et
+    al., 2025, do it).
     """
     z = _logits(raw)
     n_rows, n_classes = z.shape
@@ -409,8 +409,8 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
         The fitted encoder.
 
     estimators_ : list of BackpropClassifier
-        The networks, whose classes are indices of `classes_`. Their `loss_curve_` and `validation_scores_` show how they
-        were trained.
+        The networks, whose classes are indices of `classes_`. Their `loss_curve_` and `validation_scores_` show how
+        they were trained.
 
     temperatures_ : ndarray of shape (n_estimators,)
         The networks' temperatures, by which raw predictions are divided.
@@ -629,9 +629,9 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
 class BackpropTabularRegressor(RegressorMixin, _Tabular):
     """Regressor for tables as they are: raw DataFrame in, predictions out, without tuning.
 
-    An ensemble of networks whose defaults suit tables: the recipe of RealMLP [1]_. It encodes numbers, categories, dates
-    and missing values by a :class:`~skbackprop.preprocessing.TableEncoder`. Each network keeps the weights of its best
-    epoch on validation rows of its own. Predictions are never outside the range of `y`.
+    An ensemble of networks whose defaults suit tables: the recipe of RealMLP [1]_. It encodes numbers, categories,
+    dates and missing values by a :class:`~skbackprop.preprocessing.TableEncoder`. Each network keeps the weights of its
+    best epoch on validation rows of its own. Predictions are never outside the range of `y`.
 
     Parameters
     ----------

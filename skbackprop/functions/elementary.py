@@ -84,8 +84,8 @@ def _scratch_twin(like):
 def scratch(typing_context, like):
     """Memory for `SCRATCH` numbers of the type of `like`, on the stack: between two loops that are vectorized apart.
 
-    Two calls in a formula give two memories; a call in a loop gives the same one each time. It is a pointer on all devices:
-    indices need no `natural`.
+    Two calls in a formula give two memories; a call in a loop gives the same one each time. It is a pointer on all
+    devices: indices need no `natural`.
     """
     if not isinstance(like, types.Float):
         return None

@@ -1,7 +1,7 @@
 """Groups of parameters, to which the optimizer applies the learning rate and its weight decay in different measure.
 
-A parametrization that multiplies weights by a constant need not be computed: to an optimizer it is another learning rate of
-these weights, and another initialization. So the kernels know factors only.
+A parametrization that multiplies weights by a constant need not be computed: to an optimizer it is another learning
+rate of these weights, and another initialization. So the kernels know factors only.
 """
 
 import math

@@ -35,9 +35,9 @@ class InputLayer(Function):
     - ``slope(x, params, p, n, deltas, d, s)``: the gradient with respect to `x`.
 
     Instead of the second one it may have ``gradient_of_rows(units, u, u_step, n_rows, params, p, n, deltas, d, d_step,
-    grads, is_first, part, n_parts, s)``, which sums over the rows itself: that of index `row` is ``units[u + row * u_step]``
-    with deltas from ``d + row * d_step`` on. It writes its part of the gradient: all for one of one; what it finds there does
-    not count if `is_first`.
+    grads, is_first, part, n_parts, s)``, which sums over the rows itself: that of index `row` is ``units[u + row *
+    u_step]`` with deltas from ``d + row * d_step`` on. It writes its part of the gradient: all for one of one; what it
+    finds there does not count if `is_first`.
 
     For what computes without the kernels there are, with `params` as a list of one array per column:
 
@@ -148,8 +148,8 @@ class InputLayer(Function):
 class InputScale(InputLayer):
     """A learned scale of each column, ``s x``: unimportant columns shrink (Holzmüller et al., 2024, section 3.2).
 
-    The scales start at one. With a high learning rate they select columns: with ``parametrization='ntp'`` it is six times
-    that of the weights.
+    The scales start at one. With a high learning rate they select columns: with ``parametrization='ntp'`` it is six
+    times that of the weights.
 
     Parameters
     ----------

@@ -52,11 +52,11 @@ class Optimizer(Function):
     A class has two formulas as static methods. Their arguments and results are numbers and tuples, never arrays, so
     that all backends share them:
 
-    - ``prepare(rate, step, s, kept)`` computes the constants, which are the same for all parameters of a group, once per
-      update and in float64, from the learning rate :math:`\eta`, the number t of the update (from 1), the settings s, a
-      named tuple, and the seventh and eighth constants of the previous update (zeros at first), which must not depend
-      on the learning rate: groups of parameters may have several. It returns a tuple of at most `N_CONSTANTS` numbers,
-      in the order of `constants`.
+    - ``prepare(rate, step, s, kept)`` computes the constants, which are the same for all parameters of a group, once
+      per update and in float64, from the learning rate :math:`\eta`, the number t of the update (from 1), the settings
+      s, a named tuple, and the seventh and eighth constants of the previous update (zeros at first), which must not
+      depend on the learning rate: groups of parameters may have several. It returns a tuple of at most `N_CONSTANTS`
+      numbers, in the order of `constants`.
     - ``update(w, g, decays, state, c)`` updates one parameter from its gradient; `decays`, which is 0 for parameters
       that do not decay, and for weights 1 or another factor of their decay; the tuple of its state; and the constants,
       a named tuple; all of one type. It returns a

@@ -96,8 +96,8 @@ class Schedule(Function):
 
     Time is counted in updates from 0, since the optimizer was created: `fit` starts again, even with `warm_start`;
     `partial_fit` continues, and each call counts as one epoch. Schedules that span `max_iter` epochs (`Polynomial`,
-    `OneCycle`, `CosineLog`, `FlatCosine`, `Cosine` without restarts) keep the rate of their last update if there are more updates; the others
-    continue.
+    `OneCycle`, `CosineLog`, `FlatCosine`, `Cosine` without restarts) keep the rate of their last update if there are
+    more updates; the others continue.
 
     A class has a method `after_warmup`, and `on_plateau` if it does not stop on a plateau.
 

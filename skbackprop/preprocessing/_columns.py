@@ -78,8 +78,8 @@ def opened(X):
     Returns
     -------
     X : object
-        The same, except that lists become arrays, in which numbers stay numbers where others are text, a record batch of
-        pyarrow becomes a table, and narwhals' frames are unwrapped.
+        The same, except that lists become arrays, in which numbers stay numbers where others are text, a record batch
+        of pyarrow becomes a table, and narwhals' frames are unwrapped.
 
     Raises
     ------
@@ -105,7 +105,8 @@ def read_table(X, zones=None, estimator=None):
     Parameters
     ----------
     X : dataframe or array-like of shape (n_samples, n_features)
-        As `opened`: of pandas, polars, pyarrow, or another library that narwhals knows; or what NumPy turns into an array.
+        As `opened`: of pandas, polars, pyarrow, or another library that narwhals knows; or what NumPy turns into an
+        array.
     zones : sequence of {str, None} of length n_features, default=None
         Time zones to convert dates to; None leaves them in their own.
     estimator : object, default=None

@@ -66,8 +66,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
         in other columns is an error.
 
     max_onehot : int or None, default=64
-        A categorical column with at most so many levels, infrequent ones counted as one, gets a column for each of them.
-        None: every categorical column does.
+        A categorical column with at most so many levels, infrequent ones counted as one, gets a column for each of
+        them. None: every categorical column does.
 
     high_cardinality : {"target", "ordinal"} or TargetEncoder, default="target"
         What a column with more levels becomes. "target": the mean target of a row's level, or for more than two classes

@@ -1,7 +1,7 @@
 """Steps of a mini-batch and of a prediction: the work of one thread for one stage of the network.
 
-All steps take the same three arguments: a pointer to the record (`state`), the index of the thread, and `layer`, the index
-of a stage. `program` orders the steps; `epoch` calls them by address. Each step is compiled separately, when a
+All steps take the same three arguments: a pointer to the record (`state`), the index of the thread, and `layer`, the
+index of a stage. `program` orders the steps; `epoch` calls them by address. Each step is compiled separately, when a
 training first needs it.
 
 The rows of a block are divided among the threads for the forward and the backward pass, in which rows are independent.
