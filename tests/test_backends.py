@@ -20,7 +20,7 @@ from skbackprop.backends import cpu, get_backend, get_prediction_backend
 from skbackprop.backends.data import as_rows
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.groups import DENSE, Group
-from skbackprop.functions.input_layers import INPUT_LAYERS, InputScale
+from skbackprop.functions.input_layers import INPUT_LAYERS, InputScale, bound_layers
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS, RMSprop
@@ -62,12 +62,8 @@ def make_problem(
     Y = rng.integers(0, 3, (17, 1)).astype(dtype)
     kinds = tuple(ACTIVATIONS.get_key(name) for name in activations)
     normalizing = None if normalization is None else NORMALIZATIONS.get_key(normalization)
-    inputs, n_units = [], 6
-    for layer in input_layers:
-        inputs.append(layer.bound(n_units))
-        n_units = layer.n_units(n_units)
     loss = LOSSES["log_loss"]().for_task("multiclass").key()
-    network = Network((6, 8, 7, 3), kinds, loss, normalizing, tuple(inputs))
+    network = Network((6, 8, 7, 3), kinds, loss, normalizing, bound_layers(input_layers, 6))
     params = (rng.standard_normal(network.n_params) * 0.4).astype(dtype)
     for scale in network.arrays(params).get("scales_", []):
         scale[:] = rng.uniform(0.5, 1.5, scale.size)

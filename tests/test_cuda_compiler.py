@@ -20,7 +20,7 @@ from skbackprop._compile import JIT, SIMULATED
 from skbackprop.backends.data import as_rows
 from skbackprop.functions.activations import ACTIVATIONS, ReLU
 from skbackprop.functions.elementary import SCRATCH
-from skbackprop.functions.input_layers import INPUT_LAYERS
+from skbackprop.functions.input_layers import INPUT_LAYERS, bound_layers
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
@@ -278,12 +278,9 @@ def test_every_activation_compiles(activation, launches):
 
 def layered_network():
     """A network with all input layers, one behind the other."""
-    inputs, n_units, network = [], 8, make_network()
-    for kind in INPUT_LAYERS.values():
-        layer = kind([0, 3], n_categories=[2, 5]) if kind.takes_codes else kind([0, 3])
-        inputs.append(layer.bound(n_units))
-        n_units = layer.n_units(n_units)
-    return Network(network.layer_units, network.activations, network.loss, None, tuple(inputs))
+    network = make_network()
+    layers = [kind([0, 3], n_categories=[2, 5]) if kind.takes_codes else kind([0, 3]) for kind in INPUT_LAYERS.values()]
+    return Network(network.layer_units, network.activations, network.loss, None, bound_layers(layers, 8))
 
 
 def test_training_with_all_input_layers_compiles(launches):

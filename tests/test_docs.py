@@ -101,6 +101,11 @@ def descriptions(kind):
             | {"n_outputs_", "out_activation_"},
         ),
         ("BackpropEnsemble", {"estimator", "estimators_"}),
+        (
+            "BackpropTabular",
+            {"n_estimators", "activation", "numerical_embeddings", "learning_rate_init", "validation_fraction"}
+            | {"estimators_"},
+        ),
     ],
 )
 def test_classifiers_and_regressors_say_the_same_of_what_they_share(kinds, different):

@@ -26,6 +26,7 @@ from skbackprop.backends.data import as_rows
 from skbackprop.functions import CategoryEmbedding, InputScale, PeriodicEmbedding
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.elementary import SCRATCH
+from skbackprop.functions.input_layers import bound_layers
 from skbackprop.functions.losses import LOSSES
 from skbackprop.functions.penalties import Penalties
 from skbackprop.inspection import input_gradient
@@ -65,13 +66,8 @@ def classifier(layers, **settings):
 
 
 def network_of(n_features, *layers):
-    inputs, n_units = [], n_features
-    for layer in layers:
-        inputs.append(layer.bound(n_units))
-        n_units = layer.n_units(n_units)
-    return Network(
-        (n_features, 5, 1), (ACTIVATIONS.get_key("tanh"),), LOSSES["squared_error"]().key(), inputs=tuple(inputs)
-    )
+    inputs = bound_layers(layers, n_features)
+    return Network((n_features, 5, 1), (ACTIVATIONS.get_key("tanh"),), LOSSES["squared_error"]().key(), inputs=inputs)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

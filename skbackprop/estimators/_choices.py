@@ -7,7 +7,7 @@ import numpy as np
 
 from skbackprop.backends import memory_limit
 from skbackprop.functions.activations import ACTIVATIONS, Activation
-from skbackprop.functions.input_layers import INPUT_LAYERS, InputLayer
+from skbackprop.functions.input_layers import INPUT_LAYERS, InputLayer, bound_layers
 from skbackprop.functions.normalizations import NORMALIZATIONS
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.functions.penalties import Penalties
@@ -85,10 +85,7 @@ def choose_network(estimator, n_units):
                 f"normalization={estimator.normalization!r} takes means over the units of a layer, and hidden_layer_sizes="
                 f"{estimator.hidden_layer_sizes!r} has a layer of one, which it would make constant; use two or more"
             )
-    inputs, width = (), n_units[0]
-    for layer in input_layers(estimator):
-        inputs += (layer.bound(width),)
-        width = layer.n_units(width)
+    inputs = bound_layers(input_layers(estimator), n_units[0])
     return Network.cached(n_units, activations, estimator._targets.loss_key(), normalization, inputs)
 
 

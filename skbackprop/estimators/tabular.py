@@ -8,7 +8,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.model_selection import GroupShuffleSplit, KFold, train_test_split
 from sklearn.preprocessing import TargetEncoder
 from sklearn.utils import check_random_state
@@ -74,7 +74,6 @@ class _Watch:
 
     def setup(self, estimator, context):
         """Begin a fit."""
-        self._epoch, self._best, self._best_epoch = 0, -np.inf, 0
 
     def teardown(self, estimator, context):
         """End a fit."""
@@ -86,16 +85,15 @@ class _Watch:
         """Return whether to stop after an epoch."""
         if context.task_name != "epoch":
             return False
-        self._epoch += 1
-        scores = fitted_estimator.validation_scores_
-        # Later ones are better among equals: they have seen more.
-        if scores and scores[-1] >= self._best:
-            self._best, self._best_epoch = scores[-1], self._epoch
         if time.monotonic() > self._deadline:
             return True
-        before = [0, *self._valleys]
-        is_idle = scores and self._epoch in self._valleys
-        return bool(is_idle and self._best_epoch <= before[self._valleys.index(self._epoch)])
+        scores = fitted_estimator.validation_scores_
+        if not scores or len(scores) not in self._valleys:
+            return False
+        # Of equal epochs the later one is better: it has seen more.
+        known = [(score, epoch) for epoch, score in enumerate(scores, start=1) if not math.isnan(score)]
+        _, best_epoch = max(known, default=(None, 0))
+        return best_epoch <= [0, *self._valleys][self._valleys.index(len(scores))]
 
 
 def _logits(raw):
@@ -130,6 +128,12 @@ def _negative_scaled_log_loss(network, X, y, sample_weight=None):
     """Score validation rows; the scorer of the members of a classifier."""
     labels = np.searchsorted(network.classes_, y)
     return -_scaled_log_loss(network.decision_function(X), labels, sample_weight)[0]
+
+
+def _for_networks(encoded):
+    """Return encoded rows as networks take them; if nothing varies, with a column of zeros to learn a constant from."""
+    encoded = np.ascontiguousarray(encoded)
+    return encoded if encoded.shape[1] else np.zeros((len(encoded), 1), dtype=np.float32)
 
 
 class _Tabular(NamedOnce):
@@ -203,26 +207,23 @@ class _Tabular(NamedOnce):
         )
         encoder = TableEncoder(
             categorical_features=self.categorical_features,
-            high_cardinality=self._high_cardinality(len(targets)),
+            high_cardinality=self._high_cardinality,
             dtype="float32",
         )
         # Categories of many levels are encoded by the first of several targets.
-        Z = np.ascontiguousarray(encoder.fit_transform(X, targets if targets.ndim == 1 else targets[:, 0]))
-        if Z.shape[1] == 0:
-            # Nothing varies: the networks learn a constant.
-            Z = np.zeros((len(Z), 1), dtype=np.float32)
+        Z = _for_networks(encoder.fit_transform(X, targets if targets.ndim == 1 else targets[:, 0]))
         held_out = None
         if X_val is not None:
-            held_out = self._encoded(encoder, X_val), held_targets, sample_weight_val
+            held_out = _for_networks(encoder.transform(X_val)), held_targets, sample_weight_val
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=self.n_estimators)
         deadline = np.inf if self.max_time is None else time.monotonic() + self.max_time
         settings = self._settings(attributes)
         members = self._train(encoder, Z, targets, weights, held_out, groups, seeds, deadline, settings)
-        networks = [network for network, _ in members]
-        attributes |= {"encoder_": encoder, "estimators_": networks, "n_features_in_": encoder.n_features_in_}
+        networks, temperatures = zip(*members, strict=True)
+        attributes |= {"encoder_": encoder, "estimators_": list(networks), "n_features_in_": encoder.n_features_in_}
         attributes["n_iter_"] = max(network.n_iter_ for network in networks)
-        if self._calibrates:
-            attributes["temperatures_"] = np.array([temperature for _, temperature in members])
+        if is_classifier(self):
+            attributes["temperatures_"] = np.array(temperatures)
         vars(self).pop("feature_names_in_", None)
         if hasattr(encoder, "feature_names_in_"):
             attributes["feature_names_in_"] = encoder.feature_names_in_
@@ -243,7 +244,7 @@ class _Tabular(NamedOnce):
         def one(number, seed):
             if number and time.monotonic() > deadline:
                 return None
-            network = self._network(encoder, len(Z), int(seed), deadline, settings)
+            network = self._network(encoder, int(seed), deadline, settings)
             begin_fit(summary, network)
             member = self._fit_member(network, Z, targets, weights, held_out, groups, common)
             if self.verbose:
@@ -260,7 +261,7 @@ class _Tabular(NamedOnce):
             warn(f"max_time={self.max_time} ended training after {len(members)} of n_estimators={len(seeds)} networks.")
         return members
 
-    def _network(self, encoder, n_rows, seed, deadline, settings):
+    def _network(self, encoder, seed, deadline, settings):
         """Return an unfitted member: RealMLP's recipe (Holzmüller et al., 2024, table A.1)."""
         layers = [InputScale()]
         numeric = np.flatnonzero(np.isin(encoder.output_kinds_, _NUMERIC_KINDS))
@@ -273,7 +274,6 @@ class _Tabular(NamedOnce):
             solver=Adam(beta_2=0.95),
             learning_rate=schedule,
             learning_rate_init=self.learning_rate_init,
-            batch_size=min(self.batch_size, n_rows),
             max_iter=self.max_iter,
             alpha=0.0,
             dropout=self.dropout,
@@ -295,7 +295,7 @@ class _Tabular(NamedOnce):
             train, rows = common or self._split(Z, targets, weights, groups, network.random_state)
             held_out = (Z[rows], targets[rows], None if weights is None else weights[rows]) if len(rows) else None
         own_weights = None if weights is None else weights[train]
-        network.set_params(batch_size=min(network.batch_size, len(train)))
+        network.set_params(batch_size=min(self.batch_size, len(train)))
         if held_out is None:
             network.fit(Z[train], targets[train], own_weights)
         else:
@@ -319,13 +319,17 @@ class _Tabular(NamedOnce):
         has_weight = weights is None or (weights[train].any() and weights[held_out].any())
         return (train, held_out) if has_weight else (rows, rows[:0])
 
-    def _encoded(self, encoder, X):
-        Z = np.ascontiguousarray(encoder.transform(X))
-        return Z if Z.shape[1] else np.zeros((len(Z), 1), dtype=np.float32)
+    def _known_only(self, train, held_out, targets):
+        """Leave out validation rows that tell nothing of a network trained on the others."""
+        return train, held_out
 
-    def _members_raw(self, X):
+    def _temperature(self, network, held_out):
+        """Return the temperature of a network's raw predictions; None if there is none."""
+
+    def _encode(self, X):
+        """Encode a table for predictions."""
         check_is_fitted(self)
-        return self._encoded(self.encoder_, X)
+        return _for_networks(self.encoder_.transform(X))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -450,7 +454,7 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
     temperatures_: np.ndarray
 
     _kind = BackpropClassifier
-    _calibrates = True
+    _high_cardinality = "target"
 
     _parameter_constraints: dict = {
         **_Tabular._parameter_constraints,
@@ -514,9 +518,6 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
             raise ValueError(f"y_val has classes that y has not: {unknown.tolist()}")
         return codes, np.searchsorted(classes, y_val), {"classes_": classes}
 
-    def _high_cardinality(self, n_rows):
-        return "target"
-
     def _settings(self, attributes):
         weight = self.class_weight
         if isinstance(weight, dict):
@@ -557,7 +558,7 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
 
     def _member_proba(self, X):
         """Return each network's calibrated probabilities, of shape (n_estimators, n_samples, n_classes)."""
-        Z = self._members_raw(X)
+        Z = self._encode(X)
         proba = np.zeros((len(self.estimators_), len(Z), len(self.classes_)))
         for own, network, temperature in zip(proba, self.estimators_, self.temperatures_, strict=True):
             if len(network.classes_) == 1:
@@ -736,7 +737,8 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
     target_range_: np.ndarray
 
     _kind = BackpropRegressor
-    _calibrates = False
+    # Numbers are no classes, even if they are whole ones.
+    _high_cardinality = TargetEncoder(target_type="continuous", cv=KFold(5, shuffle=True, random_state=0))
 
     def __init__(
         self,
@@ -791,25 +793,14 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
         attributes = {"target_range_": target_range, "target_mean_": mean, "target_scale_": scale}
         return (y - mean) / scale, held_targets, attributes
 
-    def _high_cardinality(self, n_rows):
-        # Numbers are no classes, even if they are whole ones.
-        folds = KFold(min(max(n_rows, 2), 5), shuffle=True, random_state=0)
-        return TargetEncoder(target_type="continuous", cv=folds)
-
     def _settings(self, attributes):
         return {"standardize_target": True, "scoring": "loss"}
 
     def _random_split(self, rows, targets, seed):
         return train_test_split(rows, test_size=self.validation_fraction, random_state=seed)
 
-    def _known_only(self, train, held_out, targets):
-        return train, held_out
-
-    def _temperature(self, network, held_out):
-        return None
-
     def _member_predictions(self, X):
-        Z = self._members_raw(X)
+        Z = self._encode(X)
         predictions = np.stack([network.predict(Z) for network in self.estimators_]).astype(np.float64, copy=False)
         return predictions * self.target_scale_ + self.target_mean_
 

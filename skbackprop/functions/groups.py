@@ -5,6 +5,7 @@ rate of these weights, and another initialization. So the kernels know factors o
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,8 +48,9 @@ def _ntp(fan_in, degree):
 PARAMETRIZATIONS = {"standard": _standard, "ntp": _ntp}
 
 
+@lru_cache(maxsize=64)
 def group_tables(groups, n_stages):
-    """Groups as the kernels expect them.
+    """Return groups as the kernels expect them; the arrays are shared, and only read.
 
     Parameters
     ----------

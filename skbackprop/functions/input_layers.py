@@ -16,7 +16,15 @@ from skbackprop.functions._function import Function, named
 from skbackprop.functions._registry import Registry
 from skbackprop.functions.elementary import SCRATCH, cos_turns, fma, natural, number, scratch, sin_turns
 
-__all__ = ["INPUT_LAYERS", "CategoryEmbedding", "InputLayer", "InputScale", "PeriodicEmbedding", "column_loops"]
+__all__ = [
+    "INPUT_LAYERS",
+    "CategoryEmbedding",
+    "InputLayer",
+    "InputScale",
+    "PeriodicEmbedding",
+    "bound_layers",
+    "column_loops",
+]
 
 #: Columns of the kernels' table of groups, one row per input column: the column's first output; its first parameter
 #: among the layer's, and their number, 0 for a column that is copied.
@@ -143,6 +151,26 @@ class InputLayer(Function):
             )
         sizes = tuple((int(column), int(self.n_params(column))) for column in sorted(columns))
         return self.kernel_kind(), self.settings(), sizes, int(self.outputs_per_column())
+
+
+def bound_layers(layers, n_features):
+    """Bind layers, one behind the other, to a number of features.
+
+    Parameters
+    ----------
+    layers : iterable of InputLayer
+    n_features : int
+
+    Returns
+    -------
+    keys : tuple
+        `InputLayer.bound` of each.
+    """
+    keys = []
+    for layer in layers:
+        keys.append(layer.bound(n_features))
+        n_features = layer.n_units(n_features)
+    return tuple(keys)
 
 
 class InputScale(InputLayer):
