@@ -152,6 +152,26 @@ class Network:
             origins = layer.origins(origins)
         return found
 
+    def forward_steps(self, trains, dropped=()):
+        """Return the steps of the forward pass.
+
+        Parameters
+        ----------
+        trains : bool
+            False for predictions.
+        dropped : collection of int, default=()
+            Stages whose inputs are dropped.
+
+        Returns
+        -------
+        pairs : list of (Layer, list of str)
+            The layers in order, each with the names of its steps.
+        """
+        return [
+            (layer, [step for step in layer.forward_steps(trains) if step != "drop" or layer.stage in dropped])
+            for layer in self.layers
+        ]
+
     @lazy
     def stages(self):
         """The layers of each stage.

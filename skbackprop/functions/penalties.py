@@ -53,9 +53,10 @@ class Penalties:
         """Return the dropout rate of each stage's inputs, after `n_front` stages in front of the first dense layer."""
         return (0.0,) * n_front + (self.dropout or (0.0,) * (n_stages - n_front))
 
-    def dropped_stages(self, n_front):
-        """Return the stages whose inputs are dropped."""
-        return {n_front + layer for layer, rate in enumerate(self.dropout) if rate > 0}
+    def dropped_stages(self, n_front, is_sparse):
+        """Return the stages whose inputs a step drops; sparse inputs are dropped when they are read."""
+        dropped = {n_front + layer for layer, rate in enumerate(self.dropout) if rate > 0}
+        return dropped - {0} if is_sparse else dropped
 
     def frozen_stages(self, n_front):
         """Return the stages whose parameters are not trained."""

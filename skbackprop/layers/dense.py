@@ -46,8 +46,8 @@ class Dense(Layer):
         return ("forward",)
 
     def backward_steps(self):
-        """Return the step of ``D W^T``."""
-        return ("backward",)
+        """Return the step of ``D W^T``; the gradient with respect to the network's inputs is not needed."""
+        return ("backward",) if self.stage > 0 else ()
 
     def gradient_steps(self):
         """Return the step of ``X^T D``."""

@@ -84,8 +84,8 @@ class ColumnLayer(Layer):
         return ("transform",)
 
     def backward_steps(self):
-        """Return the step of the gradient with respect to the inputs, which the first layer does not run."""
-        return ("transform_backward",)
+        """Return the step of the gradient with respect to the inputs; that of the network's inputs is not needed."""
+        return ("transform_backward",) if self.stage > 0 else ()
 
     def gradient_steps(self):
         """Return the step of the parameters' gradient."""

@@ -44,27 +44,20 @@ class Call(NamedTuple):
 def _layer_calls(layer, steps, offsets):
     """List a layer's steps in their variants for the sizes of the network and of a block."""
     stage, calls = layer.stage, []
-    is_sparse = offsets[stage, FORWARD] == SPARSE
     for step in steps:
         if step == "forward":
             step = {SPARSE: "forward_sparse", UNPACKED: "forward_alone"}.get(int(offsets[stage, FORWARD]), "forward")
-        elif step == "backward":
-            if offsets[stage, DELTAS] >= 0:
-                calls.append(Call("pack_deltas", stage))
-            step = "backward" if offsets[stage, BACKWARD] >= 0 else "backward_alone"
-        elif step == "gradient" and is_sparse:
+        elif step == "backward" and offsets[stage, BACKWARD] < 0:
+            step = "backward_alone"
+        elif step == "gradient" and offsets[stage, DELTAS] == SPARSE:
             step = "gradient_sparse"
-        # The gradient with respect to the inputs is not needed. Sparse inputs are dropped when they are read.
-        needed = {"backward": stage > 0, "transform_backward": stage > 0, "drop": not is_sparse}
-        if needed.get(step.removesuffix("_alone"), True):
-            calls.append(Call(step, stage))
+        calls.append(Call(step, stage))
     return calls
 
 
 def _forward_calls(network, offsets, trains, dropped):
     calls = [] if offsets[0, FORWARD] == SPARSE else [Call("gather")]
-    for layer in network.layers:
-        steps = [step for step in layer.forward_steps(trains) if step != "drop" or layer.stage in dropped]
+    for layer, steps in network.forward_steps(trains, dropped):
         calls += _layer_calls(layer, steps, offsets)
     return calls
 
@@ -113,9 +106,12 @@ def training_calls(network, offsets, penalties, *, differentiates, updates):
     stages = range(len(network.stages))
     # What depends only on the weights is computed before the first batch, and after each update by the updating thread.
     calls = [Call("refresh", stage, AT_START) for stage in stages]
-    calls += _forward_calls(network, offsets, differentiates, penalties.dropped_stages(network.n_front))
+    dropped = penalties.dropped_stages(network.n_front, offsets[0, FORWARD] == SPARSE)
+    calls += _forward_calls(network, offsets, differentiates, dropped)
     calls.append(Call("evaluate", stages[-1]))
     for layer in reversed(network.layers) if differentiates else ():
+        if layer.gradient_steps() and offsets[layer.stage, DELTAS] >= 0:
+            calls.append(Call("pack_deltas", layer.stage))
         calls += _layer_calls(layer, layer.backward_steps(), offsets)
     calls[-1] = calls[-1]._replace(waits=ALL_FINITE)
     for layer in network.layers if differentiates else ():

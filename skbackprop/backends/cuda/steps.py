@@ -216,25 +216,22 @@ class Functions(NamedTuple):
                 calls.append(Call("gradient_sparse" if is_sparse and stage == 0 else "gradient", stage, waits=False))
                 calls.append(Call("intercepts", stage, waits=stage == 0))
             elif step.startswith("transform"):
-                if step != "transform_backward" or stage > 0:
-                    name = f"{step}_{self.input_kinds.index(layer.kind)}"
-                    calls.append(Call(name, stage, waits=step != "transform_gradient" or stage == 0))
+                name = f"{step}_{self.input_kinds.index(layer.kind)}"
+                calls.append(Call(name, stage, waits=step != "transform_gradient" or stage == 0))
             elif step.startswith("normalize_backward"):
                 calls += [Call(f"normalize_backward_{index}", stage) for index in range(n_backward)]
             elif step.startswith(("normalize", "scale")):
                 calls += [Call(f"normalize_{index}", stage) for index in range(n_forward)]
             elif step == "forward" and is_sparse and stage == 0:
                 calls.append(Call("forward_sparse", stage))
-            # The gradient with respect to the inputs is not needed. Sparse inputs are dropped when they are read.
-            elif not (step == "backward" and stage == 0) and not (step == "drop" and is_sparse and stage == 0):
+            else:
                 calls.append(Call(step, stage))
         return calls
 
 
 def _forward_calls(network, functions, is_sparse, trains, dropped):
     calls = [] if is_sparse else [Call("gather")]
-    for layer in network.layers:
-        steps = [step for step in layer.forward_steps(trains) if step != "drop" or layer.stage in dropped]
+    for layer, steps in network.forward_steps(trains, dropped):
         calls += functions.layer_calls(layer, steps, is_sparse)
     return calls
 
@@ -275,7 +272,8 @@ def training_calls(network, functions, is_sparse, penalties):
     calls = [Call("targets", waits=False)]
     if penalties.alpha and differentiates:
         calls.append(Call("penalty", when=AT_FIRST, waits=False))
-    calls += _forward_calls(network, functions, is_sparse, differentiates, penalties.dropped_stages(network.n_front))
+    dropped = penalties.dropped_stages(network.n_front, is_sparse)
+    calls += _forward_calls(network, functions, is_sparse, differentiates, dropped)
     calls += [Call("loss", waits=False), Call("total")]
     for layer in reversed(network.layers) if differentiates else ():
         calls += functions.layer_calls(layer, (*layer.gradient_steps(), *layer.backward_steps()), is_sparse)
@@ -564,8 +562,8 @@ def _in_table(functions):
         )
         plan = Plan(
             integer_at(row[layers], (n_layers + 1, N_COLUMNS)), number_at(row[settings], (row[settings + 1] //
-            N_SETTINGS, N_SETTINGS)), number_at(row[limits], (row[limits + 1],)), integer_at(row[groups], (row[groups + 1],)), n_layers, row[N_TARGETS], row[HAS_WEIGHTS],
-            row[SEED], n_lanes, n_weight_lanes,
+            N_SETTINGS, N_SETTINGS)), number_at(row[limits], (row[limits + 1],)), integer_at(row[groups], (row[groups +
+            1],)), n_layers, row[N_TARGETS], row[HAS_WEIGHTS], row[SEED], n_lanes, n_weight_lanes,
         )  # fmt: skip
         model = Model(
             number_at(row[params], (row[params + 1],)), number_at(row[grads], (row[grads + 1],)),
