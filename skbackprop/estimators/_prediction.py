@@ -1,6 +1,7 @@
 """Predictions of a fitted network."""
 
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -14,7 +15,7 @@ from skbackprop.estimators._state import check_same_layers, flat_state, layer_un
 from skbackprop.functions.losses import LOSSES
 from skbackprop.network import Network
 
-__all__ = ["for_backend", "predict_hidden", "predict_raw"]
+__all__ = ["Ready", "for_backend", "get_ready", "predict_hidden", "predict_raw", "predict_ready"]
 
 # Predictions of arrays up to this size may take no longer than scikit-learn's validation.
 _SMALL_SIZE = 100_000
@@ -73,11 +74,57 @@ def for_backend(estimator, X):
         checked = dtype if library is None else library.float_types(dtype.name)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             X = validate_data(estimator, X, accept_sparse=accepted_sparse(estimator), dtype=checked, reset=False)
+    return *_fitted_network(estimator, dtype), as_rows(X, dtype)
+
+
+def _fitted_network(estimator, dtype):
+    """Return the fitted network, its parameters and running statistics."""
     network = choose_network(estimator, layer_units(estimator))
     fitted = vars(estimator)
     if network.normalizes or network.inputs or "scales_" in fitted or "input_params_" in fitted:
         check_same_layers(estimator, network)
-    return network, *flat_state(estimator, network, dtype), as_rows(X, dtype)
+    return network, *flat_state(estimator, network, dtype)
+
+
+class Ready(NamedTuple):
+    """What predictions of a fitted network look up and check each time, which for a row takes longer than the arithmetic.
+
+    For networks inside of another estimator, whose parameters nobody sets.
+
+    Parameters
+    ----------
+    coefs : list of ndarray
+        The estimator's `coefs_`.
+    targets : Targets
+    network : Network
+    params, running : ndarray
+    """
+
+    coefs: list
+    targets: Any
+    network: Network
+    params: np.ndarray
+    running: np.ndarray
+
+
+def get_ready(estimator):
+    """Return a fitted network that is ready to predict."""
+    coefs = estimator.coefs_
+    return Ready(coefs, estimator._targets, *_fitted_network(estimator, weights_dtype(coefs)))
+
+
+def predict_ready(estimator, ready, rows, link):
+    """Predict rows, as from `as_rows`, without a check; in the model's dtype.
+
+    Returns
+    -------
+    targets : Targets
+    predictions : ndarray of shape (n_samples, n_outputs)
+    """
+    if ready.coefs is not estimator.coefs_:
+        ready = get_ready(estimator)
+    predictions = _predict_rows(estimator, rows.X, ready.network, ready.params, rows, link, ready.running)
+    return ready.targets, predictions
 
 
 def _is_valid(estimator, X, dtype):

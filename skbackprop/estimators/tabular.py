@@ -30,8 +30,10 @@ from skbackprop._sklearn import (
     _check_sample_weight,
     _fit_context,
 )
+from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import class_factors
 from skbackprop.estimators._labels import refuse_misread_labels
+from skbackprop.estimators._prediction import get_ready, predict_ready
 from skbackprop.estimators._validation import first_split
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
@@ -227,6 +229,7 @@ class _Tabular(NamedOnce):
         vars(self).pop("feature_names_in_", None)
         if hasattr(encoder, "feature_names_in_"):
             attributes["feature_names_in_"] = encoder.feature_names_in_
+        attributes["_ready"] = [get_ready(network) for network in networks]
         vars(self).update(attributes)
         return self
 
@@ -303,7 +306,7 @@ class _Tabular(NamedOnce):
             X_val, y_val, weight_val = held_out
             network.fit(Z[train], targets[train], own_weights, X_val=X_val, y_val=y_val, sample_weight_val=weight_val)
         network.set_callbacks()
-        return network, self._temperature(network, held_out)
+        return network.set_params(scoring=None), self._temperature(network, held_out)
 
     def _split(self, Z, targets, weights, groups, seed):
         """Return the rows to train on and the rows to validate on."""
@@ -326,10 +329,20 @@ class _Tabular(NamedOnce):
     def _temperature(self, network, held_out):
         """Return the temperature of a network's raw predictions; None if there is none."""
 
-    def _encode(self, X):
-        """Encode a table for predictions."""
+    def _outputs(self, X, link):
+        """Yield each network with the kind of its targets and its outputs for a table, which is encoded once."""
         check_is_fitted(self)
-        return _for_networks(self.encoder_.transform(X))
+        rows = as_rows(_for_networks(self.encoder_.transform(X)), np.float32)
+        for network, ready in zip(self.estimators_, self._ready, strict=True):
+            yield network, *predict_ready(network, ready, rows, link)
+
+    def __getstate__(self):
+        return {name: value for name, value in super().__getstate__().items() if name != "_ready"}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "estimators_" in state:
+            self._ready = [get_ready(network) for network in self.estimators_]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -558,14 +571,13 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
 
     def _member_proba(self, X):
         """Return each network's calibrated probabilities, of shape (n_estimators, n_samples, n_classes)."""
-        Z = self._encode(X)
-        proba = np.zeros((len(self.estimators_), len(Z), len(self.classes_)))
-        for own, network, temperature in zip(proba, self.estimators_, self.temperatures_, strict=True):
-            if len(network.classes_) == 1:
-                own[:, network.classes_] = 1.0
-            else:
-                own[:, network.classes_] = softmax(_logits(network.decision_function(Z)) / temperature, axis=1)
-        return proba
+        logits = []
+        for (network, _, raw), temperature in zip(self._outputs(X, link=False), self.temperatures_, strict=True):
+            # A class that a network does not know has the probability 0.
+            own = np.full((len(raw), len(self.classes_)), -np.inf)
+            own[:, network.classes_] = _logits(raw) / temperature if len(network.classes_) > 1 else 0.0
+            logits.append(own)
+        return softmax(np.stack(logits), axis=2)
 
     def predict_proba(self, X):
         """Predict calibrated probabilities: the mean of the networks'.
@@ -800,8 +812,9 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
         return train_test_split(rows, test_size=self.validation_fraction, random_state=seed)
 
     def _member_predictions(self, X):
-        Z = self._encode(X)
-        predictions = np.stack([network.predict(Z) for network in self.estimators_]).astype(np.float64, copy=False)
+        predictions = [targets.decode(outputs) for _, targets, outputs in self._outputs(X, link=True)]
+        shape = (len(predictions), len(predictions[0]), *self.target_range_.shape[1:])
+        predictions = np.stack(predictions).astype(np.float64, copy=False).reshape(shape)
         return predictions * self.target_scale_ + self.target_mean_
 
     def predict(self, X):

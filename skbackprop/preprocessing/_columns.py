@@ -155,12 +155,14 @@ def _is_pandas(X):
 def _pandas_columns(X):
     """The columns of a DataFrame as series, but those of plain numbers read at once where they are many.
 
-    pandas takes about 10 microseconds to make a series of a column, and 200 to make an array of some columns.
+    pandas takes about 10 microseconds to make a series of a column, half of them for its name, and 200 to make an array
+    of some columns.
     """
-    dtypes = X.dtypes.tolist()
+    is_wide = X.shape[1] >= _MANY_COLUMNS
+    dtypes = X.dtypes.tolist() if is_wide else []
     places = [j for j, dtype in enumerate(dtypes) if dtype.kind in _PLAIN_NUMBERS and isinstance(dtype, np.dtype)]
     if len(places) < X.shape[1] and len(places) < _MANY_COLUMNS:
-        return [series for _, series in X.items()]
+        return [series for _, series in X.set_axis(range(X.shape[1]), axis=1).items()]
     numbers = X if len(places) == X.shape[1] else X.take(places, axis=1)
     columns = [None] * X.shape[1]
     for place, values in zip(places, numbers.to_numpy(dtype=np.float64).T, strict=True):
