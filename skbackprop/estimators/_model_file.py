@@ -6,6 +6,7 @@ from dataclasses import fields
 from inspect import signature
 
 import numpy as np
+from sklearn import model_selection, preprocessing
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,14 +15,26 @@ from skbackprop.estimators._checks import require
 from skbackprop.estimators._choices import start_optimizer
 from skbackprop.estimators._restored import check_network
 from skbackprop.estimators._state import Fitted
+from skbackprop.estimators._table_file import ENCODER, restore_encoder
 from skbackprop.exceptions import ModelFileError
 from skbackprop.persistence.container import FORMAT, read, write
 from skbackprop.persistence.encoding import decode, encode
+from skbackprop.preprocessing import TableEncoder
 
 __all__ = ["SavesToFile", "describe", "describe_parameters", "load", "name_only", "refuse", "restore", "save"]
 
 # Key of the state's format number in pickles.
 _STATE_FORMAT = "_skbackprop_format"
+
+#: Classes of scikit-learn that files may name, by their parameters alone.
+_OF_SKLEARN = {
+    name: getattr(module, name)
+    for module, names in (
+        (preprocessing, ["TargetEncoder"]),
+        (model_selection, ["KFold", "StratifiedKFold", "GroupKFold", "StratifiedGroupKFold"]),
+    )
+    for name in names
+}
 
 #: Errors that inconsistent values of a file may raise.
 _CONTRADICTIONS = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
@@ -67,8 +80,8 @@ class SavesToFile:
         The file has the safetensors format and holds only numbers and text: parameters, weights, classes, history and
         the optimizer state, so that `partial_fit` continues as if there had been no interruption. Writing is atomic:
         after a crash, `path` is either the old file or the new one. Callbacks and metadata requests are not saved.
-        Parameters that are other objects are an error: functions, scikit-learn's splitters, and classes of your own,
-        subclasses of this one included. Use :mod:`pickle` or skops for these.
+        Parameters that are other objects are an error: functions, scikit-learn's random splitters, and classes of your
+        own, subclasses of this one included. Use :mod:`pickle` or skops for these.
 
         Parameters
         ----------
@@ -89,21 +102,7 @@ class SavesToFile:
         --------
         skbackprop.load : Read the file.
         """
-        check_is_fitted(self)
-        if not _is_ours(type(self)):
-            raise ValueError(
-                f"{type(self).__name__} cannot be kept in a model file: it is a class of your own, and load makes objects of this "
-                "package's classes only; use pickle or skops.io"
-            )
-        arrays = {}
-        tree = describe(self, arrays)
-        try:
-            _build(json.loads(json.dumps(tree)), arrays)
-        except _CONTRADICTIONS as error:
-            raise ValueError(
-                f"this {type(self).__name__} cannot be kept in a model file, as load would refuse it: {error}"
-            ) from error
-        write(path, "model", {"model": tree}, arrays)
+        _save(self, path)
 
 
 def save(model, path):
@@ -114,7 +113,7 @@ def save(model, path):
 
     Parameters
     ----------
-    model : BackpropClassifier, BackpropRegressor, BackpropEmbedding, or an ensemble
+    model : BackpropClassifier, BackpropRegressor, BackpropEmbedding, an ensemble, an estimator for tables, or TableEncoder
         Fitted estimator.
     path : str or path-like
         File name, by convention with the suffix ``.safetensors``. An existing file is replaced.
@@ -143,21 +142,43 @@ def save(model, path):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     skbackprop.save(model, os.path.join(folder, "iris.safetensors"))
     """
-    if not isinstance(model, SavesToFile):
+    if isinstance(model, SavesToFile):
+        model.save(path)
+    elif _is_ours(type(model)):
+        _save(model, path)
+    else:
         network = "" if not hasattr(model, "steps") else ", or save(model[-1], path), the last step by itself"
         raise TypeError(
             f"model files hold estimators of skbackprop, and no {type(model).__name__}: use skops.io.dump(model, path), and "
             "skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path)) after a look at these types, which begin with "
             f"'skbackprop.' or 'sklearn.' if nothing of anybody else's is in it{network}"
         )
-    model.save(path)
+
+
+def _save(model, path):
+    check_is_fitted(model)
+    if not _is_ours(type(model)):
+        raise ValueError(
+            f"{type(model).__name__} cannot be kept in a model file: it is a class of your own, and load makes objects of this "
+            "package's classes only; use pickle or skops.io"
+        )
+    arrays = {}
+    tree = describe(model, arrays)
+    try:
+        _build(json.loads(json.dumps(tree)), arrays)
+    except _CONTRADICTIONS as error:
+        raise ValueError(
+            f"this {type(model).__name__} cannot be kept in a model file, as load would refuse it: {error}"
+        ) from error
+    write(path, "model", {"model": tree}, arrays)
 
 
 def load(path):
     """Load an estimator from a file.
 
     Safe for files from untrusted sources: loading executes no code from the file, which can only hold numbers, text,
-    and names from a fixed list of this package's classes. The checksum, the format version, and the types, shapes and
+    and names from a fixed list of classes, this package's and scikit-learn's target encoder and splitters into folds. The
+    checksum, the format version, and the types, shapes and
     values are checked before an estimator is created. Loading takes no more memory than the size of the file.
 
     Parameters
@@ -168,7 +189,7 @@ def load(path):
 
     Returns
     -------
-    estimator : BackpropClassifier, BackpropRegressor, BackpropEmbedding, or an ensemble
+    estimator : BackpropClassifier, BackpropRegressor, BackpropEmbedding, an ensemble, an estimator for tables, or TableEncoder
         The saved estimator, with the same parameters and bitwise identical predictions.
 
     Raises
@@ -243,7 +264,7 @@ def describe(estimator, arrays, path="model", unsupported=refuse):
         check_network(estimator)
     attributes = {
         entry.name: entry.canonical(getattr(estimator, entry.name))
-        for entry in estimator._fitted
+        for entry in _fitted_of(estimator)
         if entry.saved and hasattr(estimator, entry.name)
     }
     state = attributes.get("_optimizer")
@@ -260,7 +281,11 @@ def describe(estimator, arrays, path="model", unsupported=refuse):
 
 
 def _is_ours(kind):
-    return kind is getattr(estimators, kind.__name__, None)
+    return kind is TableEncoder or kind is getattr(estimators, kind.__name__, None)
+
+
+def _fitted_of(estimator):
+    return ENCODER if isinstance(estimator, TableEncoder) else estimator._fitted
 
 
 def describe_parameters(parameters, arrays, path="model", unsupported=refuse):
@@ -276,6 +301,12 @@ def _other(arrays, unsupported):
             return describe(value, arrays, path, unsupported)
         if type(value) is FrozenEstimator:
             return {"frozen": other(value.estimator, path)}
+        if type(value) in _OF_SKLEARN.values():
+            settings = {name: getattr(value, name) for name in signature(type(value)).parameters}
+            return {
+                "sklearn": type(value).__name__,
+                "parameters": describe_parameters(settings, arrays, path, unsupported),
+            }
         return unsupported(value, path)
 
     return other
@@ -289,15 +320,20 @@ def _build(tree, arrays):
             return FrozenEstimator(other(tree["frozen"]))
         if "estimator" in tree:
             return _build(tree, arrays)
+        if "sklearn" in tree:
+            return _OF_SKLEARN[tree["sklearn"]](**parameters_of(tree))
         if "unsupported" in tree:
             raise ModelFileError(f"the value {tree['unsupported']} of a parameter is not in the file")
         raise ModelFileError(f"the header has an entry of unknown kind, {list(tree)[:1]}")
 
+    def parameters_of(tree):
+        return {key: decode(value, arrays, other) for key, value in tree["parameters"].items()}
+
     name = tree["estimator"]
-    if name not in estimators.__all__ or not name.startswith("Backprop"):
+    if name != TableEncoder.__name__ and (name not in estimators.__all__ or not name.startswith("Backprop")):
         raise ModelFileError(f"{name!r} is no estimator of skbackprop")
-    parameters = {key: decode(value, arrays, other) for key, value in tree["parameters"].items()}
-    estimator = getattr(estimators, name)(**parameters)
+    kind = TableEncoder if name == TableEncoder.__name__ else getattr(estimators, name)
+    estimator = kind(**parameters_of(tree))
     estimator._validate_params()
     return restore(estimator, tree["attributes"], arrays, other)
 
@@ -325,12 +361,14 @@ def restore(estimator, attributes, arrays, other=None):
     ModelFileError
         If the attributes are inconsistent.
     """
-    unknown = set(attributes) - {entry.name for entry in estimator._fitted if entry.saved}
+    unknown = set(attributes) - {entry.name for entry in _fitted_of(estimator) if entry.saved}
     if unknown:
         raise ModelFileError(f"the header has attributes that no estimator has: {sorted(unknown)}")
     for name, tree in attributes.items():
         setattr(estimator, name, decode(tree, arrays, other))
-    if attributes:
+    if attributes and isinstance(estimator, TableEncoder):
+        restore_encoder(estimator)
+    elif attributes:
         estimator._restore()
     names = getattr(estimator, "feature_names_in_", None)
     if names is not None:

@@ -14,12 +14,14 @@ from sklearn.pipeline import Pipeline
 import skbackprop.estimators as estimators
 from skbackprop._extras import how_to_install
 from skbackprop.estimators._choices import choose_network
+from skbackprop.estimators._onnx_tables import encode, table_inputs
 from skbackprop.estimators._state import flat_state, layer_units
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.embedding import BackpropEmbedding
 from skbackprop.estimators.regressor import BackpropRegressor
 from skbackprop.functions import elementary
 from skbackprop.functions.losses import loss_link
+from skbackprop.preprocessing import TableEncoder
 
 __all__ = ["register_onnx_converters", "to_onnx"]
 
@@ -34,6 +36,9 @@ _OPTIONS = {
     "BackpropEmbedding": {},
     "BackpropEnsembleClassifier": _ZIPMAP_NOCL,
     "BackpropEnsembleRegressor": {},
+    "BackpropTabularClassifier": _ZIPMAP_NOCL,
+    "BackpropTabularRegressor": {},
+    "TableEncoder": {},
 }
 
 
@@ -49,8 +54,14 @@ def to_onnx(model, X=None, **settings):
     - for a regressor: ``variable``, of shape (n_samples, n_outputs) even for a single output, and ``std`` with
       ``loss='gaussian_nll'``;
     - for a :class:`~skbackprop.BackpropEmbedding`: ``variable``, the activations;
-    - for an ensemble: those of a classifier or regressor, in float64, because the predictions are averaged;
+    - for an ensemble or an estimator for tables: those of a classifier or regressor, in float64, because the predictions
+      are averaged;
+    - for a :class:`~skbackprop.preprocessing.TableEncoder`: ``variable``, the columns of its output;
     - for a search: those of its ``best_estimator_``.
+
+    Graphs of :class:`~skbackprop.preprocessing.TableEncoder`, of estimators for tables, and of pipelines that begin with
+    one, take the raw columns: an input of shape (n_samples, 1) for each, in their order, by its name, in which skl2onnx
+    has "_" for spaces and the like; see Notes.
 
     skl2onnx converts some meta-estimators incorrectly without an error, for example isotonic calibration, tuned
     thresholds and stacking of labels. These are refused with an error that names the alternative.
@@ -85,6 +96,20 @@ def to_onnx(model, X=None, **settings):
     --------
     register_onnx_converters : For skl2onnx's own functions.
 
+    Notes
+    -----
+    Inputs of tables are of the type
+
+    - string for text and categories that are text; None and NaN in an array of objects, and the empty string, are
+      missing, unless they are levels;
+    - double for numbers, with NaN for missing ones, for durations in seconds, and for times of the day in seconds since
+      midnight; with `X` the type that its numbers have: int64, float or bool;
+    - int64 or bool for categories that are whole numbers or booleans; double where `X` has them in a column of floats;
+    - int64 for dates, as from ``astype("datetime64[us]").astype("int64")``: microseconds since 1970 by the clock of the
+      zone in `fit`, and the smallest integer for missing ones.
+
+    Levels that were not in `fit` are unknown, as in `predict`. Arrays of numbers are a single input ``X``.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -108,6 +133,9 @@ def to_onnx(model, X=None, **settings):
         settings["options"] = {id(best) if key == id(model) else key: value for key, value in options.items()} or None
         model = best
     _refuse_misconverted(model)
+    types = _types_of_columns(model, X) if settings.get("initial_types") is None else None
+    if types is not None:
+        settings["initial_types"] = types
     makes_input = X is None and "initial_types" not in settings
     try:
         if makes_input:
@@ -123,12 +151,27 @@ def to_onnx(model, X=None, **settings):
             raise
         raise _NoFormError(f"skl2onnx has no converter for {error.args[0].__name__}, which is in the model") from error
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        if types is not None and "at most 1 input" in str(error):
+            raise _NoFormError(
+                f"skl2onnx converts {type(model).__name__} around a single input, and a table has one for each column: convert the "
+                "estimator for tables in it, or fit all to an array of numbers"
+            ) from error
         if not makes_input or type(model).__name__ in _OPTIONS:
             raise
         raise ValueError(
             f"without X the graph gets one input of numbers, with which the conversion failed: {error}. If the model takes text, or "
             "columns by their names, pass X, of which a row is enough"
         ) from error
+
+
+def _types_of_columns(model, X):
+    """Return the inputs of a graph whose columns a table encoder takes, as `table_inputs`; None for other models."""
+
+    def columns(part):
+        return getattr(part, "n_features_in_", None), getattr(part, "feature_names_in_", np.array([])).tolist()
+
+    encoders = (part for part in _parts(model) if isinstance(part, TableEncoder) and columns(part) == columns(model))
+    return next((table_inputs(encoder, X) for encoder in encoders), None)
 
 
 class _NoFormError(ValueError):
@@ -167,9 +210,15 @@ def register_onnx_converters():
     except ImportError:
         raise ImportError(f"to_onnx needs skl2onnx: {how_to_install('onnx')}") from None
     for name, options in _OPTIONS.items():
-        convert = _convert_ensemble if "Ensemble" in name else _convert
-        kind = getattr(estimators, name)
-        update_registered_converter(kind, f"Skbackprop{name}", _set_types, convert, parser=_parse, options=options)
+        kind = TableEncoder if name == TableEncoder.__name__ else getattr(estimators, name)
+        update_registered_converter(
+            kind, f"Skbackprop{name}", _set_types, _converter_of(name), parser=_parse, options=options
+        )
+
+
+def _converter_of(name):
+    kinds = {"Ensemble": _convert_ensemble, "Tabular": _convert_tabular, "Encoder": _convert_encoder}
+    return next((convert for word, convert in kinds.items() if word in name), _convert)
 
 
 def _refuse_misconverted(model):
@@ -303,6 +352,10 @@ def _is_ensemble(model):
     return isinstance(model, estimators.BackpropEnsembleClassifier | estimators.BackpropEnsembleRegressor)
 
 
+def _is_tabular(model):
+    return isinstance(model, estimators.BackpropTabularClassifier | estimators.BackpropTabularRegressor)
+
+
 def _outputs(model, raw_scores=False, nocl=False):
     """Return the types of the outputs by name.
 
@@ -316,11 +369,15 @@ def _outputs(model, raw_scores=False, nocl=False):
     """
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, SequenceType
 
-    if _is_ensemble(model):
+    if isinstance(model, TableEncoder):
+        numbers = FloatTensorType if np.dtype(model.dtype) == np.float32 else DoubleTensorType
+        return {"variable": numbers([None, len(model.sources_)])}
+    if _is_ensemble(model) or _is_tabular(model):
+        # Predictions are averaged in float64.
         if not hasattr(model, "classes_"):
-            return {"variable": DoubleTensorType([None, 1])}
+            return {"variable": DoubleTensorType([None, model.estimators_[0].n_outputs_])}
         _, labels = _labels([model.classes_], nocl)
-        return {"label": labels([None]), "probabilities": DoubleTensorType([None, model.n_classes_])}
+        return {"label": labels([None]), "probabilities": DoubleTensorType([None, len(model.classes_)])}
     single = _network_of(model).coefs_[0].dtype == np.float32
     numbers = FloatTensorType if single else DoubleTensorType
     if isinstance(model, BackpropEmbedding):
@@ -427,13 +484,17 @@ class _Graph:
         """Cast to the graph's dtype."""
         return self("Cast", name, to=self._proto_of(self.dtype), output=output)
 
+    def integer(self, name):
+        """Cast to int64."""
+        return self("Cast", name, to=self._proto.INT64)
+
     def columns(self, name, start, stop=2**63 - 1, step=1):
         """Slice columns."""
         return self("Slice", name, *(self.constant(np.array([i])) for i in (start, stop, 1, step)))
 
-    def clip(self, name, low, high):
+    def clip(self, name, low, high, output=None):
         """Clip values to an interval."""
-        return self("Min", self("Max", name, low), high)
+        return self("Min", self("Max", name, low), high, output=output)
 
     def polynomial(self, name, coefficients):
         """Evaluate a polynomial by Horner's method, with the coefficient of the highest power first."""
@@ -550,6 +611,73 @@ def _convert_ensemble(scope, operator, container):
     if hasattr(model, "classes_"):
         classes, _ = _labels([model.classes_], **options)
         g("Identity", _best(g, mean, classes[0], keepdims=0), output=outputs[0])
+
+
+def _convert_encoder(scope, operator, container):
+    """Convert an encoder of tables."""
+    g = _Graph(scope, container, np.float64)
+    model, variable = operator.raw_operator, operator.outputs[0]
+    own = _Graph(scope, container, np.float32 if "Float" in type(variable.type).__name__ else np.float64)
+    own.number(_encoded(g, operator, model), output=variable.full_name)
+
+
+def _encoded(g, operator, encoder):
+    """Add an encoder of the operator's inputs, which are a matrix or a column each."""
+    columns = []
+    for variable in operator.inputs:
+        kind = type(variable.type).__name__
+        type_ = "text" if "String" in kind else "number" if _is_float(variable.type) else "whole"
+        width = variable.type.shape[1]
+        names = [g.columns(variable.full_name, place, place + 1) for place in range(width)]
+        columns += [(name, type_) for name in (names if width > 1 else [variable.full_name])]
+    if len(columns) != encoder.n_features_in_:
+        raise _NoFormError(
+            f"the model takes tables of {encoder.n_features_in_} columns, and skl2onnx gives it {len(columns)}, as it passes on one input "
+            "only in some meta-estimators: convert the estimator for tables in it"
+        )
+    return encode(g, encoder, columns)
+
+
+def _convert_tabular(scope, operator, container):
+    """Convert an estimator for tables: the mean of the networks' predictions, in float64."""
+    _refuse_around(scope)
+    model = operator.raw_operator
+    options = _options(scope, container, model)
+    g = _Graph(scope, container, np.float64)
+    x = _encoded(g, operator, model.encoder_)
+    outputs = _output_names(g, operator, **options)
+    own = _Graph(scope, container, model.estimators_[0].coefs_[0].dtype)
+    x, predict = own.number(x), _calibrated if hasattr(model, "classes_") else _in_units
+    predictions = [predict(g, own, x, model, member) for member in range(len(model.estimators_))]
+    mean = g("Div", _sum(g, *predictions), float(len(predictions)))
+    if not hasattr(model, "classes_"):
+        g.clip(mean, *(g.constant(np.atleast_1d(bound)) for bound in model.target_range_), output=outputs[0])
+        return
+    g("Identity", mean, output=outputs[1])
+    classes, _ = _labels([model.classes_], **options)
+    g("Identity", _best(g, mean, classes[0], keepdims=0), output=outputs[0])
+
+
+def _calibrated(g, own, x, model, member):
+    """A member's calibrated probabilities, in float64."""
+    network = model.estimators_[member]
+    logits = g("Div", g.number(_raw_outputs(own, x, network)), float(model.temperatures_[member]))
+    if len(network.classes_) == 2:
+        logits = g("Concat", g("Mul", logits, 0.0), logits, axis=1)
+    elif len(network.classes_) == 1:
+        # Of which the probability is one.
+        logits = g("Mul", logits, 0.0)
+    places = np.eye(len(model.classes_))[network.classes_]
+    return g("MatMul", g("Softmax", logits, axis=1), g.constant(places))
+
+
+def _in_units(g, own, x, model, member):
+    """A member's prediction in the units of `y`, in float64."""
+    network = model.estimators_[member]
+    names = [g.new_name(name) for name in _outputs(network)]
+    _convert_network(own, network, x, names)
+    scaled = g("Mul", g.number(names[0]), g.constant(np.atleast_1d(model.target_scale_)))
+    return g("Add", scaled, g.constant(np.atleast_1d(model.target_mean_)))
 
 
 def _spread_over_classes(g, network, names, n_classes):

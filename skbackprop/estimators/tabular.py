@@ -33,7 +33,9 @@ from skbackprop._sklearn import (
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import class_factors
 from skbackprop.estimators._labels import refuse_misread_labels
+from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators._prediction import get_ready, predict_ready
+from skbackprop.estimators._table_file import TABULAR, check_tabular
 from skbackprop.estimators._validation import first_split
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
@@ -138,8 +140,10 @@ def _for_networks(encoded):
     return encoded if encoded.shape[1] else np.zeros((len(encoded), 1), dtype=np.float32)
 
 
-class _Tabular(NamedOnce):
+class _Tabular(SavesToFile, NamedOnce):
     """What the two estimators share."""
+
+    _fitted = TABULAR
 
     # With metadata routing, a search's groups go to its splitter only.
     __metadata_request__fit = {"groups": False}
@@ -335,6 +339,10 @@ class _Tabular(NamedOnce):
         rows = as_rows(_for_networks(self.encoder_.transform(X)), np.float32)
         for network, ready in zip(self.estimators_, self._ready, strict=True):
             yield network, *predict_ready(network, ready, rows, link)
+
+    def _restore(self):
+        check_tabular(self)
+        self._ready = [get_ready(network) for network in self.estimators_]
 
     def __getstate__(self):
         return {name: value for name, value in super().__getstate__().items() if name != "_ready"}
