@@ -31,6 +31,9 @@ from sklearn.utils._param_validation import (
     StrOptions,  # constraint: one of these names
     validate_params,  # checks the arguments of a function against constraints
 )
+from sklearn.utils._repr_html.estimator import (
+    _VisualBlock,
+)  # a part of an HTML representation; `_sk_visual_block_` returns it
 from sklearn.utils.metadata_routing import (
     _raise_for_params,  # refuses metadata without metadata routing
     _routing_enabled,  # whether metadata routing is enabled

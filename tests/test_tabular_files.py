@@ -6,14 +6,18 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingRegressor
+from sklearn.inspection import PartialDependenceDisplay, permutation_importance
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_html_repr
 
 from skbackprop import BackpropTabularClassifier, BackpropTabularRegressor, load, save, to_onnx
 from skbackprop.exceptions import ModelFileError
+from skbackprop.inspection import LossCurveDisplay
 from skbackprop.persistence import container
 from skbackprop.preprocessing import TableEncoder
 
@@ -252,6 +256,80 @@ def test_changed_weights_are_seen(models, table):
     network = model.estimators_[0]
     network.coefs_ = [0 * coef for coef in network.coefs_]
     assert (model.predict(X) != before).any()
+
+
+def test_scorers_of_networks_are_no_part_of_files(models, table, tmp_path):
+    pytest.importorskip("safetensors")
+    model = models["three classes"]
+    scorer = model.estimators_[0].scoring
+    assert callable(scorer)
+    assert b"scaled_log_loss" not in pickle.dumps(model)
+    model.save(tmp_path / "model")
+    for other in (load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        assert all(network.scoring is scorer for network in other.estimators_)
+    assert all(network.scoring == "loss" for network in models["numbers"].estimators_)
+
+
+def test_html_shows_the_encoder_and_the_networks(models):
+    assert "TableEncoder" not in estimator_html_repr(BackpropTabularClassifier())
+    text = estimator_html_repr(models["three classes"])
+    for part in ("BackpropTabularClassifier", "TableEncoder", "network 1", "network 2", "BackpropClassifier"):
+        assert part in text
+
+
+def test_curves_of_networks(models):
+    pytest.importorskip("matplotlib").use("agg")
+    ax = None
+    for number, network in enumerate(models["three classes"].estimators_):
+        display = LossCurveDisplay.from_estimator(network, ax=ax, name=f"network {number}")
+        ax = display.ax_
+    assert len(ax.lines) >= 2
+
+
+def test_importances_of_raw_columns(table):
+    X, y = table
+    model = BackpropTabularRegressor(**{**SMALL, "max_iter": 60}).fit(X, y)
+    found = permutation_importance(model, X, y, n_repeats=2, random_state=0)
+    importances = dict(zip(X, found.importances_mean, strict=True))
+    assert importances["constant"] == 0
+    assert importances["number"] == max(importances.values())
+
+
+def test_dependence_on_raw_columns(models, table):
+    pytest.importorskip("matplotlib").use("agg")
+    # scikit-learn's grids have no place for missing numbers.
+    X = table[0].fillna({"number": 0.0})
+    columns = ["number", "mostly zeros", "colour", "code", "is_new", ("number", "mostly zeros"), ("colour", "code")]
+    display = PartialDependenceDisplay.from_estimator(
+        models["numbers"], X, columns, categorical_features=["colour", "code", "is_new"], grid_resolution=4
+    )
+    averages = [found["average"] for found in display.pd_results]
+    assert [average.shape[1:] for average in averages] == [(4,), (4,), (3,), (5,), (2,), (4, 4), (3, 5)]
+    assert all(np.ptp(average) > 0 for average in averages)
+
+
+def test_outputs_of_transformers_are_set_for_all(table):
+    X, y = table
+    expected = BackpropTabularClassifier(**SMALL).fit(X, y > 0).predict_proba(X)
+    for library in ("pandas", "polars"):
+        pytest.importorskip(library)
+        with config_context(transform_output=library):
+            model = BackpropTabularClassifier(**SMALL).fit(X, y > 0)
+            np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
+def test_metadata_is_routed(table):
+    X, y = table
+    weights, groups = np.linspace(0, 2, N_ROWS), np.arange(N_ROWS) // 20
+    with config_context(enable_metadata_routing=True):
+        model = (
+            BackpropTabularRegressor(**SMALL).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        )
+        search = GridSearchCV(model, {"max_iter": [3]}, cv=GroupKFold(2))
+        search.fit(X, y, sample_weight=weights, groups=groups)
+        weighted = make_pipeline(model).fit(X, y, sample_weight=weights)
+    expected = BackpropTabularRegressor(**SMALL).fit(X, y, weights).predict(X)
+    np.testing.assert_array_equal(weighted.predict(X), expected)
 
 
 # Graphs in ONNX.

@@ -7,7 +7,7 @@ import numpy as np
 
 from skbackprop.estimators._canonical import new_strings
 from skbackprop.estimators._checks import check_array, check_classes, check_count, check_places, require
-from skbackprop.estimators._state import Fitted
+from skbackprop.estimators._state import Fitted, copy_state
 from skbackprop.preprocessing import TableEncoder
 
 __all__ = ["ENCODER", "TABULAR", "check_tabular", "restore_encoder"]
@@ -15,6 +15,14 @@ __all__ = ["ENCODER", "TABULAR", "check_tabular", "restore_encoder"]
 
 def _new_levels(levels):
     return [None if column is None else new_strings(column) for column in levels]
+
+
+def _without_scorers(networks):
+    """Copy networks without a function for `scoring`, which neither files nor pickles are to name."""
+    copies = [copy_state(network) for network in networks]
+    for network in copies:
+        network.scoring = None if callable(network.scoring) else network.scoring
+    return copies
 
 
 #: All fitted attributes of a table encoder.
@@ -43,7 +51,7 @@ TABULAR = (
     Fitted("target_scale_", "targets"),
     Fitted("target_range_", "targets"),
     Fitted("encoder_", "encoder"),
-    Fitted("estimators_", "members"),
+    Fitted("estimators_", "members", canonical=_without_scorers),
     Fitted("temperatures_", "members"),
     Fitted("n_iter_", "members", check_count),
 )

@@ -29,6 +29,7 @@ from skbackprop._sklearn import (
     StrOptions,
     _check_sample_weight,
     _fit_context,
+    _VisualBlock,
 )
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import class_factors
@@ -310,7 +311,7 @@ class _Tabular(SavesToFile, NamedOnce):
             X_val, y_val, weight_val = held_out
             network.fit(Z[train], targets[train], own_weights, X_val=X_val, y_val=y_val, sample_weight_val=weight_val)
         network.set_callbacks()
-        return network.set_params(scoring=None), self._temperature(network, held_out)
+        return network, self._temperature(network, held_out)
 
     def _split(self, Z, targets, weights, groups, seed):
         """Return the rows to train on and the rows to validate on."""
@@ -342,6 +343,13 @@ class _Tabular(SavesToFile, NamedOnce):
 
     def _restore(self):
         check_tabular(self)
+        self._make_ready()
+
+    def _make_ready(self):
+        for network in self.estimators_:
+            if network.scoring is None:
+                # Files and pickles have no function.
+                network.scoring = _negative_scaled_log_loss
         self._ready = [get_ready(network) for network in self.estimators_]
 
     def __getstate__(self):
@@ -350,7 +358,14 @@ class _Tabular(SavesToFile, NamedOnce):
     def __setstate__(self, state):
         super().__setstate__(state)
         if "estimators_" in state:
-            self._ready = [get_ready(network) for network in self.estimators_]
+            self._make_ready()
+
+    def _sk_visual_block_(self):
+        """Show the encoder and the networks in the HTML representation; an error, if unfitted, leaves it to the parameters."""
+        check_is_fitted(self)
+        names = [f"network {number}" for number in range(1, len(self.estimators_) + 1)]
+        networks = _VisualBlock("parallel", self.estimators_, names=names)
+        return _VisualBlock("serial", [self.encoder_, networks], names=["encoder", "networks"], dash_wrapped=False)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

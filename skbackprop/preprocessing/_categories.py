@@ -296,7 +296,7 @@ def grouped(codes, n_levels, min_frequency):
     encoder = OrdinalEncoder(
         min_frequency=min_frequency, handle_unknown="use_encoded_value", unknown_value=-1, dtype=np.intp
     )
-    encoder.fit(codes[codes >= 0, np.newaxis])
+    encoder.set_output(transform="default").fit(codes[codes >= 0, np.newaxis])
     groups = encoder.transform(np.arange(n_levels)[:, np.newaxis])[:, 0]
     has_infrequent = min_frequency is not None and encoder.infrequent_categories_[0] is not None
     return np.append(groups, [groups.max() if has_infrequent else -1, -1])
