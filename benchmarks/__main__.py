@@ -19,6 +19,7 @@ _BENCHMARKS = {
     "gpu": "an NVIDIA GPU beside PyTorch and JAX there, and beside the CPU",
     "threads": "from how much work on another thread pays",
     "options": "a fit of every option, with its score",
+    "tables": "real tables, with every estimator's defaults: quality and CPU seconds",
     "meta_estimators": "scikit-learn's meta-estimators around our network and its own",
 }
 _QUICK = {"rounds": 2, "min_seconds": 0.01}
@@ -48,6 +49,10 @@ def _parser():
             command.add_argument("--dtype", choices=["float32", "float64"], help="one of the two only")
         if name == "gpu":
             command.add_argument("--device", default="cuda", help="'cpu' tries the code where there is no GPU")
+        if name == "tables":
+            command.add_argument(
+                "--growth", action="store_true", help="a drawn table of 1,000 to 1,000,000 rows instead"
+            )
         if name == "scaling":
             command.add_argument("--large", action="store_true", help="ten million rows in a file, too")
     for name, summary in (("table", "print a result file as Markdown"), ("plot", "draw the figures of result files")):

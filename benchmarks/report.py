@@ -53,7 +53,10 @@ def plot(file):
 
     matplotlib.use("agg")
     content = json.loads(Path(file).read_text())
-    figure = _curves(content) if "x" in content["cases"][0] else _bars(content)
+    if any("of" in case for case in content["cases"]):
+        figure = _quality(content)
+    else:
+        figure = _curves(content) if "x" in content["cases"][0] else _bars(content)
     machine = content["machine"]
     figure.suptitle(
         f"{content['benchmark']}: {machine['processor']}, threads allowed: {machine['threads']}", fontsize=10
@@ -104,6 +107,25 @@ def _bars(content):
     axes.set(yscale="log", ylabel=f"times slower than {_OURS}")
     axes.set_xticks(range(len(cases)), [case["name"] for case in cases])
     axes.legend(ncols=3, fontsize=8)
+    return figure
+
+
+def _quality(content):
+    """Means over all tables against the CPU seconds of all fits: better and faster is further down and left."""
+    from matplotlib import pyplot as plt
+
+    means = {case["of"]: case["results"] for case in content["cases"] if "of" in case}
+    seconds = means.pop("fit")
+    scores = [name for name in means if name not in ("predict", "row")]
+    figure, grid = plt.subplots(1, len(scores), figsize=(3.6 * len(scores), 3.8), layout="constrained", squeeze=False)
+    for axes, name in zip(grid.flat, scores, strict=True):
+        for peer, result in means[name].items():
+            if "values" in result and "values" in seconds[peer]:
+                (x,), (y,) = seconds[peer]["values"], result["values"]
+                axes.plot(x, y, marker="o", color="C0" if peer.startswith(_OURS) else "C1")
+                axes.annotate(peer, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axes.set(xscale="log", title=name, xlabel="CPU seconds of all fits")
+        axes.margins(x=0.4, y=0.1)
     return figure
 
 

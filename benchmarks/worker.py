@@ -58,6 +58,10 @@ class Worker:
         seconds, n_done = self._peer.run(n)
         return {"seconds": seconds / n_done}
 
+    def scores(self, case):
+        """Scores and CPU seconds of an estimator; see `tables.Trial.scores`."""
+        return self._make(case, self._n_threads).scores()
+
     def forget(self):
         """Free the data."""
         self._peer = None
@@ -140,6 +144,10 @@ def _factory(benchmark, peer):
         from benchmarks.search import GPU_PEERS, PEERS
 
         return lambda case, n_threads: {**PEERS, **GPU_PEERS}[peer](**case)
+    if benchmark == "tables":
+        from benchmarks.tables import PEERS
+
+        return PEERS[peer]
     from benchmarks.peers import PEERS
     from benchmarks.workloads import Workload
 
