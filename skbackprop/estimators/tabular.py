@@ -595,10 +595,10 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
     def _member_proba(self, X):
         """Return each network's calibrated probabilities, of shape (n_estimators, n_samples, n_classes)."""
         logits = []
-        for (network, _, raw), temperature in zip(self._outputs(X, link=False), self.temperatures_, strict=True):
+        for member, (network, _, raw) in enumerate(self._outputs(X, link=False)):
             # A class that a network does not know has the probability 0.
             own = np.full((len(raw), len(self.classes_)), -np.inf)
-            own[:, network.classes_] = _logits(raw) / temperature if len(network.classes_) > 1 else 0.0
+            own[:, network.classes_] = _logits(raw) / self.temperatures_[member] if len(network.classes_) > 1 else 0.0
             logits.append(own)
         return softmax(np.stack(logits), axis=2)
 
