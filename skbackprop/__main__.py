@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-import llvmlite.binding
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.datasets import load_diabetes, load_digits
@@ -358,10 +357,12 @@ def facts():
     -------
     facts : dict of str to str
     """
+    from llvmlite import binding
+
     result = {"skbackprop": skbackprop.__version__, "Python": f"{platform.python_version()} ({platform.platform()})"}
     for distribution in ("numpy", "scipy", "scikit-learn", "numba", "llvmlite", "rich"):
         result[distribution] = installed(distribution) or "not installed"
-    result["processor"] = f"{llvmlite.binding.get_host_cpu_name()}, vectors of {8 * gemm.VECTOR_BYTES} bits"
+    result["processor"] = f"{binding.get_host_cpu_name()}, vectors of {8 * gemm.VECTOR_BYTES} bits"
     result["threads"] = f"{available_threads()} available"
     result["threading layer"] = "none of Numba's is used: kernels run in plain Python threads and release the GIL"
     result["compiler"] = "on" if JIT else "off (NUMBA_DISABLE_JIT)"

@@ -1,47 +1,63 @@
 """Compilation with Numba: the only module that sets Numba options.
 
-It provides three decorators. `formula` marks a function that other compiled functions call. `kernel` marks an entry
-point, whose machine code is cached on disk. `native` marks a function written in LLVM IR, with a Python twin that does
-the same when the JIT is disabled (``NUMBA_DISABLE_JIT=1``).
+It provides decorators. `formula` marks a function that other compiled functions call. `entry` and `kernel` mark entry
+points, whose machine code is cached on disk: Python passes numbers and addresses to an `entry`, and arrays to a
+`kernel`. `native` marks a function written in LLVM IR, with a Python twin that does the same when the JIT is disabled
+(``NUMBA_DISABLE_JIT=1``).
 
 Functions that users choose by name, such as activations and optimizers, are `loop` instances around formulas: machine
 code of their own, compiled when first chosen. Kernels get their addresses and `invoke` them. So adding a function to
 the package costs no compile time, and choosing another one recompiles no kernel.
 
+Numba is imported at the first compilation. Until then the decorators return placeholders, and machine code is loaded
+from images on disk (`_machine_code`): most processes compile nothing, and Numba's import takes longer than all of that.
+
 The disk cache is our own because Numba's has known gaps: its key lacks the compile options, an edited callee does not
-invalidate its callers, processes that compile concurrently can corrupt its index, and a damaged file is an error. Here
-each compiled signature is one file, named by a digest of everything it depends on, written atomically, and verified
-when read.
+invalidate its callers, processes that compile concurrently can corrupt its index, and a damaged file is an error. See
+`_kernel_files`.
 """
 
-import hashlib
+import functools
 import logging
-import os
 import pickle
-import platform
-import sys
-import tempfile
 import threading
 import time
-import types
-import warnings
-from pathlib import Path
+import types as python_types
+from importlib import import_module
 
-import llvmlite
-import numba
 import numpy as np
-from numba.core import caching, cgutils, config, serialize
-from numba.extending import intrinsic, overload
 
-__all__ = ["JIT", "SIMULATED", "Loop", "cache_folder", "formula", "invoke", "kernel", "loop", "native", "specialise"]
+from skbackprop._kernel_files import KernelFiles, cache_folder, setting
+from skbackprop._lazy import lazy
+from skbackprop._machine_code import HAS_IMAGES, UnsuitableError, address, caller, image_of, load
+
+__all__ = [
+    "JIT",
+    "SIMULATED",
+    "Loop",
+    "address",
+    "cache_folder",
+    "cgutils",
+    "entry",
+    "formula",
+    "invoke",
+    "ir",
+    "kernel",
+    "loop",
+    "native",
+    "run",
+    "settle",
+    "specialise",
+    "types",
+]
 
 logger = logging.getLogger("skbackprop")
 
 #: Whether Numba compiles; False in the test lane that measures line coverage.
-JIT = not config.DISABLE_JIT  # type: ignore[attr-defined]
+JIT = not setting("DISABLE_JIT")
 
 #: Whether CUDA kernels are simulated, as in the test lane that tests them without a GPU.
-SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+SIMULATED = bool(setting("ENABLE_CUDASIM"))
 
 # No fast-math flags (nsz, arcp and the like), on purpose: results must not depend on how a loop is split or vectorized.
 # Fused multiply-adds are written explicitly (functions/elementary.py). `_nrt` is off: kernels allocate nothing, and the
@@ -52,12 +68,122 @@ _FORMULA_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
 _LOOP_OPTIONS = {**_FORMULA_OPTIONS, "forceinline": True}
 
 _SLOW_COMPILE_SECONDS = 2.0
-_PACKAGE = Path(__file__).parent
-_HEADER = b"skbackprop-kernel-1\n"
-# Packages whose code is covered by the digests of sources and versions.
-_COVERED = (__name__.partition(".")[0], "numba", "numpy")
-# Maximum length of a file's name: names of formulas and settings may exceed the file system's limit.
-_NAME_LENGTH = 120
+# Stands for a function of which no image can be made: Numba loads it.
+_NO_IMAGE = b""
+
+
+class _Module:
+    """A module that is imported when it is first used."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(import_module(self._name), name)
+
+
+#: Numba's and LLVM's modules for functions that build code.
+cgutils, ir, types = map(_Module, ("numba.core.cgutils", "llvmlite.ir", "numba.types"))
+
+
+class _Placeholder:
+    """Stands for an object of Numba's until something is compiled.
+
+    Parameters
+    ----------
+    function : callable
+        The Python function that the object is made of.
+    """
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+
+    @lazy
+    def made(self):
+        """Numba's object."""
+        return self._make()
+
+    def _make(self):
+        raise NotImplementedError
+
+
+class _Formula(_Placeholder):
+    """A formula; its attributes are the dispatcher's."""
+
+    def __init__(self, function, options):
+        super().__init__(function)
+        self.py_func = function
+        self._options = options
+
+    def _make(self):
+        return import_module("numba").njit(**self._options)(self.py_func)
+
+    def __call__(self, *arguments):
+        return self._ready()(*arguments)
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._ready(), name)
+
+    def _ready(self):
+        settle(self)
+        return self.made
+
+
+class _Native(_Placeholder):
+    """A function written in LLVM IR."""
+
+    def _make(self):
+        return import_module("numba.extending").intrinsic(self.__wrapped__)
+
+
+#: Registrations with Numba that wait for the first compilation.
+_waiting: list = []
+_settling = threading.RLock()
+
+
+def settle(function):
+    """Put Numba's objects in the place of placeholders, wherever a function and its callees refer to them.
+
+    To be called before Numba compiles the function.
+
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    function : callable
+        The same, or Numba's object for a placeholder.
+    """
+    with _settling:
+        while _waiting:
+            _waiting.pop()()
+        functions, settled = [getattr(function, "py_func", function)], set()
+        for current in functions:
+            if not isinstance(current, python_types.FunctionType) or current in settled:
+                continue
+            settled.add(current)
+            codes = [current.__code__]
+            for code in codes:
+                codes += [value for value in code.co_consts if isinstance(value, python_types.CodeType)]
+            names = {name for code in codes for name in code.co_names}
+            spaces = [current.__globals__]
+            # Names of a module's attributes are also among the code's names.
+            found = [spaces[0][name] for name in names & spaces[0].keys()]
+            spaces += [vars(value) for value in found if isinstance(value, python_types.ModuleType)]
+            for space in spaces:
+                used = {name: space[name] for name in names & space.keys()}
+                functions += [getattr(value, "py_func", None) for value in used.values()]
+                space.update({name: value.made for name, value in used.items() if isinstance(value, _Placeholder)})
+            for cell in current.__closure__ or ():
+                functions.append(getattr(cell.cell_contents, "py_func", None))
+                if isinstance(cell.cell_contents, _Placeholder):
+                    cell.cell_contents = cell.cell_contents.made
+    return function.made if isinstance(function, _Placeholder) else function
 
 
 def formula(function):
@@ -73,11 +199,11 @@ def formula(function):
     dispatcher : callable
         The lazily compiled function.
     """
-    return numba.njit(**_FORMULA_OPTIONS)(function)
+    return _Formula(function, _FORMULA_OPTIONS) if JIT else function
 
 
 def kernel(function):
-    """Compile an entry point at its first call and cache the machine code on disk.
+    """Compile a function for calls from Python with arrays, and cache the machine code on disk.
 
     Kernels release the GIL.
 
@@ -94,10 +220,81 @@ def kernel(function):
     if not JIT:
         # Match compiled code, which reports no floating-point errors.
         return np.errstate(all="ignore")(function)
-    dispatcher = numba.njit(**_OPTIONS)(function)
-    # As `cache=True` does, but with our cache instead of Numba's.
-    dispatcher._cache = KernelCache(function)
-    return dispatcher
+    return _Kernel(function, _OPTIONS)
+
+
+class _Kernel(_Formula):
+    """A kernel: a formula with a cache."""
+
+    @lazy
+    def _cache(self):
+        return KernelCache(self.py_func)
+
+    def _make(self):
+        dispatcher = super()._make()
+        # As `cache=True` does, but with our cache instead of Numba's.
+        dispatcher._cache = self._cache
+        return dispatcher
+
+
+def entry(*signature):
+    """Compile a function for calls from Python with numbers and addresses, and cache the machine code on disk.
+
+    Unlike a kernel, it is called without Numba. It releases the GIL.
+
+    Parameters
+    ----------
+    *signature : str
+        Numba's names of the parameters' types: "int64", "float64", and pointers such as "int64*".
+
+    Returns
+    -------
+    decorator : callable
+        Of a function within Numba's nopython subset that returns nothing. What it returns takes integers and floats,
+        and arrays, of which it passes the address: they have to be contiguous and of the dtype that is meant.
+    """
+
+    def decorate(function):
+        if not JIT:
+            return np.errstate(all="ignore")(function)
+        return _Entry(function, signature)
+
+    return decorate
+
+
+class _Entry:
+    """What `entry` makes."""
+
+    def __init__(self, function, signature):
+        functools.update_wrapper(self, function)
+        self._signature = signature
+
+    @lazy
+    def _call(self):
+        # Now that the module is complete.
+        return caller(loop(self.__wrapped__).address(*self._signature), self._signature)
+
+    def __call__(self, *arguments):
+        self._call(*[_passed(argument) for argument in arguments])
+
+
+def _passed(argument):
+    return address(argument) if isinstance(argument, np.ndarray) else argument
+
+
+def run(start, signature, *arguments):
+    """Call a `Loop` by its address from Python, with arrays for pointers.
+
+    Parameters
+    ----------
+    start : int
+        The address.
+    signature : tuple of str
+        For which it was compiled.
+    *arguments
+    """
+    call = caller(start, signature) if JIT else start
+    call(*[_passed(argument) if JIT else argument for argument in arguments])
 
 
 def loop(template, **formulas):
@@ -118,7 +315,7 @@ def loop(template, **formulas):
         # Force inlining: above some size LLVM keeps the call, and the loop is not vectorized. A log loss then takes 31
         # ns per number instead of 4.
         formulas = {
-            name: numba.njit(**_LOOP_OPTIONS)(made.py_func) if hasattr(made, "py_func") else made
+            name: _Formula(made.py_func, _LOOP_OPTIONS) if hasattr(made, "py_func") else made
             for name, made in formulas.items()
         }
     return Loop(template, formulas)
@@ -137,12 +334,16 @@ class Loop:
 
     def __init__(self, template, formulas):
         names = ",".join(getattr(made, "py_func", made).__qualname__ for made in formulas.values())
-        function = types.FunctionType(template.__code__, {**template.__globals__, **formulas}, template.__name__)
+        function = python_types.FunctionType(template.__code__, {**template.__globals__, **formulas}, template.__name__)
         function.__module__ = template.__module__
         function.__qualname__ = f"{template.__qualname__}[{names}]" if names else template.__qualname__
         self._function = function
         self._compiled = kernel(function)
         self._addresses = {}
+
+    @lazy
+    def _files(self):
+        return KernelFiles(self._function, "image")
 
     def __call__(self, *arguments):
         """Run the loop from Python, with arrays instead of pointers."""
@@ -153,14 +354,69 @@ class Loop:
         return formula(self._function)
 
     def address(self, *signature):
-        """Return the address of the machine code for Numba types; the Python function if the JIT is disabled."""
+        """Return the address of the machine code; the Python function if the JIT is disabled.
+
+        Parameters
+        ----------
+        *signature : str or types.Type
+            Types of the parameters, or their names; see `entry`.
+        """
         if not JIT:
             return self._compiled
+        signature = tuple(map(str, signature))
         if signature not in self._addresses:
-            self._compiled.compile(signature)
-            result = self._compiled.overloads[signature]
-            self._addresses[signature] = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+            self._addresses[signature] = (
+                self._image_address(signature) if HAS_IMAGES else self._kernel_address(signature)
+            )
         return self._addresses[signature]
+
+    def _kernel_address(self, signature):
+        kinds = tuple(map(_type_of, signature))
+        kernel = settle(self._compiled)
+        kernel.compile(kinds)
+        return _pointer(kernel.overloads[kinds])
+
+    def _image_address(self, signature):
+        files, key = self._files, str(signature)
+        found = files.load(key, _load)
+        if found is None:
+            start = time.perf_counter()
+            # Wrappers for calls from Python would take longer to compile than many a loop.
+            made = settle(_Formula(self._function, _FORMULA_OPTIONS))
+            kinds = tuple(map(_type_of, signature))
+            made.compile(kinds)
+            result = made.overloads[kinds]
+            _report(files.name, time.perf_counter() - start)
+            image = _image(result, files.name)
+            found = _load(image)
+            files.save(key, image)
+        return found or self._kernel_address(signature)
+
+
+def _load(image):
+    """Load an image; 0 for `_NO_IMAGE`."""
+    return load(image) if image != _NO_IMAGE else 0
+
+
+def _image(result, name):
+    """Return an image of what Numba has compiled."""
+    try:
+        return image_of(result.library.serialize_using_object_code()[2][0], result.fndesc.llvm_func_name)
+    except UnsuitableError as error:
+        logger.info("%s cannot be loaded without Numba: %s", name, error)
+        return _NO_IMAGE
+
+
+def _pointer(result):
+    """Return the address of what Numba has compiled."""
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+
+
+def _type_of(name):
+    """Return Numba's type of this name."""
+    if name.endswith("*"):
+        return types.CPointer(_type_of(name[:-1]))
+    return getattr(types, {"bool": "boolean"}.get(name, name))
 
 
 def _invoke_twin(address, arguments):
@@ -182,7 +438,7 @@ def native(twin):
     """
 
     def decorate(typing_function):
-        return intrinsic(typing_function) if JIT else twin
+        return _Native(typing_function) if JIT else twin
 
     return decorate
 
@@ -193,14 +449,12 @@ def invoke(typing_context, address, arguments):
 
     def build(context, builder, signature, values):
         kinds = signature.args[1].types
-        function = context.call_conv.get_function_type(numba.types.none, kinds)
+        function = context.call_conv.get_function_type(types.none, kinds)
         pointer = builder.inttoptr(values[0], function.as_pointer())
-        context.call_conv.call_function(
-            builder, pointer, numba.types.none, kinds, cgutils.unpack_tuple(builder, values[1])
-        )
+        context.call_conv.call_function(builder, pointer, types.none, kinds, cgutils.unpack_tuple(builder, values[1]))
         return context.get_dummy_value()
 
-    return numba.types.void(numba.types.intp, arguments), build
+    return types.void(types.intp, arguments), build
 
 
 def specialise(function):
@@ -216,135 +470,23 @@ def specialise(function):
     decorator : callable
         Registers a function that maps Numba types to the implementation.
     """
-    return overload(function, jit_options=_FORMULA_OPTIONS)
 
+    def decorate(choose):
+        @functools.wraps(choose)
+        def chosen(*arguments, **named):
+            implementation = choose(*arguments, **named)
+            return None if implementation is None else settle(implementation)
 
-def _source_digest():
-    """Digest the package's sources, so that no upgrade or edited callee finds outdated code."""
-    digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest
-
-
-def _code_digest(function):
-    """Digest a function's code and the formulas and constants outside the package that it uses, such as a user's."""
-    digest, functions = hashlib.sha256(), [function]
-    for current in functions:
-        codes = [current.__code__]
-        for code in codes:
-            codes += [value for value in code.co_consts if isinstance(value, types.CodeType)]
-            digest.update(code.co_code)
-        names = sorted({name for code in codes for name in code.co_names} & current.__globals__.keys())
-        values = [value for code in codes for value in code.co_consts] + [current.__globals__[name] for name in names]
-        values += [cell.cell_contents for cell in current.__closure__ or ()]
-        # Names of a module's attributes are also among the code's names.
-        for module in [value for value in values if isinstance(value, types.ModuleType)]:
-            values += [getattr(module, name, None) for code in codes for name in code.co_names]
-        for value in values:
-            value = getattr(value, "py_func", value)
-            if isinstance(value, types.FunctionType):
-                if value not in functions and value.__module__.partition(".")[0] not in _COVERED:
-                    functions.append(value)
-            elif isinstance(value, tuple):
-                values += value
-            elif isinstance(value, np.ndarray):
-                digest.update(value.tobytes())
-            elif isinstance(value, int | float | str | np.generic):
-                digest.update(repr(value).encode())
-    return digest.hexdigest()
-
-
-def _environment_digest():
-    digest = _source_digest()
-    versions = (numba.__version__, llvmlite.__version__, sys.implementation.cache_tag)
-    options = (sorted(_OPTIONS.items()), config.BOUNDSCHECK, config.OPT, platform.machine())
-    digest.update(repr((versions, options)).encode())
-    return digest.hexdigest()[:16]
-
-
-def _candidate_folders():
-    if config.CACHE_DIR:
-        yield Path(config.CACHE_DIR) / "skbackprop"
-    yield _PACKAGE / "__pycache__" / "kernels"
-    if os.name == "nt" and os.environ.get("LOCALAPPDATA"):
-        yield Path(os.environ["LOCALAPPDATA"]) / "skbackprop" / "kernels"
-    elif sys.platform == "darwin":
-        yield Path("~/Library/Caches/skbackprop/kernels").expanduser()
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        yield Path(base).expanduser() / "skbackprop" / "kernels"
-
-
-class _CacheFolder:
-    """Folder of this version's kernels, located once, at the first compilation."""
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._path = None
-        self._searched = False
-
-    def find(self):
-        with self._lock:
-            if not self._searched:
-                self._path = self._search()
-                self._searched = True
-        return self._path
-
-    @staticmethod
-    def _search():
-        tried = []
-        for base in _candidate_folders():
-            folder = base / _environment_digest()
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=folder):
-                    pass
-            except OSError:
-                tried.append(str(base))
-            else:
-                _remove_outdated(base, keep=folder)
-                return folder
-        warnings.warn(
-            "skbackprop found no folder in which it may keep its compiled kernels (tried "
-            f"{', '.join(tried)}): each process will compile them again. Set NUMBA_CACHE_DIR to a "
-            "writable folder.",
-            RuntimeWarning,
-            stacklevel=2,
+        _waiting.append(
+            lambda: import_module("numba.extending").overload(function, jit_options=_FORMULA_OPTIONS)(chosen)
         )
-        return None
+        return choose
+
+    return decorate
 
 
-def _remove_outdated(base, keep, older_than_days=30):
-    """Delete folders of other versions that were not written to for a month; never fail."""
-    limit = time.time() - older_than_days * 86400
-    try:
-        for folder in base.iterdir():
-            if folder != keep and folder.is_dir() and folder.stat().st_mtime < limit:
-                for file in folder.glob("*.kernel"):
-                    file.unlink()
-                folder.rmdir()
-    except OSError:
-        pass
-
-
-_folder = _CacheFolder()
-
-
-def cache_folder():
-    """Return the folder of the compiled kernels.
-
-    Returns
-    -------
-    path : pathlib.Path or None
-        None if no folder is writable; each process then compiles anew.
-    """
-    return _folder.find()
-
-
-class KernelCache(caching._Cache):
-    """Disk cache of one kernel: one checksummed file per signature and processor.
+class KernelCache:
+    """Disk cache of one kernel, as Numba's dispatchers ask for.
 
     Parameters
     ----------
@@ -353,19 +495,15 @@ class KernelCache(caching._Cache):
     """
 
     def __init__(self, function):
-        if function.__closure__:
-            raise ValueError(f"{function.__qualname__} closes over values, which the cache's key does not cover")
-        name = f"{function.__module__.removeprefix('skbackprop.')}.{function.__qualname__}"
-        self._name = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name)[:_NAME_LENGTH]
-        # Distinguishes functions of the same name; the digest of the sources covers what they call in the package.
-        self._code = (name, function.__code__.co_firstlineno, _code_digest(function))
+        self._files = KernelFiles(function, "kernel")
+        self._name = self._files.name
         self._enabled = True
         self._started = None
 
     @property
     def cache_path(self):
         """Folder of the files; Numba reads this property."""
-        return str(_folder.find() or "")
+        return str(cache_folder() or "")
 
     def enable(self):
         """Read and write files (the default)."""
@@ -377,63 +515,26 @@ class KernelCache(caching._Cache):
 
     def flush(self):
         """Delete this kernel's files."""
-        folder = _folder.find()
-        if folder is not None:
-            for file in folder.glob(f"{self._name}-*.kernel"):
-                file.unlink(missing_ok=True)
-
-    def _file(self, signature, codegen):
-        folder = _folder.find() if self._enabled else None
-        if folder is None:
-            return None
-        key = repr((str(signature), self._code, codegen.magic_tuple()))
-        return folder / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.kernel"
+        self._files.remove()
 
     def load_overload(self, signature, target_context):
         """Load machine code from disk; None if it has to be compiled."""
         # Skip `target_context.refresh()`, which imports everything the compiler knows: kernels do not count references
         # and need none of it, and a process that compiles nothing starts 0.1 s sooner.
-        file = self._file(signature, target_context.codegen())
+        rebuild = import_module("numba.core.compiler").CompileResult._rebuild
         result = None
-        if file is not None:
-            try:
-                content = file.read_bytes()
-                if not content.startswith(_HEADER):
-                    raise ValueError("not a kernel file of this version")
-                checksum = content[len(_HEADER) : len(_HEADER) + 32]
-                payload = content[len(_HEADER) + 32 :]
-                if hashlib.sha256(payload).digest() != checksum:
-                    raise ValueError("the file is damaged")
-                result = numba.core.compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
-                if str(result.signature.args) != str(tuple(signature)):
-                    raise ValueError("the file holds another signature")
-            except FileNotFoundError:
-                pass
-            except Exception as error:  # whatever is wrong with the file, recompiling fixes it
-                logger.info("recompiling %s: %s", self._name, error)
-                result = None
+        if self._enabled:
+            result = self._files.load(str(signature), lambda payload: rebuild(target_context, *pickle.loads(payload)))
         self._started = None if result is not None else time.perf_counter()
         return result
 
     def save_overload(self, signature, data):
-        """Save newly compiled machine code; a full or read-only disk is not an error."""
+        """Save newly compiled machine code."""
         if self._started is not None:
             _report(self._name, time.perf_counter() - self._started)
             self._started = None
-        file = self._file(signature, data.codegen)
-        if file is None:
-            return
-        payload = serialize.dumps(data._reduce())
-        temporary = None
-        try:
-            handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(_HEADER + hashlib.sha256(payload).digest() + payload)
-            os.replace(temporary, file)
-        except OSError as error:
-            logger.info("could not keep the compiled %s: %s", self._name, error)
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
+        if self._enabled:
+            self._files.save(str(signature), import_module("numba.core.serialize").dumps(data._reduce()))
 
 
 def _report(name, seconds):
@@ -442,5 +543,5 @@ def _report(name, seconds):
             "skbackprop compiled %s for this processor in %.1f s; the next process finds it in %s",
             name,
             seconds,
-            _folder.find() or "no folder (none is writable) and compiles it again",
+            cache_folder() or "no folder (none is writable) and compiles it again",
         )

@@ -7,21 +7,22 @@ the ensembles.
 """
 # ruff: noqa: F401 (to be imported from here)
 
+import sys
+
+import sklearn
 from sklearn.base import _fit_context  # validates the parameters before a `fit`
 from sklearn.metrics._scorer import _BaseScorer  # class of `make_scorer`: passes data to the estimator only
 from sklearn.model_selection import cross_validate
 from sklearn.utils import _safe_indexing  # selects rows of any kind of data
 from sklearn.utils._array_api import (
+    _convert_to_numpy,  # converts an array of another library to NumPy
     _is_numpy_namespace,  # whether a namespace is NumPy, wrapped or not
-    _matching_numpy_dtype,  # NumPy dtype of an array of another library
     _modify_in_place_if_numpy,  # calls a function with `out=`, which other libraries lack
     _ravel,  # flattens an array in its own library
     get_namespace,  # array library of an array
     get_namespace_and_device,  # array library and device of an array
     indexing_dtype,  # the library's dtype of indices
-    move_to,  # converts an array to another library or device
 )
-from sklearn.utils._dataframe import is_pandas_df  # whether it is a pandas dataframe
 from sklearn.utils._optional_dependencies import check_matplotlib_support  # raises an error that says what to install
 from sklearn.utils._param_validation import (
     HasMethods,  # constraint of a parameter: an object with these methods
@@ -40,13 +41,80 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.multiclass import _check_partial_fit_first_call  # sets `classes_`, or raises an error for other ones
 from sklearn.utils.validation import (
-    _check_categorical_features,  # converts names, indices or a mask to a mask, as HistGradientBoosting does
     _check_feature_names,  # sets `feature_names_in_` or compares with it, without validating the data
     _check_feature_names_in,  # these names, or generated ones
     _check_n_features,  # sets `n_features_in_` or compares with it
     _check_sample_weight,  # validates sample weights
     _num_samples,  # number of rows of any kind of data
 )
+
+# What versions before 1.9 lack.
+try:
+    from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks
+    from sklearn.utils._array_api import (
+        _matching_numpy_dtype,  # NumPy dtype of an array of another library
+        move_to,  # converts an array to another library or device
+    )
+    from sklearn.utils._dataframe import is_pandas_df  # whether it is a pandas dataframe
+    from sklearn.utils.validation import (
+        _check_categorical_features,  # converts names, indices or a mask to a mask, as HistGradientBoosting does
+    )
+
+    HAS_CALLBACKS = True
+except ImportError:
+    HAS_CALLBACKS = False
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Refuses callbacks."""
+
+        def set_callbacks(self, *callbacks):
+            """Raise NotImplementedError."""
+            raise NotImplementedError(
+                f"callbacks need scikit-learn 1.9 or later, and this is {sklearn.__version__}: upgrade scikit-learn, or "
+                "leave out set_callbacks"
+            )
+
+    class ProgressBar:  # type: ignore[no-redef]
+        """Of which there are no objects."""
+
+    def with_callbacks(method):  # type: ignore[no-redef]
+        """Return the method."""
+        return method
+
+    def _matching_numpy_dtype(X):
+        return _convert_to_numpy(X[:0], get_namespace(X)[0]).dtype
+
+    def move_to(array, *, xp, device):  # type: ignore[no-redef]
+        """Convert an array to another library or device."""
+        own = get_namespace(array)[0]
+        return _convert_to_numpy(array, own) if _is_numpy_namespace(xp) else xp.asarray(array, device=device)
+
+    def is_pandas_df(X):  # type: ignore[no-redef]
+        """Return whether X is a pandas dataframe."""
+        pandas = sys.modules.get("pandas")
+        return pandas is not None and isinstance(X, pandas.DataFrame)
+
+    def _check_categorical_features(X, categorical_features):
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        trees = HistGradientBoostingRegressor(categorical_features=categorical_features)
+        return trees._check_categorical_features(X)
+
+
+class _NoContext:
+    """The context of a `fit` that has no callbacks."""
+
+    def call_on_fit_task_begin(self, **arguments):
+        """Do nothing."""
+
+    def call_on_fit_task_end(self, **arguments):
+        """Return that nobody asks to stop."""
+        return False
+
+    def subcontext(self, **arguments):
+        """Return a task's context."""
+        return self
+
 
 #: Private methods and attributes of our classes that scikit-learn uses, and what for.
 HOOKS = {
@@ -97,7 +165,7 @@ def callback_context(estimator, max_subtasks):
     -------
     context : CallbackContext
     """
-    return estimator._init_callback_context(max_subtasks=max_subtasks)
+    return estimator._init_callback_context(max_subtasks=max_subtasks) if HAS_CALLBACKS else _NoContext()
 
 
 def lower(context):

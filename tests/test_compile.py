@@ -8,9 +8,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from sklearn.exceptions import NotFittedError
 
 import skbackprop
+from skbackprop import build_kernels
 from skbackprop._compile import JIT
+from skbackprop._machine_code import HAS_IMAGES
+from skbackprop._processor import level
 
 pytestmark = [
     pytest.mark.process,
@@ -48,12 +52,12 @@ def variant(sign):
 """
 COUNT = """
 import fake._compile as c
-original = c.KernelCache.save_overload
+original = c.KernelFiles.save
 compiled = []
-def counting(self, signature, data):
-    compiled.append(self._name)
-    return original(self, signature, data)
-c.KernelCache.save_overload = counting
+def counting(self, *arguments):
+    compiled.append(self.name)
+    return original(self, *arguments)
+c.KernelFiles.save = counting
 """
 
 
@@ -64,8 +68,10 @@ def fake(tmp_path):
     package = root / "fake"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
-    source = (PACKAGE / "_compile.py").read_text()
-    (package / "_compile.py").write_text(source)
+    for name in ("_compile", "_kernel_files", "_lazy", "_machine_code", "_processor", "build_kernels"):
+        source = (PACKAGE / f"{name}.py").read_text()
+        source = source.replace("from skbackprop", "from fake")
+        (package / f"{name}.py").write_text(source)
     (package / "callee.py").write_text(CALLEE.format(constant=1))
     (package / "kernels.py").write_text(KERNELS)
     return root
@@ -136,6 +142,103 @@ def test_edited_formulas_outside_the_package_are_compiled_anew(fake):
         result, n_compiled = run(fake, code, PYTHONDONTWRITEBYTECODE="1").stdout.split()
         assert float(result) == factor * (1 + summand)
     assert n_compiled == "0"
+
+
+LOADED = """
+import sys, numpy as np
+from own import made
+x = np.linspace(0.5, 2, 4)
+made.address("float64*", "int64")
+from fake._compile import run
+run(made.address("float64*", "int64"), ("float64*", "int64"), x, 4)
+print(x.sum(), len(compiled), "numba" in sys.modules, "llvmlite" in sys.modules)
+"""
+LOOP = """
+import math
+from fake._compile import formula, loop
+
+@formula
+def value(x):
+    {body}
+
+def template(x, n):
+    for i in range(n):
+        x[i] = value(x[i])
+
+made = loop(template, value=value)
+"""
+
+
+@pytest.mark.skipif(not HAS_IMAGES, reason="Numba loads its files on this system")
+@pytest.mark.parametrize("body", ["return 2 * x", "return math.exp(x)", "if x < 0: raise ValueError\n    return x"])
+def test_a_second_process_loads_kernels_without_numba(fake, body):
+    (fake / "own.py").write_text(LOOP.format(body=body))
+    first, again = (run(fake, COUNT + LOADED).stdout.split() for _ in range(2))
+    assert first[1:] == ["1", "True", "True"]
+    assert again == [first[0], "0", "False", "False"]
+
+
+@pytest.mark.skipif(not HAS_IMAGES, reason="Numba loads its files on this system")
+def test_what_cannot_be_loaded_without_numba_is_loaded_by_numba(fake):
+    (fake / "own.py").write_text(LOOP.format(body="return 2 * x"))
+    code = COUNT + "def refuse(*arguments): raise c.UnsuitableError\nc.image_of = refuse\n" + LOADED
+    first, again = (run(fake, code).stdout.split() for _ in range(2))
+    assert first[1:] == ["2", "True", "True"]  # a note, and Numba's file
+    assert again == [first[0], "0", "True", "True"]
+
+
+@pytest.fixture
+def packaged(fake):
+    """The fake package with kernels beside the sources, for this machine's level."""
+    if not HAS_IMAGES or level() is None:
+        pytest.skip("nothing can be packaged here")
+    (fake / "own.py").write_text(LOOP.format(body="return 2 * x"))
+    path = fake / "fake" / "build_kernels.py"
+    source = path.read_text()
+    start, end = source.index('_WARM_UP = """'), source.index('"""\n\n\ndef build')
+    warm_up = "from own import made; made.address('float64*', 'int64')"
+    path.write_text(source[:start] + f'_WARM_UP = """{warm_up}' + source[end:])
+    done = run(fake, f"from fake.build_kernels import main; main(['--level', '{level()}'])")
+    assert re.match(r"1 kernels, 0.0 MiB, in .*fake/kernels/", done.stdout)
+    return fake
+
+
+def test_packaged_kernels_are_loaded_where_nothing_can_be_written(packaged, tmp_path):
+    done = run(packaged, COUNT + LOADED, **_blocked(packaged, tmp_path))
+    assert done.stdout.split() == ["10.0", "0", "False", "False"]
+    assert not done.stderr
+
+
+def test_packaged_kernels_of_other_sources_are_ignored(packaged):
+    with (packaged / "fake" / "callee.py").open("a") as file:
+        file.write("# edited")
+    assert run(packaged, COUNT + LOADED).stdout.split() == ["10.0", "1", "True", "True"]
+
+
+@pytest.mark.parametrize("variable", ["NUMBA_BOUNDSCHECK", "NUMBA_OPT"])
+def test_packaged_kernels_are_ignored_where_others_are_asked_for(packaged, variable):
+    assert run(packaged, COUNT + LOADED, **{variable: "1"}).stdout.split() == ["10.0", "1", "True", "True"]
+
+
+def test_kernels_are_not_built_for_processors_that_could_not_run_them(monkeypatch, capsys):
+    monkeypatch.setattr(build_kernels, "supported", lambda: ["x86-64-v3"])
+    monkeypatch.setattr(build_kernels, "HAS_IMAGES", True)
+    with pytest.raises(SystemExit):
+        build_kernels.main(["--level", "x86-64-v4"])
+    assert "kernels for x86-64-v4 cannot be built here" in capsys.readouterr().err
+    monkeypatch.setattr(build_kernels, "HAS_IMAGES", False)
+    with pytest.raises(RuntimeError, match="this machine has none of them"):
+        build_kernels.build()
+
+
+def test_kernels_for_a_named_processor_serve_every_machine(fake):
+    """One image of a container: Numba's variables stand for the machine."""
+    (fake / "own.py").write_text(LOOP.format(body="return 2 * x"))
+    named = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}
+    assert run(fake, COUNT + LOADED, **named).stdout.split()[1] == "1"
+    other = "import fake._processor as p; p._cpuinfo = lambda: {'vendor_id': 'another', 'flags': 'avx2 sse2'}\n"
+    assert run(fake, other + COUNT + LOADED, **named).stdout.split()[1] == "0"
+    assert run(fake, other + COUNT + LOADED).stdout.split()[1] == "1"
 
 
 def test_variants_of_one_name_do_not_mix(fake):
@@ -278,6 +381,22 @@ def test_slow_compilation_says_so_in_one_line(fake):
     assert not run(fake, code).stderr
 
 
+@pytest.mark.skipif(not HAS_IMAGES, reason="Numba loads its files on this system")
+def test_a_process_whose_kernels_are_on_disk_does_not_import_numba():
+    code = """
+    import sys, warnings
+    import numpy as np
+    warnings.simplefilter("ignore")
+    import skbackprop
+    X = np.random.default_rng(0).standard_normal((60, 4))
+    skbackprop.BackpropClassifier(random_state=0, max_iter=3).fit(X, X[:, 0] > 0).predict(X)
+    skbackprop.BackpropRegressor(random_state=0, max_iter=3).fit(X, X[:, 0]).predict(X[:1])
+    print({"numba", "llvmlite"} & sys.modules.keys())
+    """
+    run(PACKAGE.parent, code)
+    assert run(PACKAGE.parent, code).stdout == "set()\n"
+
+
 def test_import_compiles_nothing_and_loads_no_cuda():
     code = """
     import sys
@@ -311,6 +430,32 @@ def test_fits_in_a_second_process_hit_the_cache_and_have_the_same_bits():
     assert run(PACKAGE.parent, code).stdout.split() == [first, "0"]
 
 
+def test_warmup_of_predictions_leaves_nothing_to_compile():
+    code = """
+    import sys, warnings
+    import numpy as np
+    warnings.simplefilter("ignore")
+    import skbackprop
+    import skbackprop._compile as c
+    X = np.random.default_rng(0).standard_normal((2000, 4)).astype(np.float32)
+    model = skbackprop.BackpropClassifier(max_iter=1, dtype="float32").fit(X, X[:, 0] > 0)
+    skbackprop.warmup(model, predict_only=True)
+    def fail(*arguments):
+        raise AssertionError("compiled after warmup")
+    c.KernelFiles.save = fail
+    for n_rows in (1, 2, 3, 50, 2000):
+        model.predict_proba(X[:n_rows]), model.decision_function(X[:n_rows])
+    """
+    run(PACKAGE.parent, code)
+
+
+def test_warmup_of_predictions_needs_fitted_estimators():
+    with pytest.raises(ValueError, match="needs fitted estimators"):
+        skbackprop.warmup(predict_only=True)
+    with pytest.raises(NotFittedError):
+        skbackprop.warmup(skbackprop.BackpropRegressor(), predict_only=True)
+
+
 def test_warmup_leaves_nothing_to_compile():
     settings = "skbackprop.BackpropClassifier(solver=solver, hidden_layer_sizes=(5,))"
     warm = f"skbackprop.warmup(skbackprop.BackpropClassifier(), *[{settings} for solver in ('sgd', 'lbfgs')])"
@@ -322,7 +467,7 @@ def test_warmup_leaves_nothing_to_compile():
     import skbackprop._compile as c
     def fail(*arguments):
         raise AssertionError("compiled after warmup")
-    c.KernelCache.save_overload = fail
+    c.KernelFiles.save = fail
     import skbackprop
     {warm}
     X = np.random.default_rng(0).standard_normal((60, 4))

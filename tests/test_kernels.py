@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skbackprop._compile import JIT, SIMULATED, formula, kernel
+from skbackprop._compile import JIT, SIMULATED, formula, kernel, settle
 from skbackprop.backends import cpu
 from skbackprop.backends.cpu import gemm
 from skbackprop.backends.cpu.layers import chunk_rows, own_rows
@@ -112,9 +112,10 @@ def test_products_do_not_depend_on_the_number_of_registers(tile_rows, monkeypatc
     monkeypatch.setattr(gemm, "_TALL_ROWS", tile_rows)
     for name, kind in kinds.items():
         monkeypatch.setattr(gemm, name, gemm._make_tile(tile_rows, *kind))
-    multiply = numba.njit(gemm.multiply)
+    multiply = numba.njit(settle(gemm.multiply))
 
     @numba.njit
+    @settle
     def multiply_arrays(a, a_row, a_inner, b, m, k, n, c, scratch):
         multiply(at(a, 0), a_row, a_inner, at(b, 0), n, m, k, n, at(c, 0), n, at(c, 0), n, at(scratch, 0))
 

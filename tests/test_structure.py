@@ -20,6 +20,9 @@ PACKAGE = Path(skbackprop.__file__).parent
 LAYERS = [
     "exceptions",
     "_lazy",
+    "_processor",
+    "_kernel_files",
+    "_machine_code",
     "_names",
     "_extras",
     "_sklearn",
@@ -37,7 +40,7 @@ LAYERS = [
     "model_selection",
 ]
 #: Entry points for people, which no part of the package imports (`__init__` offers `warmup`).
-ENTRIES = {"", "__main__", "warmup"}
+ENTRIES = {"", "__main__", "build_kernels", "warmup"}
 
 
 def imported_modules(path):

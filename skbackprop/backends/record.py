@@ -17,10 +17,8 @@ from functools import lru_cache
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
 
-from skbackprop._compile import JIT, native
+from skbackprop._compile import JIT, address, ir, native, types
 
 __all__ = [
     "LINE_BYTES",
@@ -36,7 +34,6 @@ __all__ = [
     "Numbers2D",
     "Record",
     "Workspace",
-    "address",
     "aligned",
     "made_array",
 ]
@@ -108,12 +105,11 @@ class Form:
             scalar = getattr(types, chosen.get(kind.dtype, kind.dtype))
             return types.Array(scalar, kind.ndim, "C") if kind.ndim else scalar
 
-        made = types.Tuple(
-            [types.NamedTuple([numba_type(kind) for kind in _kinds(group)], group) for group in self.groups]
-        )
-
         def opened(typing_context, record):
             """Return the groups of fields of a record."""
+            made = types.Tuple(
+                [types.NamedTuple([numba_type(kind) for kind in _kinds(group)], group) for group in self.groups]
+            )
 
             def build(context, builder, signature, values):
                 words = _Words(context, builder, values[0])
@@ -127,50 +123,6 @@ class Form:
 
         opened.__qualname__ = f"opened_{dtype}_{index_dtype}"
         return native(_opened_twin)(opened)
-
-    def entering(self, *names):
-        """Return the intrinsic that writes a kernel's array arguments into its record.
-
-        Used where microseconds count: inside the kernel the arrays' addresses are at hand.
-
-        Parameters
-        ----------
-        *names : str
-            Fields that hold arrays.
-
-        Returns
-        -------
-        enter : callable
-            ``enter(record, arrays)`` with a tuple of arrays. Threads may enter the same arrays concurrently.
-        """
-        places = [self.places[name][0] for name in names]
-
-        def twin(record, arrays):
-            record[0] = _replaced(record[0], dict(zip(names, arrays, strict=True)))
-
-        kinds = [self.places[name][1].dtype for name in names]
-
-        @native(twin)
-        def enter(typing_context, record, arrays):
-            numbers = {array.dtype for kind, array in zip(kinds, arrays, strict=True) if kind == "number"}
-            exact = all(
-                kind in ("number", "index", str(array.dtype)) for kind, array in zip(kinds, arrays, strict=True)
-            )
-            if len(numbers) > 1 or not exact or any(array.layout != "C" for array in arrays):
-                return None
-
-            def build(context, builder, signature, values):
-                for index, (kind, place) in enumerate(zip(arrays, places, strict=True)):
-                    array = context.make_array(kind)(context, builder, builder.extract_value(values[1], index))
-                    extents = [builder.extract_value(array.shape, axis) for axis in range(kind.ndim)]
-                    words = [builder.ptrtoint(array.data, ir.IntType(64)), *extents]
-                    for offset, word in enumerate(words):
-                        builder.store(word, builder.gep(values[0], [ir.Constant(ir.IntType(64), place + offset)]))
-                return context.get_dummy_value()
-
-            return types.void(record, arrays), build
-
-        return enter
 
 
 def _opened_twin(record):
@@ -231,7 +183,7 @@ class Record:
     Attributes
     ----------
     words : ndarray of shape (n_words,), int64
-        The argument of kernels. If the JIT is disabled, an object array that holds the groups.
+        Of which kernels get the address, `argument`. If the JIT is disabled, an object array that holds the groups.
     """
 
     def __init__(self, form, dtype, *groups):
@@ -246,6 +198,8 @@ class Record:
         else:
             self.words = np.empty(1, dtype=object)
             self.words[0] = tuple(group(*[None] * len(group._fields)) for group in form.groups)
+        #: What a kernel gets.
+        self.argument = address(self.words) if JIT else self.words
         for group in groups:
             self.set(**group._asdict())
 
@@ -253,6 +207,7 @@ class Record:
         """Return a record with the same values."""
         record = copy.copy(self)
         record.words = self.words.copy()
+        record.argument = address(record.words) if JIT else record.words
         return record
 
     def set(self, **values):
@@ -282,6 +237,17 @@ class Record:
                 words[place + 1 : place + 1 + kind.ndim] = value.shape
             else:
                 words[place] = _bits(value) if kind.dtype == "float64" else value
+
+    def point(self, **arrays):
+        """Set contiguous arrays of any shape as flat ones: as `set`, in the microsecond that a prediction has for it."""
+        words, places, dtypes = self.words, self._form.places, self._dtypes
+        for name, array in arrays.items():
+            place, kind = places[name]
+            if JIT and array.dtype in dtypes[kind.dtype]:
+                words[place] = address(array)
+                words[place + 1] = array.size
+            else:
+                self.set(**{name: array.reshape(-1)})
 
 
 class Workspace:
@@ -337,11 +303,6 @@ class Workspace:
         """Return one of the arrays."""
         start, shape, dtype = self._arrays[name]
         return memory[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
-
-
-def address(array):
-    """Return the address of an array's data."""
-    return array.__array_interface__["data"][0]
 
 
 def aligned(shape, dtype):

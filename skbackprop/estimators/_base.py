@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin, with_callbacks
 
 from skbackprop._parameters import NamedOnce
-from skbackprop._sklearn import HasMethods, Interval, Options, StrOptions, _fit_context
+from skbackprop._sklearn import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    Options,
+    StrOptions,
+    _fit_context,
+    with_callbacks,
+)
 from skbackprop.estimators._arrays import refuse_misread
 from skbackprop.estimators._choices import accepted_sparse
 from skbackprop.estimators._fit import Arguments, Fit

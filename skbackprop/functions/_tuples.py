@@ -7,10 +7,7 @@ import operator
 from collections import namedtuple
 from functools import cache
 
-from numba import types
-from numba.core import cgutils
-
-from skbackprop._compile import native
+from skbackprop._compile import cgutils, native, types
 from skbackprop.functions.elementary import number
 
 __all__ = ["named_numbers", "state_access"]

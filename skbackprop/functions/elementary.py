@@ -9,10 +9,8 @@ are stated in each docstring and tested.
 import math
 
 import numpy as np
-from numba import types
-from numba.core import cgutils
 
-from skbackprop._compile import JIT, formula, native, specialise
+from skbackprop._compile import JIT, cgutils, formula, native, specialise, types
 
 __all__ = [
     "SCRATCH",
@@ -97,7 +95,8 @@ def scratch(typing_context, like):
     return types.CPointer(like)(like), build
 
 
-_PAIRS = {types.float32: types.int32, types.float64: types.int64}
+def _pairs():
+    return {types.float32: types.int32, types.float64: types.int64}
 
 
 def _bits_twin(x):
@@ -107,13 +106,14 @@ def _bits_twin(x):
 @native(_bits_twin)
 def bits_of(typing_context, x):
     """The bits of the float `x` as an integer of the same width."""
-    if x not in _PAIRS:
+    made = _pairs().get(x)
+    if made is None:
         return None
 
     def build(context, builder, signature, args):
         return builder.bitcast(args[0], context.get_value_type(signature.return_type))
 
-    return _PAIRS[x](x), build
+    return made(x), build
 
 
 def _float_twin(i):
@@ -123,7 +123,7 @@ def _float_twin(i):
 @native(_float_twin)
 def float_of(typing_context, i):
     """The bits of the integer `i` as a float of the same width."""
-    for floating, integer in _PAIRS.items():
+    for floating, integer in _pairs().items():
         if i == integer:
 
             def build(context, builder, signature, args):

@@ -14,10 +14,9 @@ from functools import cache
 from numbers import Real
 
 import numpy as np
-from numba import types
 from scipy import special
 
-from skbackprop._compile import JIT, formula, specialise
+from skbackprop._compile import JIT, formula, specialise, types
 from skbackprop._sklearn import Interval
 from skbackprop.functions._function import N_SETTINGS, Function, named
 from skbackprop.functions._registry import Registry

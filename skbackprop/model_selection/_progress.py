@@ -4,9 +4,8 @@ import textwrap
 import threading
 
 import numpy as np
-from sklearn.callback import ProgressBar
 
-from skbackprop._sklearn import lower
+from skbackprop._sklearn import ProgressBar, lower
 
 __all__ = ["BestSoFar", "only_progress_bars"]
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from skbackprop._compile import formula, kernel
+from skbackprop._compile import entry, formula
 
 __all__ = ["draw_orders"]
 
@@ -56,7 +56,8 @@ def draw_orders(order, n_epochs, random_state):
     # Other threads may draw from NumPy's global generator at the same time.
     with generator.lock:
         words = np.empty(_N_WORDS, dtype=np.uint32)
-        _shuffle(_state(generator), words, np.ascontiguousarray(order), orders.reshape(-1))
+        order = np.ascontiguousarray(order, dtype=np.int64)
+        _shuffle(_state(generator), words, order, orders.reshape(-1), len(order), orders.size)
     return orders
 
 
@@ -74,13 +75,9 @@ def _knows_state():
     return _state(generator).tolist() == [*copy["key"].tolist(), copy["pos"]]
 
 
-@kernel
-def _shuffle(state, words, order, orders):
-    """Shuffle by Fisher-Yates, from the last row on, with as few bits per draw as possible and rejection sampling.
-
-    Arrays are one-dimensional and are not sliced, because slices would take Numba seconds to compile.
-    """
-    n_rows = order.size
+@entry("uint32*", "uint32*", "int64*", "int64*", "int64", "int64")
+def _shuffle(state, words, order, orders, n_rows, n_orders):
+    """Shuffle by Fisher-Yates, from the last row on, with as few bits per draw as possible and rejection sampling."""
     for i in range(n_rows):
         orders[i] = order[i]
     all_bits = 1
@@ -88,7 +85,7 @@ def _shuffle(state, words, order, orders):
         all_bits = 2 * all_bits + 1
     position = np.int64(state[_N_WORDS])
     _temper(state, words)
-    for first in range(0, orders.size, max(n_rows, 1)):
+    for first in range(0, n_orders, max(n_rows, 1)):
         if first > 0:
             for i in range(first, first + n_rows):
                 orders[i] = orders[i - n_rows]

@@ -261,7 +261,7 @@ def kill(copy, path, code, tests, digest):
         result = 1
         try:
             # The compiled kernels are those of the sources without the mutation.
-            import_module("skbackprop._compile")._environment_digest = lambda: digest
+            import_module("skbackprop._kernel_files")._environment_digest = lambda: digest
             result = BROKEN
             result = import_module("pytest").main([*options, *tests])
         except Exception:
@@ -303,7 +303,7 @@ def test(work, lane, mutants, control):
         "sklearn.neural_network",
     ):
         import_module(name)
-    code = "from skbackprop import _compile; print(_compile._environment_digest())"
+    code = "from skbackprop import _kernel_files; print(_kernel_files._environment_digest())"
     digest = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     cases = Cases(work, lane)
     sources = {}

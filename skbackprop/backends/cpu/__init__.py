@@ -74,6 +74,8 @@ _EMPTY_PLAN = Plan._make(
     for kind in (FORM.places[name][1] for name in Plan._fields)
 )
 
+_NO_NUMBERS = np.zeros(0)
+
 # Workspaces of predictions up to this size are cached.
 _KEPT_BYTES = 1 << 20
 
@@ -486,7 +488,7 @@ class Session:
             order=order, places=places, rates=rates, factors=factors, n_epochs=len(order) // n_trained, n_trained=n_trained,
             batch_size=batch_size, stride=self._vectors.shape[1], **model._asdict(), **report._asdict(),
         )  # fmt: skip
-        self._team.run(train_batches, record.words)
+        self._team.run(train_batches, record.argument)
         losses = report.epoch_losses
         losses /= n_trained
         if self._team.control[NON_FINITE] != 0:
@@ -528,11 +530,14 @@ def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
     offsets, plan = _forward(network, params.dtype, n_rows, rows.index_dtype, link)
     flops = row_flops(network, rows.density) * n_rows
     with Team(n_jobs, flops, flops, flops) as team:
-        record, _memory = _prediction_record(offsets, plan, network, params.dtype, team.n_threads)
-        team.run(
-            predict_rows, record.words, rows.X.reshape(-1), rows.data, rows.indices, rows.indptr,
-            rows.places(np.arange(n_rows)), params, network.fold(params, running), out.reshape(-1),
-        )  # fmt: skip
+        prediction = _prediction(offsets, plan, network, params.dtype, team.n_threads)
+        folded = network.fold(params, running) if network.n_running else _NO_NUMBERS
+        prediction.enter(params, folded, _all_rows(n_rows) if rows.index is None else rows.index)
+        record = prediction.record
+        record.point(X=rows.X, predictions=out)
+        if rows.is_sparse:
+            record.point(entries=rows.data, indices=rows.indices, indptr=rows.indptr)
+        team.run(predict_rows, record.argument)
     return out
 
 
@@ -557,17 +562,38 @@ def _forward(network, dtype, n_rows, index_dtype, link):
     return offsets, plan
 
 
+@lru_cache(maxsize=64)
+def _all_rows(n_rows):
+    return np.arange(n_rows)
+
+
+class _Prediction:
+    """What predictions of as many rows share: a record without data, and its memory."""
+
+    def __init__(self, offsets, plan, network, dtype, n_threads):
+        self.plan, self.n_threads = plan, n_threads
+        workspace = _prediction_workspace_of(offsets, network, dtype, n_threads)
+        self.record, self._memory = Record(FORM, dtype, plan), workspace.allocate()
+        workspace.enter(self.record, self._memory)
+        self.n_bytes = workspace.n_bytes
+        self._entered = None, None, None
+
+    def enter(self, params, running, places):
+        """Enter a model and the places of its rows, unless they are the last ones, which are kept for this."""
+        entered = params, running, places
+        if any(new is not old for new, old in zip(entered, self._entered, strict=True)):
+            self.record.point(params=params, running=running, order=places, places=places)
+            self._entered = entered
+
+
 _kept = threading.local()
 
 
-def _prediction_record(offsets, plan, network, dtype, n_threads):
-    """Return the record of a prediction, without data, and its memory; a thread reuses those of its last small one."""
-    kept = getattr(_kept, "record", None)
-    if kept is not None and _kept.plan is plan and _kept.n_threads == n_threads:
-        return kept
-    workspace = _prediction_workspace_of(offsets, network, dtype, n_threads)
-    record, memory = Record(FORM, dtype, plan), workspace.allocate()
-    workspace.enter(record, memory)
-    if workspace.n_bytes <= _KEPT_BYTES:
-        _kept.plan, _kept.n_threads, _kept.record = plan, n_threads, (record, memory)
-    return record, memory
+def _prediction(offsets, plan, network, dtype, n_threads):
+    """Return what a prediction needs; a thread reuses that of its last small one."""
+    kept = getattr(_kept, "prediction", None)
+    if kept is None or kept.plan is not plan or kept.n_threads != n_threads:
+        kept = _Prediction(offsets, plan, network, dtype, n_threads)
+        if kept.n_bytes <= _KEPT_BYTES:
+            _kept.prediction = kept
+    return kept

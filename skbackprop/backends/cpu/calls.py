@@ -3,13 +3,13 @@
 from functools import lru_cache
 
 import numpy as np
-from numba import types
 
 from skbackprop._compile import JIT, loop
 from skbackprop.backends.cpu import normalization, penalties, steps
 from skbackprop.backends.cpu.gemm import multiply, pack
 from skbackprop.backends.cpu.layers import refresh_weights
 from skbackprop.backends.cpu.state import BACK, FORM, FORTH, GRADIENT
+from skbackprop.backends.cpu.sync import await_change
 from skbackprop.functions.activations import activation_loops
 from skbackprop.functions.input_layers import column_loops
 from skbackprop.functions.losses import loss_loops
@@ -17,12 +17,21 @@ from skbackprop.functions.normalizations import BatchNormalization, LayerNormali
 from skbackprop.functions.optimizers import optimizer_loops
 from skbackprop.layers import ActivationLayer, ColumnLayer
 
-__all__ = ["compile_steps", "layer_calls", "program_rows", "shared_calls", "step_address", "update_calls"]
+__all__ = [
+    "activation_types",
+    "compile_steps",
+    "layer_calls",
+    "program_rows",
+    "shared_calls",
+    "step_address",
+    "update_calls",
+]
 
-_INDEX = types.intp
-_NUMBER = types.float64
-_NUMBERS = types.CPointer(_NUMBER)
-_TABLE = types.CPointer(types.int64)
+# Numba's names of types.
+_INDEX = "int64"
+_NUMBER = "float64"
+_NUMBERS = "float64*"
+_TABLE = "int64*"
 _ADDRESS = np.int64 if JIT else object
 
 #: Parameters of a step: the record, the thread, the layer.
@@ -39,7 +48,7 @@ _multiply, _pack, _refresh = loop(multiply), loop(pack), loop(refresh_weights)
 
 
 def _pointer(dtype):
-    return types.CPointer(types.float32 if dtype == np.float32 else types.float64)
+    return f"{np.dtype(dtype).name}*"
 
 
 @lru_cache(maxsize=256)
@@ -73,7 +82,7 @@ def step_address(name, dtype, index_dtype=None):
 
 
 def compile_steps(dtype):
-    """Compile the steps that a training needs only for some numbers of rows, units and weights.
+    """Compile what a training needs only for some numbers of rows, units, weights and threads.
 
     Parameters
     ----------
@@ -81,6 +90,7 @@ def compile_steps(dtype):
     """
     for name in _OF_SOME_SIZES:
         step_address(name, dtype)
+    await_change(np.zeros(1, dtype=np.int64), 0, 1)  # of trainings on several threads
 
 
 def program_rows(calls, dtype, index_dtype):
@@ -122,6 +132,21 @@ def shared_calls(dtype):
     }
 
 
+def activation_types(dtype):
+    """Return the types of the parameters of an activation's loop: units, slopes, their number and the settings.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    names : tuple of str
+        See `skbackprop._compile.entry`.
+    """
+    return _pointer(dtype), _pointer(dtype), _INDEX, _NUMBERS
+
+
 @lru_cache(maxsize=64)
 def layer_calls(network, dtype, keeps, link=True):
     """Return the addresses of the loops for each layer of a network.
@@ -146,7 +171,7 @@ def layer_calls(network, dtype, keeps, link=True):
     for layer in network.layers:
         if isinstance(layer, ActivationLayer):
             forth, back = activation_loops(layer.key[0], keeps is not None and keeps[layer.stage - network.n_front])
-            calls[layer.stage, FORTH] = forth.address(own, own, _INDEX, _NUMBERS)
+            calls[layer.stage, FORTH] = forth.address(*activation_types(dtype))
             if keeps is not None:
                 calls[layer.stage, BACK] = back.address(own, own, own, _INDEX, _NUMBERS)
         elif isinstance(layer, ColumnLayer):
@@ -154,7 +179,7 @@ def layer_calls(network, dtype, keeps, link=True):
             calls[layer.stage, FORTH] = loops.transform.address(*[own] * 3, _TABLE, *[_INDEX] * 3, _NUMBERS)
             if keeps is not None:
                 calls[layer.stage, BACK] = loops.backward.address(*[own] * 4, _TABLE, *[_INDEX] * 3, _NUMBERS)
-                signature = *[own] * 4, _TABLE, *[_INDEX] * 5, types.boolean, _INDEX, _INDEX, _NUMBERS
+                signature = *[own] * 4, _TABLE, *[_INDEX] * 5, "bool", _INDEX, _INDEX, _NUMBERS
                 calls[layer.stage, GRADIENT] = loops.gradient.address(*signature)
     evaluate, inverse_link = loss_loops(network.loss[0])
     if keeps is None and link:

@@ -7,7 +7,7 @@ layers are normalized (see `normalization`).
 
 import numpy as np
 
-from skbackprop._compile import invoke, kernel
+from skbackprop._compile import entry, invoke
 from skbackprop.backends.cpu.gemm import TILE_ROWS
 from skbackprop.backends.cpu.layers import share
 from skbackprop.backends.cpu.memory import at
@@ -52,7 +52,11 @@ __all__ = ["predict_rows", "train_batches"]
 _open = FORM.opened("float32")
 
 
-@kernel
+#: Types of a kernel's arguments.
+_KERNEL = "int64", "int64", "int64*", "int64*"
+
+
+@entry(*_KERNEL)
 def train_batches(thread, n_threads, control, words):
     """Run mini-batches: forward pass, loss, backward pass, update.
 
@@ -139,25 +143,19 @@ def train_batches(thread, n_threads, control, words):
         report.n_steps[0] = step
 
 
-_enter = FORM.entering("X", "entries", "indices", "indptr", "order", "places", "params", "running", "predictions")
-
-
-@kernel
-def predict_rows(thread, n_threads, control, words, X, entries, indices, indptr, places, params, running, predictions):
+@entry(*_KERNEL)
+def predict_rows(thread, n_threads, control, words):
     """Predict rows, block by block.
 
     Parameters
     ----------
     thread, n_threads, control, words
         As for `train_batches`; the record's `n_threads` is 1, because threads work independently.
-    X, entries, indices, indptr, places, params, running, predictions : ndarray
-        Arguments of this call; see `state`.
     """
     record = at(words, 0)
-    _enter(record, (X, entries, indices, indptr, places, places, params, running, predictions))
-    _, plan, _, work, _ = _open(record)
+    data, plan, _, work, _ = _open(record)
     now = at(work.clock, thread * N_CLOCK)
-    program, n_calls, n_rows = plan.program, plan.program.shape[0], places.size
+    program, n_calls, n_rows = plan.program, plan.program.shape[0], data.places.size
     # Never wait for a thread that has not started: thread 0 packs the weights, and free threads fetch the next block.
     if thread == 0:
         for call in range(n_calls):

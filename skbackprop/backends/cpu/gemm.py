@@ -9,13 +9,10 @@ vectors from consecutive addresses (Goto and van de Geijn 2008, Anatomy of high-
 tile of `TILE_ROWS` rows and one panel of accumulators stays in registers.
 """
 
-import llvmlite.ir as ir
 import numpy as np
-from llvmlite import binding
-from numba import types
-from numba.core import cgutils
 
-from skbackprop._compile import formula, native
+from skbackprop._compile import cgutils, formula, ir, native, types
+from skbackprop._processor import features
 from skbackprop.backends.cpu.memory import at, copy
 from skbackprop.backends.cpu.vectors import fused, load, mask_below, splat, store
 from skbackprop.functions.elementary import natural
@@ -35,12 +32,12 @@ __all__ = [
 
 
 def _vectors():
-    features = binding.get_host_cpu_features()
-    if features.get("avx512f"):
+    has = features()
+    if "avx512f" in has:
         return 64, 32
-    if features.get("avx2"):
+    if "avx2" in has:
         return 32, 16
-    return 16, 32 if features.get("neon") else 16
+    return 16, 32 if "neon" in has else 16
 
 
 #: Bytes of the micro-kernel's vectors, and number of vector registers.

@@ -7,9 +7,8 @@ computed from a unit's input or its output. Products use NumPy: this runs once, 
 import numpy as np
 from scipy import sparse
 
-from skbackprop._compile import invoke, kernel
-from skbackprop.backends.cpu.calls import layer_calls
-from skbackprop.backends.cpu.memory import at
+from skbackprop._compile import run
+from skbackprop.backends.cpu.calls import activation_types, layer_calls
 from skbackprop.backends.cpu.state import FORTH
 from skbackprop.layers import ActivationLayer
 
@@ -17,12 +16,6 @@ __all__ = ["input_gradient"]
 
 # Limit for the units and slopes of a block of rows.
 _BLOCK_BYTES = 1 << 22
-
-
-@kernel
-def _activate(address, units, slopes, settings):
-    """Run an activation's loop in place over a flat array of weighted inputs, and write the slopes."""
-    invoke(address, (at(units, 0), at(slopes, 0), units.size, at(settings, 0)))
 
 
 def input_gradient(network, params, rows, outputs, running=None):
@@ -60,8 +53,8 @@ def input_gradient(network, params, rows, outputs, running=None):
                 if isinstance(layer, ActivationLayer):
                     units = np.ascontiguousarray(units)
                     kept[-1] = slopes = np.empty_like(units)
-                    settings = network.settings[layer.stage]
-                    _activate(calls[layer.stage, FORTH], units.reshape(-1), slopes.reshape(-1), settings)
+                    arguments = units.reshape(-1), slopes.reshape(-1), units.size, network.settings[layer.stage]
+                    run(calls[layer.stage, FORTH], activation_types(params.dtype), *arguments)
                 else:
                     units = layer.naive(units, arrays).astype(params.dtype, copy=False)
             deltas = pairs[last][1]["coefs_"].T[outputs[start:stop]]

@@ -1,10 +1,6 @@
 """Pointer arithmetic, copies of contiguous numbers, and prefetching."""
 
-import llvmlite.ir as ir
-from numba import types
-from numba.core import cgutils
-
-from skbackprop._compile import formula, native
+from skbackprop._compile import cgutils, formula, ir, native, types
 from skbackprop.backends.cpu.vectors import load, store
 from skbackprop.functions.elementary import natural
 

@@ -7,11 +7,7 @@ below. A thread pool with one parallel region per product would cost more than a
 import os
 import platform
 
-import llvmlite.ir as ir
-from numba import types
-from numba.core import cgutils
-
-from skbackprop._compile import JIT, formula, kernel, native
+from skbackprop._compile import JIT, cgutils, entry, formula, ir, native, types
 
 __all__ = [
     "ABORT",
@@ -44,8 +40,10 @@ _PAUSES = {
 
 
 def _pointer(context, builder, array_type, array, index):
-    struct = context.make_array(array_type)(context, builder, array)
-    return builder.gep(struct.data, [index])
+    data = array
+    if isinstance(array_type, types.Array):
+        data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
 
 
 def _read_twin(array, index):
@@ -157,7 +155,7 @@ def barrier(control, n_threads):
     _spin(control, _ROUND, current)
 
 
-@kernel
+@entry("int64*", "int64", "int64")
 def await_change(array, index, seen):
     """Wait a moment for ``array[index]`` to differ from `seen`; it may time out.
 

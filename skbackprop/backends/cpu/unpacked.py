@@ -4,12 +4,9 @@ These are matrix-vector products: packing the weights would take longer than usi
 stay empty.
 """
 
-import llvmlite.ir as ir
 import numpy as np
-from numba import types
-from numba.core import cgutils
 
-from skbackprop._compile import formula, native
+from skbackprop._compile import cgutils, formula, ir, native, types
 from skbackprop.backends.cpu.gemm import multiply_row
 from skbackprop.backends.cpu.memory import at
 from skbackprop.backends.cpu.vectors import fused, load, mask_below, splat, store

@@ -1,12 +1,16 @@
 """Helpers for kernels written in LLVM IR: whole and masked vectors."""
 
-import llvmlite.ir as ir
-from numba.core import cgutils
+from skbackprop._compile import cgutils, ir
 
 __all__ = ["fused", "load", "mask_below", "splat", "store"]
 
-_INT32 = ir.IntType(32)
-_BYTES = ir.IntType(8).as_pointer()
+
+def _int32():
+    return ir.IntType(32)
+
+
+def _bytes():
+    return ir.IntType(8).as_pointer()
 
 
 def _name(vector):
@@ -20,16 +24,16 @@ def _itemsize(vector):
 
 def splat(builder, value, vector):
     """Broadcast a number to a vector."""
-    lane = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_INT32, 0))
-    first = ir.Constant(ir.VectorType(_INT32, vector.count), [0] * vector.count)
+    lane = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_int32(), 0))
+    first = ir.Constant(ir.VectorType(_int32(), vector.count), [0] * vector.count)
     return builder.shuffle_vector(lane, ir.Constant(vector, ir.Undefined), first)
 
 
 def mask_below(builder, count, lanes, first=0):
     """Mask the numbers from `first` to ``first + lanes`` that are less than an integer `count`."""
-    indices = ir.VectorType(_INT32, lanes)
+    indices = ir.VectorType(_int32(), lanes)
     numbers = ir.Constant(indices, [first + lane for lane in range(lanes)])
-    return builder.icmp_signed("<", numbers, splat(builder, builder.trunc(count, _INT32), indices))
+    return builder.icmp_signed("<", numbers, splat(builder, builder.trunc(count, _int32()), indices))
 
 
 def load(builder, address, vector, mask=None):
@@ -40,12 +44,12 @@ def load(builder, address, vector, mask=None):
         return result
     function = cgutils.get_or_insert_function(
         builder.module,
-        ir.FunctionType(vector, [_BYTES, _INT32, mask.type, vector]),
+        ir.FunctionType(vector, [_bytes(), _int32(), mask.type, vector]),
         f"llvm.masked.load.{_name(vector)}.p0",
     )
-    align = ir.Constant(_INT32, _itemsize(vector))
+    align = ir.Constant(_int32(), _itemsize(vector))
     return builder.call(
-        function, [builder.bitcast(address, _BYTES), align, mask, ir.Constant(vector, [0.0] * vector.count)]
+        function, [builder.bitcast(address, _bytes()), align, mask, ir.Constant(vector, [0.0] * vector.count)]
     )
 
 
@@ -57,11 +61,11 @@ def store(builder, value, address, mask=None):
         return
     function = cgutils.get_or_insert_function(
         builder.module,
-        ir.FunctionType(ir.VoidType(), [vector, _BYTES, _INT32, mask.type]),
+        ir.FunctionType(ir.VoidType(), [vector, _bytes(), _int32(), mask.type]),
         f"llvm.masked.store.{_name(vector)}.p0",
     )
-    align = ir.Constant(_INT32, _itemsize(vector))
-    builder.call(function, [value, builder.bitcast(address, _BYTES), align, mask])
+    align = ir.Constant(_int32(), _itemsize(vector))
+    builder.call(function, [value, builder.bitcast(address, _bytes()), align, mask])
 
 
 def fused(builder, a, b, c):

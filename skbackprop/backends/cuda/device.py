@@ -17,7 +17,7 @@ from numba import types
 from numba.core.errors import NumbaPerformanceWarning
 from numba.np.numpy_support import as_dtype
 
-from skbackprop._compile import JIT, SIMULATED, native
+from skbackprop._compile import JIT, SIMULATED, native, settle
 from skbackprop._extras import how_to_install
 from skbackprop.backends.record import made_array
 
@@ -201,6 +201,7 @@ def compiled(function, max_registers=None):
     if SIMULATED:
         # Silence floating-point warnings in each simulated thread: devices report none.
         return cuda.jit(np.errstate(all="ignore")(function))
+    settle(function)
     return cuda.jit(**({} if max_registers is None else {"max_registers": max_registers}))(function)
 
 

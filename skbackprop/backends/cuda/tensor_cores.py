@@ -6,10 +6,8 @@ NVIDIA's "PTX ISA", section "Matrix fragments for mma.m16n8k8", defines which.
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import types
 
-from skbackprop._compile import native
+from skbackprop._compile import ir, native, types
 from skbackprop.backends.cuda.device import cuda
 
 __all__ = ["MMA_COLUMNS", "MMA_DEPTH", "MMA_ROWS", "WARP", "multiply_add", "to_tf32"]

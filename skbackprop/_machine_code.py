@@ -1,0 +1,256 @@
+"""Images of machine code: what the compiler has made, in a form that a process loads without it.
+
+Numba's compiler takes longer to import than a small network to train. An image holds the code and the constants of one
+compiled function as they lie in memory, and a list of the places where addresses have to be filled in. To load it means
+to copy it, to fill in the addresses and to make the memory executable. That is what LLVM does with an object file, for
+the one kind of address that it writes in code for x86-64 on Linux. Elsewhere there are no images.
+
+References
+----------
+M. Matz, J. Hubicka, A. Jaeger, M. Mitchell: System V Application Binary Interface, AMD64 Architecture Processor
+Supplement, chapter 4 (object files).
+"""
+
+import ctypes
+import json
+import mmap
+import platform
+import struct
+import sys
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["HAS_IMAGES", "UnsuitableError", "address", "caller", "image_of", "load"]
+
+#: Whether this system's object files can be made images.
+HAS_IMAGES = sys.platform == "linux" and platform.machine() == "x86_64" and sys.maxsize > 2**32
+
+# Constants of the ELF format.
+_RELOCATABLE, _X86_64 = 1, 62
+_SYMBOLS, _ADDENDS, _NO_BITS, _UNWINDING = 2, 4, 8, 0x70000001
+_WRITABLE, _ALLOCATED = 1, 2
+_UNDEFINED = 0
+_ADDRESS_64 = 1  # R_X86_64_64: the symbol's address plus the addend, in 64 bits
+
+# Beginnings of the names of Python's and Numba's own functions, which exist only where these are loaded, and in the same
+# version. All others are the C library's.
+_OWN = ("Py", "_Py", "numba", "NRT", "_ZN", ".")
+# Where a function passes another one, Numba's object for it is an argument that nothing reads: zero does.
+_PASSED = "numba.dynamic.globals."
+_ALIGNMENT = 64
+
+# Never freed: kernels are called by address.
+_loaded: list[mmap.mmap] = []
+
+
+class UnsuitableError(ValueError):
+    """The object file, or the image, cannot be used here."""
+
+
+def image_of(content, name):
+    """Make an image of an object file.
+
+    Parameters
+    ----------
+    content : bytes
+        An ELF object file.
+    name : str
+        The symbol of the function to call.
+
+    Returns
+    -------
+    image : bytes
+        A line of JSON, the places to fill in, and the memory's content.
+
+    Raises
+    ------
+    UnsuitableError
+        If the file holds what images cannot: other kinds of addresses, variables, unknown functions.
+    """
+    sections = _sections(content)
+    memory, starts = _laid_out(content, sections)
+    symbols = _symbols(content, sections)
+    for text, section, _ in symbols:
+        if section in starts and sections[section].flags & _WRITABLE and text and not text.startswith(_PASSED):
+            raise UnsuitableError(f"it has a variable {text!r}")
+    entry = next(
+        (starts[section] + value for text, section, value in symbols if text == name and section in starts), None
+    )
+    if entry is None:
+        raise UnsuitableError(f"no function {name!r}")
+    places, functions = [], []
+    for section in sections:
+        if section.kind != _ADDENDS or section.info not in starts:
+            continue
+        for place, info, addend in struct.iter_unpack("<QQq", section.of(content)):
+            text, target, value = symbols[info >> 32]
+            place += starts[section.info]
+            if info & 0xFFFFFFFF != _ADDRESS_64:
+                raise UnsuitableError(f"an address of kind {info & 0xFFFFFFFF}")
+            if target in starts:
+                places.append((place, starts[target] + value + addend))
+            elif target == _UNDEFINED and not text.startswith(_OWN) and not addend and _from_c(text):
+                functions.append((place, text))
+            else:
+                raise UnsuitableError(f"it refers to {text!r}")
+    header = {"entry": entry, "functions": functions, "places": len(places)}
+    return json.dumps(header).encode() + b"\n" + np.array(places, dtype="<i8").tobytes() + memory
+
+
+class _Section(NamedTuple):
+    name: int
+    kind: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    alignment: int
+    entry_size: int
+
+    def of(self, content):
+        """Return the section's part of the file."""
+        return content[self.offset : self.offset + self.size]
+
+
+def _sections(content):
+    if content[:6] != b"\x7fELF\x02\x01" or struct.unpack_from("<HH", content, 16) != (_RELOCATABLE, _X86_64):
+        raise UnsuitableError("not an object file for x86-64")
+    (table,) = struct.unpack_from("<Q", content, 40)
+    size, count, _ = struct.unpack_from("<HHH", content, 58)
+    return [_Section(*struct.unpack_from("<IIQQQQIIQQ", content, table + size * index)) for index in range(count)]
+
+
+def _laid_out(content, sections):
+    """Return what is in memory of the sections, one after another, and where each starts."""
+    memory, starts = bytearray(), {}
+    for index, section in enumerate(sections):
+        if section.flags & _ALLOCATED and section.size and section.kind != _UNWINDING:
+            if section.kind == _NO_BITS or section.alignment > _ALIGNMENT:
+                raise UnsuitableError("it has variables, or constants of a wide alignment")
+            memory += bytes(-len(memory) % _ALIGNMENT)
+            starts[index] = len(memory)
+            memory += bytes(section.size) if section.flags & _WRITABLE else section.of(content)
+    return memory, starts
+
+
+def _symbols(content, sections):
+    """Return the name of each symbol, the index of its section and its place there."""
+    table = next(section for section in sections if section.kind == _SYMBOLS)
+    names = sections[table.link].of(content)
+    return [
+        (names[start : names.index(b"\0", start)].decode(), section, value)
+        for start, _, _, section, value, _ in struct.iter_unpack("<IBBHQQ", table.of(content))
+    ]
+
+
+def load(image):
+    """Load an image for the rest of the process.
+
+    Parameters
+    ----------
+    image : bytes
+        As `image_of` made it.
+
+    Returns
+    -------
+    address : int
+        The function's.
+
+    Raises
+    ------
+    UnsuitableError
+        If a function of the C library is missing, or memory cannot be made executable.
+    """
+    line, _, rest = image.partition(b"\n")
+    header = json.loads(line)
+    places, targets = np.frombuffer(rest, "<i8", 2 * header["places"]).reshape(-1, 2).T
+    content = np.frombuffer(rest, np.uint8, offset=16 * header["places"]).copy()
+    memory = mmap.mmap(-1, len(content), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for place, name in header["functions"]:
+        content[place : place + 8] = np.array([_from_c(name)]).view(np.uint8)
+    # Places are not aligned.
+    content[places[:, np.newaxis] + np.arange(8)] = (targets + start)[:, np.newaxis].view(np.uint8)
+    memory[:] = content.tobytes()
+    # Never writable and executable at the same time.
+    if _library().mprotect(ctypes.c_void_p(start), ctypes.c_size_t(len(content)), mmap.PROT_READ | mmap.PROT_EXEC):
+        raise UnsuitableError(f"memory cannot be made executable (error {ctypes.get_errno()})")
+    _loaded.append(memory)
+    return start + header["entry"]
+
+
+@cache
+def _library():
+    return ctypes.CDLL(None, use_errno=True)
+
+
+@cache
+def _from_c(name):
+    try:
+        return ctypes.cast(getattr(_library(), name), ctypes.c_void_p).value
+    except AttributeError:
+        raise UnsuitableError(f"no function {name!r} in the C library") from None
+
+
+# By NumPy's ABI, the address of an array's data follows the head that all objects have.
+_HEAD = object.__basicsize__
+
+
+def _by_interface(array):
+    return array.__array_interface__["data"][0]
+
+
+def _by_memory(array):
+    return ctypes.c_size_t.from_address(id(array) + _HEAD).value
+
+
+def _is_known():
+    """Return whether arrays have this memory layout."""
+    array = np.zeros((2, 3))[1:]
+    return platform.python_implementation() == "CPython" and _by_memory(array) == _by_interface(array)
+
+
+#: ``address(array)`` returns the address of an array's data; through NumPy's interface it would take two microseconds.
+address = _by_memory if _is_known() else _by_interface
+
+
+#: By Numba's convention a function returns a status, and writes its result and an error's description to two addresses.
+#: No kernel has a result.
+_ignored = ctypes.create_string_buffer(16)
+_TYPES = {"bool": ctypes.c_bool, "float32": ctypes.c_float, "float64": ctypes.c_double, "int64": ctypes.c_int64}
+
+
+@cache
+def _prototype(signature):
+    kinds = [_TYPES.get(kind, ctypes.c_void_p) for kind in signature]
+    return ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *kinds)
+
+
+def caller(start, signature):
+    """Return a function that calls machine code from Python, without the GIL.
+
+    Parameters
+    ----------
+    start : int
+        Address of a function that Numba compiled.
+    signature : tuple of str
+        Numba's names of the arguments' types; a pointer is passed as an address.
+
+    Returns
+    -------
+    call : callable
+    """
+    function = _prototype(signature)(int(start))
+    result = ctypes.addressof(_ignored)
+    error = result + 8
+
+    def call(*arguments):
+        status = function(result, error, *arguments)
+        if status:
+            raise SystemError(f"a compiled function returned the status {status}")
+
+    return call
