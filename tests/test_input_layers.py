@@ -23,7 +23,7 @@ from skbackprop import (
     model_selection,
 )
 from skbackprop.backends.data import as_rows
-from skbackprop.functions import CategoryEmbedding, InputScale, PeriodicEmbedding
+from skbackprop.functions import CategoryEmbedding, InputScale, PeriodicEmbedding, PiecewiseLinearEmbedding
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.elementary import SCRATCH
 from skbackprop.functions.input_layers import bound_layers
@@ -50,6 +50,7 @@ LAYERS = {
     "periodic": "periodic",
     "some columns": PeriodicEmbedding([1, 0], n_frequencies=5, n_outputs=3, scale=0.5),
     "embedding": CategoryEmbedding([3, 2], [4, 3], n_outputs=2),
+    "piecewise linear": PiecewiseLinearEmbedding([0, 1], n_levels=4, n_outputs=3),
     "several": (InputScale([0]), CategoryEmbedding([2, 3], np.array([3, 4])), PeriodicEmbedding([0, 1])),
 }
 each = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
@@ -76,6 +77,8 @@ def network_of(n_features, *layers):
     [
         [PeriodicEmbedding(n_frequencies=1, n_outputs=2)],
         [PeriodicEmbedding([0, 1], n_frequencies=SCRATCH + 3, n_outputs=5, scale=1.0), PeriodicEmbedding([2, 7])],
+        [PiecewiseLinearEmbedding(n_levels=1, n_outputs=1)],
+        [PiecewiseLinearEmbedding([1, 0], n_levels=6, n_outputs=3), PiecewiseLinearEmbedding([0, 7])],
         [CategoryEmbedding([3, 2], [4, 2], n_outputs=1), PeriodicEmbedding([0]), CategoryEmbedding([6], [3])],
     ],
     ids=repr,

@@ -108,13 +108,20 @@ def encode(g, encoder, columns):
         return g("Expand", g.constant(np.zeros((1, 1))), g("Concat", rows, g.constant(np.array([1])), axis=0))
     parts, scaled = {}, {}
     for source, kind, start, stop in encoder._runs:
+        if kind == "quantile":
+            # They come last, and follow from the scaled columns.
+            break
         part = _output(g, encoder, source, kind, start, *columns[source])
         (scaled if kind in ("number", "target", "trend") else parts)[start, stop] = part
     places = [place for pair in (*parts, *scaled) for place in range(*pair)]
     names = list(parts.values())
     if scaled:
         rows = np.concatenate([np.arange(*pair) for pair in scaled])
-        names.append(_scaled(g, _joined(g, scaled.values()), encoder.centers_[rows], encoder.scales_[rows]))
+        z = _scaled(g, _joined(g, scaled.values()), encoder.centers_[rows], encoder.scales_[rows])
+        names.append(z)
+        for column, (knots, output) in enumerate(zip(encoder.quantiles_, encoder._places.tolist(), strict=True)):
+            places.append(output)
+            names.append(_place(g, g("Gather", z, g.constant(np.array([column])), axis=1), *knots))
     return g("Gather", _joined(g, names), g.constant(np.argsort(places)), axis=1)
 
 
@@ -129,6 +136,12 @@ def _scaled(g, x, centers, scales):
     z = g.clip(g("Where", g("IsNaN", z), 0.0, z), -_STEEP, _STEEP)
     bend = g("Div", z, _LIMIT)
     return g("Div", z, g("Sqrt", g("Add", g("Mul", bend, bend), 1.0)))
+
+
+def _place(g, z, quantiles, places):
+    """Interpolate between quantiles: a sum of what is covered of the distances between them."""
+    covered = g.clip(g("Div", g("Sub", z, g.constant(quantiles[:-1])), g.constant(np.diff(quantiles))), 0.0, 1.0)
+    return g("Add", g("MatMul", covered, g.constant(np.diff(places)[:, np.newaxis])), float(places[0]))
 
 
 def _output(g, encoder, source, kind, start, name, type_):

@@ -40,6 +40,7 @@ ENCODER = (
     Fitted("cardinalities_", "outputs"),
     Fitted("centers_", "outputs"),
     Fitted("scales_", "outputs"),
+    Fitted("quantiles_", "outputs"),
 )
 
 #: All fitted attributes of an estimator for tables.
@@ -58,10 +59,10 @@ TABULAR = (
 
 #: Kinds of output, by the kind of the column that they come from; "missing" comes from all but categories.
 _OUTPUTS = {
-    "number": {"number", "other", "missing"},
-    "duration": {"number", "other", "missing"},
-    "category": {"target", "code", "sign", "level"},
-    "date": {"trend", "missing", *(f"{cycle}_{part}" for cycle in ("year", "week", "day") for part in ("sin", "cos"))},
+    "number": {"number", "other", "missing", "quantile"},
+    "duration": {"number", "other", "missing", "quantile"},
+    "category": {"target", "code", "sign", "level", "quantile"},
+    "date": {"trend", "missing", "quantile", *(f"{cycle}_{part}" for cycle in ("year", "week", "day") for part in ("sin", "cos"))},
     "time": {"day_sin", "day_cos", "missing"},
     "missing": set(),
 }
@@ -130,12 +131,25 @@ def _check_outputs(encoder):
         expected = 1
         if kind == "level":
             expected = encoder.groups_[source].max() + 1
-        elif kind == "target":
+        elif kind == "target" or (kind == "quantile" and encoder.kinds_[source] == "category"):
             require(encoder.encodings_[source] is not None, "encodings_ is missing")
             expected = encoder.encodings_[source].shape[1]
         require(len(places) == expected, f"{len(places)} outputs {kind!r} in the place of {expected}")
+    _check_quantiles(encoder, sources[is_scaled], sources[kinds == "quantile"])
     classes = encoder.target_classes_
     require(classes is None or (isinstance(classes, np.ndarray) and classes.ndim == 1), "target_classes_ is no array")
+
+
+def _check_quantiles(encoder, of_scaled, of_quantiles):
+    quantiles = encoder.quantiles_
+    require(isinstance(quantiles, list) and len(quantiles) == len(of_quantiles), "quantiles_ have to be those of the outputs")
+    if len(of_quantiles):
+        require(np.array_equal(of_scaled, of_quantiles), "there has to be a quantile for each scaled column")
+        is_last = encoder.output_kinds_[-len(of_quantiles) :] == "quantile"
+        require(is_last.all(), "quantiles have to be the last outputs")
+    for knots in quantiles:
+        check_array(knots, (2, *np.shape(knots)[1:]), np.float64, "quantiles_")
+        require(knots.ndim == 2 and knots.shape[1] > 1 and (np.diff(knots[0]) > 0).all(), "quantiles_ have to ascend")
 
 
 def check_tabular(model):

@@ -22,6 +22,7 @@ __all__ = [
     "InputLayer",
     "InputScale",
     "PeriodicEmbedding",
+    "PiecewiseLinearEmbedding",
     "bound_layers",
     "column_loops",
 ]
@@ -468,6 +469,198 @@ class PeriodicEmbedding(InputLayer):
 
 
 @formula
+def _hat(place, segment, level, n_levels, n_segments):
+    """Return the hat function of a level where an input lies, and its index: 1 at the middle of its support, 0 outside."""
+    cell = segment >> (n_levels - level)
+    half = number(n_segments >> (level + 1), place)
+    middle = number(2 * cell + 1, place) * half
+    return (np.int64(1) << level) + cell, number(1.0, place) - abs(place - middle) / half
+
+
+@formula
+def _place(x, n_segments):
+    """Return where an input lies, in segments, and in which of them."""
+    place = min(max(x, number(0.0, x)), number(1.0, x)) * number(n_segments, x)
+    return place, min(np.int64(place), n_segments - 1)
+
+
+class PiecewiseLinearEmbedding(InputLayer):
+    """Piecewise linear functions of a number between 0 and 1, with knots at equal distances.
+
+    So a network learns functions that change abruptly at one number, as trees do (Gorishniy et al., 2022, section 3.2).
+    A function is a sum of a straight line and of hat functions, one over all inputs, two over a half each, and so on
+    (Faber's basis): so few of its parameters matter for each input, and few inputs suffice to learn its large features.
+    Inputs below 0 and above 1 count as these.
+
+    Knots at quantiles, as in the paper, come from scikit-learn's :class:`~sklearn.preprocessing.QuantileTransformer` in
+    front: ``QuantileTransformer(n_quantiles=2**n_levels + 1)`` maps the quantiles to equal distances, linearly between.
+
+    Parameters
+    ----------
+    columns : sequence of int or None, default=None
+        Indices of the columns that are embedded; None for all.
+    n_levels : int, default=5
+        Levels of hat functions: the functions have ``2 ** n_levels`` segments.
+    n_outputs : int, default=8
+        Functions per column.
+    level_scale : float, default=0.7
+        Height of the hat functions of a level, relative to those of the level before. The smaller, the slower is learned
+        what distinguishes numbers close to each other.
+    """
+
+    name = "piecewise_linear"
+    definition = (
+        r"w_0 (2 x - 1) + \sum_l \gamma^l w_{l, c} \max(1 - |2^{l + 1} x - 2 c - 1|, 0),"
+        r"\quad c = \lfloor 2^l x \rfloor"
+    )
+    reference = "Gorishniy, Rubachev and Babenko (2022)"
+
+    _parameter_constraints: dict = {
+        **InputLayer._parameter_constraints,
+        "n_levels": [Interval(Integral, 1, 16, closed="both")],
+        "n_outputs": [Interval(Integral, 1, None, closed="left")],
+        "level_scale": [Interval(Real, 0, 1, closed="right")],
+    }
+
+    def __init__(self, columns=None, n_levels=5, n_outputs=8, level_scale=0.7):
+        self.columns = columns
+        self.n_levels = n_levels
+        self.n_outputs = n_outputs
+        self.level_scale = level_scale
+
+    def outputs_per_column(self):
+        """Return `n_outputs`."""
+        return self.n_outputs
+
+    def n_params(self, column):
+        """Return the number of weights: for each output, those of the line and of all hat functions."""
+        return 2**self.n_levels * self.n_outputs
+
+    @staticmethod
+    def draw(random_state, sizes, level_scale, n_levels, n_outputs):
+        """Draw normal weights, so that the variance of each level is half that of the one before: Brownian bridges."""
+        index = np.arange(2 ** int(n_levels))
+        level = np.floor(np.log2(np.maximum(index, 1)))
+        scales = np.repeat((np.sqrt(0.5) / level_scale) ** level, int(n_outputs))
+        return np.concatenate([scales * random_state.normal(size=size) for size in sizes])
+
+    @staticmethod
+    @formula
+    def forward(x, params, p, n, out, o, s):
+        """Write the sums of the line and of the hat functions of all levels."""
+        n_levels, n_outputs = np.int64(s.n_levels), np.int64(s.n_outputs)
+        n_segments = np.int64(1) << n_levels
+        place, segment = _place(x, n_segments)
+        line = number(2.0, x) * (place / number(n_segments, x)) - number(1.0, x)
+        for k in range(n_outputs):
+            out[natural(o + k)] = line * params[natural(p + k)]
+        height = number(1.0, x)
+        for level in range(n_levels):
+            index, hat = _hat(place, segment, level, n_levels, n_segments)
+            hat *= height
+            height *= number(s.level_scale, x)
+            row = p + index * n_outputs
+            for k in range(n_outputs):
+                out[natural(o + k)] = fma(hat, params[natural(row + k)], out[natural(o + k)])
+
+    @staticmethod
+    @formula
+    def gradient_of_rows(units, u, u_step, n_rows, params, p, n, deltas, d, d_step, grads, is_first, part, n_parts, s):
+        """Sum over the rows what the line and the hat functions get, for a part of the outputs."""
+        n_levels, n_outputs = np.int64(s.n_levels), np.int64(s.n_outputs)
+        n_segments, one = np.int64(1) << n_levels, number(1.0, units)
+        start, stop = part * n_outputs // n_parts, (part + 1) * n_outputs // n_parts
+        if is_first:
+            for index in range(n_segments):
+                for k in range(start, stop):
+                    grads[natural(p + index * n_outputs + k)] = number(0.0, units)
+        for row in range(n_rows):
+            place, segment = _place(units[natural(u + row * u_step)], n_segments)
+            line, own = number(2.0, units) * (place / number(n_segments, units)) - one, d + row * d_step
+            for k in range(start, stop):
+                grads[natural(p + k)] = fma(line, deltas[natural(own + k)], grads[natural(p + k)])
+            height = one
+            for level in range(n_levels):
+                index, hat = _hat(place, segment, level, n_levels, n_segments)
+                hat *= height
+                height *= number(s.level_scale, units)
+                i = p + index * n_outputs
+                for k in range(start, stop):
+                    grads[natural(i + k)] = fma(hat, deltas[natural(own + k)], grads[natural(i + k)])
+
+    @staticmethod
+    @formula
+    def slope(x, params, p, n, deltas, d, s):
+        """Return the slope of the segment where the input lies; 0 outside."""
+        n_levels, n_outputs, zero = np.int64(s.n_levels), np.int64(s.n_outputs), number(0.0, x)
+        n_segments, total = np.int64(1) << n_levels, zero
+        place, segment = _place(x, n_segments)
+        if place <= zero or place >= number(n_segments, x):
+            return zero
+        for k in range(n_outputs):
+            total = fma(number(2.0, x) * params[natural(p + k)], deltas[natural(d + k)], total)
+        height = number(1.0, x)
+        for level in range(n_levels):
+            index, _ = _hat(place, segment, level, n_levels, n_segments)
+            steep = number(np.int64(2) << level, x) * height
+            height *= number(s.level_scale, x)
+            # Beyond the middle of its support, a hat function falls.
+            if (segment >> (n_levels - level - 1)) % 2 == 1:
+                steep = -steep
+            for k in range(n_outputs):
+                weight = params[natural(p + index * n_outputs + k)]
+                total = fma(steep * weight, deltas[natural(d + k)], total)
+        return total
+
+    @staticmethod
+    def _basis(x, level_scale, n_levels, functions):
+        """Return the line and the hat functions, or their slopes, of shape (n_rows, n_columns, 2 ** n_levels)."""
+        line, hat = functions
+        x = x[:, :, np.newaxis]
+        parts = [line(x)]
+        for level in range(n_levels):
+            from_middle = x * 2.0 ** (level + 1) - 2 * np.arange(2**level) - 1
+            parts.append(level_scale**level * hat(2.0 ** (level + 1), from_middle))
+        return np.concatenate(parts, axis=2)
+
+    @staticmethod
+    def naive(x, params, level_scale, n_levels, n_outputs):
+        """Compute the weighted sums."""
+        weights = np.stack(params).reshape(-1, 2 ** int(n_levels), int(n_outputs))
+        functions = lambda x: 2 * x - 1, lambda _, from_middle: np.maximum(1 - np.abs(from_middle), 0)
+        basis = PiecewiseLinearEmbedding._basis(np.clip(x, 0, 1), level_scale, int(n_levels), functions)
+        return np.einsum("nct,ctk->nck", basis, weights)
+
+    @staticmethod
+    def naive_slope(x, params, deltas, level_scale, n_levels, n_outputs):
+        """Backpropagate through the hat functions where the inputs lie."""
+        weights = np.stack(params).reshape(-1, 2 ** int(n_levels), int(n_outputs))
+        functions = (
+            lambda x: np.full_like(x, 2.0),
+            lambda steep, from_middle: -steep * np.sign(from_middle) * (np.abs(from_middle) < 1),
+        )
+        slopes = PiecewiseLinearEmbedding._basis(x, level_scale, int(n_levels), functions)
+        slopes *= ((x > 0) & (x < 1))[:, :, np.newaxis]
+        return np.einsum("nct,ctk,nck->nc", slopes, weights, deltas)
+
+    @staticmethod
+    def onnx(g, x, params, level_scale, n_levels, n_outputs):
+        """Add the hat functions of all levels, and a product of matrices for each column."""
+        n_levels, n_outputs = int(n_levels), int(n_outputs)
+        level = np.floor(np.log2(np.arange(1, 2**n_levels)))
+        middle = 2 * (np.arange(1, 2**n_levels) - 2.0**level) + 1
+        x = g.clip(g("Unsqueeze", x, g.constant(np.array([2]))), 0.0, 1.0)
+        from_middle = g("Sub", g("Mul", x, g.constant((2.0 ** (level + 1)).astype(g.dtype))), g.constant(middle.astype(g.dtype)))
+        hats = g("Relu", g("Sub", 1.0, g("Abs", from_middle)))
+        basis = g("Concat", g("Sub", g("Mul", x, 2.0), 1.0), hats, axis=2)
+        heights = level_scale ** np.concatenate([[0], level])
+        weights = np.stack(params).reshape(-1, 2**n_levels, n_outputs) * heights[:, np.newaxis].astype(g.dtype)
+        sums = g("MatMul", g("Transpose", basis, perm=[1, 0, 2]), g.constant(np.ascontiguousarray(weights)))
+        outputs = g("Transpose", sums, perm=[1, 0, 2])
+        return g("Reshape", outputs, g.constant(np.array([-1, len(params) * n_outputs])))
+
+
+@formula
 def _category(x, n_categories):
     """Return the category whose code is `x`, or -1 for none."""
     if not (x >= number(0.0, x) and x < number(n_categories, x)):  # also for NaN
@@ -591,7 +784,7 @@ class CategoryEmbedding(InputLayer):
         return g("Reshape", found, g.constant(np.array([-1, len(params) * int(n_outputs)])))
 
 
-INPUT_LAYERS = Registry("input_layers", InputLayer, [InputScale, PeriodicEmbedding, CategoryEmbedding])
+INPUT_LAYERS = Registry("input_layers", InputLayer, [InputScale, PeriodicEmbedding, PiecewiseLinearEmbedding, CategoryEmbedding])
 
 
 def forward(x, params, p, n, out, o, s):

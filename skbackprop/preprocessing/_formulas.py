@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["CYCLES", "angle", "cycles", "robust_scale", "smooth_clip", "trend"]
+__all__ = ["CYCLES", "angle", "cycles", "quantile_places", "robust_scale", "smooth_clip", "trend"]
 
 #: Where values bend away from a straight line, in units of the interquartile range: none leaves -3..3.
 _LIMIT = 3.0
@@ -40,6 +40,29 @@ def smooth_clip(z):
     np.sqrt(bend, out=bend)
     z /= bend
     return z
+
+
+def quantile_places(values, n_quantiles):
+    """Where quantiles lie, and their places from 0 to 1.
+
+    Unlike :class:`~sklearn.preprocessing.QuantileTransformer`, which has a jump where several quantiles are the same number,
+    this gives them the mean of their places: what lies between is linear in the number.
+
+    Parameters
+    ----------
+    values : ndarray of float64, 1-D
+        Finite numbers.
+    n_quantiles : int
+        Number of quantiles, the smallest and the largest number among them.
+
+    Returns
+    -------
+    knots : ndarray of shape (2, n_knots)
+        The different quantiles in ascending order, and their places.
+    """
+    every = np.linspace(0.0, 1.0, n_quantiles)
+    quantiles, index, counts = np.unique(np.quantile(values, every), return_inverse=True, return_counts=True)
+    return np.stack([quantiles, np.bincount(index, weights=every) / counts])
 
 
 def robust_scale(values, zero_iqr="range"):

@@ -35,7 +35,7 @@ from skbackprop.preprocessing._categories import (
     target_encoded,
 )
 from skbackprop.preprocessing._columns import missing_values, named, opened, read_table
-from skbackprop.preprocessing._formulas import angle, cycles, robust_scale, smooth_clip, trend
+from skbackprop.preprocessing._formulas import angle, cycles, quantile_places, robust_scale, smooth_clip, trend
 
 __all__ = ["TableEncoder"]
 
@@ -47,7 +47,7 @@ _SCALED = ("number", "target", "trend")
 _SIGNS = np.array([-1.0, 1.0, 0.0])
 _PARTS = {"sin": np.sin, "cos": np.cos}
 #: What `_prepare` sets.
-_PREPARED = {"_names", "_runs", "_lookups", "_scaled"}
+_PREPARED = {"_names", "_runs", "_lookups", "_scaled", "_places"}
 
 
 class TableEncoder(TransformerMixin, NamedOnce):
@@ -93,6 +93,10 @@ class TableEncoder(TransformerMixin, NamedOnce):
     dtype : {"float64", "float32"}, default="float64"
         Type of the output. All is computed in float64.
 
+    n_quantiles : int or None, default=None
+        At the end of the output there is for each scaled column its place among so many quantiles of `fit`, between 0 and
+        1: what :class:`~skbackprop.functions.PiecewiseLinearEmbedding` takes. None: there is not.
+
     Attributes
     ----------
     kinds_ : ndarray of str of shape (`n_features_in_`,)
@@ -123,7 +127,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
         For each column of the output what it is: "number", "target" and "trend" are centred, scaled and clipped;
         "missing" and "other" are 1 where the table has no value, or another one than the median, otherwise 0; "level"
         is 1 for one group of levels; "sign" is -1 and 1 for two of them; "code" is an integer for each group;
-        "year_sin" and "year_cos", and the same for "week" and "day", are a cycle of the calendar.
+        "year_sin" and "year_cos", and the same for "week" and "day", are a cycle of the calendar; "quantile" is the
+        place of one of the scaled columns, which are in the same order.
 
     cardinalities_ : ndarray of int of shape (n_features_out,)
         For each "code" how many there are, 0 among them; 0 for other columns of the output.
@@ -133,6 +138,9 @@ class TableEncoder(TransformerMixin, NamedOnce):
 
     scales_ : ndarray of shape (n_features_out,)
         What the difference is multiplied by; NaN for columns that are not scaled.
+
+    quantiles_ : list of ndarray of shape (2, n_knots)
+        For each "quantile" the different quantiles of the scaled column, and their places. Linear in between.
 
     n_features_in_ : int
         Number of columns of `X` in `fit`.
@@ -199,6 +207,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         "zero_iqr": [StrOptions({"indicator", "range", "std"})],
         "sparse_output": ["boolean"],
         "dtype": [StrOptions({"float64", "float32"}), Options(type, {np.float64, np.float32})],
+        "n_quantiles": [Interval(Integral, 2, None, closed="left"), None],
     }
 
     def __init__(
@@ -211,6 +220,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         zero_iqr="indicator",
         sparse_output=False,
         dtype="float64",
+        n_quantiles=None,
     ):
         self.categorical_features = categorical_features
         self.max_onehot = max_onehot
@@ -219,6 +229,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         self.zero_iqr = zero_iqr
         self.sparse_output = sparse_output
         self.dtype = dtype
+        self.n_quantiles = n_quantiles
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, **params):
@@ -308,7 +319,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
         -------
         names : ndarray of str of shape (n_features_out,)
             The column's name, and after "_" what the column of the output is of it: the level, as in
-            :class:`~sklearn.preprocessing.OneHotEncoder`; the class; "missing", "other", "trend", "year_sin" and so on.
+            :class:`~sklearn.preprocessing.OneHotEncoder`; the class; "missing", "other", "trend", "year_sin", "quantile"
+            and so on.
             The name alone for numbers, codes and what a single target says.
         """
         check_is_fitted(self)
@@ -323,6 +335,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
             return [""]
         if kind == "target":
             return [f"_{label}" for label in self.target_classes_]
+        if kind == "quantile" and n_outputs > 1:
+            return [f"_{label}_quantile" for label in self.target_classes_]
         if kind not in ("level", "sign"):
             return [f"_{kind}"]
         groups = self.groups_[source]
@@ -372,6 +386,9 @@ class TableEncoder(TransformerMixin, NamedOnce):
         crossed = self._fit_targets(columns, labels, y, params)
         self._fit_outputs(columns, crossed)
         self._prepare()
+        if self.n_quantiles is not None:
+            self._fit_quantiles(columns, crossed)
+            self._prepare()
         return columns, crossed
 
     def _categorical(self, X, columns):
@@ -435,6 +452,18 @@ class TableEncoder(TransformerMixin, NamedOnce):
         )
         self.centers_ = np.array(centers, dtype=np.float64)
         self.scales_ = np.array(scales, dtype=np.float64)
+        self.quantiles_ = []
+
+    def _fit_quantiles(self, columns, crossed):
+        """Add the places of all scaled columns to the output."""
+        *_, scaled = self._parts(columns, crossed)
+        self.quantiles_ = [quantile_places(values, self.n_quantiles) for values in scaled]
+        n_more = len(scaled)
+        self.sources_ = np.append(self.sources_, self.sources_[self._scaled])
+        self.output_kinds_ = np.append(self.output_kinds_, np.full(n_more, "quantile"))
+        self.cardinalities_ = np.append(self.cardinalities_, np.zeros(n_more, dtype=np.intp))
+        for name in ("centers_", "scales_"):
+            setattr(self, name, np.append(getattr(self, name), np.full(n_more, np.nan)))
 
     def _outputs(self, source, column, crossed):
         """What a column becomes: kinds of output, with center and scale."""
@@ -487,6 +516,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         ]
         self._lookups = [None if levels is None else Lookup(levels) for levels in self.categories_]
         self._scaled = np.flatnonzero(np.isin(self.output_kinds_, _SCALED))
+        self._places = np.flatnonzero(self.output_kinds_ == "quantile")
 
     def __getstate__(self):
         return {name: value for name, value in super().__getstate__().items() if name not in _PREPARED}
@@ -506,7 +536,16 @@ class TableEncoder(TransformerMixin, NamedOnce):
 
     def _encode(self, columns, crossed=None):
         """The output for columns as they were read, or with what the target says of their rows."""
-        n_samples, n_outputs = len(columns[0].values), len(self.sources_)
+        held, is_held, ones, _ = self._parts(columns, crossed)
+        if self.sparse_output:
+            return _joined(held, np.flatnonzero(is_held), ones, len(self.sources_))
+        for rows, outputs in ones:
+            held[rows, outputs] = 1
+        return held
+
+    def _parts(self, columns, crossed):
+        """The output in parts: an array, which columns it has, the ones elsewhere, and the scaled columns as rows."""
+        n_samples = len(columns[0].values)
         # A sparse output has its ones apart.
         is_held = (self.output_kinds_ != "level") | (not self.sparse_output)
         places = np.cumsum(is_held) - 1
@@ -517,6 +556,9 @@ class TableEncoder(TransformerMixin, NamedOnce):
                 values, last = self._values(source, columns[source]), source
             if kind == "target":
                 scaled.extend((crossed[source] if crossed else self.encodings_[source][values]).T)
+            elif kind == "quantile":
+                # They come last, and follow from the scaled columns.
+                break
             elif kind in _SCALED:
                 scaled.append(trend(values) if kind == "trend" else values)
             elif kind == "level":
@@ -533,11 +575,10 @@ class TableEncoder(TransformerMixin, NamedOnce):
             z = smooth_clip(z)
             z[np.isnan(z)] = 0
             held[:, places[self._scaled]] = z.T
-        if self.sparse_output:
-            return _joined(held, np.flatnonzero(is_held), ones, n_outputs)
-        for rows, outputs in ones:
-            held[rows, outputs] = 1
-        return held
+            for output, values, knots in zip(self._places, z, self.quantiles_, strict=False):
+                held[:, places[output]] = np.interp(values, *knots)
+            scaled = z
+        return held, is_held, ones, scaled
 
     def _held(self, source, kind, output, values):
         """A column of the output that is not scaled."""
