@@ -350,7 +350,8 @@ class _Tabular(SavesToFile, NamedOnce):
 
     def _outputs(self, X, link):
         """Yield each network with the kind of its targets and its outputs for a table, which is encoded once."""
-        check_is_fitted(self)
+        if not hasattr(self, "_ready"):
+            check_is_fitted(self)
         rows = as_rows(_for_networks(self.encoder_.transform(X)), np.float32)
         for network, ready in zip(self.estimators_, self._ready, strict=True):
             yield network, *predict_ready(network, ready, rows, link)

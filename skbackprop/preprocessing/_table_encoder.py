@@ -299,7 +299,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
         TypeError, ValueError
             If names, order or kinds of the columns differ from those in `fit`.
         """
-        check_is_fitted(self)
+        if not hasattr(self, "sources_"):
+            check_is_fitted(self)
         X = opened(X)
         names, columns = read_table(X, self.zones_, self)
         if names is None or names != self._names:
