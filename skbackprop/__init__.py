@@ -1,6 +1,7 @@
 """Multilayer perceptrons for scikit-learn, trained by backpropagation in Numba kernels."""
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from skbackprop import estimators
 from skbackprop.estimators import (
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: Any) -> Any:
     if name.startswith(("BackpropEnsemble", "BackpropTabular")) and name in __all__:
         return getattr(estimators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,9 @@ import pickle
 import threading
 import time
 import types as python_types
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -145,7 +147,7 @@ _waiting: list = []
 _settling = threading.RLock()
 
 
-def settle(function):
+def settle(function: Any) -> Any:
     """Put Numba's objects in the place of placeholders, wherever a function and its callees refer to them.
 
     To be called before Numba compiles the function.
@@ -186,7 +188,7 @@ def settle(function):
     return function.made if isinstance(function, _Placeholder) else function
 
 
-def formula(function):
+def formula(function: Callable) -> Any:
     """Compile a function for calls from compiled code; it cannot be called from Python unless the JIT is disabled.
 
     Parameters
@@ -202,7 +204,7 @@ def formula(function):
     return _Formula(function, _FORMULA_OPTIONS) if JIT else function
 
 
-def kernel(function):
+def kernel(function: Callable) -> Any:
     """Compile a function for calls from Python with arrays, and cache the machine code on disk.
 
     Kernels release the GIL.
@@ -237,7 +239,7 @@ class _Kernel(_Formula):
         return dispatcher
 
 
-def entry(*signature):
+def entry(*signature: str) -> Callable[[Callable], Any]:
     """Compile a function for calls from Python with numbers and addresses, and cache the machine code on disk.
 
     Unlike a kernel, it is called without Numba. It releases the GIL.
@@ -282,7 +284,7 @@ def _passed(argument):
     return address(argument) if isinstance(argument, np.ndarray) else argument
 
 
-def run(start, signature, *arguments):
+def run(start: Any, signature: tuple[str, ...], *arguments: Any) -> None:
     """Call a `Loop` by its address from Python, with arrays for pointers.
 
     Parameters
@@ -297,7 +299,7 @@ def run(start, signature, *arguments):
     call(*[_passed(argument) if JIT else argument for argument in arguments])
 
 
-def loop(template, **formulas):
+def loop(template: Callable, **formulas: Any) -> "Loop":
     """Instantiate a template: bind the global names under which it calls formulas.
 
     Parameters
@@ -332,28 +334,28 @@ class Loop:
         See `loop`.
     """
 
-    def __init__(self, template, formulas):
+    def __init__(self, template: Callable, formulas: dict[str, Any]) -> None:
         names = ",".join(getattr(made, "py_func", made).__qualname__ for made in formulas.values())
         function = python_types.FunctionType(template.__code__, {**template.__globals__, **formulas}, template.__name__)
         function.__module__ = template.__module__
         function.__qualname__ = f"{template.__qualname__}[{names}]" if names else template.__qualname__
         self._function = function
         self._compiled = kernel(function)
-        self._addresses = {}
+        self._addresses: dict[tuple[str, ...], int] = {}
 
     @lazy
     def _files(self):
         return KernelFiles(self._function, "image")
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> None:
         """Run the loop from Python, with arrays instead of pointers."""
         return self._compiled(*arguments)
 
-    def formula(self):
+    def formula(self) -> Any:
         """Return the loop as a formula for other compiled functions, with arrays instead of pointers."""
         return formula(self._function)
 
-    def address(self, *signature):
+    def address(self, *signature: Any) -> Any:
         """Return the address of the machine code; the Python function if the JIT is disabled.
 
         Parameters
@@ -423,7 +425,7 @@ def _invoke_twin(address, arguments):
     address(*arguments)
 
 
-def native(twin):
+def native(twin: Callable) -> Callable[[Callable], Any]:
     """Compile a function written in LLVM IR.
 
     Parameters
@@ -457,7 +459,7 @@ def invoke(typing_context, address, arguments):
     return types.void(types.intp, arguments), build
 
 
-def specialise(function):
+def specialise(function: Callable) -> Callable[[Callable], Callable]:
     """Overload a Python function: choose the compiled implementation by the argument types.
 
     Parameters

@@ -1,5 +1,6 @@
 """Attributes that are computed on first access."""
 
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["lazy"]
@@ -18,14 +19,14 @@ class lazy:  # noqa: N801 (a decorator)
         Takes only the object.
     """
 
-    def __init__(self, method):
+    def __init__(self, method: Callable[[Any], Any]) -> None:
         self._method = method
         self.__doc__ = method.__doc__
 
-    def __set_name__(self, owner, name):
+    def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, instance, owner=None) -> Any:
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
             return self
         return instance.__dict__.setdefault(self._name, self._method(instance))

@@ -8,6 +8,8 @@ the ensembles.
 # ruff: noqa: F401 (to be imported from here)
 
 import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sklearn
 from sklearn.base import _fit_context  # validates the parameters before a `fit`
@@ -48,8 +50,16 @@ from sklearn.utils.validation import (
     _num_samples,  # number of rows of any kind of data
 )
 
-# What versions before 1.9 lack.
-try:
+if TYPE_CHECKING:
+    from typing import Self
+
+_Method = TypeVar("_Method")
+
+#: Whether scikit-learn has callbacks, which began with version 1.9.
+HAS_CALLBACKS = find_spec("sklearn.callback") is not None
+
+# What earlier versions lack. Type checkers, who find no types in scikit-learn, read the signatures here.
+if HAS_CALLBACKS and not TYPE_CHECKING:
     from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks
     from sklearn.utils._array_api import (
         _matching_numpy_dtype,  # NumPy dtype of an array of another library
@@ -59,37 +69,34 @@ try:
     from sklearn.utils.validation import (
         _check_categorical_features,  # converts names, indices or a mask to a mask, as HistGradientBoosting does
     )
+else:
 
-    HAS_CALLBACKS = True
-except ImportError:
-    HAS_CALLBACKS = False
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
+    class CallbackSupportMixin:
         """Refuses callbacks."""
 
-        def set_callbacks(self, *callbacks):
+        def set_callbacks(self, *callbacks: Any) -> "Self":
             """Raise NotImplementedError."""
             raise NotImplementedError(
                 f"callbacks need scikit-learn 1.9 or later, and this is {sklearn.__version__}: upgrade scikit-learn, or "
                 "leave out set_callbacks"
             )
 
-    class ProgressBar:  # type: ignore[no-redef]
+    class ProgressBar:
         """Of which there are no objects."""
 
-    def with_callbacks(method):  # type: ignore[no-redef]
+    def with_callbacks(method: _Method) -> _Method:
         """Return the method."""
         return method
 
     def _matching_numpy_dtype(X):
         return _convert_to_numpy(X[:0], get_namespace(X)[0]).dtype
 
-    def move_to(array, *, xp, device):  # type: ignore[no-redef]
+    def move_to(array: Any, *, xp: Any, device: Any) -> Any:
         """Convert an array to another library or device."""
         own = get_namespace(array)[0]
         return _convert_to_numpy(array, own) if _is_numpy_namespace(xp) else xp.asarray(array, device=device)
 
-    def is_pandas_df(X):  # type: ignore[no-redef]
+    def is_pandas_df(X: Any) -> bool:
         """Return whether X is a pandas dataframe."""
         pandas = sys.modules.get("pandas")
         return pandas is not None and isinstance(X, pandas.DataFrame)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from skbackprop._kernel_files import PACKAGED, package_digest
 from skbackprop._machine_code import HAS_IMAGES
@@ -32,7 +33,7 @@ for kind in BackpropClassifier, BackpropRegressor:
 """
 
 
-def build(levels=None, folder=PACKAGED):
+def build(levels: list[Any] | None = None, folder: Any = PACKAGED) -> Any:
     """Compile the kernels of common estimators for levels of processors.
 
     Parameters
@@ -70,7 +71,7 @@ def build(levels=None, folder=PACKAGED):
     return folder
 
 
-def main(arguments=None):
+def main(arguments: Any = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m skbackprop.build_kernels", description=__doc__.partition("\n")[0])
     parser.add_argument("--level", action="append", choices=LEVELS, help="default: all that this machine supports")

@@ -1,6 +1,7 @@
 """Compilation ahead of the first fit."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +15,7 @@ __all__ = ["warmup"]
 _ROWS = (1, 2, 100, 1000)
 
 
-def warmup(*estimators, dtypes=("float32", "float64"), predict_only=False):
+def warmup(*estimators: Any, dtypes: Any = ("float32", "float64"), predict_only: bool = False) -> None:
     """Compile the kernels that estimators need, or load them from the disk cache, ahead of time.
 
     For container images, servers and benchmarks: the first fit then takes no longer than the second one. Activations,

@@ -1,5 +1,7 @@
 """Public estimators: validation, encoding of targets, scikit-learn's API. No compiled code."""
 
+from typing import Any
+
 from skbackprop.estimators._checkpoint import Checkpoint
 from skbackprop.estimators._model_file import load, save
 from skbackprop.estimators._onnx import register_onnx_converters, to_onnx
@@ -23,7 +25,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: Any) -> Any:
     # Importing scikit-learn's ensembles takes longer than importing all of this package.
     if name.startswith("BackpropEnsemble") and name in __all__:
         from skbackprop.estimators import ensemble

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -38,10 +38,13 @@ from skbackprop.functions.optimizers import OPTIMIZERS, Optimizer
 from skbackprop.functions.schedules import SCHEDULES, Schedule
 from skbackprop.training.trainer import DivergenceError
 
+if TYPE_CHECKING:
+    from typing import Self
+
 __all__ = ["BaseBackprop", "has_partial_fit"]
 
 
-def has_partial_fit(estimator):
+def has_partial_fit(estimator: Any) -> Any:
     """Whether `partial_fit` supports the solver; raises AttributeError if not, as `available_if` expects."""
     if estimator.solver == "lbfgs":
         raise AttributeError(
@@ -88,7 +91,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     _doc_link_module = "skbackprop"
     _doc_link_template = "#"
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[Any, Any] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS)), Activation, "array-like"],
         "solver": [StrOptions({"lbfgs", *OPTIMIZERS}), Optimizer],
@@ -148,7 +151,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         """Raise an error for targets that validation would misread, or refuse without a clear message."""
         refuse_misread(**{name: y})
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> "Self":
         """Set parameters, and settings of parameters that are objects, such as ``solver__momentum``.
 
         Parameters
@@ -185,7 +188,17 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None, groups=None):
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        groups: Any = None,
+    ) -> "Self":
         """Fit the network to the training data, from new initial weights or, with `warm_start`, from the current ones.
 
         Parameters
@@ -257,7 +270,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     def _restore(self):
         restore_network(self)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = bool(accepted_sparse(self))
         tags.array_api_support = True

@@ -1,6 +1,7 @@
 """Callback that writes checkpoints during training and resumes interrupted trainings from them."""
 
 import json
+import os
 import tempfile
 import time
 import warnings
@@ -117,7 +118,21 @@ class Checkpoint:
     True
     """
 
-    def __init__(self, folder, *, epochs=None, seconds=60.0, keep=2, resume=True):
+    folder: str | os.PathLike[str]
+    epochs: int | None
+    seconds: float | None
+    keep: int
+    resume: bool
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        epochs: int | None = None,
+        seconds: float | None = 60.0,
+        keep: int = 2,
+        resume: bool = True,
+    ) -> None:
         for name, value, kind, least in (("epochs", epochs, Integral, 1), ("seconds", seconds, Real, 0)):
             if value is not None and not (isinstance(value, kind) and not isinstance(value, bool) and value >= least):
                 raise ValueError(f"{name}={value!r} has to be a number of at least {least}, or None")
@@ -128,16 +143,16 @@ class Checkpoint:
         self.seconds = seconds
         self.keep = keep
         self.resume = resume
-        self._series: dict = {}
+        self._series: dict[Any, Any] = {}
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         # The state of running fits belongs to this process.
         return {**vars(self), "_series": {}}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Checkpoint({str(self.folder)!r}, epochs={self.epochs}, seconds={self.seconds}, keep={self.keep}, resume={self.resume})"
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Raise errors for unsupported estimators and unwritable folders before training.
 
         Parameters
@@ -167,7 +182,9 @@ class Checkpoint:
             message = f"the folder of Checkpoint, {folder}, cannot be written ({error.strerror}); nothing was trained"
             raise type(error)(error.errno, message, str(folder)) from error
 
-    def on_fit_task_begin(self, estimator, context, *, X, y, metadata):
+    def on_fit_task_begin(
+        self, estimator: Any, context: Any, *, X: Any, y: Any, metadata: dict[str, Any] | None
+    ) -> None:
         """Look for checkpoints of the same training.
 
         Parameters
@@ -193,7 +210,7 @@ class Checkpoint:
         """Return the interrupted training of this estimator; None if there is none."""
         return self._series[id(estimator)].resumed
 
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+    def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any) -> None:
         """Save a checkpoint if one is due.
 
         Parameters
@@ -215,7 +232,7 @@ class Checkpoint:
         if is_last or by_epochs or by_time:
             series.add(fitted_estimator, point, self.keep)
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator: Any, context: Any) -> None:
         """Release the state of the training.
 
         Parameters
@@ -243,7 +260,7 @@ class ResumedTraining:
     model: Any
     point: TrainingPoint
 
-    def check_order(self, train_rows):
+    def check_order(self, train_rows: Any) -> Any:
         """Return the order of rows in the last epoch; raise ValueError if these are not the training rows."""
         order = self.point.order
         if not np.array_equal(np.sort(order), np.sort(train_rows)):
@@ -260,7 +277,7 @@ class _Series:
 
     folder: Path
     prefix: str
-    kept: list = field(default_factory=list)
+    kept: list[Any] = field(default_factory=list)
     resumed: Any = None
     n_iter: int = 0
     time: float = field(default_factory=time.monotonic)
@@ -274,7 +291,7 @@ class _Series:
                 found[int(number)] = path
         return dict(sorted(found.items()))
 
-    def find(self, estimator):
+    def find(self, estimator: Any) -> Any:
         """Read the newest undamaged checkpoint with at most `max_iter` epochs; return None if there is none."""
         files = {n_iter: path for n_iter, path in self._files().items() if n_iter <= estimator.max_iter}
         while files:
@@ -289,10 +306,10 @@ class _Series:
         self.n_iter = 0
         return None
 
-    def add(self, fitted_estimator, point, keep):
+    def add(self, fitted_estimator: Any, point: Any, keep: Any) -> None:
         """Write a checkpoint, then remove those beyond `keep`."""
         path = self.folder / f"{self.prefix}{fitted_estimator.n_iter_:06d}{SUFFIX}"
-        arrays = {}
+        arrays: dict[str, Any] = {}
         content = {
             "model": describe(fitted_estimator, arrays, unsupported=name_only),
             "point": encode(vars(point), "point", arrays, None),

@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -165,7 +166,7 @@ def _imported(function):
 
 def _modules_used(values, names):
     """Find the user's own modules among values and their attributes, each with its attributes of these names."""
-    found: dict = {}
+    found: dict[Any, Any] = {}
     values = list(values)
     while values:
         value = values.pop()

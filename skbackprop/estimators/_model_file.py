@@ -1,9 +1,12 @@
 """Save estimators to files and load them: which values a file holds, and how they are checked."""
 
 import json
+import os
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import fields
 from inspect import signature
+from typing import Any
 
 import numpy as np
 from sklearn import model_selection, preprocessing
@@ -50,13 +53,13 @@ class SavesToFile:
     def _restore(self):
         """Check the attributes read from a file and set derived ones; raise an error if they are inconsistent."""
 
-    def __getstate__(self):
-        state = {**super().__getstate__(), _STATE_FORMAT: FORMAT}
+    def __getstate__(self) -> Any:
+        state = {**super().__getstate__(), _STATE_FORMAT: FORMAT}  # type: ignore[dict-item]
         state |= {entry.name: entry.canonical(state[entry.name]) for entry in self._fitted if entry.name in state}
         # Sorted, because the order of attributes depends on the history of calls.
         return dict(sorted(state.items()))
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         state = dict(state)
         found = state.pop(_STATE_FORMAT, 0)
         if found > FORMAT:
@@ -65,16 +68,16 @@ class SavesToFile:
                 f"formats up to {FORMAT}: install the version that pickled it, or a later one"
             )
         # Earlier versions had fewer parameters.
-        missing = [name for name in self._get_param_names() if name not in state]
+        missing = [name for name in self._get_param_names() if name not in state]  # type: ignore[attr-defined]
         if missing:
             parameters = signature(type(self)).parameters
             state |= {name: parameters[name].default for name in missing}
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[misc]
         if found < 1 and hasattr(self, "_optimizer") and "optimizer" not in vars(self._optimizer):
             # Format 0 stored only the optimizer's key.
             self._optimizer.optimizer = start_optimizer(self, np.zeros(1)).optimizer
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Save the fitted estimator to a file that is safe to load.
 
         The file has the safetensors format and holds only numbers and text: parameters, weights, classes, history and
@@ -105,7 +108,7 @@ class SavesToFile:
         _save(self, path)
 
 
-def save(model, path):
+def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Save a fitted estimator of this package to a file that is safe to load.
 
     The same as the estimator's method `save`. Models that contain other estimators, such as a Pipeline or a search, are
@@ -173,7 +176,7 @@ def _save(model, path):
     write(path, "model", {"model": tree}, arrays)
 
 
-def load(path):
+def load(path: str | os.PathLike[str]) -> Any:
     """Load an estimator from a file.
 
     Safe for files from untrusted sources: loading executes no code from the file, which can only hold numbers, text,
@@ -226,7 +229,7 @@ def load(path):
         raise ModelFileError(f"{path} holds no estimator that can be used: {error!r}") from error
 
 
-def refuse(value, path):
+def refuse(value: Any, path: Any) -> Any:
     """Raise ValueError for a value that cannot be saved."""
     raise ValueError(
         f"{path.removeprefix('model.')}={value!r} cannot be kept in a model file, which holds numbers, text and this package's own "
@@ -234,13 +237,13 @@ def refuse(value, path):
     )
 
 
-def name_only(value, path):
+def name_only(value: Any, path: Any) -> Any:
     """Encode a value that cannot be saved as its name or its class's, from which `load` recreates nothing."""
     named = value if callable(value) and hasattr(value, "__qualname__") else type(value)
     return {"unsupported": f"{named.__module__}.{named.__qualname__}"}
 
 
-def describe(estimator, arrays, path="model", unsupported=refuse):
+def describe(estimator: Any, arrays: dict[str, Any], path: str = "model", unsupported: Any = refuse) -> dict[str, Any]:
     """Encode an estimator as JSON.
 
     Parameters
@@ -288,7 +291,7 @@ def _fitted_of(estimator):
     return ENCODER if isinstance(estimator, TableEncoder) else estimator._fitted
 
 
-def describe_parameters(parameters, arrays, path="model", unsupported=refuse):
+def describe_parameters(parameters: Any, arrays: Any, path: Any = "model", unsupported: Any = refuse) -> Any:
     """Encode parameters as JSON; see `describe`."""
     return {
         name: encode(value, f"{path}.{name}", arrays, _other(arrays, unsupported)) for name, value in parameters.items()
@@ -338,7 +341,7 @@ def _build(tree, arrays):
     return restore(estimator, tree["attributes"], arrays, other)
 
 
-def restore(estimator, attributes, arrays, other=None):
+def restore(estimator: Any, attributes: dict[str, Any], arrays: dict[str, Any], other: Callable | None = None) -> Any:
     """Set the fitted attributes of an estimator.
 
     Parameters

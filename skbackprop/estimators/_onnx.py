@@ -6,6 +6,7 @@ dtype there.
 
 from functools import lru_cache, partial, reduce
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -42,7 +43,7 @@ _OPTIONS = {
 }
 
 
-def to_onnx(model, X=None, **settings):
+def to_onnx(model: Any, X: Any = None, **settings: Any) -> Any:
     """Convert a fitted network, or a pipeline or another meta-estimator that contains networks, to ONNX.
 
     The graph computes in the network's dtype. With input of the same dtype, its probabilities agree with
@@ -179,7 +180,7 @@ class _NoFormError(ValueError):
 
 
 @lru_cache(maxsize=1)
-def register_onnx_converters():
+def register_onnx_converters() -> None:
     """Register converters with skl2onnx, so that its own functions convert this package's estimators.
 
     :func:`to_onnx` calls this itself. The converters also refuse the meta-estimators around a network that skl2onnx
@@ -450,7 +451,7 @@ class _Graph:
         Dtype of all float constants.
     """
 
-    def __init__(self, scope, container, dtype):
+    def __init__(self, scope: Any, container: Any, dtype: np.dtype) -> None:
         from onnx import TensorProto
         from onnx.helper import np_dtype_to_tensor_dtype
 
@@ -460,7 +461,7 @@ class _Graph:
         self._proto_of = np_dtype_to_tensor_dtype
         self.dtype = np.dtype(dtype)
 
-    def __call__(self, operator, *inputs, output=None, **attributes):
+    def __call__(self, operator: Any, *inputs: Any, output: Any = None, **attributes: Any) -> Any:
         """Add an operator, whose inputs are names or floats, and return the name of its output."""
         names = [self.constant(value) if isinstance(value, float) else value for value in inputs]
         output = output or self._scope.get_unique_variable_name(operator.lower())
@@ -468,7 +469,7 @@ class _Graph:
         self._container.add_node(operator, names, output, name=name, **attributes)
         return output
 
-    def constant(self, value):
+    def constant(self, value: Any) -> Any:
         """Add a constant array and return its name; a float gets the graph's dtype."""
         value = np.asarray(value, dtype=self.dtype if isinstance(value, float) else None)
         name = self._scope.get_unique_variable_name("constant")
@@ -476,34 +477,34 @@ class _Graph:
         self._container.add_initializer(name, kind, value.shape, value.ravel().tolist())
         return name
 
-    def new_name(self, name):
+    def new_name(self, name: Any) -> Any:
         """Return a unique variable name."""
         return self._scope.get_unique_variable_name(name)
 
-    def number(self, name, output=None):
+    def number(self, name: Any, output: Any = None) -> Any:
         """Cast to the graph's dtype."""
         return self("Cast", name, to=self._proto_of(self.dtype), output=output)
 
-    def integer(self, name):
+    def integer(self, name: Any) -> Any:
         """Cast to int64."""
         return self("Cast", name, to=self._proto.INT64)
 
-    def columns(self, name, start, stop=2**63 - 1, step=1):
+    def columns(self, name: Any, start: Any, stop: Any = 2**63 - 1, step: Any = 1) -> Any:
         """Slice columns."""
         return self("Slice", name, *(self.constant(np.array([i])) for i in (start, stop, 1, step)))
 
-    def clip(self, name, low, high, output=None):
+    def clip(self, name: Any, low: Any, high: Any, output: Any = None) -> Any:
         """Clip values to an interval."""
         return self("Min", self("Max", name, low), high, output=output)
 
-    def polynomial(self, name, coefficients):
+    def polynomial(self, name: Any, coefficients: Any) -> Any:
         """Evaluate a polynomial by Horner's method, with the coefficient of the highest power first."""
         total = float(coefficients[0])
         for coefficient in coefficients[1:]:
             total = self("Add", self("Mul", name, total), float(coefficient))
         return total
 
-    def erf(self, x):
+    def erf(self, x: Any) -> Any:
         """Compute the error function, which onnxruntime implements in float32 only."""
         if self.dtype == np.float32:
             return self("Erf", x)

@@ -62,7 +62,12 @@ _OUTPUTS = {
     "number": {"number", "other", "missing", "quantile"},
     "duration": {"number", "other", "missing", "quantile"},
     "category": {"target", "code", "sign", "level", "quantile"},
-    "date": {"trend", "missing", "quantile", *(f"{cycle}_{part}" for cycle in ("year", "week", "day") for part in ("sin", "cos"))},
+    "date": {
+        "trend",
+        "missing",
+        "quantile",
+        *(f"{cycle}_{part}" for cycle in ("year", "week", "day") for part in ("sin", "cos")),
+    },
     "time": {"day_sin", "day_cos", "missing"},
     "missing": set(),
 }
@@ -142,7 +147,10 @@ def _check_outputs(encoder):
 
 def _check_quantiles(encoder, of_scaled, of_quantiles):
     quantiles = encoder.quantiles_
-    require(isinstance(quantiles, list) and len(quantiles) == len(of_quantiles), "quantiles_ have to be those of the outputs")
+    require(
+        isinstance(quantiles, list) and len(quantiles) == len(of_quantiles),
+        "quantiles_ have to be those of the outputs",
+    )
     if len(of_quantiles):
         require(np.array_equal(of_scaled, of_quantiles), "there has to be a quantile for each scaled column")
         is_last = encoder.output_kinds_[-len(of_quantiles) :] == "quantile"

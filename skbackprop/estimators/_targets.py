@@ -167,7 +167,7 @@ class Numbers(Targets):
     mean: np.ndarray | None = None
     scale: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.function = LOSSES.get_function(self.loss)
 
     @property

@@ -139,7 +139,7 @@ class StochasticTraining:
     optimizer: OptimizerState
     progress: Progress
     penalties: Penalties
-    schedules: tuple
+    schedules: tuple[Any, ...]
     shown: np.ndarray
     order: np.ndarray
     batch_rows: int

@@ -1,6 +1,8 @@
 """Multilayer perceptron classifier."""
 
 import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -21,6 +23,9 @@ from skbackprop.estimators._fit import Arguments
 from skbackprop.estimators._labels import check_labels, refuse_misread_labels
 from skbackprop.estimators._targets import CLASS_TARGETS, ColumnsOfClasses, find_classes, gives_proba, one_dimension
 from skbackprop.functions.losses import LOSSES, Loss
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["BackpropClassifier"]
 
@@ -553,7 +558,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     # For type checkers only: fitting sets it.
     classes_: np.ndarray | list[np.ndarray]
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[Any, Any] = {
         **BaseBackprop._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
         "loss": [StrOptions({name for name, kind in LOSSES.items() if "binary" in kind.kinds()}), Loss],
@@ -562,53 +567,53 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        loss="log_loss",
-        l1_ratio=0.0,
-        dropout=0.0,
-        max_norm=None,
-        clip_norm=None,
-        clip_value=None,
-        averaging=None,
-        weight_init="auto",
-        output_bias="auto",
-        frozen_layers=(),
-        normalization=None,
-        scoring=None,
-        restore_best_weights=False,
-        class_weight=None,
-        dtype=None,
-        precision="full",
-        n_jobs=None,
-        device="cpu",
-        input_layers=None,
-        parametrization="standard",
-        dropout_schedule=None,
-        weight_decay_schedule=None,
-    ):
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: Any = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        loss: Any = "log_loss",
+        l1_ratio: float = 0.0,
+        dropout: Any = 0.0,
+        max_norm: float | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        averaging: float | None = None,
+        weight_init: str | tuple[Any, ...] = "auto",
+        output_bias: str = "auto",
+        frozen_layers: Any = (),
+        normalization: Any = None,
+        scoring: str | Callable | None = None,
+        restore_best_weights: bool = False,
+        class_weight: "dict[Any, float] | list[dict[Any, float] | str] | str | None" = None,
+        dtype: str | None = None,
+        precision: str = "full",
+        n_jobs: int | None = None,
+        device: str = "cpu",
+        input_layers: str | None = None,
+        parametrization: str = "standard",
+        dropout_schedule: str | None = None,
+        weight_decay_schedule: str | None = None,
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.solver = solver
@@ -702,7 +707,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
 
     @available_if(has_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "Self":
         """Train for one epoch on the given data, starting from the current weights if there are any.
 
         Parameters
@@ -742,7 +747,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             )
         return self._fit(Arguments(X, y, sample_weight, classes=as_numpy(classes)), incremental=True)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.
 
         Parameters
@@ -760,7 +765,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         targets, predictions = self._predict(X)
         return targets.decode(predictions)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         r"""Compute the scores of the classes: logits or log-probabilities.
 
         The raw outputs of a softmax are only defined up to a constant per row, which
@@ -786,7 +791,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         return targets.scores(outputs)
 
     @available_if(_has_proba)
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
         """Estimate the probabilities of the classes.
 
         Parameters
@@ -805,7 +810,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         return targets.probabilities(predictions)
 
     @available_if(_has_proba)
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> np.ndarray | list[np.ndarray]:
         """Compute the logarithms of the probability estimates.
 
         Parameters
@@ -826,7 +831,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
             logarithms = [_modify_in_place_if_numpy(xp, xp.log, part, out=part) for part in parts]
         return logarithms if in_columns else logarithms[0]
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the accuracy: the fraction of rows for which all labels are predicted correctly.
 
         Parameters
@@ -854,7 +859,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         check_labels(y, "y")
         return super().score(X, y, sample_weight)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags

@@ -1,6 +1,7 @@
 """Transformer that uses the activations of a hidden layer as features."""
 
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import (
@@ -25,6 +26,9 @@ from skbackprop.estimators._prediction import predict_hidden
 from skbackprop.estimators._state import Fitted
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["BackpropEmbedding"]
 
@@ -97,7 +101,7 @@ class BackpropEmbedding(
     n_features_in_: int
     feature_names_in_: np.ndarray
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[Any, Any] = {
         "estimator": [HasMethods(["fit", "predict"]), None],
         "layer": [Integral],
         "random_state": ["random_state"],
@@ -105,13 +109,15 @@ class BackpropEmbedding(
 
     _fitted = (Fitted("estimator_", "members"), Fitted("feature_names_in_", "data", canonical=new_strings))
 
-    def __init__(self, estimator=None, layer=-1, *, random_state=None):
+    def __init__(
+        self, estimator: Any = None, layer: int = -1, *, random_state: int | np.random.RandomState | None = None
+    ) -> None:
         self.estimator = estimator
         self.layer = layer
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)  # a network is validated by its own fit
-    def fit(self, X, y, **fit_params):
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> "Self":
         """Fit the network.
 
         Parameters
@@ -163,7 +169,7 @@ class BackpropEmbedding(
         numeric = y is not None and type_of_target(y, input_name="y") in _NUMERIC
         return (BackpropRegressor if numeric else BackpropClassifier)(random_state=self.random_state)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Compute the activations of the hidden layer.
 
         Parameters
@@ -184,7 +190,7 @@ class BackpropEmbedding(
     def _n_features_out(self):
         return self.estimator_.coefs_[:-1][self.layer].shape[1]
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> Any:
         """Return the metadata routing: `fit` passes metadata on to the network's `fit`.
 
         Returns
@@ -196,7 +202,7 @@ class BackpropEmbedding(
             method_mapping=MethodMapping().add(caller="fit", callee="fit"),
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.array_api_support = True

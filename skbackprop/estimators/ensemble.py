@@ -1,6 +1,7 @@
 """Bagging ensembles of networks that are trained at the same time."""
 
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
@@ -28,6 +29,9 @@ from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.regressor import BackpropRegressor
 from skbackprop.training.population import models_at_a_time, population
 from skbackprop.training.warned import WarningSummary, begin_fit, summarized
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["BackpropEnsembleClassifier", "BackpropEnsembleRegressor"]
 
@@ -57,6 +61,9 @@ class _Ensemble(SavesToFile):
     """Mixin that trains the members of scikit-learn's bagging ensembles together."""
 
     # For type checkers only: fitting sets them.
+    estimator_: Any
+    estimators_: list[Any]
+    n_classes_: int
     estimators_features_: list[np.ndarray]
     estimators_samples_: list[np.ndarray]
     n_features_in_: int
@@ -67,20 +74,20 @@ class _Ensemble(SavesToFile):
 
     def __init__(
         self,
-        estimator=None,
-        n_estimators=10,
+        estimator: Any = None,
+        n_estimators: Any = 10,
         *,
-        max_samples=None,
-        max_features=1.0,
-        bootstrap=True,
-        bootstrap_features=False,
-        oob_score=False,
-        warm_start=False,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
-        super().__init__(
+        max_samples: Any = None,
+        max_features: Any = 1.0,
+        bootstrap: Any = True,
+        bootstrap_features: Any = False,
+        oob_score: Any = False,
+        warm_start: Any = False,
+        n_jobs: Any = None,
+        random_state: Any = None,
+        verbose: Any = 0,
+    ) -> None:
+        super().__init__(  # type: ignore[call-arg]
             estimator=estimator,
             n_estimators=n_estimators,
             max_samples=max_samples,
@@ -95,7 +102,7 @@ class _Ensemble(SavesToFile):
         )
 
     @one_at_a_time
-    def fit(self, X, y, sample_weight=None, **fit_params):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> "Self":
         """Train the networks.
 
         Their warnings are summarized in one. A call that fails leaves the ensemble unchanged.
@@ -143,7 +150,7 @@ class _Ensemble(SavesToFile):
 
         device = getattr(self._get_estimator(), "device", "cpu")
         with population(models_at_a_time(device, 0), train):
-            super(_Ensemble, draft).fit(X, y, sample_weight, **fit_params)
+            super(_Ensemble, draft).fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
         del draft._summary
         publish_state(draft, before, self)
         summary.give(len(self.estimators_) - n_before)
@@ -176,7 +183,7 @@ class _Ensemble(SavesToFile):
         if hasattr(self, "classes_"):
             self.n_classes_ = len(self.classes_)
 
-    def predict_spread(self, X):
+    def predict_spread(self, X: Any) -> np.ndarray:
         """Compute the standard deviation of the networks' predictions, a measure of their disagreement.
 
         Parameters
@@ -199,9 +206,9 @@ class _Ensemble(SavesToFile):
         refuse_misread(X=X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=None, ensure_all_finite=False, reset=False)
         networks = zip(self.estimators_, self.estimators_features_, strict=True)
-        return np.std([self._predict_member(network, X[:, features]) for network, features in networks], axis=0)
+        return np.std([self._predict_member(network, X[:, features]) for network, features in networks], axis=0)  # type: ignore[attr-defined]
 
-    def predict(self, X, **params):
+    def predict(self, X: Any, **params: Any) -> np.ndarray:
         """Predict the mean of the networks' predictions, or the class with the highest mean probability.
 
         Parameters
@@ -218,7 +225,7 @@ class _Ensemble(SavesToFile):
         refuse_misread(X=X)
         # Each network's prediction is multithreaded already.
         with joblib.parallel_config("sequential"):
-            return super().predict(X, **params)
+            return super().predict(X, **params)  # type: ignore[misc]
 
 
 class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
@@ -299,7 +306,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
     n_classes_: int
     oob_decision_function_: np.ndarray
 
-    def predict_proba(self, X, **params):
+    def predict_proba(self, X: Any, **params: Any) -> np.ndarray:
         """Compute the mean of the networks' probabilities.
 
         Parameters
@@ -318,7 +325,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
         with joblib.parallel_config("sequential"):
             return super().predict_proba(X, **params)
 
-    def predict_log_proba(self, X, **params):
+    def predict_log_proba(self, X: Any, **params: Any) -> np.ndarray:
         """Compute the logarithm of the mean of the networks' probabilities.
 
         Parameters
@@ -338,7 +345,7 @@ class BackpropEnsembleClassifier(_Ensemble, BaggingClassifier):
             return super().predict_log_proba(X, **params)
 
     @property
-    def decision_function(self):
+    def decision_function(self) -> Any:
         """Not available: a mean of raw outputs need not agree with the mean of probabilities."""
         raise AttributeError("the networks' probabilities are averaged, and not their raw outputs: use predict_proba")
 

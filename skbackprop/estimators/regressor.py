@@ -1,6 +1,8 @@
 """Multilayer perceptron regressor."""
 
+from collections.abc import Callable
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -13,6 +15,9 @@ from skbackprop.estimators._fit import Arguments
 from skbackprop.estimators._targets import Numbers
 from skbackprop.functions.links import REALS
 from skbackprop.functions.losses import LOSSES, Loss, loss_link
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["BackpropRegressor"]
 
@@ -528,7 +533,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     target_mean_: np.ndarray
     target_scale_: np.ndarray
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[Any, Any] = {
         **BaseBackprop._parameter_constraints,
         "standardize_target": ["boolean"],
         "loss": [StrOptions({name for name, kind in LOSSES.items() if "regression" in kind.kinds()}), Loss],
@@ -537,53 +542,53 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     def __init__(
         self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        loss: Any = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        l1_ratio=0.0,
-        dropout=0.0,
-        max_norm=None,
-        clip_norm=None,
-        clip_value=None,
-        averaging=None,
-        weight_init="auto",
-        output_bias="auto",
-        frozen_layers=(),
-        normalization=None,
-        scoring=None,
-        restore_best_weights=False,
-        standardize_target=False,
-        dtype=None,
-        precision="full",
-        n_jobs=None,
-        device="cpu",
-        input_layers=None,
-        parametrization="standard",
-        dropout_schedule=None,
-        weight_decay_schedule=None,
-    ):
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: Any = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        l1_ratio: float = 0.0,
+        dropout: Any = 0.0,
+        max_norm: float | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        averaging: float | None = None,
+        weight_init: str | tuple[Any, ...] = "auto",
+        output_bias: str = "auto",
+        frozen_layers: Any = (),
+        normalization: Any = None,
+        scoring: str | Callable | None = None,
+        restore_best_weights: bool = False,
+        standardize_target: bool = False,
+        dtype: str | None = None,
+        precision: str = "full",
+        n_jobs: int | None = None,
+        device: str = "cpu",
+        input_layers: str | None = None,
+        parametrization: str = "standard",
+        dropout_schedule: str | None = None,
+        weight_decay_schedule: str | None = None,
+    ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -659,7 +664,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     def _loss(self):
         return LOSSES.get_function(self.loss)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         loss = self._loss() if isinstance(self.loss, Loss) or self.loss in LOSSES else None
         tags.target_tags.positive_only = loss is not None and loss.lower >= 0
@@ -667,7 +672,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
 
     @available_if(has_partial_fit)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Self":
         """Train for one epoch on the given data, starting from the current weights if there are any.
 
         Parameters
@@ -693,7 +698,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         """
         return self._fit(Arguments(X, y, sample_weight), incremental=True)
 
-    def predict(self, X, return_std=False):
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict targets.
 
         Parameters
@@ -731,7 +736,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         return _squeezed(predictions)
 
     @np.errstate(under="ignore")
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the coefficient of determination R^2; with several quantiles, of the one closest to the median.
 
         Parameters
@@ -760,7 +765,7 @@ class _WithSpread(tuple):
     __slots__ = ()
 
     @property
-    def ndim(self):
+    def ndim(self) -> Any:
         raise AttributeError(
             "predict(return_std=True) gives a tuple of means and standard deviations, which cannot be transformed as one array: in "
             "the place of TransformedTargetRegressor use standardize_target=True"

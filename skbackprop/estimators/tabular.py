@@ -3,6 +3,7 @@
 import math
 import time
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -49,6 +50,9 @@ from skbackprop.preprocessing import TableEncoder
 from skbackprop.training.population import models_at_a_time, population
 from skbackprop.training.warned import WarningSummary, begin_fit, summarized, warn
 
+if TYPE_CHECKING:
+    from typing import Self
+
 __all__ = ["BackpropTabularClassifier", "BackpropTabularRegressor"]
 
 # Output columns of the encoder that are numbers, which periodic embeddings are for.
@@ -71,25 +75,25 @@ class _Watch:
         `time.monotonic` at which training ends.
     """
 
-    def __init__(self, valleys, deadline):
+    def __init__(self, valleys: list[int], deadline: float) -> None:
         self._valleys = valleys
         self._deadline = deadline
 
     @property
-    def max_propagation_depth(self):
+    def max_propagation_depth(self) -> Any:
         """Only the tasks of the network itself are watched."""
         return 0
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Begin a fit."""
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator: Any, context: Any) -> None:
         """End a fit."""
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Begin a task."""
 
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+    def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> Any:
         """Return whether to stop after an epoch."""
         if context.task_name != "epoch":
             return False
@@ -159,7 +163,7 @@ class _Tabular(SavesToFile, NamedOnce):
     n_features_in_: int
     feature_names_in_: np.ndarray
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[Any, Any] = {
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": TableEncoder._parameter_constraints["categorical_features"],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -179,7 +183,16 @@ class _Tabular(SavesToFile, NamedOnce):
     }
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None, groups=None):
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        groups: Any = None,
+    ) -> "Self":
         """Encode the table and train the networks.
 
         Parameters
@@ -236,11 +249,11 @@ class _Tabular(SavesToFile, NamedOnce):
         attributes["n_iter_"] = max(network.n_iter_ for network in networks)
         if is_classifier(self):
             attributes["temperatures_"] = np.array(temperatures)
-        vars(self).pop("feature_names_in_", None)
+        self.__dict__.pop("feature_names_in_", None)
         if hasattr(encoder, "feature_names_in_"):
             attributes["feature_names_in_"] = encoder.feature_names_in_
         attributes["_ready"] = [get_ready(network) for network in networks]
-        vars(self).update(attributes)
+        self.__dict__.update(attributes)
         return self
 
     def _train(self, encoder, Z, targets, weights, held_out, groups, seeds, deadline, settings):
@@ -382,7 +395,7 @@ class _Tabular(SavesToFile, NamedOnce):
         networks = _VisualBlock("parallel", self.estimators_, names=names)
         return _VisualBlock("serial", [self.encoder_, networks], names=["encoder", "networks"], dash_wrapped=False)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
@@ -510,7 +523,7 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
     # Classes change more smoothly with numbers than targets of regressions do.
     _level_scale = 0.5
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[Any, Any] = {
         **_Tabular._parameter_constraints,
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
@@ -518,26 +531,26 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
 
     def __init__(
         self,
-        n_estimators=4,
+        n_estimators: int = 4,
         *,
-        categorical_features="from_dtype",
-        hidden_layer_sizes=(128, 128),
-        activation="selu",
-        numerical_embeddings="piecewise_linear",
-        learning_rate_init=0.04,
-        batch_size=256,
-        max_iter=64,
-        dropout=0.0,
-        label_smoothing=0.1,
-        early_stopping=True,
-        validation_fraction=0.2,
-        max_time=None,
-        class_weight=None,
-        n_jobs=None,
-        device="cpu",
-        random_state=None,
-        verbose=False,
-    ):
+        categorical_features: Any = "from_dtype",
+        hidden_layer_sizes: Any = (128, 128),
+        activation: Any = "selu",
+        numerical_embeddings: str | None = "piecewise_linear",
+        learning_rate_init: float = 0.04,
+        batch_size: int = 256,
+        max_iter: int = 64,
+        dropout: Any = 0.0,
+        label_smoothing: float = 0.1,
+        early_stopping: bool = True,
+        validation_fraction: Any = 0.2,
+        max_time: float | None = None,
+        class_weight: "dict[Any, float] | list[dict[Any, float] | str] | str | None" = None,
+        n_jobs: int | None = None,
+        device: str = "cpu",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
         self.n_estimators = n_estimators
         self.categorical_features = categorical_features
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -620,7 +633,7 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
             logits.append(own)
         return softmax(np.stack(logits), axis=2)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Predict calibrated probabilities: the mean of the networks'.
 
         Parameters
@@ -635,7 +648,7 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
         """
         return self._member_proba(X).mean(axis=0)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict the logarithms of the probabilities.
 
         Parameters
@@ -650,7 +663,7 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Predict the class with the highest probability.
 
         Parameters
@@ -665,7 +678,7 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
-    def predict_spread(self, X):
+    def predict_spread(self, X: Any) -> np.ndarray:
         """Return how far the networks disagree: the standard deviation of their probabilities.
 
         Parameters
@@ -797,24 +810,24 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
 
     def __init__(
         self,
-        n_estimators=4,
+        n_estimators: int = 4,
         *,
-        categorical_features="from_dtype",
-        hidden_layer_sizes=(128, 128),
-        activation="mish",
-        numerical_embeddings="piecewise_linear",
-        learning_rate_init=0.07,
-        batch_size=256,
-        max_iter=64,
-        dropout=0.0,
-        early_stopping=True,
-        validation_fraction=0.2,
-        max_time=None,
-        n_jobs=None,
-        device="cpu",
-        random_state=None,
-        verbose=False,
-    ):
+        categorical_features: Any = "from_dtype",
+        hidden_layer_sizes: Any = (128, 128),
+        activation: Any = "mish",
+        numerical_embeddings: str | None = "piecewise_linear",
+        learning_rate_init: float = 0.07,
+        batch_size: int = 256,
+        max_iter: int = 64,
+        dropout: Any = 0.0,
+        early_stopping: bool = True,
+        validation_fraction: Any = 0.2,
+        max_time: float | None = None,
+        n_jobs: int | None = None,
+        device: str = "cpu",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
         self.n_estimators = n_estimators
         self.categorical_features = categorical_features
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -860,7 +873,7 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
         predictions = np.stack(predictions).astype(np.float64, copy=False).reshape(shape)
         return predictions * self.target_scale_ + self.target_mean_
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Predict the mean of the networks' predictions.
 
         Parameters
@@ -874,7 +887,7 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
         """
         return np.clip(self._member_predictions(X).mean(axis=0), *self.target_range_)
 
-    def predict_spread(self, X):
+    def predict_spread(self, X: Any) -> np.ndarray:
         """Return how far the networks disagree: the standard deviation of their predictions.
 
         Parameters

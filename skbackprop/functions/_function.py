@@ -1,5 +1,8 @@
 """Base class of the functions that users select: a name, settings, formulas and their source."""
 
+from collections.abc import Callable
+from typing import Any
+
 from skbackprop._compile import loop
 from skbackprop._parameters import NamedOnce
 from skbackprop.functions._tuples import named_numbers
@@ -13,7 +16,7 @@ N_SETTINGS = 32
 _MIN_SETTINGS = 6
 
 
-def named(settings, like):
+def named(settings: Any, like: Any) -> Any:
     """Placeholder for the formula by which templates read the settings; see `Function.loop`."""
     raise NotImplementedError
 
@@ -39,10 +42,10 @@ class Function(NamedOnce):
     definition: str
     reference: str = ""
 
-    _parameter_constraints: dict = {}
+    _parameter_constraints: dict[Any, Any] = {}
 
     @classmethod
-    def setting_names(cls):
+    def setting_names(cls) -> tuple[str, ...]:
         """Return the names of the numbers in `settings`, by which formulas access them.
 
         Returns
@@ -54,7 +57,7 @@ class Function(NamedOnce):
         return tuple(cls._get_param_names()) if cls.settings is Function.settings else ()
 
     @classmethod
-    def named(cls):
+    def named(cls) -> Any:
         """Return the formula that reads the settings into a named tuple.
 
         Returns
@@ -65,7 +68,7 @@ class Function(NamedOnce):
         return named_numbers(cls.setting_names(), _MIN_SETTINGS)
 
     @classmethod
-    def loop(cls, template, **formulas):
+    def loop(cls, template: Callable, **formulas: Any) -> Any:
         """Return a loop around the class's formulas, see `_compile.loop`.
 
         Parameters
@@ -81,7 +84,7 @@ class Function(NamedOnce):
         """
         return loop(template, **formulas, named=cls.named())
 
-    def settings(self):
+    def settings(self) -> tuple[float, ...]:
         """Return the settings as numbers, in alphabetical order of their names.
 
         Returns
@@ -91,7 +94,7 @@ class Function(NamedOnce):
         """
         return tuple(float(value) for value in self.get_params(deep=False).values())
 
-    def kernel_kind(self):
+    def kernel_kind(self) -> Any:
         """Return the class with the formulas for these settings.
 
         Returns
@@ -100,7 +103,7 @@ class Function(NamedOnce):
         """
         return type(self)
 
-    def key(self):
+    def key(self) -> tuple[Any, ...]:
         """Return what identifies the function: objects with equal keys compute the same.
 
         Returns

@@ -1,6 +1,7 @@
 """Registry of the functions of one kind; parameter checks, errors, tests and documentation derive from it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from skbackprop._names import did_you_mean, listed
 from skbackprop.functions._function import Function
@@ -21,16 +22,16 @@ class Registry(Mapping):
         Classes with unique names.
     """
 
-    def __init__(self, kind, base, entries):
+    def __init__(self, kind: str, base: Any, entries: Any) -> None:
         self.kind = kind
         self.base = base
         entries = list(entries)
         self._entries = {entry.name: entry for entry in entries}
-        self._keys = {}
+        self._keys: dict[Any, Any] = {}
         if len(self._entries) != len(entries):
             raise ValueError(f"two entries of the registry of {kind} share a name")
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: Any) -> Any:
         try:
             return self._entries[name]
         except KeyError:
@@ -38,17 +39,17 @@ class Registry(Mapping):
             hint = "choose" if meant is None else f"did you mean {meant!r}? Choose"
             raise ValueError(f"{self.kind}={name!r} is not known; {hint} one of {listed(self._entries)}") from None
 
-    def __contains__(self, name):
+    def __contains__(self, name: Any) -> bool:
         # Unhashable objects are not names.
         return isinstance(name, str) and name in self._entries
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         return iter(self._entries)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._entries)
 
-    def get_function(self, choice):
+    def get_function(self, choice: Any) -> Any:
         """Return the function for a name or an object, with validated settings.
 
         Parameters
@@ -78,7 +79,7 @@ class Registry(Mapping):
         choice._validate_params()
         return choice
 
-    def get_key(self, choice):
+    def get_key(self, choice: Any) -> tuple[Any, ...]:
         """Return the `Function.key` for a name or an object.
 
         Parameters

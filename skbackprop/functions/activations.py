@@ -7,6 +7,7 @@ list it in `__all__` and `ACTIVATIONS`. The estimators' checks, the gradient tes
 import math
 from functools import cache
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -62,7 +63,7 @@ class Activation(Function):
     """
 
     slope_of_input = False
-    init_factor = 6.0
+    init_factor: float = 6.0
 
 
 class Identity(Activation):
@@ -75,11 +76,11 @@ class Identity(Activation):
     definition = "z"
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return z
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         return z
 
     @staticmethod
@@ -103,14 +104,14 @@ class Logistic(Activation):
     name = "logistic"
     definition = r"1 / (1 + e^{-z})"
     reference = "Rumelhart, Hinton and Williams (1986)"
-    init_factor = 2.0
+    init_factor: float = 2.0
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return special.expit(z)
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         return g("Sigmoid", z)
 
     @staticmethod
@@ -136,11 +137,11 @@ class Tanh(Activation):
     reference = "LeCun et al. (1998), Efficient BackProp"
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return np.tanh(z)
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         return g("Tanh", z)
 
     @staticmethod
@@ -166,11 +167,11 @@ class ReLU(Activation):
     reference = "Nair and Hinton (2010)"
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return np.maximum(z, 0.0)
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         return g("Relu", z)
 
     @staticmethod
@@ -200,15 +201,15 @@ class LeakyReLU(Activation):
     reference = "Maas, Hannun and Ng (2013)"
     _parameter_constraints = {"negative_slope": [Interval(Real, 0, None, closed="neither")]}
 
-    def __init__(self, negative_slope=0.01):
+    def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
 
     @staticmethod
-    def naive(z, negative_slope):
+    def naive(z: Any, negative_slope: Any) -> Any:
         return np.where(z > 0, z, negative_slope * z)
 
     @staticmethod
-    def onnx(g, z, negative_slope):
+    def onnx(g: Any, z: Any, negative_slope: Any) -> Any:
         return g("Add", g("Relu", z), g("Mul", g("Min", z, 0.0), negative_slope))
 
     @staticmethod
@@ -245,15 +246,15 @@ class ELU(Activation):
     reference = "Clevert, Unterthiner and Hochreiter (2016)"
     _parameter_constraints = {"alpha": [Interval(Real, 0, None, closed="neither")]}
 
-    def __init__(self, alpha=1.0):
+    def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
 
     @staticmethod
-    def naive(z, alpha):
+    def naive(z: Any, alpha: Any) -> Any:
         return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))
 
     @staticmethod
-    def onnx(g, z, alpha):
+    def onnx(g: Any, z: Any, alpha: Any) -> Any:
         return _exponential_below(g, z, 1.0, alpha)
 
     @staticmethod
@@ -286,11 +287,11 @@ class SELU(Activation):
     reference = "Klambauer et al. (2017)"
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return _SELU_SCALE * ELU.naive(z, _SELU_ALPHA)
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         return _exponential_below(g, z, _SELU_SCALE, _SELU_SCALE * _SELU_ALPHA)
 
     @staticmethod
@@ -325,26 +326,26 @@ class GELU(Activation):
     slope_of_input = True
     _parameter_constraints = {"approximate": [StrOptions({"none", "tanh"})]}
 
-    def __init__(self, approximate="none"):
+    def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
 
-    def settings(self):
+    def settings(self) -> Any:
         """Return 1 for the approximation, otherwise 0."""
         return (float(self.approximate == "tanh"),)
 
     @classmethod
-    def setting_names(cls):
+    def setting_names(cls) -> Any:
         """Return the name of the parameter."""
         return ("approximate",)
 
     @staticmethod
-    def naive(z, approximate):
+    def naive(z: Any, approximate: Any) -> Any:
         if approximate:
             return 0.5 * z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
         return z * special.ndtr(z)
 
     @staticmethod
-    def onnx(g, z, approximate):
+    def onnx(g: Any, z: Any, approximate: Any) -> Any:
         if approximate:
             cube = g("Mul", g("Mul", z, z), g("Mul", z, 0.044715))
             inner = g("Tanh", g("Mul", g("Add", z, cube), math.sqrt(2 / math.pi)))
@@ -382,11 +383,11 @@ class SiLU(Activation):
     slope_of_input = True
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return z * special.expit(z)
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         return g("Mul", z, g("Sigmoid", z))
 
     @staticmethod
@@ -419,11 +420,11 @@ class Mish(Activation):
     slope_of_input = True
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return z * np.tanh(np.logaddexp(0, z))
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         return g("Mul", z, g("Tanh", Softplus.onnx(g, z)))
 
     @staticmethod
@@ -450,11 +451,11 @@ class Softplus(Activation):
     reference = "Dugas et al. (2001)"
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return np.logaddexp(0, z)
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         # The exponential of a positive number could overflow.
         return g("Add", g("Relu", z), g("Log", g("Add", g("Exp", g("Neg", g("Abs", z))), 1.0)))
 
@@ -479,11 +480,11 @@ class Softsign(Activation):
     reference = "Glorot and Bengio (2010)"
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return z / (1 + np.abs(z))
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         return g("Div", z, g("Add", g("Abs", z), 1.0))
 
     @staticmethod
@@ -506,11 +507,11 @@ class HardSigmoid(Activation):
     reference = "Courbariaux, Bengio and David (2015), with the slope of PyTorch and Keras 3"
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return np.clip(z / 6 + 0.5, 0, 1)
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         return g.clip(g("Add", g("Div", z, 6.0), 0.5), 0.0, 1.0)
 
     @staticmethod
@@ -537,11 +538,11 @@ class HardTanh(Activation):
     reference = "Collobert (2004)"
 
     @staticmethod
-    def naive(z):
+    def naive(z: Any) -> Any:
         return np.clip(z, -1, 1)
 
     @staticmethod
-    def onnx(g, z):
+    def onnx(g: Any, z: Any) -> Any:
         return g.clip(z, -1.0, 1.0)
 
     @staticmethod
@@ -580,12 +581,12 @@ ACTIVATIONS = Registry(
 )
 
 
-def value(z, s):
+def value(z: Any, s: Any) -> Any:
     """Placeholder for the formula that the templates call."""
     return z
 
 
-def slope(a, s):
+def slope(a: Any, s: Any) -> Any:
     """Placeholder for the formula that the templates call."""
     return a
 
@@ -629,7 +630,7 @@ def _derive_kept(a, slopes, delta, n, settings):
 
 
 @cache
-def activation_loops(kind, keeps):
+def activation_loops(kind: Any, keeps: bool) -> tuple[Any, Any]:
     """Return the loops of an activation.
 
     Parameters

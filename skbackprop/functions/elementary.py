@@ -7,6 +7,8 @@ are stated in each docstring and tested.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -133,10 +135,10 @@ def float_of(typing_context, i):
     return None
 
 
-def _by_type(single, double):
+def _by_type(single: Any, double: Any) -> Callable[[Any], Any]:
     """A function that calls `single` for float32 arguments and `double` for float64."""
 
-    def function(x):
+    def function(x: Any) -> Any:
         return single(x) if isinstance(x, np.float32) else double(x)
 
     if JIT:
@@ -149,7 +151,7 @@ def _by_type(single, double):
     return function
 
 
-def number(value, like):
+def number(value: float, like: Any) -> Any:
     """Cast a constant to the type of another number, so that it does not promote float32 to float64.
 
     Parameters
@@ -487,7 +489,7 @@ def _sin_turns64(t):
     return q * _polynomial(q * q, _S64)
 
 
-exp = _by_type(_exp32, _exp64)
+exp: Callable[[Any], Any] = _by_type(_exp32, _exp64)
 exp.__name__ = "exp"
 exp.__doc__ = """The exponential function.
 
@@ -502,7 +504,7 @@ Returns
 y : same type
     Within 2 units in the last place; NaN for NaN.
 """
-log = _by_type(_log32, _log64)
+log: Callable[[Any], Any] = _by_type(_log32, _log64)
 log.__name__ = "log"
 log.__doc__ = """The natural logarithm.
 
@@ -516,7 +518,7 @@ y : same type
     Within 2 units in the last place; -inf for zero and subnormal numbers, NaN for negative
     numbers and NaN.
 """
-tanh = _by_type(_tanh32, _tanh64)
+tanh: Callable[[Any], Any] = _by_type(_tanh32, _tanh64)
 tanh.__name__ = "tanh"
 tanh.__doc__ = """The hyperbolic tangent.
 
@@ -529,7 +531,7 @@ Returns
 y : same type
     Within 3 units in the last place; NaN for NaN.
 """
-logistic = _by_type(_logistic32, _logistic64)
+logistic: Callable[[Any], Any] = _by_type(_logistic32, _logistic64)
 logistic.__name__ = "logistic"
 logistic.__doc__ = """The logistic sigmoid, 1 / (1 + exp(-x)).
 
@@ -542,7 +544,7 @@ Returns
 y : same type
     Within 4 units in the last place; NaN for NaN.
 """
-erf = _by_type(_erf32, _erf64)
+erf: Callable[[Any], Any] = _by_type(_erf32, _erf64)
 erf.__name__ = "erf"
 erf.__doc__ = """The error function.
 
@@ -555,7 +557,7 @@ Returns
 y : same type
     Within 3 units in the last place; NaN for NaN.
 """
-cos_turns = _by_type(_cos_turns32, _cos_turns64)
+cos_turns: Callable[[Any], Any] = _by_type(_cos_turns32, _cos_turns64)
 cos_turns.__name__ = "cos_turns"
 cos_turns.__doc__ = """The cosine of an angle in full turns, cos(2 pi t).
 
@@ -568,7 +570,7 @@ Returns
 y : same type
     Within 3 units in the last place; NaN for NaN and infinities.
 """
-sin_turns = _by_type(_sin_turns32, _sin_turns64)
+sin_turns: Callable[[Any], Any] = _by_type(_sin_turns32, _sin_turns64)
 sin_turns.__name__ = "sin_turns"
 sin_turns.__doc__ = """The sine of an angle in full turns, sin(2 pi t).
 

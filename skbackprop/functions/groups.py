@@ -6,7 +6,7 @@ rate of these weights, and another initialization. So the kernels know factors o
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,7 +49,7 @@ PARAMETRIZATIONS = {"standard": _standard, "ntp": _ntp}
 
 
 @lru_cache(maxsize=64)
-def group_tables(groups, n_stages):
+def group_tables(groups: tuple[Any, ...], n_stages: int) -> tuple[np.ndarray, Any, np.ndarray]:
     """Return groups as the kernels expect them; the arrays are shared, and only read.
 
     Parameters

@@ -1,5 +1,7 @@
 """Weight initializations."""
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["INITIALIZERS", "draw_layer"]
@@ -19,7 +21,7 @@ def _lecun(fan_in, fan_out):
 
 #: Names of `weight_init`, each with the variance of the weights as a function of fan in and fan out, and the
 #: distribution.
-INITIALIZERS = {
+INITIALIZERS: dict[str, tuple[Any, str]] = {
     "auto": (None, "uniform"),
     "glorot_uniform": (_glorot, "uniform"),
     "glorot_normal": (_glorot, "normal"),
@@ -32,7 +34,9 @@ INITIALIZERS = {
 }
 
 
-def draw_layer(name, random_state, fan_in, fan_out, factor=6.0, is_last=False):
+def draw_layer(
+    name: str, random_state: Any, fan_in: int, fan_out: int, factor: float = 6.0, is_last: bool = False
+) -> tuple[Any, Any]:
     """Draw the weights and intercepts of a layer.
 
     'auto' is scikit-learn's: weights and intercepts are uniform in ``(-b, b)`` with ``b = sqrt(factor / (fan_in +

@@ -6,7 +6,7 @@ in a network.
 
 from functools import cache
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,42 +72,42 @@ class InputLayer(Function):
     rate_factor: float = 1.0
     takes_codes: bool = False
 
-    _parameter_constraints: dict = {"columns": ["array-like", None]}
-    _sequences: tuple = ("columns",)
+    _parameter_constraints: dict[Any, Any] = {"columns": ["array-like", None]}
+    _sequences: tuple[Any, ...] = ("columns",)
 
-    def __init__(self, columns=None):
+    def __init__(self, columns: Any = None) -> None:
         self.columns = columns
 
     @classmethod
-    def setting_names(cls):
+    def setting_names(cls) -> Any:
         """Return the names of the numbers among the parameters."""
         return tuple(name for name in cls._get_param_names() if name not in cls._sequences)
 
-    def settings(self):
+    def settings(self) -> Any:
         """Return the settings as numbers, in the alphabetical order of their names."""
         return tuple(float(getattr(self, name)) for name in self.setting_names())
 
-    def outputs_per_column(self):
+    def outputs_per_column(self) -> Any:
         """Return the number of outputs of each transformed column."""
         return 1
 
-    def n_params(self, column):
+    def n_params(self, column: Any) -> Any:
         """Return the number of parameters of a column."""
         raise NotImplementedError
 
-    def n_units(self, n_inputs):
+    def n_units(self, n_inputs: Any) -> Any:
         """Return the number of units for so many inputs."""
         n_columns = n_inputs if self.columns is None else len(self.columns)
         return n_inputs + n_columns * (self.outputs_per_column() - 1)
 
-    def n_inputs(self, n_units):
+    def n_inputs(self, n_units: Any) -> Any:
         """Return the number of inputs of a layer with so many units: the inverse of `n_units`."""
         if self.columns is None:
             return n_units // self.outputs_per_column()
         return n_units - len(self.columns) * (self.outputs_per_column() - 1)
 
     @staticmethod
-    def draw(random_state, sizes, *settings):
+    def draw(random_state: Any, sizes: Any, *settings: Any) -> np.ndarray:
         """Return initial parameters.
 
         Parameters
@@ -123,7 +123,7 @@ class InputLayer(Function):
         """
         raise NotImplementedError
 
-    def bound(self, n_features):
+    def bound(self, n_features: int) -> tuple[Any, ...]:
         """Return what tells layers for so many inputs apart.
 
         Parameters
@@ -142,7 +142,7 @@ class InputLayer(Function):
         """
         columns = range(n_features) if self.columns is None else list(self.columns)
         are_columns = (
-            isinstance(column, Integral) and not isinstance(column, bool) and 0 <= column < n_features
+            isinstance(column, Integral) and not isinstance(column, bool) and 0 <= int(column) < n_features
             for column in columns
         )
         if not all(are_columns) or len(set(columns)) != len(columns):
@@ -154,7 +154,7 @@ class InputLayer(Function):
         return self.kernel_kind(), self.settings(), sizes, int(self.outputs_per_column())
 
 
-def bound_layers(layers, n_features):
+def bound_layers(layers: Any, n_features: int) -> tuple[Any, ...]:
     """Bind layers, one behind the other, to a number of features.
 
     Parameters
@@ -187,16 +187,16 @@ class InputScale(InputLayer):
     """
 
     name = "scale"
-    rate_factor = 6.0
+    rate_factor: float = 6.0
     definition = r"s x"
     reference = "Holzmüller, Grinsztajn and Steinwart (2024)"
 
-    def n_params(self, column):
+    def n_params(self, column: Any) -> Any:
         """Return one: the scale."""
         return 1
 
     @staticmethod
-    def draw(random_state, sizes):
+    def draw(random_state: Any, sizes: Any) -> Any:
         """Return ones."""
         return np.ones(sum(sizes))
 
@@ -219,17 +219,17 @@ class InputScale(InputLayer):
         return params[natural(p)] * deltas[natural(d)]
 
     @staticmethod
-    def naive(x, params):
+    def naive(x: Any, params: Any) -> Any:
         """Multiply by the scales."""
         return (x * np.concatenate(params))[:, :, np.newaxis]
 
     @staticmethod
-    def naive_slope(x, params, deltas):
+    def naive_slope(x: Any, params: Any, deltas: Any) -> Any:
         """Multiply the gradient by the scales."""
         return deltas[:, :, 0] * np.concatenate(params)
 
     @staticmethod
-    def onnx(g, x, params):
+    def onnx(g: Any, x: Any, params: Any) -> Any:
         """Add a product."""
         return g("Mul", x, g.constant(np.concatenate(params)))
 
@@ -299,35 +299,35 @@ class PeriodicEmbedding(InputLayer):
     name = "periodic"
     definition = r"x, W_2 \cos(2 \pi w_1 x + b_1) + b_2"
     reference = "Gorishniy, Rubachev and Babenko (2022); Holzmüller, Grinsztajn and Steinwart (2024)"
-    rate_factor = 0.1
+    rate_factor: float = 0.1
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[Any, Any] = {
         **InputLayer._parameter_constraints,
         "n_frequencies": [Interval(Integral, 1, None, closed="left")],
         "n_outputs": [Interval(Integral, 2, None, closed="left")],
         "scale": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, columns=None, n_frequencies=16, n_outputs=4, scale=0.1):
+    def __init__(self, columns: Any = None, n_frequencies: int = 16, n_outputs: int = 4, scale: float = 0.1) -> None:
         self.columns = columns
         self.n_frequencies = n_frequencies
         self.n_outputs = n_outputs
         self.scale = scale
 
-    def outputs_per_column(self):
+    def outputs_per_column(self) -> Any:
         """Return `n_outputs`."""
         return self.n_outputs
 
-    def n_params(self, column):
+    def n_params(self, column: Any) -> Any:
         """Return the number of frequencies, phases, weights and intercepts, which follow one another."""
         n_sums = self.n_outputs - 1
         return self.n_frequencies * (2 + n_sums) + n_sums
 
     @staticmethod
-    def draw(random_state, sizes, n_frequencies, n_outputs, scale):
+    def draw(random_state: Any, sizes: Any, n_frequencies: Any, n_outputs: Any, scale: Any) -> Any:
         """Draw normal frequencies and uniform phases; weights and intercepts as PyTorch draws them."""
         n_frequencies, n_sums, bound = int(n_frequencies), int(n_outputs) - 1, 1 / np.sqrt(n_frequencies)
-        parts = []
+        parts: list[np.ndarray] = []
         for _ in sizes:
             parts += random_state.normal(0.0, scale, n_frequencies), random_state.uniform(-np.pi, np.pi, n_frequencies)
             parts.append(random_state.uniform(-bound, bound, (n_frequencies + 1) * n_sums))
@@ -440,7 +440,7 @@ class PeriodicEmbedding(InputLayer):
         return parts
 
     @staticmethod
-    def naive(x, params, n_frequencies, n_outputs, scale):
+    def naive(x: Any, params: Any, n_frequencies: Any, n_outputs: Any, scale: Any) -> Any:
         """Compute the number and the sums."""
         frequencies, phases, weights, intercepts = PeriodicEmbedding._parts(params, n_frequencies, n_outputs)
         waves = np.cos(_TURN * frequencies * x[:, :, np.newaxis] + phases)
@@ -448,7 +448,7 @@ class PeriodicEmbedding(InputLayer):
         return np.concatenate([x[:, :, np.newaxis], sums], axis=2)
 
     @staticmethod
-    def naive_slope(x, params, deltas, n_frequencies, n_outputs, scale):
+    def naive_slope(x: Any, params: Any, deltas: Any, n_frequencies: Any, n_outputs: Any, scale: Any) -> Any:
         """Backpropagate through the cosines."""
         frequencies, phases, weights, _ = PeriodicEmbedding._parts(params, n_frequencies, n_outputs)
         sines = np.sin(_TURN * frequencies * x[:, :, np.newaxis] + phases)
@@ -456,7 +456,7 @@ class PeriodicEmbedding(InputLayer):
         return deltas[:, :, 0] - (_TURN * frequencies * sines * pulls).sum(axis=2)
 
     @staticmethod
-    def onnx(g, x, params, n_frequencies, n_outputs, scale):
+    def onnx(g: Any, x: Any, params: Any, n_frequencies: Any, n_outputs: Any, scale: Any) -> Any:
         """Add cosines, and a product of matrices for each column."""
         frequencies, phases, weights, intercepts = PeriodicEmbedding._parts(params, n_frequencies, n_outputs)
         number_ = g("Unsqueeze", x, g.constant(np.array([2])))
@@ -650,7 +650,9 @@ class PiecewiseLinearEmbedding(InputLayer):
         level = np.floor(np.log2(np.arange(1, 2**n_levels)))
         middle = 2 * (np.arange(1, 2**n_levels) - 2.0**level) + 1
         x = g.clip(g("Unsqueeze", x, g.constant(np.array([2]))), 0.0, 1.0)
-        from_middle = g("Sub", g("Mul", x, g.constant((2.0 ** (level + 1)).astype(g.dtype))), g.constant(middle.astype(g.dtype)))
+        from_middle = g(
+            "Sub", g("Mul", x, g.constant((2.0 ** (level + 1)).astype(g.dtype))), g.constant(middle.astype(g.dtype))
+        )
         hats = g("Relu", g("Sub", 1.0, g("Abs", from_middle)))
         basis = g("Concat", g("Sub", g("Mul", x, 2.0), 1.0), hats, axis=2)
         heights = level_scale ** np.concatenate([[0], level])
@@ -692,32 +694,32 @@ class CategoryEmbedding(InputLayer):
 
     takes_codes = True
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[Any, Any] = {
         **InputLayer._parameter_constraints,
         "n_categories": ["array-like", None],
         "n_outputs": [Interval(Integral, 1, None, closed="left")],
     }
     _sequences = ("columns", "n_categories")
 
-    def __init__(self, columns=None, n_categories=None, n_outputs=8):
+    def __init__(self, columns: Any = None, n_categories: Any = None, n_outputs: int = 8) -> None:
         self.columns = columns
         self.n_categories = n_categories
         self.n_outputs = n_outputs
 
-    def outputs_per_column(self):
+    def outputs_per_column(self) -> Any:
         """Return `n_outputs`."""
         return self.n_outputs
 
-    def n_params(self, column):
+    def n_params(self, column: Any) -> Any:
         """Return the size of the column's vectors, one after another."""
         index = column if self.columns is None else list(self.columns).index(column)
         return self.n_categories[index] * self.n_outputs
 
-    def bound(self, n_features):
+    def bound(self, n_features: Any) -> Any:
         """Return what tells layers for so many inputs apart, as the base class does; check `n_categories`, too."""
         n_columns = n_features if self.columns is None else len(self.columns)
         counts = () if self.n_categories is None else self.n_categories
-        if len(counts) != n_columns or not all(isinstance(count, Integral) and count > 0 for count in counts):
+        if len(counts) != n_columns or not all(isinstance(count, Integral) and int(count) > 0 for count in counts):
             raise ValueError(
                 f"n_categories={self.n_categories!r} of CategoryEmbedding must be whole numbers from 1, the number of categories "
                 f"of each of its {n_columns} columns: CategoryEmbedding(columns=[0, 3], n_categories=[5, 12]), for example"
@@ -725,7 +727,7 @@ class CategoryEmbedding(InputLayer):
         return super().bound(n_features)
 
     @staticmethod
-    def draw(random_state, sizes, n_outputs):
+    def draw(random_state: Any, sizes: Any, n_outputs: Any) -> Any:
         """Draw standard normal numbers."""
         return random_state.normal(size=sum(sizes))
 
@@ -755,7 +757,7 @@ class CategoryEmbedding(InputLayer):
         return number(0.0, x)
 
     @staticmethod
-    def naive(x, params, n_outputs):
+    def naive(x: Any, params: Any, n_outputs: Any) -> Any:
         """Look the vectors up."""
         outputs = np.zeros((*x.shape, int(n_outputs)), dtype=params[0].dtype)
         for column, codes in enumerate(x.T):
@@ -765,12 +767,12 @@ class CategoryEmbedding(InputLayer):
         return outputs
 
     @staticmethod
-    def naive_slope(x, params, deltas, n_outputs):
+    def naive_slope(x: Any, params: Any, deltas: Any, n_outputs: Any) -> Any:
         """Return zeros."""
         return np.zeros_like(x)
 
     @staticmethod
-    def onnx(g, x, params, n_outputs):
+    def onnx(g: Any, x: Any, params: Any, n_outputs: Any) -> Any:
         """Look vectors up in a table of all columns', with zeros at its end."""
         vectors = np.concatenate([*params, np.zeros(int(n_outputs), dtype=g.dtype)]).reshape(-1, int(n_outputs))
         counts = np.array([part.size // int(n_outputs) for part in params])
@@ -784,10 +786,12 @@ class CategoryEmbedding(InputLayer):
         return g("Reshape", found, g.constant(np.array([-1, len(params) * int(n_outputs)])))
 
 
-INPUT_LAYERS = Registry("input_layers", InputLayer, [InputScale, PeriodicEmbedding, PiecewiseLinearEmbedding, CategoryEmbedding])
+INPUT_LAYERS = Registry(
+    "input_layers", InputLayer, [InputScale, PeriodicEmbedding, PiecewiseLinearEmbedding, CategoryEmbedding]
+)
 
 
-def forward(x, params, p, n, out, o, s):
+def forward(x: Any, params: Any, p: Any, n: Any, out: Any, o: Any, s: Any) -> Any:
     """Stand in for a formula, which the templates call by this name, as the next ones."""
     raise NotImplementedError
 
@@ -863,7 +867,7 @@ class ColumnLoops(NamedTuple):
 
 
 @cache
-def column_loops(kind):
+def column_loops(kind: Any) -> Any:
     """Return the loops of a class of input layers.
 
     Parameters

@@ -8,6 +8,7 @@ To add one, write a class with these, and set it as the `link` of losses.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -34,7 +35,7 @@ REALS = (-math.inf, math.inf)
 # --- Templates and loops
 
 
-def inverse(z, s):
+def inverse(z: Any, s: Any) -> Any:
     """Placeholder for the formula that the template calls."""
     return z
 
@@ -155,7 +156,7 @@ class Link:
     name: str
     domain: tuple[float, float] | None = None
 
-    def loop(self, kind):
+    def loop(self, kind: Any) -> Any:
         """Return the loop over rows of raw predictions, see `losses.loss_loops`.
 
         Parameters
@@ -167,15 +168,15 @@ class Link:
         -------
         loop : Loop
         """
-        return kind.loop(_invert, inverse=self.inverse)
+        return kind.loop(_invert, inverse=self.inverse)  # type: ignore[attr-defined]
 
-    def link(self, predictions, *settings):
+    def link(self, predictions: Any, *settings: Any) -> Any:
         """Raise ValueError, because this link has no such formula."""
         raise ValueError(
             f"output_bias='prior' needs the raw prediction of a mean, and {type(self).__name__} has no method link that gives it"
         )
 
-    def prior(self, counts, total, settings):
+    def prior(self, counts: np.ndarray, total: float, settings: tuple[float, ...]) -> np.ndarray:
         """Compute the raw predictions of class frequencies.
 
         Parameters
@@ -193,7 +194,7 @@ class Link:
         """
         return self.link(counts / total, *settings)
 
-    def scores(self, raw, xp):
+    def scores(self, raw: np.ndarray, xp: Any) -> np.ndarray:
         """Compute the output of `decision_function` for several classes with probabilities.
 
         Parameters
@@ -208,7 +209,7 @@ class Link:
         """
         return raw
 
-    def onnx_scores(self, g, raw):
+    def onnx_scores(self, g: Any, raw: Any) -> Any:
         """Add the operators of `scores` to an ONNX graph."""
         return raw
 
@@ -217,7 +218,7 @@ class IdentityLink(Link):
     """Identity link: predictions are the raw predictions."""
 
     name = "identity"
-    domain = REALS
+    domain: tuple[float, float] = REALS
 
     @staticmethod
     @formula
@@ -225,15 +226,15 @@ class IdentityLink(Link):
         return z
 
     @staticmethod
-    def naive(z, *settings):
+    def naive(z: Any, *settings: Any) -> Any:
         return z
 
     @staticmethod
-    def link(predictions, *settings):
+    def link(predictions: Any, *settings: Any) -> Any:
         return predictions
 
     @staticmethod
-    def onnx(g, raw, *settings):
+    def onnx(g: Any, raw: Any, *settings: Any) -> Any:
         return raw
 
 
@@ -241,7 +242,7 @@ class LogLink(Link):
     """Log link, for positive predictions."""
 
     name = "exp"
-    domain = (0.0, math.inf)
+    domain: tuple[float, float] = (0.0, math.inf)
 
     @staticmethod
     @formula
@@ -249,16 +250,16 @@ class LogLink(Link):
         return exp(z)
 
     @staticmethod
-    def naive(z, *settings):
+    def naive(z: Any, *settings: Any) -> Any:
         return np.exp(z)
 
     @staticmethod
-    def link(predictions, *settings):
+    def link(predictions: Any, *settings: Any) -> Any:
         # The mean is zero if all targets are.
         return np.log(np.maximum(predictions, np.finfo(np.float32).tiny))
 
     @staticmethod
-    def onnx(g, raw, *settings):
+    def onnx(g: Any, raw: Any, *settings: Any) -> Any:
         return g("Exp", raw)
 
 
@@ -266,7 +267,7 @@ class LogitLink(Link):
     """Logit link, for probabilities of independent labels."""
 
     name = "logistic"
-    domain = (0.0, 1.0)
+    domain: tuple[float, float] = (0.0, 1.0)
 
     @staticmethod
     @formula
@@ -274,15 +275,15 @@ class LogitLink(Link):
         return logistic(z)
 
     @staticmethod
-    def naive(z, *settings):
+    def naive(z: Any, *settings: Any) -> Any:
         return special.expit(z)
 
     @staticmethod
-    def link(predictions, *settings):
+    def link(predictions: Any, *settings: Any) -> Any:
         return np.log(predictions / (1 - predictions))
 
     @staticmethod
-    def onnx(g, raw, *settings):
+    def onnx(g: Any, raw: Any, *settings: Any) -> Any:
         return g("Sigmoid", raw)
 
 
@@ -290,68 +291,68 @@ class MultinomialLogit(Link):
     """Multinomial logit link, for probabilities of classes that sum to 1."""
 
     name = "softmax"
-    domain = (0.0, 1.0)
+    domain: tuple[float, float] = (0.0, 1.0)
 
-    def loop(self, kind):
+    def loop(self, kind: Any) -> Any:
         return loop(_invert_softmax)
 
     @staticmethod
-    def naive(z, *settings):
+    def naive(z: Any, *settings: Any) -> Any:
         return special.softmax(z, axis=1)
 
     @staticmethod
-    def link(predictions, *settings):
+    def link(predictions: Any, *settings: Any) -> Any:
         return np.log(predictions)
 
-    def prior(self, counts, total, settings):
+    def prior(self, counts: Any, total: Any, settings: Any) -> Any:
         # A difference of logarithms, because the quotient would be rounded first.
         return np.log(counts) - np.log(total)
 
-    def scores(self, raw, xp):
+    def scores(self, raw: Any, xp: Any) -> Any:
         # Log-probabilities: raw predictions are only defined up to a constant per row.
         with np.errstate(under="ignore"):
             raw = raw - xp.max(raw, axis=1, keepdims=True)
             return raw - xp.log(xp.sum(xp.exp(raw), axis=1, keepdims=True))
 
     @staticmethod
-    def onnx(g, raw, *settings):
+    def onnx(g: Any, raw: Any, *settings: Any) -> Any:
         return g("Softmax", raw, axis=1)
 
-    def onnx_scores(self, g, raw):
+    def onnx_scores(self, g: Any, raw: Any) -> Any:
         return g("LogSoftmax", raw, axis=1)
 
 
 class ColumnLogits(MultinomialLogit):
     """Multinomial logit link of several columns of classes; the settings from the second on are the class counts."""
 
-    def loop(self, kind):
+    def loop(self, kind: Any) -> Any:
         return loop(_invert_columns)
 
     @staticmethod
-    def naive(z, _, *counts):
+    def naive(z: Any, _: Any, *counts: Any) -> Any:
         parts = np.split(z, np.cumsum(counts[:-1], dtype=int), axis=1)
         return np.concatenate([special.softmax(part, axis=1) for part in parts], axis=1)
 
     # Applied to one column at a time.
-    onnx = staticmethod(MultinomialLogit.onnx)
+    onnx: Any = staticmethod(MultinomialLogit.onnx)
 
 
 class GaussianLink(Link):
     """Link of means and standard deviations in alternating columns, from means and log-variances."""
 
     name = "identity"
-    domain = REALS
+    domain: tuple[float, float] = REALS
 
-    def loop(self, kind):
+    def loop(self, kind: Any) -> Any:
         return loop(_invert_gaussian)
 
     @staticmethod
-    def naive(z, *settings):
+    def naive(z: Any, *settings: Any) -> Any:
         deviations = np.exp(np.clip(z[:, 1::2], -_LOG_VARIANCE_CLIP, _LOG_VARIANCE_CLIP) / 2)
         return np.stack([z[:, 0::2], deviations], axis=2).reshape(z.shape)
 
     @staticmethod
-    def onnx(g, raw, *settings):
+    def onnx(g: Any, raw: Any, *settings: Any) -> Any:
         logarithms = g.clip(g.columns(raw, 1, step=2), -_LOG_VARIANCE_CLIP, _LOG_VARIANCE_CLIP)
         return g.columns(raw, 0, step=2), g("Exp", g("Mul", logarithms, 0.5))
 

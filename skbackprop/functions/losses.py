@@ -12,6 +12,7 @@ gradient tests and the documentation follow.
 import math
 from functools import cache
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 
-def epsilon(like):
+def epsilon(like: Any) -> Any:
     """Return the machine epsilon of the type of `like`."""
     return np.finfo(like.dtype).eps
 
@@ -77,12 +78,12 @@ if JIT:
 # --- Templates: loops around the formulas
 
 
-def loss_gradient(z, y, s):
+def loss_gradient(z: Any, y: Any, s: Any) -> Any:
     """Placeholder for the formula that the templates call."""
     return z, y
 
 
-def row_scale(n_outputs):
+def row_scale(n_outputs: Any) -> Any:
     """Placeholder for the formula that the templates call."""
     return 1.0
 
@@ -134,10 +135,10 @@ def _evaluate_one_versus_rest(z, y, n_rows, n_outputs, n_targets, delta, losses,
 class _OfLink:
     """Descriptor of an attribute that a loss inherits from its link unless it defines its own."""
 
-    def __init__(self, name):
+    def __init__(self, name: Any) -> None:
         self._name = name
 
-    def __get__(self, instance, owner):
+    def __get__(self, instance: Any, owner: Any) -> Any:
         return getattr(owner.link, self._name)
 
 
@@ -181,13 +182,13 @@ class Loss(Function):
     public_name: str
     task: str
     link: Link = IdentityLink()
-    out_activation = _OfLink("name")
-    inverse_link = _OfLink("inverse")
+    out_activation: Any = _OfLink("name")
+    inverse_link: Any = _OfLink("inverse")
     n_codes = False
     has_proba = False
     has_std = False
-    threshold = 0.5
-    lower = -math.inf
+    threshold: float = 0.5
+    lower: float = -math.inf
     lower_inclusive = True
 
     @staticmethod
@@ -197,7 +198,7 @@ class Loss(Function):
         return 1.0
 
     @classmethod
-    def kinds(cls):
+    def kinds(cls) -> dict[str, Any]:
         """Return the variants by task.
 
         Returns
@@ -206,7 +207,7 @@ class Loss(Function):
         """
         return {cls.task: cls}
 
-    def for_task(self, task):
+    def for_task(self, task: str) -> Any:
         """Return the variant for a task, with the same settings.
 
         Parameters
@@ -232,7 +233,7 @@ class Loss(Function):
         kind = kinds[task]
         return self if isinstance(self, kind) else kind(**self.get_params(deep=False))
 
-    def outputs_per_target(self):
+    def outputs_per_target(self) -> int:
         """Return the number of predictions per target.
 
         Returns
@@ -242,7 +243,7 @@ class Loss(Function):
         return 1
 
     @classmethod
-    def takes(cls, n_targets, n_outputs, settings):
+    def takes(cls, n_targets: int, n_outputs: int, settings: tuple[float, ...]) -> bool:
         """Whether the loops support this number of target columns for this number of outputs.
 
         Parameters
@@ -260,7 +261,7 @@ class Loss(Function):
         return n_targets > 0 and n_outputs % n_targets == 0 and (several or n_targets == n_outputs)
 
     @classmethod
-    def code_counts(cls, n_outputs, settings):
+    def code_counts(cls, n_outputs: int, settings: tuple[float, ...]) -> tuple[float, ...]:
         """Return the number of classes in each column of targets, if these are class codes.
 
         Parameters
@@ -275,7 +276,7 @@ class Loss(Function):
         """
         return (n_outputs,)
 
-    def check_targets(self, y, name="y"):
+    def check_targets(self, y: np.ndarray, name: str = "y") -> None:
         """Raise ValueError for targets outside the loss's domain.
 
         Parameters
@@ -303,30 +304,30 @@ class Loss(Function):
             )
 
     @classmethod
-    def evaluation(cls):
+    def evaluation(cls) -> Any:
         """Return the class's loop `evaluate`, see `loss_loops`."""
         return cls.loop(_evaluate, loss_gradient=cls.loss_gradient, row_scale=cls.row_scale)
 
     @classmethod
-    def loops(cls):
+    def loops(cls) -> Any:
         """Return the class's loops `evaluate` and `link`, see `loss_loops`."""
-        return cls.evaluation(), loss_link(cls).loop(cls)
+        return cls.evaluation(), loss_link(cls).loop(cls)  # type: ignore[arg-type]
 
 
 class _FormulaLink(Link):
     """Link of a loss that defines a formula or loops instead of a link; the rest follows from name and task."""
 
-    def __init__(self, kind):
-        named = LINKS.get(kind.out_activation)
+    def __init__(self, kind: Any) -> None:
+        named: Any = LINKS.get(kind.out_activation)
         self.name, self.inverse = kind.out_activation, kind.inverse_link
         self.domain = named and named.domain
-        of_task = {"binary": LogitLink(), "multiclass": MultinomialLogit()}
+        of_task: dict[Any, Any] = {"binary": LogitLink(), "multiclass": MultinomialLogit()}
         like = of_task.get(getattr(kind, "task", None), named or IdentityLink())
-        self.link, self.prior, self.scores = like.link, like.prior, like.scores
+        vars(self).update(link=like.link, prior=like.prior, scores=like.scores)
 
 
 @cache
-def loss_link(kind):
+def loss_link(kind: Any) -> Any:
     """Return the link of a loss.
 
     Parameters
@@ -390,15 +391,15 @@ class LogLoss(Loss):
     reference = "Bishop (2006), equations 4.90 and 4.108; label smoothing: Szegedy et al. (2016), section 7"
     _parameter_constraints = {"label_smoothing": [Interval(Real, 0, 1, closed="left")]}
 
-    def __init__(self, label_smoothing=0.0):
+    def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
 
     @classmethod
-    def kinds(cls):
+    def kinds(cls) -> Any:
         """Return the binary and the multiclass variant."""
         return {"binary": BinaryLogLoss, "multiclass": MulticlassLogLoss}
 
-    def for_outputs(self, counts):
+    def for_outputs(self, counts: Any) -> Any:
         """Return the loss for several columns of classes.
 
         Parameters
@@ -427,7 +428,7 @@ class BinaryLogLoss(_Logistic, LogLoss):
     definition = r"-t \ln p - (1 - t) \ln (1 - p),\ p = 1 / (1 + e^{-z}),\ t = (1 - s) y + s / 2"
 
     @staticmethod
-    def naive(z, y, smoothing):
+    def naive(z: Any, y: Any, smoothing: Any) -> Any:
         return np.logaddexp(0, z) - (y * (1 - smoothing) + smoothing / 2) * z
 
     @staticmethod
@@ -488,11 +489,11 @@ class MulticlassLogLoss(_Softmax, LogLoss):
     definition = r"-\sum_k t_k \ln p_k,\ p_k = e^{z_k} / \sum_j e^{z_j},\ t_k = (1 - s) [k = y] + s / K"
 
     @staticmethod
-    def naive(z, y, smoothing):
+    def naive(z: Any, y: Any, smoothing: Any) -> Any:
         return -_one_hot(z, y, smoothing) * special.log_softmax(z, axis=1)
 
     @classmethod
-    def evaluation(cls):
+    def evaluation(cls) -> Any:
         """Return a loop over rows."""
         return cls.loop(_evaluate_log_loss)
 
@@ -536,30 +537,30 @@ class MultioutputLogLoss(LogLoss):
     name = "multioutput_log_loss"
     definition = r"-\sum_t \ln p_{t, y_t},\ p_t \text{ the softmax of the outputs of column } t"
     task = "multioutput"
-    link = ColumnLogits()
+    link: Any = ColumnLogits()
     has_proba = True
     n_codes = True
 
-    def __init__(self, label_smoothing=0.0, counts=()):
+    def __init__(self, label_smoothing: float = 0.0, counts: tuple[int, ...] = ()) -> None:
         super().__init__(label_smoothing)
         self.counts = counts
 
-    def settings(self):
+    def settings(self) -> Any:
         """Return the smoothing and the counts."""
         return (float(self.label_smoothing), *map(float, self.counts))
 
     @classmethod
-    def setting_names(cls):
+    def setting_names(cls) -> Any:
         """Return the name of the smoothing; the counts, which may be many, are read by position."""
         return ("label_smoothing",)
 
     @classmethod
-    def code_counts(cls, n_outputs, settings):
+    def code_counts(cls, n_outputs: Any, settings: Any) -> Any:
         """Return the counts."""
         return settings[1:]
 
     @classmethod
-    def evaluation(cls):
+    def evaluation(cls) -> Any:
         """Return a loop over rows and columns."""
         return cls.loop(_evaluate_multioutput)
 
@@ -583,11 +584,11 @@ class Focal(Loss):
     reference = "Lin et al. (2017), equation 4"
     _parameter_constraints = {"gamma": [Interval(Real, 0, None, closed="left")]}
 
-    def __init__(self, gamma=2.0):
+    def __init__(self, gamma: float = 2.0) -> None:
         self.gamma = gamma
 
     @classmethod
-    def kinds(cls):
+    def kinds(cls) -> Any:
         """Return the binary and the multiclass variant."""
         return {"binary": BinaryFocal, "multiclass": MulticlassFocal}
 
@@ -615,7 +616,7 @@ class BinaryFocal(_Logistic, Focal):
     definition = r"-(1 - q)^\gamma \ln q,\ q = p \text{ if } y = 1, \text{ else } 1 - p;\ p = 1 / (1 + e^{-z})"
 
     @staticmethod
-    def naive(z, y, gamma):
+    def naive(z: Any, y: Any, gamma: Any) -> Any:
         right = np.where(y == 1, z, -z)
         return special.expit(-right) ** gamma * np.logaddexp(0, -right)
 
@@ -673,11 +674,11 @@ class MulticlassFocal(_Softmax, Focal):
     definition = r"-(1 - p_y)^\gamma \ln p_y,\ p_k = e^{z_k} / \sum_j e^{z_j}"
 
     @staticmethod
-    def naive(z, y, gamma):
+    def naive(z: Any, y: Any, gamma: Any) -> Any:
         return -((1 - special.softmax(z, axis=1)) ** gamma) * special.log_softmax(z, axis=1) * _one_hot(z, y)
 
     @classmethod
-    def evaluation(cls):
+    def evaluation(cls) -> Any:
         """Return a loop over rows."""
         return cls.loop(_evaluate_focal)
 
@@ -686,7 +687,7 @@ class _Margin:
     """Mixin of margin losses, without probabilities: the raw prediction is the decision."""
 
     has_proba = False
-    threshold = 0.0
+    threshold: float = 0.0
 
 
 class _OneVersusRest:
@@ -696,13 +697,13 @@ class _OneVersusRest:
     n_codes = True
 
     @classmethod
-    def naive(cls, z, y):
-        return super().naive(z, _one_hot(z, y))
+    def naive(cls, z: Any, y: Any) -> Any:
+        return super().naive(z, _one_hot(z, y))  # type: ignore[misc]
 
     @classmethod
-    def evaluation(cls):
+    def evaluation(cls) -> Any:
         """Return a loop over rows."""
-        return cls.loop(_evaluate_one_versus_rest, loss_gradient=cls.loss_gradient)
+        return cls.loop(_evaluate_one_versus_rest, loss_gradient=cls.loss_gradient)  # type: ignore[attr-defined]
 
 
 class Hinge(_Margin, Loss):
@@ -719,12 +720,12 @@ class Hinge(_Margin, Loss):
     reference = "Cortes and Vapnik (1995); one versus the rest in networks: Tang (2013)"
 
     @classmethod
-    def kinds(cls):
+    def kinds(cls) -> Any:
         """Return the binary and the multiclass variant."""
         return {"binary": BinaryHinge, "multiclass": MulticlassHinge}
 
     @staticmethod
-    def naive(z, y):
+    def naive(z: Any, y: Any) -> Any:
         return np.maximum(0, 1 - (2 * y - 1) * z)
 
     @staticmethod
@@ -766,12 +767,12 @@ class SquaredHinge(_Margin, Loss):
     reference = "Tang (2013), equations 5 and 11"
 
     @classmethod
-    def kinds(cls):
+    def kinds(cls) -> Any:
         """Return the binary and the multiclass variant."""
         return {"binary": BinarySquaredHinge, "multiclass": MulticlassSquaredHinge}
 
     @staticmethod
-    def naive(z, y):
+    def naive(z: Any, y: Any) -> Any:
         return np.maximum(0, 1 - (2 * y - 1) * z) ** 2
 
     @staticmethod
@@ -823,7 +824,7 @@ class SquaredError(Loss):
     task = "regression"
 
     @staticmethod
-    def naive(z, y):
+    def naive(z: Any, y: Any) -> Any:
         return 0.5 * (y - z) ** 2
 
     @staticmethod
@@ -852,7 +853,7 @@ class AbsoluteError(Loss):
     task = "regression"
 
     @staticmethod
-    def naive(z, y):
+    def naive(z: Any, y: Any) -> Any:
         return np.abs(y - z)
 
     @staticmethod
@@ -884,11 +885,11 @@ class Huber(Loss):
     task = "regression"
     _parameter_constraints = {"delta": [Interval(Real, 0, None, closed="neither")]}
 
-    def __init__(self, delta=1.35):
+    def __init__(self, delta: float = 1.35) -> None:
         self.delta = delta
 
     @staticmethod
-    def naive(z, y, delta):
+    def naive(z: Any, y: Any, delta: Any) -> Any:
         size = np.abs(y - z)
         return np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta))
 
@@ -916,7 +917,7 @@ class LogCosh(Loss):
     task = "regression"
 
     @staticmethod
-    def naive(z, y):
+    def naive(z: Any, y: Any) -> Any:
         return np.logaddexp(y - z, z - y) - np.log(2)
 
     @staticmethod
@@ -969,7 +970,7 @@ class Quantile(Loss):
     task = "regression"
     _parameter_constraints = {"quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"]}
 
-    def __init__(self, quantile=0.5):
+    def __init__(self, quantile: Any = 0.5) -> None:
         self.quantile = quantile
 
     def _validate_params(self):
@@ -985,22 +986,22 @@ class Quantile(Loss):
                 "another estimator for more"
             )
 
-    def settings(self):
+    def settings(self) -> Any:
         """Return the levels."""
         return tuple(float(level) for level in np.ravel(self.quantile))
 
-    def outputs_per_target(self):
+    def outputs_per_target(self) -> Any:
         """Return the number of levels."""
         return np.size(self.quantile)
 
     @staticmethod
-    def naive(z, y, *quantiles):
+    def naive(z: Any, y: Any, *quantiles: Any) -> Any:
         levels = np.tile(quantiles, y.shape[1])
         residual = np.repeat(y, len(quantiles), axis=1) - z
         return np.maximum(levels * residual, (levels - 1) * residual)
 
     @classmethod
-    def evaluation(cls):
+    def evaluation(cls) -> Any:
         """Return a loop over rows."""
         return cls.loop(_evaluate_quantiles)
 
@@ -1038,7 +1039,7 @@ def _tweedie(z, y, s):
     return best - first / a + second / b, second - first
 
 
-def normal(z, y, s):
+def normal(z: Any, y: Any, s: Any) -> Any:
     """Placeholder for the formula that the template calls."""
     return z, y
 
@@ -1071,11 +1072,11 @@ class Poisson(_LogLink, Loss):
     public_name = "poisson"
     definition = r"y \ln y - y z - y + e^z"
     reference = "half the Poisson deviance, McCullagh and Nelder (1989), section 2.3"
-    lower = 0.0
-    loss_gradient = staticmethod(_poisson)
+    lower: float = 0.0
+    loss_gradient: Any = staticmethod(_poisson)
 
     @staticmethod
-    def naive(z, y):
+    def naive(z: Any, y: Any) -> Any:
         return special.xlogy(y, y) - y * z - y + np.exp(z)
 
 
@@ -1090,12 +1091,12 @@ class Gamma(_LogLink, Loss):
     public_name = "gamma"
     definition = r"y e^{-z} - \ln (y e^{-z}) - 1"
     reference = "half the gamma deviance, McCullagh and Nelder (1989), section 8.3"
-    lower = 0.0
+    lower: float = 0.0
     lower_inclusive = False
-    loss_gradient = staticmethod(_gamma)
+    loss_gradient: Any = staticmethod(_gamma)
 
     @staticmethod
-    def naive(z, y):
+    def naive(z: Any, y: Any) -> Any:
         return y * np.exp(-z) - np.log(y) + z - 1
 
 
@@ -1124,11 +1125,11 @@ class Tweedie(_LogLink, Loss):
     reference = "half the Tweedie deviance, Jørgensen (1997), chapter 4, as scikit-learn's TweedieRegressor"
     _parameter_constraints = {"power": [Interval(Real, None, None, closed="neither")]}
 
-    def __init__(self, power=1.5):
+    def __init__(self, power: float = 1.5) -> None:
         self.power = power
 
     @staticmethod
-    def naive(z, y, power):
+    def naive(z: Any, y: Any, power: Any) -> Any:
         p = np.exp(z)
         if power == 0:
             return 0.5 * (y - p) ** 2
@@ -1140,17 +1141,17 @@ class Tweedie(_LogLink, Loss):
         return best - y * p ** (1 - power) / (1 - power) + p ** (2 - power) / (2 - power)
 
     @property
-    def lower(self):
+    def lower(self) -> Any:  # type: ignore[override]
         """Lower bound of the targets."""
         return 0.0 if self.power > 0 else -math.inf
 
     @property
-    def lower_inclusive(self):
+    def lower_inclusive(self) -> Any:  # type: ignore[override]
         """Whether targets may equal the bound."""
         return self.power < 2
 
     @classmethod
-    def evaluation(cls):
+    def evaluation(cls) -> Any:
         """Return a loop that selects one of four formulas by the power."""
         return cls.loop(_evaluate_tweedie, normal=_normal, poisson=_poisson, gamma=_gamma, tweedie=_tweedie)
 
@@ -1190,20 +1191,20 @@ class Gaussian(Loss):
     definition = r"\tfrac{1}{2} (s + (y - z)^2 e^{-s} + \ln 2 \pi),\ s \text{ the logarithm of the variance}"
     reference = "Nix and Weigend (1994)"
     task = "regression"
-    link = GaussianLink()
+    link: Any = GaussianLink()
     has_std = True
 
-    def outputs_per_target(self):
+    def outputs_per_target(self) -> Any:
         """Return 2: mean and standard deviation."""
         return 2
 
     @staticmethod
-    def naive(z, y):
+    def naive(z: Any, y: Any) -> Any:
         s = z[:, 1::2]
         return 0.5 * (s + (y - z[:, 0::2]) ** 2 / np.exp(s) + np.log(2 * np.pi))
 
     @classmethod
-    def evaluation(cls):
+    def evaluation(cls) -> Any:
         """Return a loop over rows."""
         return cls.loop(_evaluate_gaussian)
 
@@ -1230,7 +1231,7 @@ LOSSES = Registry(
 
 
 @cache
-def loss_loops(kind):
+def loss_loops(kind: Any) -> tuple[Any, Any]:
     """Return the loops of a loss.
 
     Parameters

@@ -6,6 +6,7 @@ the backends.
 """
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -58,12 +59,12 @@ class BatchNormalization(Normalization):
         "epsilon": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, momentum=0.9, epsilon=1e-5):
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5) -> None:
         self.momentum = momentum
         self.epsilon = epsilon
 
     @staticmethod
-    def fold(scale, offset, mean, variance, epsilon):
+    def fold(scale: np.ndarray, offset: np.ndarray, mean: np.ndarray, variance: np.ndarray, epsilon: float) -> Any:
         """Fold the normalization into a factor and a summand per unit, for predictions.
 
         Parameters
@@ -93,7 +94,7 @@ class LayerNormalization(Normalization):
     reference = "Ba, Kiros and Hinton (2016)"
     _parameter_constraints = {"epsilon": [Interval(Real, 0, None, closed="neither")]}
 
-    def __init__(self, epsilon=1e-5):
+    def __init__(self, epsilon: float = 1e-5) -> None:
         self.epsilon = epsilon
 
 

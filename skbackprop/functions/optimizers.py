@@ -7,6 +7,7 @@ the tests of every optimizer and the documentation follow.
 import math
 from functools import cache
 from numbers import Real
+from typing import Any
 
 from skbackprop._compile import formula, loop
 from skbackprop._sklearn import Interval
@@ -79,12 +80,12 @@ class Optimizer(Function):
     """
 
     n_slots: int
-    constants: tuple = ()
-    default_rate = 1e-3
+    constants: tuple[str, ...] = ()
+    default_rate: float = 1e-3
     gradient_degree = 0
 
     @classmethod
-    def from_parameters(cls, parameters):
+    def from_parameters(cls, parameters: dict[str, Any]) -> Any:
         """Create the optimizer for its name.
 
         Parameters
@@ -98,7 +99,7 @@ class Optimizer(Function):
         """
         return cls()
 
-    def kernel_kind(self):
+    def kernel_kind(self) -> Any:
         """Return the class with the formulas for these settings, which `optimizer_loops` takes.
 
         Returns
@@ -108,7 +109,7 @@ class Optimizer(Function):
         return type(self)
 
     @classmethod
-    def named_constants(cls):
+    def named_constants(cls) -> Any:
         """Return the formula that reads the constants into a named tuple.
 
         Returns
@@ -118,7 +119,7 @@ class Optimizer(Function):
         """
         return named_numbers(cls.constants, N_CONSTANTS)
 
-    def initial_slots(self):
+    def initial_slots(self) -> tuple[float, ...]:
         """Return the initial state of a parameter.
 
         Returns
@@ -155,20 +156,20 @@ class SGD(Optimizer):
     )
     reference = "Sutskever, Martens, Dahl and Hinton (2013), equations 1-4"
     n_slots = 1
-    constants = ("rate", "momentum")
+    constants: tuple[str, ...] = ("rate", "momentum")
     gradient_degree = 1
     _parameter_constraints = {"momentum": _MOMENTUM, "nesterov": ["boolean"]}
 
-    def __init__(self, momentum=0.9, nesterov=True):
+    def __init__(self, momentum: float = 0.9, nesterov: bool = True) -> None:
         self.momentum = momentum
         self.nesterov = nesterov
 
     @classmethod
-    def from_parameters(cls, parameters):
+    def from_parameters(cls, parameters: Any) -> Any:
         """Create the optimizer with the estimator's `momentum` and `nesterovs_momentum`."""
         return cls(parameters["momentum"], parameters["nesterovs_momentum"])
 
-    def kernel_kind(self):
+    def kernel_kind(self) -> Any:
         """Return a class per kind of momentum, so that loops need no branch."""
         return _NesterovMomentum if self.nesterov else SGD
 
@@ -239,16 +240,16 @@ class Adam(Optimizer):
     )
     reference = "Kingma and Ba (2015), Algorithm 1 in the more efficient order of section 2"
     n_slots = 2
-    constants = ("rate", "beta_1", "beta_2", "rest_1", "rest_2", "epsilon")
+    constants: tuple[str, ...] = ("rate", "beta_1", "beta_2", "rest_1", "rest_2", "epsilon")
     _parameter_constraints = {"beta_1": _FRACTION, "beta_2": _FRACTION, "epsilon": _POSITIVE}
 
-    def __init__(self, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> None:
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
     @classmethod
-    def from_parameters(cls, parameters):
+    def from_parameters(cls, parameters: Any) -> Any:
         """Create the optimizer with the estimator's `beta_1`, `beta_2` and `epsilon`."""
         return cls(parameters["beta_1"], parameters["beta_2"], parameters["epsilon"])
 
@@ -294,7 +295,7 @@ class AdamW(Optimizer):
     )
     reference = "Loshchilov and Hutter (2019), Algorithm 2, with PyTorch's scale of the decay"
     n_slots = 2
-    constants = (*Adam.constants, "decay")
+    constants: tuple[str, ...] = (*Adam.constants, "decay")
     _parameter_constraints = {
         "beta_1": _FRACTION,
         "beta_2": _FRACTION,
@@ -302,7 +303,9 @@ class AdamW(Optimizer):
         "weight_decay": _NOT_NEGATIVE,
     }
 
-    def __init__(self, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=1e-2):
+    def __init__(
+        self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, weight_decay: float = 1e-2
+    ) -> None:
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
@@ -344,10 +347,10 @@ class AMSGrad(Optimizer):
     )
     reference = "Reddi, Kale and Kumar (2018), Algorithm 2, with Adam's correction of the bias"
     n_slots = 3
-    constants = Adam.constants
+    constants: tuple[str, ...] = Adam.constants
     _parameter_constraints = {"beta_1": _FRACTION, "beta_2": _FRACTION, "epsilon": _POSITIVE}
 
-    def __init__(self, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> None:
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
@@ -393,8 +396,8 @@ class NAdam(Optimizer):
     reference = "Dozat (2016), Incorporating Nesterov Momentum into Adam, with PyTorch's parameters"
     n_slots = 2
     # The product is at an index that persists between updates.
-    constants = (*Adam.constants, "rate_of_average", "product")
-    default_rate = 2e-3
+    constants: tuple[str, ...] = (*Adam.constants, "rate_of_average", "product")
+    default_rate: float = 2e-3
     _parameter_constraints = {
         "beta_1": _FRACTION,
         "beta_2": _FRACTION,
@@ -402,7 +405,9 @@ class NAdam(Optimizer):
         "momentum_decay": _NOT_NEGATIVE,
     }
 
-    def __init__(self, beta_1=0.9, beta_2=0.999, epsilon=1e-8, momentum_decay=4e-3):
+    def __init__(
+        self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, momentum_decay: float = 4e-3
+    ) -> None:
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
@@ -452,11 +457,11 @@ class Adamax(Optimizer):
     )
     reference = "Kingma and Ba (2015), section 7.1"
     n_slots = 2
-    constants = ("rate", "beta_1", "beta_2", "rest_1", "epsilon")
-    default_rate = 2e-3
+    constants: tuple[str, ...] = ("rate", "beta_1", "beta_2", "rest_1", "epsilon")
+    default_rate: float = 2e-3
     _parameter_constraints = {"beta_1": _FRACTION, "beta_2": _FRACTION, "epsilon": _POSITIVE}
 
-    def __init__(self, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    def __init__(self, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> None:
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
@@ -505,7 +510,7 @@ class RMSprop(Optimizer):
     reference = "Tieleman and Hinton (2012), lecture 6.5; centered: Graves (2013), equations 38-41"
     # Allocated for all settings, so that these can change between calls of partial_fit; unused slots are not touched.
     n_slots = 3
-    constants = ("rate", "rho", "rest", "epsilon", "momentum")
+    constants: tuple[str, ...] = ("rate", "rho", "rest", "epsilon", "momentum")
     _parameter_constraints = {
         "rho": _FRACTION,
         "epsilon": _POSITIVE,
@@ -513,13 +518,13 @@ class RMSprop(Optimizer):
         "centered": ["boolean"],
     }
 
-    def __init__(self, rho=0.99, epsilon=1e-8, momentum=0.0, centered=False):
+    def __init__(self, rho: float = 0.99, epsilon: float = 1e-8, momentum: float = 0.0, centered: bool = False) -> None:
         self.rho = rho
         self.epsilon = epsilon
         self.momentum = momentum
         self.centered = centered
 
-    def kernel_kind(self):
+    def kernel_kind(self) -> Any:
         """Return the class that updates only the state that these settings need."""
         if self.centered:
             return _CenteredRMSprop
@@ -585,15 +590,15 @@ class Adagrad(Optimizer):
     definition = r"v \leftarrow v + g^2,\quad w \leftarrow w - \eta \frac{g}{\sqrt{v} + \epsilon}"
     reference = "Duchi, Hazan and Singer (2011), with diagonal matrices"
     n_slots = 1
-    constants = ("rate", "epsilon")
-    default_rate = 1e-2
+    constants: tuple[str, ...] = ("rate", "epsilon")
+    default_rate: float = 1e-2
     _parameter_constraints = {"epsilon": _POSITIVE, "initial_accumulator_value": _NOT_NEGATIVE}
 
-    def __init__(self, epsilon=1e-10, initial_accumulator_value=0.0):
+    def __init__(self, epsilon: float = 1e-10, initial_accumulator_value: float = 0.0) -> None:
         self.epsilon = epsilon
         self.initial_accumulator_value = initial_accumulator_value
 
-    def initial_slots(self):
+    def initial_slots(self) -> Any:
         """Return `initial_accumulator_value`."""
         return (float(self.initial_accumulator_value),)
 
@@ -630,11 +635,11 @@ class Adadelta(Optimizer):
     )
     reference = "Zeiler (2012), Algorithm 1"
     n_slots = 2
-    constants = ("rate", "rho", "rest", "epsilon")
-    default_rate = 1.0
+    constants: tuple[str, ...] = ("rate", "rho", "rest", "epsilon")
+    default_rate: float = 1.0
     _parameter_constraints = {"rho": _FRACTION, "epsilon": _POSITIVE}
 
-    def __init__(self, rho=0.9, epsilon=1e-6):
+    def __init__(self, rho: float = 0.9, epsilon: float = 1e-6) -> None:
         self.rho = rho
         self.epsilon = epsilon
 
@@ -676,11 +681,11 @@ class Lion(Optimizer):
     )
     reference = "Chen et al. (2023), Algorithm 2"
     n_slots = 1
-    constants = ("rate", "beta_1", "beta_2", "rest_1", "rest_2", "decay")
-    default_rate = 1e-4
+    constants: tuple[str, ...] = ("rate", "beta_1", "beta_2", "rest_1", "rest_2", "decay")
+    default_rate: float = 1e-4
     _parameter_constraints = {"beta_1": _FRACTION, "beta_2": _FRACTION, "weight_decay": _NOT_NEGATIVE}
 
-    def __init__(self, beta_1=0.9, beta_2=0.99, weight_decay=0.0):
+    def __init__(self, beta_1: float = 0.9, beta_2: float = 0.99, weight_decay: float = 0.0) -> None:
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.weight_decay = weight_decay
@@ -708,7 +713,7 @@ OPTIMIZERS = Registry(
 )
 
 
-def prepare(rate, step, s, kept):
+def prepare(rate: Any, step: Any, s: Any, kept: Any) -> Any:
     """Placeholder for the formula that the templates call."""
     raise NotImplementedError
 
@@ -740,7 +745,7 @@ def _step(constants, share, l2, decays, params, grads, slots, stride, n):
 
 
 @cache
-def optimizer_loops(kind):
+def optimizer_loops(kind: Any) -> tuple[Any, Any]:
     """Return the loops of an optimizer.
 
     Parameters

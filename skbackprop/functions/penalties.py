@@ -1,6 +1,7 @@
 """Regularization and stabilization apart from loss and optimizer: penalties, clipping, max-norm, dropout, averaging."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,33 +37,33 @@ class Penalties:
 
     alpha: float = 0.0
     l1_ratio: float = 0.0
-    dropout: tuple = ()
+    dropout: tuple[Any, ...] = ()
     clip_norm: float | None = None
     clip_value: float | None = None
     max_norm: float | None = None
     average: float | None = None
-    frozen: tuple = ()
-    groups: tuple = ()
+    frozen: tuple[Any, ...] = ()
+    groups: tuple[Any, ...] = ()
 
     @property
-    def finishes(self):
+    def finishes(self) -> Any:
         """Whether the gradient needs more than the L2 penalty before the optimizer uses it."""
         return bool(self.alpha * self.l1_ratio or self.clip_norm or self.clip_value)
 
-    def dropout_by_stage(self, n_stages, n_front):
+    def dropout_by_stage(self, n_stages: Any, n_front: Any) -> Any:
         """Return the dropout rate of each stage's inputs, after `n_front` stages in front of the first dense layer."""
         return (0.0,) * n_front + (self.dropout or (0.0,) * (n_stages - n_front))
 
-    def dropped_stages(self, n_front, is_sparse):
+    def dropped_stages(self, n_front: Any, is_sparse: Any) -> Any:
         """Return the stages whose inputs a step drops; sparse inputs are dropped when they are read."""
         dropped = {n_front + layer for layer, rate in enumerate(self.dropout) if rate > 0}
         return dropped - {0} if is_sparse else dropped
 
-    def frozen_stages(self, n_front):
+    def frozen_stages(self, n_front: Any) -> Any:
         """Return the stages whose parameters are not trained."""
         return {n_front + layer for layer in self.frozen}
 
-    def numbers(self):
+    def numbers(self) -> np.ndarray:
         """Strengths and limits as the kernels expect them.
 
         Returns

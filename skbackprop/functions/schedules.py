@@ -11,6 +11,7 @@ The estimators' checks, the tests and the documentation follow.
 import math
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ class Clock:
     power_t: float
     rate: float
 
-    def steps(self, n_epochs):
+    def steps(self, n_epochs: float) -> int:
         """Number of updates in a number of epochs, which may be fractional.
 
         Parameters
@@ -120,12 +121,12 @@ class Schedule(Function):
     ends_with_max_iter = False
 
     # Of a user's class whose constructor does not take it.
-    warmup_epochs = 0.0
+    warmup_epochs: float = 0.0
 
-    def __init__(self, warmup_epochs=0.0):
+    def __init__(self, warmup_epochs: float = 0.0) -> None:
         self.warmup_epochs = warmup_epochs
 
-    def rates(self, initial_rate, first_step, n_steps, clock):
+    def rates(self, initial_rate: float, first_step: int, n_steps: int, clock: Any) -> np.ndarray:
         """Learning rates of consecutive updates.
 
         Parameters
@@ -153,7 +154,7 @@ class Schedule(Function):
         rates = self.after_warmup(float(initial_rate), np.maximum(steps - warmup, 0.0), clock)
         return rates * np.minimum((steps + 1.0) / warmup, 1.0)
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: float, steps: np.ndarray, clock: Any) -> np.ndarray:
         """Learning rates of updates, without the warm-up factor.
 
         Parameters
@@ -170,7 +171,7 @@ class Schedule(Function):
         """
         raise NotImplementedError
 
-    def on_plateau(self, rate):
+    def on_plateau(self, rate: float) -> float | None:
         """Response to more than `n_iter_no_change` epochs without an improvement by `tol`.
 
         Parameters
@@ -200,7 +201,7 @@ class Constant(Schedule):
     name = "constant"
     definition = r"\eta_0"
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         return np.full(len(steps), initial_rate)
 
@@ -223,7 +224,7 @@ class InverseScaling(Schedule):
     definition = r"\eta_0 / (n_\text{seen} + 1)^{\text{power\_t}}"
     reference = "Bottou (2012), Stochastic Gradient Descent Tricks, where each update has a rate of its own"
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         epochs = np.arange(len(steps)) // clock.steps_per_epoch
         started = steps[:: clock.steps_per_epoch] > 0
@@ -251,11 +252,11 @@ class Adaptive(Schedule):
     name = "adaptive"
     definition = r"\eta / 5 \text{ on each plateau, down to } 10^{-6}"
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         return np.full(len(steps), float(clock.rate))
 
-    def on_plateau(self, rate):
+    def on_plateau(self, rate: Any) -> Any:
         """A fifth of the rate, or None to stop; see `Schedule.on_plateau`."""
         return None if rate <= 1e-6 else rate / 5.0
 
@@ -287,16 +288,16 @@ class ReduceOnPlateau(Schedule):
         "min_rate": _NON_NEGATIVE,
     }
 
-    def __init__(self, warmup_epochs=0.0, factor=0.1, min_rate=1e-6):
+    def __init__(self, warmup_epochs: float = 0.0, factor: float = 0.1, min_rate: float = 1e-6) -> None:
         super().__init__(warmup_epochs)
         self.factor = factor
         self.min_rate = min_rate
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         return np.full(len(steps), float(clock.rate))
 
-    def on_plateau(self, rate):
+    def on_plateau(self, rate: Any) -> Any:
         """The reduced rate, or None to stop; see `Schedule.on_plateau`."""
         # Repeated multiplication by 0.1 gives 1.0000000000000004e-06, which exceeds the smallest rate by rounding only.
         if rate <= self.min_rate * (1.0 + 1e-9):
@@ -329,12 +330,12 @@ class StepDecay(Schedule):
         "factor": _FACTOR,
     }
 
-    def __init__(self, warmup_epochs=0.0, every=10, factor=0.5):
+    def __init__(self, warmup_epochs: float = 0.0, every: float = 10, factor: float = 0.5) -> None:
         super().__init__(warmup_epochs)
         self.every = every
         self.factor = factor
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         return initial_rate * float(self.factor) ** (steps // clock.steps(self.every))
 
@@ -361,11 +362,11 @@ class Exponential(Schedule):
     )
     _parameter_constraints = {**Schedule._parameter_constraints, "factor": _FACTOR}
 
-    def __init__(self, warmup_epochs=0.0, factor=0.95):
+    def __init__(self, warmup_epochs: float = 0.0, factor: float = 0.95) -> None:
         super().__init__(warmup_epochs)
         self.factor = factor
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         return initial_rate * float(self.factor) ** (steps / clock.steps_per_epoch)
 
@@ -408,12 +409,12 @@ class Polynomial(Schedule):
     reference = "Chen et al. (2018), DeepLab, with power 0.9"
     _parameter_constraints = {**Schedule._parameter_constraints, "power": _POSITIVE, "final_fraction": _FRACTION}
 
-    def __init__(self, warmup_epochs=0.0, power=1.0, final_fraction=0.0):
+    def __init__(self, warmup_epochs: float = 0.0, power: float = 1.0, final_fraction: float = 0.0) -> None:
         super().__init__(warmup_epochs)
         self.power = power
         self.final_fraction = final_fraction
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         rest = (1.0 - _progress(steps, clock.max_steps)) ** float(self.power)
         return initial_rate * (self.final_fraction + (1.0 - self.final_fraction) * rest)
@@ -455,13 +456,19 @@ class Cosine(Schedule):
         "final_fraction": _FRACTION,
     }
 
-    def __init__(self, warmup_epochs=0.0, restart_epochs=None, restart_factor=1.0, final_fraction=0.0):
+    def __init__(
+        self,
+        warmup_epochs: float = 0.0,
+        restart_epochs: float | None = None,
+        restart_factor: float = 1.0,
+        final_fraction: float = 0.0,
+    ) -> None:
         super().__init__(warmup_epochs)
         self.restart_epochs = restart_epochs
         self.restart_factor = restart_factor
         self.final_fraction = final_fraction
 
-    def settings(self):
+    def settings(self) -> Any:
         """Its settings as numbers; 0 epochs, which is not a valid value, means no restarts."""
         restart_epochs = self.restart_epochs or 0
         return (
@@ -472,11 +479,11 @@ class Cosine(Schedule):
         )
 
     @property
-    def ends_with_max_iter(self):
+    def ends_with_max_iter(self) -> Any:  # type: ignore[override]
         """Whether there are no restarts."""
         return self.restart_epochs is None
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         if self.restart_epochs is None:
             share = _progress(steps, clock.max_steps)
@@ -529,12 +536,12 @@ class FlatCosine(Schedule):
         "final_fraction": _FRACTION,
     }
 
-    def __init__(self, warmup_epochs=0.0, flat_fraction=0.5, final_fraction=0.0):
+    def __init__(self, warmup_epochs: float = 0.0, flat_fraction: float = 0.5, final_fraction: float = 0.0) -> None:
         super().__init__(warmup_epochs)
         self.flat_fraction = flat_fraction
         self.final_fraction = final_fraction
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         beyond = np.maximum(_progress(steps, clock.max_steps) - self.flat_fraction, 0.0)
         # With nothing after the flat part, nothing is beyond it.
@@ -575,11 +582,11 @@ class CosineLog(Schedule):
         "n_cycles": [Interval(Integral, 1, 50, closed="both")],
     }
 
-    def __init__(self, warmup_epochs=0.0, n_cycles=4):
+    def __init__(self, warmup_epochs: float = 0.0, n_cycles: int = 4) -> None:
         super().__init__(warmup_epochs)
         self.n_cycles = n_cycles
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         n_steps = max(1, clock.max_steps)
         # No update lies with its middle on a valley, where nothing would be learned: fractions of odd numbers only.
@@ -588,7 +595,7 @@ class CosineLog(Schedule):
         # The same as by the cosine, but without cancellation near the valleys.
         return initial_rate * np.sin(np.pi * cycles) ** 2
 
-    def valleys(self):
+    def valleys(self) -> tuple[float, ...]:
         """Where the cycles end.
 
         Returns
@@ -635,13 +642,19 @@ class OneCycle(Schedule):
         "final_divisor": _ONE_OR_MORE,
     }
 
-    def __init__(self, warmup_epochs=0.0, peak_fraction=0.3, start_divisor=25, final_divisor=1e4):
+    def __init__(
+        self,
+        warmup_epochs: float = 0.0,
+        peak_fraction: float = 0.3,
+        start_divisor: float = 25,
+        final_divisor: float = 1e4,
+    ) -> None:
         super().__init__(warmup_epochs)
         self.peak_fraction = peak_fraction
         self.start_divisor = start_divisor
         self.final_divisor = final_divisor
 
-    def after_warmup(self, initial_rate, steps, clock):
+    def after_warmup(self, initial_rate: Any, steps: Any, clock: Any) -> Any:
         """Rates by the definition; see `Schedule.after_warmup`."""
         first = initial_rate / self.start_divisor
         final = first / self.final_divisor

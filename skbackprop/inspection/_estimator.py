@@ -1,5 +1,7 @@
 """Check of estimators to inspect, and lookup of the network inside a pipeline or another meta-estimator."""
 
+from typing import Any
+
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -13,7 +15,7 @@ __all__ = ["check_network", "find_network"]
 _FITTED = "best_estimator_", "regressor_", "estimator_"
 
 
-def check_network(estimator):
+def check_network(estimator: Any) -> None:
     """Raise an error unless the object is a fitted estimator of this package.
 
     Parameters
@@ -35,7 +37,7 @@ def check_network(estimator):
     check_is_fitted(estimator)
 
 
-def find_network(estimator):
+def find_network(estimator: Any) -> Any:
     """Return the fitted network in an estimator: last step of a pipeline, best of a search, or single fitted estimator.
 
     Parameters

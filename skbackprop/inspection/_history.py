@@ -1,5 +1,7 @@
 """Plots of the training history, `history_`."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import is_classifier
 
@@ -69,18 +71,28 @@ class LossCurveDisplay:
     >>> plt.show()
     """
 
+    # For type checkers only.
+    ax_: Any
+    figure_: Any
+    score_ax_: Any
+    line_: Any
+    validation_line_: Any
+    score_line_: Any
+    best_line_: Any
+    rate_lines_: Any
+
     def __init__(
         self,
         *,
-        losses,
-        validation_losses=None,
-        validation_scores=None,
-        learning_rates=None,
-        best_epoch=None,
-        score_name="Validation score",
-        estimator_name=None,
-        penalised=True,
-    ):
+        losses: np.ndarray,
+        validation_losses: np.ndarray | None = None,
+        validation_scores: np.ndarray | None = None,
+        learning_rates: np.ndarray | None = None,
+        best_epoch: int | None = None,
+        score_name: str = "Validation score",
+        estimator_name: str | None = None,
+        penalised: bool = True,
+    ) -> None:
         self.losses = losses
         self.validation_losses = validation_losses
         self.validation_scores = validation_scores
@@ -92,8 +104,15 @@ class LossCurveDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, *, name=None, ax=None, line_kw=None, validation_line_kw=None, score_line_kw=None
-    ):
+        cls,
+        estimator: Any,
+        *,
+        name: str | None = None,
+        ax: Any = None,
+        line_kw: dict[str, Any] | None = None,
+        validation_line_kw: dict[str, Any] | None = None,
+        score_line_kw: dict[str, Any] | None = None,
+    ) -> Any:
         """Draw the losses, and the scores if there are any, over the epochs.
 
         Epochs with a new learning rate are marked, unless the rate follows a curve. The epoch whose weights the
@@ -140,7 +159,14 @@ class LossCurveDisplay:
         )
         return display.plot(ax, line_kw=line_kw, validation_line_kw=validation_line_kw, score_line_kw=score_line_kw)
 
-    def plot(self, ax=None, *, line_kw=None, validation_line_kw=None, score_line_kw=None):
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        line_kw: dict[str, Any] | None = None,
+        validation_line_kw: dict[str, Any] | None = None,
+        score_line_kw: dict[str, Any] | None = None,
+    ) -> Any:
         """Draw the curves, each in a different color.
 
         Parameters
@@ -266,13 +292,23 @@ class GradientFlowDisplay:
     >>> plt.show()
     """
 
-    def __init__(self, *, gradient_norms, constant_units, estimator_name=None):
+    # For type checkers only.
+    axes_: Any
+    figure_: Any
+    norm_lines_: Any
+    constant_lines_: Any
+
+    def __init__(
+        self, *, gradient_norms: np.ndarray, constant_units: np.ndarray, estimator_name: str | None = None
+    ) -> None:
         self.gradient_norms = gradient_norms
         self.constant_units = constant_units
         self.estimator_name = estimator_name
 
     @classmethod
-    def from_estimator(cls, estimator, *, name=None, ax=None, line_kw=None):
+    def from_estimator(
+        cls, estimator: Any, *, name: str | None = None, ax: Any = None, line_kw: dict[str, Any] | None = None
+    ) -> Any:
         """Draw the norm of each layer's gradient, and the fraction of constant units, over the epochs.
 
         Parameters
@@ -305,7 +341,7 @@ class GradientFlowDisplay:
         )
         return display.plot(ax, line_kw=line_kw)
 
-    def plot(self, ax=None, *, line_kw=None):
+    def plot(self, ax: Any = None, *, line_kw: dict[str, Any] | None = None) -> Any:
         """Draw the curves; colors go from dark for the first layer to light for the last.
 
         Parameters

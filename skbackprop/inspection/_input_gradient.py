@@ -1,5 +1,7 @@
 """Gradients of the outputs with respect to the inputs."""
 
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 from sklearn.base import is_classifier
@@ -16,7 +18,7 @@ from skbackprop.inspection._estimator import check_network
 __all__ = ["InputGradientDisplay", "input_gradient"]
 
 
-def input_gradient(estimator, X, *, target=None):
+def input_gradient(estimator: Any, X: Any, *, target: Any = None) -> Any:
     r"""Compute the gradient of the network's output with respect to its inputs.
 
     For each row, it shows how much the output changes with each feature, to first order: the *saliency* of the row
@@ -210,7 +212,21 @@ class InputGradientDisplay:
     >>> plt.show()
     """
 
-    def __init__(self, *, saliency, feature_names, image_shape=None, scaled=False, estimator_name=None):
+    # For type checkers only.
+    ax_: Any
+    figure_: Any
+    bars_: Any
+    image_: Any
+
+    def __init__(
+        self,
+        *,
+        saliency: np.ndarray,
+        feature_names: np.ndarray,
+        image_shape: tuple[int, ...] | None = None,
+        scaled: bool = False,
+        estimator_name: str | None = None,
+    ) -> None:
         self.saliency = saliency
         self.feature_names = feature_names
         self.image_shape = image_shape
@@ -220,19 +236,19 @@ class InputGradientDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: Any,
+        X: Any,
         *,
-        target=None,
-        multiply_by_std=False,
-        feature_names=None,
-        image_shape=None,
-        max_features=20,
-        name=None,
-        ax=None,
-        bar_kw=None,
-        image_kw=None,
-    ):
+        target: Any = None,
+        multiply_by_std: bool = False,
+        feature_names: Any = None,
+        image_shape: tuple[int, ...] | None = None,
+        max_features: int | None = 20,
+        name: str | None = None,
+        ax: Any = None,
+        bar_kw: dict[str, Any] | None = None,
+        image_kw: dict[str, Any] | None = None,
+    ) -> Any:
         """Draw the mean absolute gradient of the output with respect to each feature.
 
         Parameters
@@ -294,7 +310,14 @@ class InputGradientDisplay:
         )
         return display.plot(ax, max_features=max_features, bar_kw=bar_kw, image_kw=image_kw)
 
-    def plot(self, ax=None, *, max_features=20, bar_kw=None, image_kw=None):
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        max_features: int | None = 20,
+        bar_kw: dict[str, Any] | None = None,
+        image_kw: dict[str, Any] | None = None,
+    ) -> Any:
         """Draw bars, the longest at the top, or an image if `image_shape` is set.
 
         Parameters

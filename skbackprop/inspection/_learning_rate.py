@@ -5,6 +5,7 @@ It uses only the public interface of the estimators, and does not depend on how 
 
 import math
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
@@ -55,14 +56,29 @@ class LearningRateDisplay:
     learning_rate_range_test : Run the test.
     """
 
-    def __init__(self, *, rates, losses, smoothed_losses, suggested_rate, estimator_name=None):
+    # For type checkers only.
+    ax_: Any
+    figure_: Any
+    line_: Any
+    points_: Any
+    suggestion_: Any
+
+    def __init__(
+        self,
+        *,
+        rates: np.ndarray,
+        losses: np.ndarray,
+        smoothed_losses: np.ndarray,
+        suggested_rate: float | None,
+        estimator_name: str | None = None,
+    ) -> None:
         self.rates = rates
         self.losses = losses
         self.smoothed_losses = smoothed_losses
         self.suggested_rate = suggested_rate
         self.estimator_name = estimator_name
 
-    def plot(self, ax=None, *, line_kw=None):
+    def plot(self, ax: Any = None, *, line_kw: dict[str, Any] | None = None) -> Any:
         """Draw the losses over the logarithm of the rate.
 
         Parameters
@@ -115,18 +131,18 @@ class LearningRateDisplay:
     prefer_skip_nested_validation=False,
 )
 def learning_rate_range_test(
-    estimator,
-    X,
-    y,
+    estimator: Any,
+    X: Any,
+    y: Any,
     *,
-    sample_weight=None,
-    min_rate=1e-6,
-    max_rate=10.0,
-    n_steps=100,
-    window=11,
-    stop_factor=4.0,
-    random_state=None,
-):
+    sample_weight: Any = None,
+    min_rate: float = 1e-6,
+    max_rate: float = 10.0,
+    n_steps: int = 100,
+    window: int = 11,
+    stop_factor: float = 4.0,
+    random_state: int | np.random.RandomState | None = None,
+) -> Any:
     r"""Find a learning rate by training at increasing rates, one mini-batch each.
 
     A copy of the estimator makes `n_steps` updates, each with one random mini-batch and a learning rate that is higher
@@ -225,7 +241,7 @@ def learning_rate_range_test(
     batches = _draw_batches(n_rows, batch_rows, check_random_state(random_state))
 
     rates = np.geomspace(min_rate, max_rate, n_steps)
-    losses = []
+    losses: list[float] = []
     for rate, batch in zip(rates.tolist(), batches, strict=False):
         model.set_params(learning_rate_init=rate)
         weights = None if sample_weight is None else _safe_indexing(sample_weight, batch)
@@ -242,12 +258,11 @@ def learning_rate_range_test(
             f"training diverges at once, at min_rate={min_rate!r}: lower it, or scale the data (for example with "
             "StandardScaler)"
         )
-    losses = np.array(losses)
     rates = rates[: len(losses)]
-    smoothed = _moving_average(losses, window)
+    smoothed = _moving_average(np.array(losses), window)
     return LearningRateDisplay(
         rates=rates,
-        losses=losses,
+        losses=np.array(losses),
         smoothed_losses=smoothed,
         suggested_rate=_steepest_descent(rates, smoothed),
         estimator_name=type(estimator).__name__,

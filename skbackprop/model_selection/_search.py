@@ -1,9 +1,14 @@
 """scikit-learn's searches, with all candidates trained at the same time."""
 
+from typing import TYPE_CHECKING, Any
+
 from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
 from skbackprop.model_selection._population import trained_together
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
 
@@ -11,7 +16,12 @@ __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "Rand
 class _PopulationSearch:
     """Mixin that trains all candidates of scikit-learn's searches at the same time."""
 
-    def fit(self, X, y=None, **params):
+    # For type checkers only: parameters of scikit-learn's searches.
+    estimator: Any
+    scoring: Any
+    cv: Any
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> "Self":
         """Run the search as in scikit-learn, with all networks trained at the same time.
 
         Parameters
@@ -36,7 +46,7 @@ class _PopulationSearch:
         with trained_together(
             self.estimator, X, searched=_searched(self), scoring=self.scoring, cv=self.cv, search=self
         ):
-            return super().fit(X, y, **params)
+            return super().fit(X, y, **params)  # type: ignore[misc]
 
 
 def _searched(search):

@@ -1,5 +1,8 @@
 """scikit-learn's cross-validation functions, with the networks of all folds and parameters trained at the same time."""
 
+from typing import Any
+
+import numpy as np
 from sklearn import model_selection
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
@@ -21,7 +24,7 @@ def _call(function, estimator, X, *arguments, searched=(), **keywords):
         return function(estimator, X, *arguments, **keywords)
 
 
-def cross_validate(estimator, X, y=None, **arguments):
+def cross_validate(estimator: Any, X: Any, y: Any = None, **arguments: Any) -> dict[str, Any]:
     """Compute the scores and times of an estimator on each fold.
 
     Parameters
@@ -45,7 +48,7 @@ def cross_validate(estimator, X, y=None, **arguments):
     return _call(model_selection.cross_validate, estimator, X, y, **arguments)
 
 
-def cross_val_score(estimator, X, y=None, **arguments):
+def cross_val_score(estimator: Any, X: Any, y: Any = None, **arguments: Any) -> np.ndarray:
     """Compute the scores of an estimator on each fold.
 
     Parameters
@@ -69,7 +72,7 @@ def cross_val_score(estimator, X, y=None, **arguments):
     return _call(model_selection.cross_val_score, estimator, X, y, **arguments)
 
 
-def cross_val_predict(estimator, X, y=None, **arguments):
+def cross_val_predict(estimator: Any, X: Any, y: Any = None, **arguments: Any) -> np.ndarray:
     """Predict each sample with a network that was not trained on it.
 
     Parameters
@@ -93,7 +96,7 @@ def cross_val_predict(estimator, X, y=None, **arguments):
     return _call(model_selection.cross_val_predict, estimator, X, y, **arguments)
 
 
-def learning_curve(estimator, X, y=None, **arguments):
+def learning_curve(estimator: Any, X: Any, y: Any = None, **arguments: Any) -> tuple[np.ndarray, ...]:
     """Compute scores for different numbers of training samples.
 
     Parameters
@@ -117,7 +120,9 @@ def learning_curve(estimator, X, y=None, **arguments):
     return _call(model_selection.learning_curve, estimator, X, y, **arguments)
 
 
-def validation_curve(estimator, X, y=None, *, param_name, param_range, **arguments):
+def validation_curve(
+    estimator: Any, X: Any, y: Any = None, *, param_name: str, param_range: Any, **arguments: Any
+) -> tuple[np.ndarray, ...]:
     """Compute scores for different values of a parameter.
 
     Parameters
@@ -154,7 +159,15 @@ def validation_curve(estimator, X, y=None, *, param_name, param_range, **argumen
     )
 
 
-def seed_scores(estimator, X, y=None, *, n_seeds=10, random_state=None, **arguments):
+def seed_scores(
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    n_seeds: int = 10,
+    random_state: int | np.random.RandomState | None = None,
+    **arguments: Any,
+) -> np.ndarray:
     """Compute the scores of an estimator with different seeds, to see how much a result depends on the seed.
 
     Parameters

@@ -3,6 +3,7 @@
 from hashlib import blake2b
 from itertools import groupby
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -36,6 +37,9 @@ from skbackprop.preprocessing._categories import (
 )
 from skbackprop.preprocessing._columns import missing_values, named, opened, read_table
 from skbackprop.preprocessing._formulas import angle, cycles, quantile_places, robust_scale, smooth_clip, trend
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["TableEncoder"]
 
@@ -195,7 +199,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
     3  1.22           0.0          0.0           0.0         1.0
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[Any, Any] = {
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "max_onehot": [Interval(Integral, 0, None, closed="left"), None],
         "high_cardinality": [StrOptions({"target", "ordinal"}), TargetEncoder],
@@ -210,18 +214,32 @@ class TableEncoder(TransformerMixin, NamedOnce):
         "n_quantiles": [Interval(Integral, 2, None, closed="left"), None],
     }
 
+    # For type checkers only.
+    kinds_: np.ndarray
+    categories_: list[Any]
+    zones_: list[Any]
+    groups_: list[Any]
+    encodings_: list[Any]
+    target_classes_: Any
+    sources_: np.ndarray
+    output_kinds_: np.ndarray
+    cardinalities_: np.ndarray
+    centers_: np.ndarray
+    scales_: np.ndarray
+    quantiles_: list[np.ndarray]
+
     def __init__(
         self,
         *,
-        categorical_features="from_dtype",
-        max_onehot=64,
-        high_cardinality="target",
-        min_frequency=None,
-        zero_iqr="indicator",
-        sparse_output=False,
-        dtype="float64",
-        n_quantiles=None,
-    ):
+        categorical_features: Any = "from_dtype",
+        max_onehot: int | None = 64,
+        high_cardinality: Any = "target",
+        min_frequency: float | None = None,
+        zero_iqr: str = "indicator",
+        sparse_output: bool = False,
+        dtype: str = "float64",
+        n_quantiles: int | None = None,
+    ) -> None:
         self.categorical_features = categorical_features
         self.max_onehot = max_onehot
         self.high_cardinality = high_cardinality
@@ -232,7 +250,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         self.n_quantiles = n_quantiles
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, **params):
+    def fit(self, X: Any, y: Any = None, **params: Any) -> "Self":
         """Learn scales, levels and what else there is to know of the columns.
 
         Parameters
@@ -260,7 +278,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None, **params):
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit, and transform the same rows.
 
         The same as `fit` and then `transform`, except for columns that are encoded by the target: theirs are
@@ -282,7 +300,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         """
         return self._encode(*self._fit(X, y, params))
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Numbers for a table with the same columns.
 
         Parameters
@@ -308,7 +326,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
             _check_n_features(self, X, reset=False)
         return self._encode(columns)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of the output.
 
         Parameters
@@ -346,7 +364,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
             labels[groups[UNKNOWN]] = "infrequent_sklearn"
         return [f"_{labels[group]}" for group in (range(n_outputs) if kind == "level" else [1])]
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> Any:
         """Arguments that `fit` and `fit_transform` pass on to a target encoder.
 
         Returns
@@ -519,15 +537,15 @@ class TableEncoder(TransformerMixin, NamedOnce):
         self._scaled = np.flatnonzero(np.isin(self.output_kinds_, _SCALED))
         self._places = np.flatnonzero(self.output_kinds_ == "quantile")
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         return {name: value for name, value in super().__getstate__().items() if name not in _PREPARED}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
         if "sources_" in state:
             self._prepare()
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True

@@ -1,5 +1,8 @@
 """Reference implementations that the kernels are tested against: a naive network and numerical gradients, in NumPy."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from skbackprop.functions.losses import loss_link
@@ -7,7 +10,7 @@ from skbackprop.functions.losses import loss_link
 __all__ = ["numerical_gradient", "reference_loss", "reference_predict", "reference_raw_predict"]
 
 
-def reference_raw_predict(network, params, X, running=None):
+def reference_raw_predict(network: Any, params: np.ndarray, X: np.ndarray, running: np.ndarray | None = None) -> Any:
     """Raw predictions of a network, before the link, in the most straightforward way.
 
     Parameters
@@ -30,7 +33,7 @@ def reference_raw_predict(network, params, X, running=None):
     return units
 
 
-def reference_predict(network, params, X, running=None):
+def reference_predict(network: Any, params: Any, X: Any, running: Any = None) -> Any:
     """Predictions of a network.
 
     Parameters
@@ -46,7 +49,14 @@ def reference_predict(network, params, X, running=None):
     return loss_link(kind).naive(reference_raw_predict(network, params, X, running), *settings)
 
 
-def reference_loss(network, params, X, Y, sample_weight=None, penalties=None):
+def reference_loss(
+    network: Any,
+    params: np.ndarray,
+    X: np.ndarray,
+    Y: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    penalties: Any = None,
+) -> float:
     """The quantity whose gradient the kernels compute.
 
     For the squared error with several outputs, it is the sum over the outputs, while the reported loss is the mean.
@@ -79,7 +89,7 @@ def reference_loss(network, params, X, Y, sample_weight=None, penalties=None):
     return (weights @ rows + penalty) / weights.sum()
 
 
-def numerical_gradient(function, x, step=1e-6):
+def numerical_gradient(function: Callable, x: Any, step: float = 1e-6) -> np.ndarray:
     """Gradient by central differences.
 
     Parameters
