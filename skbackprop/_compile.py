@@ -14,6 +14,7 @@ each compiled signature is one file, named by a digest of everything it depends 
 when read.
 """
 
+import ctypes
 import hashlib
 import logging
 import os
@@ -28,6 +29,7 @@ import warnings
 from pathlib import Path
 
 import llvmlite
+import llvmlite.ir as ir
 import numba
 import numpy as np
 from numba.core import caching, cgutils, config, serialize
@@ -201,6 +203,41 @@ def invoke(typing_context, address, arguments):
         return context.get_dummy_value()
 
     return numba.types.void(numba.types.intp, arguments), build
+
+
+def _call_out_twin(address):
+    address()
+
+
+@native(_call_out_twin)
+def call_out(typing_context, address):
+    """Call a C function without arguments and result, such as a ctypes callback, by its address."""
+
+    def build(context, builder, signature, values):
+        function = ir.FunctionType(ir.VoidType(), [])
+        builder.call(builder.inttoptr(values[0], function.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return numba.types.void(numba.types.intp), build
+
+
+def callback(function):
+    """Return a Python function in the form that `call_out` calls; whoever passes it on has to keep a reference.
+
+    Parameters
+    ----------
+    function : callable
+        Takes no arguments and raises no exceptions. It runs in the thread of the kernel that calls it, with the GIL.
+
+    Returns
+    -------
+    callback : ctypes function, or `function` if the JIT is disabled
+    address : int, or `function` if the JIT is disabled
+    """
+    if not JIT:
+        return function, function
+    made = ctypes.CFUNCTYPE(None)(function)
+    return made, ctypes.cast(made, ctypes.c_void_p).value
 
 
 def specialise(function):
