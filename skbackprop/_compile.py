@@ -17,6 +17,7 @@ invalidate its callers, processes that compile concurrently can corrupt its inde
 `_kernel_files`.
 """
 
+import ctypes
 import functools
 import logging
 import pickle
@@ -39,6 +40,8 @@ __all__ = [
     "Loop",
     "address",
     "cache_folder",
+    "call_out",
+    "callback",
     "cgutils",
     "entry",
     "formula",
@@ -457,6 +460,41 @@ def invoke(typing_context, address, arguments):
         return context.get_dummy_value()
 
     return types.void(types.intp, arguments), build
+
+
+def _call_out_twin(address):
+    address()
+
+
+@native(_call_out_twin)
+def call_out(typing_context, address):
+    """Call a C function without arguments and result, such as a ctypes callback, by its address."""
+
+    def build(context, builder, signature, values):
+        function = ir.FunctionType(ir.VoidType(), [])
+        builder.call(builder.inttoptr(values[0], function.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), build
+
+
+def callback(function: Callable) -> tuple[Any, Any]:
+    """Return a Python function in the form that `call_out` calls; whoever passes it on has to keep a reference.
+
+    Parameters
+    ----------
+    function : callable
+        Takes no arguments and raises no exceptions. It runs in the thread of the kernel that calls it, with the GIL.
+
+    Returns
+    -------
+    callback : ctypes function, or `function` if the JIT is disabled
+    address : int, or `function` if the JIT is disabled
+    """
+    if not JIT:
+        return function, function
+    made = ctypes.CFUNCTYPE(None)(function)
+    return made, ctypes.cast(made, ctypes.c_void_p).value
 
 
 def specialise(function: Callable) -> Callable[[Callable], Callable]:

@@ -5,9 +5,11 @@ __all__ = ["how_to_install"]
 # The library of each extra that errors name, as pyproject.toml requires it.
 _LIBRARIES = {
     "cuda": '"numba-cuda[cu13]"',
+    "dask": "distributed",
     "files": "safetensors",
     "onnx": "skl2onnx",
     "progress": "rich",
+    "spark": "pyspark",
 }
 
 
@@ -19,7 +21,7 @@ def how_to_install(extra):
 
     Parameters
     ----------
-    extra : {"cuda", "files", "onnx", "progress"}
+    extra : {"cuda", "dask", "files", "onnx", "progress", "spark"}
 
     Returns
     -------

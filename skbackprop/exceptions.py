@@ -1,6 +1,6 @@
 """Warnings and errors of this package."""
 
-__all__ = ["ModelFileError", "TrainingWarning"]
+__all__ = ["ModelFileError", "TrainingWarning", "WorkerLostError"]
 
 
 class TrainingWarning(UserWarning):
@@ -20,6 +20,10 @@ class TrainingWarning(UserWarning):
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore", TrainingWarning)
     """
+
+
+class WorkerLostError(RuntimeError):
+    """A worker of a training on several was lost, and so was the training; the estimator is as it was before."""
 
 
 class ModelFileError(ValueError):

@@ -56,7 +56,7 @@ def test_blocks_run_alone(code, tmp_path, monkeypatch):
     """As somebody pastes them from a page."""
     if 'device="cuda"' in code:
         pytest.skip("needs a GPU")
-    for module in re.findall(r"^import (\w+)", code, re.MULTILINE):
+    for module in re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE):
         pytest.importorskip(module)
     if "# warns" in code:
         warnings.simplefilter("ignore", TrainingWarning)

@@ -36,8 +36,11 @@ LAYERS = [
     "persistence",
     "preprocessing",
     "estimators",
+    "distributed",
     "inspection",
     "model_selection",
+    "dask",
+    "spark",
 ]
 #: Entry points for people, which no part of the package imports (`__init__` offers `warmup`).
 ENTRIES = {"", "__main__", "build_kernels", "warmup"}
@@ -78,7 +81,7 @@ def test_imports_go_one_way(name):
     if name.startswith("skbackprop.backends."):
         device = name.split(".")[2]
         assert all(
-            module.split(".")[2:3] in ([], [device], ["batch_plan"], ["data"], ["record"], ["together"])
+            module.split(".")[2:3] in ([], [device], ["batch_plan"], ["data"], ["exchange"], ["record"], ["together"])
             for module in own
             if part(module) == "backends"
         )

@@ -44,6 +44,11 @@ class BatchPlan:
     dropout: tuple
     keeps: tuple
 
+    @property
+    def bounds(self):
+        """First row of each batch of an epoch, and the epoch's number of rows: ndarray of shape (n_batches + 1,)."""
+        return np.minimum(np.arange(self.n_batches + 1) * self.batch_size, self.n_trained)
+
     def trained(self, order):
         """Restrict `order`, the order of the given rows epoch by epoch, to the rows that are trained on."""
         if self.n_trained == self.n_given:

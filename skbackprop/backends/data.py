@@ -9,10 +9,22 @@ from scipy import sparse
 
 from skbackprop._compile import formula
 
-__all__ = ["Epochs", "Rows", "as_rows", "check_data", "check_state", "first_at_least", "unscheduled"]
+__all__ = [
+    "OF_ROWS",
+    "OF_WEIGHT",
+    "Epochs",
+    "Rows",
+    "as_rows",
+    "check_data",
+    "check_state",
+    "first_at_least",
+    "unscheduled",
+]
 
 #: Columns of the factors that schedules give to each batch: of the dropout rates, and of the optimizer's weight decay.
 OF_DROPOUT, OF_DECAY = range(2)
+#: Columns of the totals of each batch over all workers.
+OF_WEIGHT, OF_ROWS = range(2)
 
 
 class Epochs(NamedTuple):

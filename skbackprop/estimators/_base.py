@@ -144,7 +144,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         """Targets of the fitted network, with the current parameters."""
 
     @abstractmethod
-    def _read_targets(self, y, first_pass, memory, incremental, classes):
+    def _read_targets(self, y, first_pass, memory, incremental, classes, workers):
         """Return the kind of validated targets and their encoding; cache results for other fits in `memory`."""
 
     def _refuse_targets(self, y, name):
@@ -240,8 +240,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     # Underflow to zero is harmless here, whatever np.seterr asks for.
     @one_at_a_time
     @np.errstate(under="ignore")
-    def _fit(self, arguments, *, incremental=False):
-        fit = Fit(self, incremental)
+    def _fit(self, arguments, *, incremental=False, workers=None):
+        fit = Fit(self, incremental, workers)
         inputs = read(fit, arguments)
         fit.begin(inputs.arguments)
         problem = make_problem(fit, inputs)

@@ -5,10 +5,12 @@ from numbers import Real
 
 import numpy as np
 
+from skbackprop.estimators._workers import count
+
 __all__ = ["class_factors", "weigh_rows"]
 
 
-def class_factors(class_weight, labels, codes, sample_weight):
+def class_factors(class_weight, labels, codes, sample_weight, workers=None):
     """Compute the weight of every class, as `sklearn.utils.class_weight.compute_sample_weight` does.
 
     Unlike scikit-learn's, "balanced" weights the counts by `sample_weight`, so that a row of weight two and a row
@@ -23,6 +25,8 @@ def class_factors(class_weight, labels, codes, sample_weight):
     codes : ndarray of shape (n_rows, n_columns)
         Positions in `labels`.
     sample_weight : ndarray of shape (n_rows,) or None
+    workers : Collective or None, default=None
+        Workers with other rows, which count as well.
 
     Returns
     -------
@@ -36,7 +40,7 @@ def class_factors(class_weight, labels, codes, sample_weight):
         classes and lacks classes.
     """
     if isinstance(class_weight, str):
-        return [_balanced(len(own), codes[:, column], sample_weight) for column, own in enumerate(labels)]
+        return [_balanced(len(own), codes[:, column], sample_weight, workers) for column, own in enumerate(labels)]
     if len(labels) == 1:
         if not isinstance(class_weight, dict):
             raise ValueError("For one column of labels, class_weight should be a dict, or the string 'balanced'.")
@@ -51,8 +55,8 @@ def class_factors(class_weight, labels, codes, sample_weight):
     return [_given(column, own) for column, own in zip(class_weight, labels, strict=True)]
 
 
-def _balanced(n_classes, codes, sample_weight):
-    counts = np.bincount(codes.astype(np.intp), weights=sample_weight, minlength=n_classes)
+def _balanced(n_classes, codes, sample_weight, workers):
+    counts = count(np.bincount(codes.astype(np.intp), weights=sample_weight, minlength=n_classes), workers)
     present = counts > 0
     factors = np.ones(n_classes)
     factors[present] = counts.sum() / (present.sum() * counts[present])

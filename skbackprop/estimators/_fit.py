@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sklearn.utils import check_random_state
 
 from skbackprop.estimators._callbacks import Callbacks
@@ -23,6 +24,9 @@ class Arguments:
     sample_weight_val: Any = None
     groups: Any = None
     classes: Any = None
+    #: Whether the rows are another worker's, lent to one that has none: they are validated, and not trained on.
+    borrowed: Any = None
+    borrowed_val: Any = None
 
 
 class Fit:
@@ -34,6 +38,8 @@ class Fit:
         Estimator whose method was called; callbacks get this object.
     incremental : bool
         Whether the method is `partial_fit`.
+    workers : Collective or None, default=None
+        All workers that fit the same model, each to rows of its own; None for one machine.
 
     Attributes
     ----------
@@ -46,9 +52,14 @@ class Fit:
         None for `partial_fit`, which calls no callbacks.
     random_state : numpy.random.RandomState
         Draws the initial weights, the validation split and the order of the rows.
+    row_draws : numpy.random.RandomState
+        Draws the validation split and the order of the rows: the same generator, unless other workers draw for rows of
+        their own.
     """
 
-    def __init__(self, owner, incremental):
+    def __init__(self, owner, incremental, workers=None):
+        self.workers = workers
+        self.row_draws = None
         self.owner = owner
         self.model = copy_state(owner)
         self.incremental = incremental
@@ -59,13 +70,28 @@ class Fit:
 
     def begin(self, arguments):
         """Call the callbacks with these arguments, and set the generator to draw from."""
-        if not self.incremental:
+        if not self.incremental and self.workers is None:
             self.callbacks = Callbacks(self.owner, arguments)
             # A callback may have changed the owner's parameters.
             vars(self.model).update(self.owner.get_params(deep=False))
         self.random_state = check_random_state(self.model.random_state)
         if self.callbacks is not None:
             self.random_state = self.callbacks.begin_draws(self.random_state)
+        if self.workers is not None:
+            # The first worker's generator; their own may be seeded by chance.
+            state = self.workers.gather(self.random_state.get_state() if self.workers.rank == 0 else None)[0]
+            self.random_state = np.random.RandomState()
+            self.random_state.set_state(state)
+
+    def begin_row_draws(self):
+        """Set the generator of the draws for rows, after those that all workers make."""
+        self.row_draws = self.random_state
+        if self.workers is not None:
+            # From a copy, so that what all workers draw next is what one machine draws.
+            common = np.random.RandomState()
+            common.set_state(self.random_state.get_state())
+            seeds = np.random.SeedSequence((common.randint(2**31), self.workers.rank))
+            self.row_draws = np.random.RandomState(seeds.generate_state(8))
 
     @property
     def resumed(self):

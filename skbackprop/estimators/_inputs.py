@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.metrics import check_scoring
 from sklearn.utils.validation import check_consistent_length, validate_data
 
@@ -19,6 +20,7 @@ from skbackprop.estimators._shared import SharedRows
 from skbackprop.estimators._state import take_targets, weights_dtype
 from skbackprop.estimators._targets import Targets
 from skbackprop.estimators._validation import HeldOut, as_given, labels_like
+from skbackprop.estimators._workers import check_agreement, is_any
 from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.training.warned import warn
@@ -52,6 +54,8 @@ class Inputs:
         Dtype of the weights.
     device : str
         Device to train on.
+    n_own : int
+        Number of rows to train on or to split off for validation: all, or none if they are borrowed.
     """
 
     arguments: Arguments
@@ -65,6 +69,7 @@ class Inputs:
     scorer: Any
     dtype: np.dtype
     device: str
+    n_own: int
 
 
 def read(fit, arguments):
@@ -86,28 +91,33 @@ def read(fit, arguments):
     device = training_device(model.device, arguments.X)
     X, y, groups = brought(arguments.X, device), as_numpy(arguments.y), as_numpy(arguments.groups)
     X, y = _validate(model, X, y, fit.first_pass)
+    workers = fit.workers
+    if workers is not None:
+        _check_agreement(workers, model, arguments, X, y)
     if groups is not None:
         check_consistent_length(y, groups)
     memory = X.memory_of(y) if isinstance(X, SharedRows) else {}
-    targets, encoded = model._read_targets(y, fit.first_pass, memory, fit.incremental, arguments.classes)
+    targets, encoded = model._read_targets(y, fit.first_pass, memory, fit.incremental, arguments.classes, workers)
     take_targets(model, targets)
     dtype = _dtype_of(X) if fit.first_pass else weights_dtype(model.coefs_)
     if model.precision == "tf32" and dtype != np.float32:
         raise ValueError(
             f"precision='tf32' is for weights of float32, and these are {dtype}: set dtype='float32', or precision='full'"
         )
-    sample_weight = _read_weight("sample_weight", arguments.sample_weight, encoded, dtype)
-    factors = targets.class_factors(encoded, sample_weight)
+    sample_weight = _read_weight("sample_weight", arguments.sample_weight, encoded, dtype, workers)
+    n_own = 0 if arguments.borrowed else len(encoded)
+    own_weight = None if sample_weight is None else sample_weight[:n_own]
+    factors = targets.class_factors(encoded[:n_own], own_weight, workers)
     loss_weight = weigh_rows(factors, encoded, sample_weight, dtype)
-    if not (fit.incremental or loss_weight is None or loss_weight.any()):
+    if not (fit.incremental or loss_weight is None or is_any(loss_weight[:n_own], workers)):
         raise ValueError("class_weight leaves no sample a weight: give a class a positive one")
     _check_size(loss_weight)
     _check_range(encoded, dtype, "y")
     held_out = None
     if arguments.X_val is not None:
-        held_out = _read_held_out(model, arguments, targets, encoded.shape[1], factors, dtype, device)
+        held_out = _read_held_out(model, arguments, targets, encoded.shape[1], factors, dtype, device, workers)
     arguments = replace(arguments, sample_weight=sample_weight, groups=groups)
-    return Inputs(arguments, X, y, targets, encoded, loss_weight, held_out, splits, scorer, dtype, device)
+    return Inputs(arguments, X, y, targets, encoded, loss_weight, held_out, splits, scorer, dtype, device, n_own)
 
 
 def _check_call(fit, arguments):
@@ -189,36 +199,61 @@ def _validate(model, X, y, reset, suffix=""):
         return validate_data(model, X, y, accept_sparse=accepted_sparse(model), dtype=dtype, reset=reset, **y_checks)
 
 
-def _read_weight(name, weight, encoded, dtype):
+def _check_agreement(workers, model, arguments, X, y):
+    """Raise ValueError if the workers cannot fit the same model to their data."""
+    if model.device != "cpu":
+        raise ValueError(f"device={model.device!r} is for fits on one machine: set device='cpu'")
+    check_agreement(
+        workers,
+        columns=X.shape[1],
+        names_of_columns=getattr(model, "feature_names_in_", np.empty(0)).tolist(),
+        dtype_of_X=str(X.dtype),
+        kind_of_X="sparse" if sparse.issparse(X) else "dense",
+        columns_of_y=y.shape[1:],
+        kind_of_y="text" if y.dtype.kind in "OSU" else "numbers",
+        sample_weight="none" if arguments.sample_weight is None else "weights",
+        X_val="none" if arguments.X_val is None else "rows",
+        sample_weight_val="none" if arguments.sample_weight_val is None else "weights",
+    )
+
+
+def _read_weight(name, weight, encoded, dtype, workers):
     """Validate sample weights for these encoded targets; return None for None."""
     if weight is None:
         return None
     refuse_misread(**{name: weight})
-    return _check_sample_weight(as_numpy(weight), encoded, dtype=dtype, ensure_non_negative=True)
+    # All weights of a worker may be zero, but not those of all workers.
+    weight = _check_sample_weight(
+        as_numpy(weight), encoded, dtype=dtype, ensure_non_negative=True, allow_all_zero_weights=workers is not None
+    )
+    if workers is not None and not is_any(weight, workers):
+        raise ValueError(f"{name} is zero for every sample of every worker")
+    return weight
 
 
-def _read_held_out(model, arguments, targets, n_columns, factors, dtype, device):
+def _read_held_out(model, arguments, targets, n_columns, factors, dtype, device, workers):
     """Validate `X_val`, `y_val` and `sample_weight_val`."""
     X_val = brought(arguments.X_val, device)
     try:
         X, y = _validate(model, X_val, as_numpy(arguments.y_val), reset=False, suffix="_val")
     except ValueError as error:
         raise ValueError(f"In the validation data, X_val and y_val: {error}") from error
-    encoded = targets.read(y, "y_val", same=model.warm_start)
+    encoded = targets.read(y, "y_val", same=model.warm_start and workers is None)
     if encoded.shape[1] != n_columns:
         raise ValueError(f"y_val has {encoded.shape[1]} column(s), but y has {n_columns}")
     try:
-        sample_weight = _read_weight("sample_weight_val", arguments.sample_weight_val, encoded, dtype)
+        sample_weight = _read_weight("sample_weight_val", arguments.sample_weight_val, encoded, dtype, workers)
     except ValueError as error:
         raise ValueError(f"In the validation data, sample_weight_val: {error}") from error
     _check_range(encoded, dtype, "y_val")
     loss_weight = weigh_rows(factors, encoded, sample_weight, dtype)
-    if loss_weight is not None and not loss_weight.any():
+    if loss_weight is not None and not is_any(loss_weight, workers):
         raise ValueError(
             "class_weight leaves no sample in X_val a weight: give one of the classes in y_val a positive one"
         )
     rows, given = as_rows(X, dtype), as_given(arguments.X_val, X)
-    return HeldOut(rows, encoded, sample_weight, loss_weight, given, labels_like(X, y))
+    held_out = HeldOut(rows, encoded, sample_weight, loss_weight, given, labels_like(X, y))
+    return held_out.emptied() if arguments.borrowed_val else held_out
 
 
 def _dtype_of(X):

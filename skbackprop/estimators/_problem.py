@@ -1,6 +1,7 @@
 """The state of a fit after validation: a network, its weights, and the data."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from skbackprop.estimators._state import (
     take_targets,
 )
 from skbackprop.estimators._validation import HeldOut, split_off
+from skbackprop.estimators._workers import count
 from skbackprop.functions.penalties import Penalties
 from skbackprop.network import Network
 
@@ -47,6 +49,8 @@ class Problem:
         Indices of the training rows.
     held_out : HeldOut or None
         Validation rows.
+    workers : Collective or None, default=None
+        All workers of a training on several, which have other rows; the data here are this worker's.
     """
 
     backend: Backend
@@ -58,6 +62,11 @@ class Problem:
     loss_weight: np.ndarray | None
     train_rows: np.ndarray
     held_out: HeldOut | None
+    workers: Any = None
+
+    def count_trained(self):
+        """Return the number of training rows, those of other workers included."""
+        return int(count(len(self.train_rows), self.workers))
 
     def predict(self, rows, n_jobs, params=None):
         """Predict rows with the current weights or with `params`."""
@@ -90,6 +99,7 @@ class Problem:
             n_jobs,
             penalties,
             seed,
+            **self._shared,
         )
 
     def validation_session(self, n_jobs):
@@ -107,7 +117,12 @@ class Problem:
             n_jobs,
             Penalties(),
             trains=False,
+            **self._shared,
         )
+
+    @property
+    def _shared(self):
+        return {} if self.workers is None else {"workers": self.workers}
 
 
 def make_problem(fit, inputs):
@@ -143,23 +158,26 @@ def make_problem(fit, inputs):
         # Train on a copy: the current arrays may be read-only or shared.
         params = np.array(params)
     vars(model).update(state_attributes(network, params, running) | layer_attributes(network, targets))
-    train_rows, held_out = np.arange(len(encoded)), inputs.held_out
+    fit.begin_row_draws()
+    train_rows, held_out = np.arange(inputs.n_own), inputs.held_out
     if inputs.splits:
-        train_rows, held_out = split_off(inputs, model.validation_fraction, fit.random_state)
+        train_rows, held_out = split_off(inputs, model.validation_fraction, fit.row_draws, fit.workers)
     if fit.first_pass:
         weight = inputs.arguments.sample_weight
         weight = None if weight is None else weight[train_rows]
-        targets = targets.fit_units(encoded[train_rows], weight, dtype)
+        targets = targets.fit_units(encoded[train_rows], weight, dtype, fit.workers)
         take_targets(model, targets)
     in_units = targets.in_units(encoded, dtype)
     if held_out is not None:
         held_out.targets = targets.in_units(held_out.targets, dtype)
     if fit.first_pass and model.output_bias == "prior":
         weight = None if inputs.loss_weight is None else inputs.loss_weight[train_rows]
-        model.intercepts_[-1][:] = targets.prior_outputs(in_units[train_rows].astype(np.float64), weight)
+        model.intercepts_[-1][:] = targets.prior_outputs(in_units[train_rows].astype(np.float64), weight, fit.workers)
     backend = get_backend(inputs.device, 6.0 * len(train_rows) * network.n_weights, model.precision)
     model.device_ = backend.device
-    return Problem(backend, network, params, running, rows, in_units, inputs.loss_weight, train_rows, held_out)
+    return Problem(
+        backend, network, params, running, rows, in_units, inputs.loss_weight, train_rows, held_out, fit.workers
+    )
 
 
 def _check_codes(network, rows, name):

@@ -21,6 +21,7 @@ from skbackprop._sklearn import get_namespace, indexing_dtype
 from skbackprop.estimators._arrays import as_numpy, library_of
 from skbackprop.estimators._class_weight import class_factors
 from skbackprop.estimators._labels import refuse_other_classes, unknown_labels
+from skbackprop.estimators._workers import average, count, weighted_sums
 from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions.links import REALS
 from skbackprop.functions.losses import LOSSES, LogLoss, Loss, Quantile, loss_link
@@ -113,8 +114,8 @@ class Targets(ABC):
             If the targets are not of this kind.
         """
 
-    def fit_units(self, encoded, sample_weight, dtype):
-        """Return targets of the same kind, with units fitted to these encoded training targets."""
+    def fit_units(self, encoded, sample_weight, dtype, workers=None):
+        """Return targets of the same kind, with units fitted to these encoded training targets and those of all workers."""
         return self
 
     def in_units(self, encoded, dtype):
@@ -122,8 +123,8 @@ class Targets(ABC):
         return encoded.astype(dtype, copy=False)
 
     @abstractmethod
-    def prior_outputs(self, encoded, weights):
-        """Compute the raw outputs that predict the targets' means or the class frequencies."""
+    def prior_outputs(self, encoded, weights, workers=None):
+        """Compute the raw outputs that predict the targets' means or the class frequencies, over all workers."""
 
     def stratification(self, encoded, fraction):
         """Return the strata of a split whose validation part has this fraction of the rows; None for a plain split."""
@@ -133,7 +134,7 @@ class Targets(ABC):
         """Return the names of classes with a single row, for error messages."""
         return []
 
-    def class_factors(self, encoded, sample_weight):
+    def class_factors(self, encoded, sample_weight, workers=None):
         """Return class weights, see `class_factors`; None without `class_weight`."""
         return None
 
@@ -144,6 +145,10 @@ class Targets(ABC):
     @abstractmethod
     def score(self, encoded, predictions, sample_weight):
         """Compute the estimator's own score of predictions."""
+
+    @abstractmethod
+    def score_of_all(self, encoded, predictions, sample_weight, workers):
+        """Compute the estimator's own score of predictions for the rows of all workers, of which some may have none."""
 
     def diagnose(self, problem, output_bias, n_jobs):
         """Return messages about problems with the targets after training; see `skbackprop.training.diagnosis`."""
@@ -196,13 +201,12 @@ class Numbers(Targets):
         self.function.check_targets(y, name)
         return y.reshape(len(y), -1)
 
-    def fit_units(self, encoded, sample_weight, dtype):
+    def fit_units(self, encoded, sample_weight, dtype, workers=None):
         if not self.standardize:
             return self
         # Overflow raises a clearer error below.
         with np.errstate(over="ignore", invalid="ignore"):
-            scaler = StandardScaler().fit(encoded.astype(np.float64), sample_weight=sample_weight)
-        mean, scale = scaler.mean_, scaler.scale_
+            mean, scale = _location_and_scale(encoded.astype(np.float64), sample_weight, workers)
         if not np.isfinite(scale).all():
             raise ValueError("y contains values too large for standardize_target=True: their squares overflow; scale y")
         steps = np.spacing(np.abs(mean).astype(dtype))
@@ -220,12 +224,12 @@ class Numbers(Targets):
             encoded = (encoded - self.mean) / self.scale
         return super().in_units(encoded, dtype)
 
-    def prior_outputs(self, encoded, weights):
-        means = np.average(encoded, axis=0, weights=weights)
+    def prior_outputs(self, encoded, weights, workers=None):
+        means = average(encoded, weights, workers)
         if self.function.has_std:
             # An overflow makes the loss infinite, which training reports.
             with np.errstate(over="ignore"):
-                variances = np.average((encoded - means) ** 2, axis=0, weights=weights)
+                variances = average((encoded - means) ** 2, weights, workers)
             return np.column_stack([means, np.log(np.maximum(variances, np.finfo(float).tiny))]).ravel()
         return np.repeat(loss_link(type(self.function)).link(means, *self.function.settings()), self.per_target)
 
@@ -251,6 +255,17 @@ class Numbers(Targets):
     def score(self, encoded, predictions, sample_weight):
         return r2_score(encoded, self.points(predictions), sample_weight=sample_weight)
 
+    def score_of_all(self, encoded, predictions, sample_weight, workers):
+        encoded = encoded.astype(np.float64)
+        spread = encoded - average(encoded, sample_weight, workers)
+        errors = encoded - self.points(predictions)
+        sums, _ = weighted_sums(np.hstack((errors, spread)) ** 2, sample_weight, workers)
+        unexplained, variance = np.split(sums, 2)
+        # As in r2_score, a constant target scores 1 or 0.
+        is_varied = variance > 0
+        ratios = np.divide(unexplained, variance, out=(unexplained > 0).astype(float), where=is_varied)
+        return float(np.mean(1.0 - ratios))
+
     def diagnose(self, problem, output_bias, n_jobs):
         loss = self.function
         # Extreme quantiles are expected to differ from the mean.
@@ -265,6 +280,20 @@ class Numbers(Targets):
         weights = None if problem.loss_weight is None else problem.loss_weight[rows]
         finding = badly_placed(problem.targets[rows], points, weights, advice)
         return [] if finding is None else [finding]
+
+
+def _location_and_scale(encoded, sample_weight, workers):
+    """Return the mean and the standard deviation of each column, as StandardScaler computes them."""
+    if workers is None:
+        scaler = StandardScaler().fit(encoded, sample_weight=sample_weight)
+        return scaler.mean_, scaler.scale_
+    sums, total = weighted_sums(encoded, sample_weight, workers)
+    mean = sums / total
+    variance = average((encoded - mean) ** 2, sample_weight, workers)
+    # StandardScaler's bound of the rounding error of a constant column's variance.
+    epsilon = np.finfo(np.float64).eps
+    is_constant = variance <= total * epsilon * variance + (total * mean * epsilon) ** 2
+    return mean, np.where(is_constant, 1.0, np.sqrt(variance))
 
 
 @dataclass(eq=False)
@@ -338,25 +367,25 @@ class ClassTargets(Targets):
     def encode(self, y):
         """Encode valid targets as integers for the kernels."""
 
-    def class_factors(self, encoded, sample_weight):
+    def class_factors(self, encoded, sample_weight, workers=None):
         if self.class_weight is None:
             return None
-        return class_factors(self.class_weight, self.columns, encoded, sample_weight)
+        return class_factors(self.class_weight, self.columns, encoded, sample_weight, workers)
 
-    def prior_outputs(self, encoded, weights):
+    def prior_outputs(self, encoded, weights, workers=None):
         if not gives_proba(self.loss):
             raise ValueError(f"output_bias='prior' needs a loss with probabilities, but loss is {self.loss!r}")
-        return self._log_shares(encoded, weights)
+        return self._log_shares(encoded, weights, workers)
 
-    def _log_shares(self, encoded, weights):
+    def _log_shares(self, encoded, weights, workers):
         """Compute the raw outputs that predict the class frequencies of each column."""
         # Adding half a row to each class keeps the logarithm finite if a class is missing.
         link, settings = self._link()
-        outputs = []
+        outputs, n_rows = [], count(len(encoded), workers)
         for codes, classes in zip(encoded.T, self.columns, strict=True):
-            own = np.bincount(codes.astype(np.intp), weights=weights, minlength=len(classes))
-            counts = own / own.sum() * len(encoded) + 0.5
-            outputs.append(link.prior(counts, len(encoded) + 0.5 * len(classes), settings))
+            own = count(np.bincount(codes.astype(np.intp), weights=weights, minlength=len(classes)), workers)
+            counts = own / own.sum() * n_rows + 0.5
+            outputs.append(link.prior(counts, n_rows + 0.5 * len(classes), settings))
         return np.concatenate(outputs)
 
     def _link(self):
@@ -379,6 +408,12 @@ class ClassTargets(Targets):
             expected = expected[:, 0]
         return accuracy_score(expected, found, sample_weight=sample_weight)
 
+    def score_of_all(self, encoded, predictions, sample_weight, workers):
+        weight = len(encoded) if sample_weight is None else sample_weight.sum()
+        hits = weight * self.score(encoded, predictions, sample_weight) if weight else 0.0
+        hits, weight = workers.total([hits, weight])
+        return hits / weight
+
     def _found(self, predictions):
         """Return the predicted classes as integers."""
         xp, _ = get_namespace(predictions)
@@ -396,10 +431,11 @@ class ClassTargets(Targets):
 class _Logistic(ClassTargets):
     """Base class of binary and multilabel targets: one independent output per label."""
 
-    def _log_shares(self, encoded, weights):
+    def _log_shares(self, encoded, weights, workers):
         link, settings = self._link()
-        positive = np.average(encoded, axis=0, weights=weights) * len(encoded)
-        return link.prior(positive + 0.5, len(encoded) + 1, settings)
+        n_rows = count(len(encoded), workers)
+        positive = average(encoded, weights, workers) * n_rows
+        return link.prior(positive + 0.5, n_rows + 1, settings)
 
     def _found(self, predictions):
         is_there = predictions > self.loss_key()[0].threshold

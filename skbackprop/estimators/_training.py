@@ -72,6 +72,7 @@ class LbfgsTraining:
     def run(self, fit):
         """Train and set `n_iter_` and `loss_`."""
         model, callbacks, problem = fit.model, fit.callbacks, self.problem
+        watched = callbacks is not None and callbacks.active
 
         def end_iteration(loss):
             return callbacks.end_task(problem, problem.params, {"loss_": loss})
@@ -83,8 +84,9 @@ class LbfgsTraining:
             max_iter=model.max_iter,
             max_fun=model.max_fun,
             tol=model.tol,
-            begin_iteration=callbacks.begin_task if callbacks.active else None,
-            end_iteration=end_iteration if callbacks.active else None,
+            begin_iteration=callbacks.begin_task if watched else None,
+            end_iteration=end_iteration if watched else None,
+            ends_on_interrupt=fit.workers is None,
         )
 
 
@@ -105,7 +107,7 @@ def _prepare_lbfgs(fit, problem):
             "parametrization='standard', or choose solver='adam'"
         )
     model.n_iter_, model.loss_ = 0, np.nan  # kept if training fails
-    return LbfgsTraining(problem, problem.session(len(problem.train_rows), model.n_jobs, penalties))
+    return LbfgsTraining(problem, problem.session(problem.count_trained(), model.n_jobs, penalties))
 
 
 @dataclass
@@ -127,8 +129,8 @@ class StochasticTraining:
         Parameters for scores, callbacks and predictions: those being trained, or their moving average.
     order : ndarray of int64
         Row indices in the order that the next shuffle starts from.
-    batch_rows : int
-        Number of rows of a mini-batch.
+    n_trained, batch_rows : int
+        Number of rows per epoch and per mini-batch, those of other workers included.
     max_iter : int
         Maximum number of epochs.
     """
@@ -142,6 +144,7 @@ class StochasticTraining:
     schedules: tuple[Any, ...]
     shown: np.ndarray
     order: np.ndarray
+    n_trained: int
     batch_rows: int
     max_iter: int
 
@@ -175,7 +178,7 @@ class StochasticTraining:
                 optimizer,
                 progress,
                 rows=self.order,
-                random_state=fit.random_state,
+                random_state=fit.row_draws,
                 shuffle=model.shuffle,
                 max_iter=self.max_iter,
                 tol=model.tol,
@@ -185,12 +188,13 @@ class StochasticTraining:
                 validate=self.validation,
                 begin_epoch=fit.callbacks.begin_task if watched else None,
                 end_epoch=self._report_to(fit) if watched else None,
-                ends_on_interrupt=not fit.incremental,
+                ends_on_interrupt=not (fit.incremental or fit.workers),
+                n_rows=self.n_trained,
             )
         finally:
             vars(model).update(progress_attributes(progress))
             self._settle()
-        if not fit.incremental:
+        if not fit.incremental and len(self.order):
             self._warn(fit, converged)
 
     def _report_to(self, fit):
@@ -244,6 +248,11 @@ class StochasticTraining:
 
 def _prepare_stochastic(fit, problem, scorer):
     model, resumed, random_state = fit.model, fit.resumed, fit.random_state
+    if fit.workers is not None and problem.network.over_batch:
+        raise ValueError(
+            f"normalization={model.normalization!r} takes means over mini-batches, which are shared out over several workers here; "
+            "choose normalization='layer', or fit on one machine"
+        )
     if resumed is not None:
         take_over(model, resumed.model, problem)
     optimizer = model._optimizer = _optimizer(fit, problem)
@@ -255,7 +264,8 @@ def _prepare_stochastic(fit, problem, scorer):
     read_progress(model, progress)
     progress.n_iter = 0 if resumed is None else model.n_iter_
     penalties, schedules = choose_penalties(model, problem.network), choose_schedules(model)
-    n_rows = batch_rows(model, len(problem.train_rows))
+    n_trained = problem.count_trained()
+    n_rows = batch_rows(model, n_trained)
     # Drawn only with dropout: otherwise the order of draws is scikit-learn's.
     seed = random_state.randint(2**31) if penalties.dropout else 0
     session = problem.session(n_rows, model.n_jobs, penalties, seed)
@@ -269,7 +279,18 @@ def _prepare_stochastic(fit, problem, scorer):
     if problem.held_out is not None:
         validation = _validation(model, problem, shown, session, scorer)
     return StochasticTraining(
-        problem, session, validation, optimizer, progress, penalties, schedules, shown, order, n_rows, max_iter
+        problem,
+        session,
+        validation,
+        optimizer,
+        progress,
+        penalties,
+        schedules,
+        shown,
+        order,
+        n_trained,
+        n_rows,
+        max_iter,
     )
 
 

@@ -12,6 +12,7 @@ from skbackprop._sklearn import _safe_indexing
 from skbackprop.backends.data import Rows, as_rows
 from skbackprop.estimators._arrays import library_of
 from skbackprop.estimators._state import copy_state, state_attributes
+from skbackprop.estimators._workers import is_any
 
 __all__ = ["HeldOut", "Validation", "as_given", "first_split", "labels_like", "random_split", "scorer_of", "split_off"]
 
@@ -45,6 +46,11 @@ class HeldOut:
     X: Any
     y: np.ndarray
     order: np.ndarray | None = None
+
+    def emptied(self):
+        """Return the same without rows, for a worker that has none."""
+        weights = (None if weight is None else weight[:0] for weight in (self.sample_weight, self.loss_weight))
+        return HeldOut(self.rows.part(0, 0), self.targets[:0], *weights, self.X[:0], self.y[:0], self.order)
 
 
 class Validation:
@@ -117,6 +123,8 @@ def scorer_of(model, problem, params, scorer):
     if model.scoring == "loss":
         return np.negative
     weight = held_out.sample_weight
+    if problem.workers is not None:
+        return _score_of_all(model, problem, params, scorer)
     if scorer is None and _has_own(model, "predict", "score"):
         scorer, weight = check_scoring(model, scoring=None), held_out.loss_weight
     if scorer is None:
@@ -141,6 +149,27 @@ def scorer_of(model, problem, params, scorer):
     return score_view
 
 
+def _score_of_all(model, problem, params, scorer):
+    """Like `scorer_of`, for the rows of all workers."""
+    held_out, targets = problem.held_out, model._targets
+    if scorer is not None or _has_own(model, "predict", "score"):
+        raise ValueError(
+            f"scoring={model.scoring!r} scores rows of one machine, and the validation rows are on several: set scoring=None for the "
+            "estimator's own score, or scoring='loss'"
+        )
+
+    def score_predictions(loss):
+        n_outputs = problem.network.layer_units[-1]
+        predictions = np.empty((0, n_outputs), dtype=params.dtype)
+        if len(held_out.targets):
+            predictions = problem.predict(held_out.rows, model.n_jobs, params)
+        if is_any(~np.isfinite(predictions), problem.workers):
+            return np.nan
+        return targets.score_of_all(held_out.targets, predictions, held_out.loss_weight, problem.workers)
+
+    return score_predictions
+
+
 def _has_own(estimator, *methods):
     """Whether a user's subclass overrides one of these methods."""
     return not all(getattr(type(estimator), name).__module__.startswith("skbackprop.") for name in methods)
@@ -158,7 +187,7 @@ def labels_like(X, y):
     return y if library is None or y.dtype.kind not in "biuf" else library.take(y)
 
 
-def split_off(inputs, fraction, random_state):
+def split_off(inputs, fraction, random_state, workers=None):
     """Split the rows into training and validation rows.
 
     Parameters
@@ -167,6 +196,8 @@ def split_off(inputs, fraction, random_state):
     fraction : float or splitter
         The estimator's `validation_fraction`.
     random_state : numpy.random.RandomState
+    workers : Collective or None, default=None
+        Workers that split off rows of their own.
 
     Returns
     -------
@@ -178,13 +209,15 @@ def split_off(inputs, fraction, random_state):
     ValueError
         If the split fails, or if all rows of one part have zero weight.
     """
-    if isinstance(fraction, Real):
+    if workers is not None:
+        train_rows, rows = _own_split(inputs, fraction, random_state, workers)
+    elif isinstance(fraction, Real):
         train_rows, rows = random_split(inputs.targets, inputs.encoded, fraction, random_state)
     else:
         train_rows, rows = first_split(fraction, inputs.X, inputs.y, inputs.arguments.groups)
     sample_weight, loss_weight = inputs.arguments.sample_weight, inputs.loss_weight
     for side, place in ((train_rows, "outside"), (rows, "in")):
-        if loss_weight is not None and not loss_weight[side].any():
+        if loss_weight is not None and not is_any(loss_weight[side], workers):
             raise ValueError(
                 f"sample_weight is zero for every sample {place} early stopping's validation set; weigh more samples, "
                 f"or change validation_fraction={fraction} or random_state"
@@ -200,6 +233,27 @@ def split_off(inputs, fraction, random_state):
         rows,
     )
     return train_rows, held_out
+
+
+def _own_split(inputs, fraction, random_state, workers):
+    """Draw training and validation rows of one of several workers, which may have few of a class, or none at all."""
+    if not isinstance(fraction, Real):
+        raise ValueError(
+            f"validation_fraction={fraction!r} splits rows of one machine, and these are on several workers: set it to a number, or "
+            "give X_val"
+        )
+    n_rows = inputs.n_own
+    order = np.arange(n_rows)
+    try:
+        train_rows, rows = random_split(inputs.targets, inputs.encoded[:n_rows], fraction, random_state)
+    except ValueError:  # too few rows for a part of each class
+        random_state.shuffle(order)
+        n_validation = min(int(np.ceil(fraction * n_rows)), max(n_rows - 1, 0))
+        train_rows, rows = np.split(order, [n_rows - n_validation])
+    n_train, n_validation = workers.total([len(train_rows), len(rows)])
+    if n_train < 1 or n_validation < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    return train_rows, rows
 
 
 def random_split(targets, encoded, fraction, random_state):

@@ -22,6 +22,7 @@ from skbackprop.estimators._base import BaseBackprop, has_partial_fit
 from skbackprop.estimators._fit import Arguments
 from skbackprop.estimators._labels import check_labels, refuse_misread_labels
 from skbackprop.estimators._targets import CLASS_TARGETS, ColumnsOfClasses, find_classes, gives_proba, one_dimension
+from skbackprop.estimators._workers import labels_of_all
 from skbackprop.functions.losses import LOSSES, Loss
 
 if TYPE_CHECKING:
@@ -670,13 +671,13 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     def _targets_of(self, kind, classes):
         return kind(self.loss, classes, self.class_weight)
 
-    def _read_targets(self, y, first_pass, memory, incremental, classes):
+    def _read_targets(self, y, first_pass, memory, incremental, classes, workers):
         y = one_dimension(y)
         if incremental or not first_pass:
             targets = self._declared(classes, y, first_pass) if incremental else self._targets
-            return targets, targets.read(y, "y", same=self.warm_start)
+            return targets, targets.read(y, "y", same=self.warm_start and workers is None)
         if "classes" not in memory:
-            found = find_classes(y)
+            found = find_classes(y if workers is None else labels_of_all(y, workers))
             memory["classes"] = found, frozen(self._targets_of(*found).encode(y))
         (kind, found), encoded = memory["classes"]
         # Copied, because `classes_` is a public attribute that users may change.

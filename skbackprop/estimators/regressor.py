@@ -646,7 +646,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         known = vars(self).get
         return Numbers(self.loss, self.standardize_target, known("target_mean_"), known("target_scale_"))
 
-    def _read_targets(self, y, first_pass, memory, incremental, classes):
+    def _read_targets(self, y, first_pass, memory, incremental, classes, workers):
         loss = self._loss()
         if self.standardize_target and loss_link(type(loss)).domain != REALS:
             raise ValueError(

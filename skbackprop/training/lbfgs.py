@@ -11,7 +11,9 @@ from skbackprop.training.warned import warn
 __all__ = ["minimize"]
 
 
-def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=None, end_iteration=None):
+def minimize(
+    session, params, *, rows, max_iter, max_fun, tol, begin_iteration=None, end_iteration=None, ends_on_interrupt=True
+):
     """Minimize the penalized loss with SciPy's L-BFGS-B (Byrd, Lu, Nocedal and Zhu, 1995).
 
     SciPy works in float64; loss and gradient are computed in the dtype of `params`.
@@ -30,6 +32,8 @@ def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=N
         Training stops when no component of the projected gradient is larger.
     begin_iteration, end_iteration : callable, optional
         Called around each iteration; `end_iteration` may return True to stop.
+    ends_on_interrupt : bool, default=True
+        Whether Ctrl-C ends training with a warning and keeps the best point found; otherwise it is raised.
 
     Returns
     -------
@@ -78,7 +82,7 @@ def minimize(session, params, *, rows, max_iter, max_fun, tol, begin_iteration=N
                 options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
             )
     except KeyboardInterrupt:
-        if is_one_of_many():
+        if is_one_of_many() or not ends_on_interrupt:
             raise
         warn(f"Training interrupted by user in iteration {n_done + 1}; the estimator keeps the weights it has.")
         np.copyto(params, accepted, casting="same_kind")

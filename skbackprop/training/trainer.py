@@ -42,6 +42,7 @@ def train(
     begin_epoch=None,
     end_epoch=None,
     ends_on_interrupt=True,
+    n_rows=None,
 ):
     """Run epochs until a stopping criterion is met.
 
@@ -77,6 +78,8 @@ def train(
     ends_on_interrupt : bool, default=True
         Whether Ctrl-C ends training with a warning and keeps what has been learned. Otherwise it is raised, after
         everything was restored to the end of the last kernel call.
+    n_rows : int, optional
+        Rows per epoch, if other workers train on rows of their own; those of this worker are `rows`.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def train(
     """
     watched = verbose or validate is not None or progress.keeps_best or begin_epoch is not None or end_epoch is not None
     n_ahead = 1 if watched else session.max_epochs
-    order = rows
+    order, n_rows = rows, len(rows) if n_rows is None else n_rows
     orders = np.empty((0, len(rows)), dtype=np.int64)
     start = params.copy(), optimizer.copy()
     n_done = 0
@@ -110,7 +113,7 @@ def train(
                 drawn = draw_orders(order, n_missing, random_state) if shuffle else np.tile(order, (n_missing, 1))
                 orders = np.concatenate((orders, drawn)) if len(orders) else drawn
                 order = orders[-1]
-            ahead = n_epochs, session.n_batches, progress.n_seen, len(order)
+            ahead = n_epochs, session.n_batches, progress.n_seen, n_rows
             rates, factors = optimizer.next_rates(*ahead), optimizer.next_factors(schedules, *ahead)
             epochs = session.run_epochs(orders[:n_epochs].reshape(-1), rates, params, optimizer, factors)
             losses = epochs.losses
@@ -124,7 +127,7 @@ def train(
                 validation = None if validate is None else (np.nan, np.nan)
                 seconds = time.perf_counter() - started
                 (seen,) = _facts(rates, seconds, epochs)
-                progress.record(losses[0], len(order), validation, params, optimizer.running, tol, seen)
+                progress.record(losses[0], n_rows, validation, params, optimizer.running, tol, seen)
                 message = _DIVERGED.format(epoch=progress.n_iter, rate=optimizer.initial_rate)
                 if progress.best_params is None:
                     raise DivergenceError(message)
@@ -140,7 +143,7 @@ def train(
             seconds = (time.perf_counter() - started) / n_epochs
             shown = optimizer.average if optimizer.average.size else params
             for loss, seen in zip(losses.tolist(), _facts(rates, seconds, epochs), strict=True):
-                progress.record(loss, len(order), validation, shown, optimizer.running, tol, seen)
+                progress.record(loss, n_rows, validation, shown, optimizer.running, tol, seen)
                 if verbose:
                     print(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
                     if validate is not None:
@@ -161,7 +164,7 @@ def train(
         warn(f"Training interrupted by user in epoch {progress.n_iter + 1}; the estimator keeps the weights it has.")
         return True
     finally:
-        optimizer.learning_rate = float(optimizer.next_rates(1, session.n_batches, progress.n_seen, len(order))[0])
+        optimizer.learning_rate = float(optimizer.next_rates(1, session.n_batches, progress.n_seen, n_rows)[0])
     return False
 
 

@@ -73,6 +73,16 @@ class WarningSummary:
         place = category, frame.f_code.co_filename, frame.f_lineno
         self._kinds.setdefault(place, (message, set()))[1].add(fit)
 
+    def messages(self):
+        """Return the first warning of each kind.
+
+        Returns
+        -------
+        messages : list of tuple of (str, type)
+            Messages and categories.
+        """
+        return [(message, category) for (category, *_), (message, _) in self._kinds.items()]
+
     def give(self, n_fits):
         """Warn once per category, at the calling line of the user's code.
 

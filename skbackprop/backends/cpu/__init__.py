@@ -19,6 +19,7 @@ from skbackprop.backends.cpu.state import (
     DELTAS,
     FORM,
     FORWARD,
+    LOSS,
     N_CLOCK,
     N_SUMS,
     SPARSE,
@@ -31,9 +32,10 @@ from skbackprop.backends.cpu.state import (
     Report,
     Work,
 )
-from skbackprop.backends.cpu.sync import NON_FINITE
+from skbackprop.backends.cpu.sync import ABORT, NON_FINITE
 from skbackprop.backends.cpu.threads import Team
 from skbackprop.backends.data import Epochs, check_data, check_state, frozen, unscheduled
+from skbackprop.backends.exchange import Exchange
 from skbackprop.backends.record import LINE_BYTES, Record, Workspace, aligned
 from skbackprop.functions._function import N_SETTINGS
 from skbackprop.functions.groups import group_tables
@@ -75,6 +77,7 @@ _EMPTY_PLAN = Plan._make(
 )
 
 _NO_NUMBERS = np.zeros(0)
+_NO_TOTALS = np.zeros((0, 2))
 
 # Workspaces of predictions up to this size are cached.
 _KEPT_BYTES = 1 << 20
@@ -197,7 +200,7 @@ def _prediction_workspace_of(offsets, network, dtype, n_threads):
 
 
 @lru_cache(maxsize=256)
-def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, optimizer, differentiates):
+def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, optimizer, differentiates, exchanges):
     """Build what trainings of one kind share: a record with the addresses of a plan, and that plan, which owns them."""
     updates = optimizer is not None
     kind, numbers = optimizer or (None, ())
@@ -207,7 +210,9 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
     trained = np.ones(len(network.layout), dtype=np.int64)
     trained[list(penalties.frozen_stages(network.n_front))] = 0
     rate_factors, rate_index, decays = group_tables(penalties.groups, len(network.layout))
-    calls = training_calls(network, offsets.table, penalties, differentiates=differentiates, updates=updates)
+    calls = training_calls(
+        network, offsets.table, penalties, differentiates=differentiates, updates=updates, exchanges=exchanges
+    )
     l2, l1, clip_norm, clip_value, max_norm, decay = penalties.numbers().tolist()
     plan = _EMPTY_PLAN._replace(
         layout=network.layout,
@@ -223,7 +228,7 @@ def _training_record(network, dtype, offsets, index_dtype, keeps, penalties, opt
         rate_index=rate_index,
         decays=decays,
         centred=network.over_batch,
-        by_strips=updates and is_by_strips(penalties),
+        by_strips=updates and is_by_strips(penalties, exchanges),
         l2=l2,
         l1=l1,
         update_l2=0.0 if penalties.finishes else l2,
@@ -261,6 +266,9 @@ class Session:
         Seed of the dropout.
     trains : bool, default=True
         False if only losses are computed.
+    workers : Collective or None, default=None
+        All workers of a training on several, of which each calls the same methods in the same order. `batch_size` is
+        that of all workers together; the rows are this worker's, as losses and gradients are all workers'.
 
     Raises
     ------
@@ -282,6 +290,7 @@ class Session:
         penalties,
         seed=0,
         trains=True,
+        workers=None,
     ):
         check_data(network, rows, targets, sample_weight)
         self._network = network
@@ -289,11 +298,18 @@ class Session:
         self._seed = seed
         self._rows = rows
         self._dtype = dtype = np.dtype(dtype)
+        self._exchange = None
+        if workers is not None:
+            self._exchange = Exchange(workers, n_trained, batch_size, sample_weight is not None)
+            batch_size = self._exchange.most_rows
         self._batches = batches = plan_batches(
-            network, rows, batch_size, n_trained, penalties, trains,
+            network, rows, batch_size, n_trained if workers is None else max(n_trained, 1), penalties, trains,
             block_rows=partial(_block_rows, network, dtype.itemsize), call_flops=_CALL_FLOPS,
         )  # fmt: skip
-        self.n_batches, self.max_epochs = batches.n_batches, batches.max_epochs
+        self.n_batches, self.max_epochs, self._bounds = batches.n_batches, batches.max_epochs, batches.bounds
+        if self._exchange is not None:
+            self.n_batches, self._bounds = self._exchange.n_batches, self._exchange.bounds
+            self.max_epochs = self._exchange.least(self.max_epochs)
         self._normalizes = network.normalizes and trains
         self._targets = frozen(rows.spread(targets.astype(dtype, copy=False)))
         weights = np.zeros(0) if sample_weight is None else rows.spread(sample_weight)
@@ -363,7 +379,7 @@ class Session:
         copies = [(params, own_params), *zip(optimizer.slots, own_slots, strict=True)]
         for array, own in copies:
             own[:] = array
-        n_epochs, n_layers = len(order) // self._batches.n_trained, len(self._network.layout)
+        n_epochs, n_layers = len(rates) // self.n_batches, len(self._network.layout)
         report = self._report(n_epochs, optimizer.n_steps, np.zeros((n_epochs, n_layers)))
         model = Model(own_params, gradient, self._vectors[2:].reshape(-1), optimizer.average, optimizer.running)
         try:
@@ -372,8 +388,7 @@ class Session:
                 order,
                 rates,
                 unscheduled(len(rates)) if factors is None else factors,
-                self._batches.n_trained,
-                self._batches.batch_size,
+                self._bounds,
                 model,
                 report,
             )
@@ -386,6 +401,8 @@ class Session:
         hidden = np.array(self._network.layer_units[1:-1], dtype=float)
         n_front = self._network.n_front
         constant_units = report.constant_units.sum(axis=1).reshape(n_epochs, n_layers)[:, n_front:-1] / hidden
+        if self._exchange is not None:
+            constant_units = self._exchange.mean_of_last(constant_units)
         return Epochs(report.epoch_losses, report.norms[:, n_front:], constant_units)
 
     def loss_gradient(self, order, params):
@@ -440,7 +457,7 @@ class Session:
         nothing = np.zeros(0, dtype=self._dtype)
         model, report = Model(params, gradient, nothing, nothing, running), self._report(1, 0, np.zeros((0, 0)))
         record = self._program(None, penalties, gradient.size > 0)
-        self._run(record, order, np.zeros(1), unscheduled(1), len(order), len(order), model, report)
+        self._run(record, order, np.zeros(1), unscheduled(1), np.array([0, len(order)]), model, report)
         return float(report.epoch_losses[0])
 
     def _report(self, n_epochs, n_steps, norms):
@@ -459,7 +476,7 @@ class Session:
             rows = self._rows
             template, plan = _training_record(
                 self._network, self._dtype, self._offsets, rows.index_dtype, self._batches.keeps, penalties, optimizer,
-                differentiates
+                differentiates, self._exchange is not None
             )  # fmt: skip
             data = {
                 "X": rows.X.reshape(-1),
@@ -474,23 +491,41 @@ class Session:
                 **data, n_targets=self._targets.shape[1], n_threads=self._team.n_threads, control=self._team.control,
                 block_rows=self._batches.block_rows, seed=self._seed,
                 weigh=step_address("weigh", self._dtype) if self._weights.size else 0,
+                exchange=0 if self._exchange is None else self._exchange.address,
             )  # fmt: skip
             self._workspace.enter(record, self._memory)
             self._records[key] = record, plan, data
         return self._records[key][0]
 
-    def _run(self, record, order, rates, factors, n_trained, batch_size, model, report):
+    def _run(self, record, order, rates, factors, bounds, model, report):
         """Run a program over mini-batches and compute the final losses of the report."""
         if model.running.size != self._network.n_running:
             raise ValueError(f"{model.running.size} running numbers for a network with {self._network.n_running}")
-        places = self._rows.places(order)
+        places, n_rows, totals = self._rows.places(order), int(bounds[-1]), _NO_TOTALS
+        if self._exchange is not None:
+            # Dropout uses the rows' numbers among those of all workers.
+            weights = self._weights[places] if self._weights.size else None
+            totals, n_rows = self._exchange.begin(
+                bounds,
+                len(report.epoch_losses),
+                weights,
+                model.grads,
+                self._work("sums"),
+                LOSS,
+                self._team.control,
+                ABORT,
+            )
+            order = order + self._exchange.offset
         record.set(
-            order=order, places=places, rates=rates, factors=factors, n_epochs=len(order) // n_trained, n_trained=n_trained,
-            batch_size=batch_size, stride=self._vectors.shape[1], **model._asdict(), **report._asdict(),
+            order=order, places=places, rates=rates, factors=factors, bounds=bounds, totals=totals,
+            n_epochs=len(report.epoch_losses), n_trained=int(bounds[-1]), stride=self._vectors.shape[1],
+            **model._asdict(), **report._asdict(),
         )  # fmt: skip
         self._team.run(train_batches, record.argument)
+        if self._exchange is not None:
+            self._exchange.check()
         losses = report.epoch_losses
-        losses /= n_trained
+        losses /= n_rows
         if self._team.control[NON_FINITE] != 0:
             losses[-1] = np.nan
 

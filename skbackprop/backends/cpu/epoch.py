@@ -43,7 +43,7 @@ from skbackprop.backends.cpu.state import (
     WHEN,
 )
 from skbackprop.backends.cpu.sync import NEXT_BLOCK, NON_FINITE, PACKED, aborted, add, await_nonzero, barrier, read
-from skbackprop.backends.data import OF_DECAY, OF_DROPOUT
+from skbackprop.backends.data import OF_DECAY, OF_DROPOUT, OF_ROWS, OF_WEIGHT
 from skbackprop.functions.optimizers import N_CONSTANTS
 
 __all__ = ["predict_rows", "train_batches"]
@@ -81,7 +81,7 @@ def train_batches(thread, n_threads, control, words):
     barrier(control, n_threads)
     if aborted(control):
         return
-    n_batches = (plan.n_trained + plan.batch_size - 1) // plan.batch_size
+    n_batches = data.bounds.size - 1
     n_squares = plan.offsets[n_layers, SQUARES] if plan.l2 != 0.0 or plan.l1 != 0.0 else zero
     step = report.n_steps[0]
     # Incremented rather than computed: divisions are slow.
@@ -91,15 +91,17 @@ def train_batches(thread, n_threads, control, words):
         if batch == n_batches:
             epoch, batch = epoch + 1, zero
         ends_epoch = batch == n_batches - 1
-        batch_start = epoch * plan.n_trained + batch * plan.batch_size
-        batch_rows = min(plan.batch_size, (epoch + 1) * plan.n_trained - batch_start)
+        batch_start = epoch * plan.n_trained + data.bounds[batch]
+        batch_rows = data.bounds[batch + 1] - data.bounds[batch]
         now[START], now[BATCH_ROWS], now[STEP], now[EPOCH] = batch_start, batch_rows, step, epoch
-        total_weight = float(batch_rows)
-        if data.weights.size > 0:
+        total_weight = total_rows = float(batch_rows)
+        if plan.exchange != 0:
+            total_weight, total_rows = data.totals[number, OF_WEIGHT], data.totals[number, OF_ROWS]
+        elif data.weights.size > 0:
             invoke(plan.weigh, (record, thread, zero))
             total_weight = sums[WEIGHT]
-            if total_weight == 0.0:
-                continue
+        if total_weight == 0.0:
+            continue
         sums[FACTOR], sums[LOSS] = 1.0 / total_weight, 0.0
         sums[DROPOUT], sums[DECAY] = data.factors[number, OF_DROPOUT], data.factors[number, OF_DECAY]
         if plan.prepare != 0:
@@ -111,13 +113,14 @@ def train_batches(thread, n_threads, control, words):
         if thread == 0:
             for position in range(n_squares):
                 penalty += work.squares[position]
-        for block in range(0, batch_rows, plan.block_rows):
+        # A worker without rows in this batch takes part in the update only.
+        for block in range(0, max(batch_rows, one), plan.block_rows):
             n_rows = min(plan.block_rows, batch_rows - block)
             first, last = share(n_rows, tile_rows, thread, n_threads)
             now[FIRST], now[LAST], now[N_ROWS], now[BLOCK], now[START] = first, last, n_rows, block, batch_start + block
             applies = ALWAYS | NOT_LAST
             if block + n_rows == batch_rows:
-                applies = ALWAYS | AT_LAST | (AT_END if ends_epoch else 0)
+                applies = (ALWAYS if n_rows > 0 else 0) | AT_LAST | (AT_END if ends_epoch else 0)
             for call in range(n_calls):
                 if program[call, WHEN] & applies == 0:
                     continue
@@ -133,7 +136,7 @@ def train_batches(thread, n_threads, control, words):
             return
         if thread == 0:
             loss = (sums[LOSS] + penalty) / total_weight
-            report.epoch_losses[epoch] += loss * batch_rows
+            report.epoch_losses[epoch] += loss * total_rows
             if ends_epoch and report.norms.size > 0:
                 write_norms(plan.layout, work.gradient_squares, total_weight, report.norms[epoch])
             if not np.isfinite(loss):

@@ -84,11 +84,8 @@ def prediction_calls(network, offsets, link):
     return [*calls, Call("write", stages[-1])]
 
 
-def training_calls(network, offsets, penalties, *, differentiates, updates):
+def training_calls(network, offsets, penalties, *, differentiates, updates, exchanges=False):
     """List the steps of a mini-batch.
-
-    An all-reduce over several machines would go after `gradient` and before `finish_gradient` and `update`, with
-    `by_strips` off.
 
     Parameters
     ----------
@@ -98,6 +95,8 @@ def training_calls(network, offsets, penalties, *, differentiates, updates):
     penalties : Penalties
     differentiates, updates : bool
         Mode: loss only; loss and gradient (`differentiates`); full update (both).
+    exchanges : bool, default=False
+        Whether gradient and loss are summed over several workers.
 
     Returns
     -------
@@ -120,7 +119,11 @@ def training_calls(network, offsets, penalties, *, differentiates, updates):
         calls += [Call("count_dead", layer.stage, AT_END) for layer in network.layers if layer.is_hidden]
     calls.append(Call("add_losses"))
     # The parameters of input layers are divided among the threads by columns for the gradient, but not for the update.
-    calls.append(Call("wait", when=ALWAYS if network.n_front else NOT_LAST, waits=ALL))
+    if exchanges:
+        # A worker without rows comes here first, and returns as the others do.
+        calls += [Call("wait", when=ALWAYS | AT_LAST, waits=ALL_FINITE), Call("exchange", when=AT_LAST, waits=ALL)]
+    else:
+        calls.append(Call("wait", when=ALWAYS if network.n_front else NOT_LAST, waits=ALL))
     if updates:
         calls.append(Call("square", when=AT_END))
     if differentiates and (penalties.finishes or not updates):
@@ -128,17 +131,17 @@ def training_calls(network, offsets, penalties, *, differentiates, updates):
     if updates and penalties.clip_norm:
         calls += [Call("square_again", when=AT_LAST, waits=ALL), Call("limit_gradient", when=AT_LAST)]
     if updates:
-        calls += _update_calls(network, penalties)
+        calls += _update_calls(network, penalties, is_by_strips(penalties, exchanges))
     return calls
 
 
-def is_by_strips(penalties):
+def is_by_strips(penalties, exchanges):
     """Return whether a strip of weights can be updated as soon as its gradient is known, whatever the others are."""
-    return not penalties.finishes and not penalties.max_norm
+    return not (penalties.finishes or penalties.max_norm or exchanges)
 
 
-def _update_calls(network, penalties):
-    stages, by_strips = range(len(network.stages)), is_by_strips(penalties)
+def _update_calls(network, penalties, by_strips):
+    stages = range(len(network.stages))
     frozen = penalties.frozen_stages(network.n_front)
     # `gradient` has updated by strips what it computes.
     updated = stages[: network.n_front] if by_strips else stages

@@ -66,6 +66,8 @@ class Data(NamedTuple):
     places: Integers  # in the same order, row indices in the data
     rates: Doubles  # learning rate of each batch
     factors: Doubles2D  # of the dropout rates and of the weight decay, for each batch; see `data.OF_DROPOUT`
+    bounds: Integers  # first row of each batch of an epoch, and the epoch's number of rows
+    totals: Doubles2D  # over all workers, the weight and the number of rows of each batch; empty for a single worker
 
 
 class Plan(NamedTuple):
@@ -87,7 +89,6 @@ class Plan(NamedTuple):
     n_targets: Integer
     n_epochs: Integer
     n_trained: Integer  # rows per epoch
-    batch_size: Integer
     block_rows: Integer  # rows of a batch that the workspace holds
     seed: Integer
     centred: Integer  # whether hidden intercepts have no effect, because a mean over the batch is subtracted
@@ -105,6 +106,7 @@ class Plan(NamedTuple):
     pack: Integer
     refresh: Integer
     weigh: Integer
+    exchange: Integer  # a callback that sums over workers
     prepare: Integer
     update: Integer
 

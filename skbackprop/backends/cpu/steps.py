@@ -10,7 +10,7 @@ Then the parameters are divided among the threads for the gradient (a sum over a
 
 import numpy as np
 
-from skbackprop._compile import formula, invoke
+from skbackprop._compile import call_out, formula, invoke
 from skbackprop.backends.cpu.dropout import drop_entry, drop_rows
 from skbackprop.backends.cpu.gemm import SCRATCH_SIZE, multiply_row
 from skbackprop.backends.cpu.layers import count_constant, own_rows, set_intercepts, share
@@ -426,6 +426,15 @@ def add_losses(record, thread, layer):
         for position in range(work.clock[N_ROWS]):
             loss += work.losses[position]
         work.sums[LOSS] = loss
+
+
+def exchange(record, thread, layer):
+    """Replace a batch's gradient and loss by their sums over all workers; a worker without rows adds zeros."""
+    _, plan, model, work, _ = opened(record)
+    if thread == 0:
+        if work.clock[BATCH_ROWS] == 0:
+            fill_zero(model.grads, np.int64(0), model.grads.size)
+        call_out(plan.exchange)
 
 
 def count_dead(record, thread, layer):

@@ -1,0 +1,300 @@
+"""Estimators on Dask: a real cluster of two processes."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+
+from skbackprop import BackpropClassifier, BackpropRegressor, load
+
+dask = pytest.importorskip("dask", reason="dask is not installed")
+distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+pytest.importorskip("xgboost", reason="xgboost is not installed")
+
+import dask.array as da  # noqa: E402
+import dask.dataframe as dd  # noqa: E402
+import pandas as pd  # noqa: E402
+
+import skbackprop.dask  # noqa: E402
+from skbackprop.dask import DaskBackpropClassifier, DaskBackpropRegressor  # noqa: E402
+from skbackprop.exceptions import WorkerLostError  # noqa: E402
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.process,
+    pytest.mark.trains,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:::dask"),
+    pytest.mark.filterwarnings("ignore:::distributed"),
+    # Sockets of workers that were killed.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:600] / 16, Y[:600]
+NUMBERS = X @ np.random.RandomState(0).rand(64)
+SETTINGS = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0, "dtype": "float64", "batch_size": len(X)}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with dask.config.set({"distributed.comm.timeouts.connect": "10s"}), distributed.LocalCluster(**settings) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    with distributed.Client(cluster) as client:
+        client.wait_for_workers(2)
+        yield client
+
+
+def arrays(*given, chunk=150):
+    return [da.from_array(array, chunks=(chunk, *array.shape[1:])) for array in given]
+
+
+def assert_same(model, other, tolerance=0.0):
+    for name in ("coefs_", "intercepts_"):
+        for array, expected in zip(getattr(model, name), getattr(other, name), strict=True):
+            np.testing.assert_allclose(array, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_arrays_give_the_model_of_one_machine(client, tmp_path):
+    x, y = arrays(X, Y)
+    model = DaskBackpropClassifier(**SETTINGS, client=client).fit(x, y)
+    whole = BackpropClassifier(**SETTINGS).fit(X, Y)
+    assert_same(model, whole, 1e-12)
+    assert model.n_iter_ == whole.n_iter_
+    local = model.to_local()
+    assert type(local) is BackpropClassifier
+    for method in ("predict", "predict_proba", "decision_function"):
+        lazy = getattr(model, method)(x)
+        assert lazy.chunks[0] == x.chunks[0]
+        expected = getattr(local, method)(X)
+        assert (lazy.dtype, lazy.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_array_equal(lazy.compute(), expected)
+        np.testing.assert_array_equal(getattr(model, method)(X), expected)
+    assert model.score(x, y) == pytest.approx(local.score(X, Y))
+    weight = np.random.RandomState(0).rand(len(X))
+    assert model.score(x, y, *arrays(weight)) == pytest.approx(local.score(X, Y, weight))
+    assert_same(pickle.loads(pickle.dumps(model)), model)
+    model.save(tmp_path / "model")
+    assert_same(load(tmp_path / "model"), model)
+
+
+def test_the_current_client_and_parameters_as_of_one_machine(client):
+    model = DaskBackpropClassifier((4,), alpha=0.1, client=client)
+    assert model.get_params() == BackpropClassifier((4,), alpha=0.1).get_params()
+    assert clone(model).client is None
+    assert repr(clone(model)) == "DaskBackpropClassifier(alpha=0.1, hidden_layer_sizes=(4,))"
+    assert clone(model).set_params(max_iter=1).fit(*arrays(X, Y)).n_iter_ == 1
+
+
+def test_partitions_of_any_kind_give_the_same_bits(client):
+    model = DaskBackpropClassifier(**SETTINGS | {"batch_size": 64}).fit(*arrays(X, Y))
+    assert_same(clone(model).fit(*arrays(X, Y)), model)
+    persisted = client.persist(arrays(X, Y))
+    assert_same(clone(model).fit(*persisted), model)
+    blocks = [dask.delayed(X[start : start + 150]) for start in range(0, 600, 150)]
+    labels = [dask.delayed(Y[start : start + 150]) for start in range(0, 600, 150)]
+    delayed = clone(model).fit(blocks, labels)
+    assert_same(delayed, model)
+    np.testing.assert_array_equal(np.concatenate(dask.compute(*delayed.predict(blocks))), model.predict(X))
+    in_columns = da.from_array(X, chunks=(150, 30))
+    assert_same(clone(model).fit(in_columns, da.from_array(Y, chunks=200)), model)
+    np.testing.assert_array_equal(model.predict(in_columns).compute(), model.predict(X))
+
+
+def test_sparse_blocks(client):
+    x, y = arrays(X, Y)
+    model = DaskBackpropClassifier(**SETTINGS).fit(x.map_blocks(sparse.csr_matrix), y)
+    assert_same(model, BackpropClassifier(**SETTINGS).fit(sparse.csr_matrix(X), Y), 1e-12)
+    np.testing.assert_array_equal(model.predict(x.map_blocks(sparse.csr_matrix)).compute(), model.predict(X))
+
+
+def test_dataframes(client):
+    frame = pd.DataFrame(X, columns=[f"pixel {index}" for index in range(64)])
+    labels = pd.Series(np.array(list("abcdefghij"))[Y])
+    x, y = (dd.from_pandas(one, npartitions=4) for one in (frame, labels))
+    model = DaskBackpropClassifier(**SETTINGS).fit(x, y)
+    whole = BackpropClassifier(**SETTINGS).fit(frame, labels)
+    assert_same(model, whole, 1e-12)
+    assert model.feature_names_in_.tolist() == frame.columns.tolist()
+    predictions = model.predict(x).compute()
+    np.testing.assert_array_equal(predictions, whole.predict(frame))
+    assert predictions.index.equals(frame.index)
+    assert model.predict_proba(x).columns.tolist() == list("abcdefghij")
+    assert model.score(x, y) == pytest.approx(whole.score(frame, labels))
+    # Unknown sizes of chunks, and partitions without rows.
+    some = x[x["pixel 2"] > 0.9]
+    assert np.isnan(some.to_dask_array().chunks[0][0])
+    chosen = frame["pixel 2"] > 0.9
+    settings = SETTINGS | {"batch_size": int(chosen.sum())}
+    model = DaskBackpropClassifier(**settings).fit(some.values, y[x["pixel 2"] > 0.9].values)
+    assert_same(model, BackpropClassifier(**settings).fit(X[chosen], labels[chosen]), 1e-12)
+
+
+def test_regression_with_weights_and_validation_data(client):
+    weight = np.random.RandomState(0).rand(len(X))
+    settings = SETTINGS | {"early_stopping": True, "standardize_target": True}
+    x, y, w = arrays(X, NUMBERS, weight)
+    x_val, y_val = arrays(X[:200], NUMBERS[:200], chunk=200)
+    model = DaskBackpropRegressor(**settings).fit(x, y, w, X_val=x_val, y_val=y_val)
+    whole = BackpropRegressor(**settings).fit(X, NUMBERS, weight, X_val=X[:200], y_val=NUMBERS[:200])
+    assert_same(model, whole, 1e-12)
+    np.testing.assert_allclose(model.validation_scores_, whole.validation_scores_, rtol=1e-9)
+    assert model.score(x, y, w) == pytest.approx(whole.score(X, NUMBERS, weight))
+    np.testing.assert_array_equal(model.predict(x).compute(), model.predict(X))
+    with pytest.raises(ValueError, match="return_std"):
+        model.predict(x, return_std=True)
+
+
+def test_rows_of_this_process_are_fitted_in_it():
+    assert_same(DaskBackpropClassifier(**SETTINGS).fit(X, Y), BackpropClassifier(**SETTINGS).fit(X, Y))
+
+
+def test_a_fit_goes_on(client):
+    model = DaskBackpropClassifier(**SETTINGS, warm_start=True, shuffle=False)
+    whole = BackpropClassifier(**SETTINGS, warm_start=True, shuffle=False)
+    for _ in range(2):
+        assert_same(model.fit(*arrays(X, Y)), whole.fit(X, Y), 1e-12)
+
+
+def _fails(block):
+    if block.size and block[0, 0] == X[300, 0] and (block == X[300:450]).all():
+        raise OSError("the disk is gone")
+    return block
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda x, y: (x, Y), TypeError, "y has to be a Dask Array"),
+        (lambda x, y: (x, da.from_array(Y[:300], chunks=150).map_blocks(np.array)), ValueError, "."),
+        (lambda x, y: ([x.to_delayed()[0, 0]], list(y.to_delayed())), ValueError, "y has 4 partitions, and its rows 1"),
+        (lambda x, y: (x.map_blocks(_fails, dtype=x.dtype), y), OSError, "the disk is gone"),
+        (lambda x, y: (da.where(x > 0.99, np.nan, x), y), ValueError, "contains NaN"),
+        (
+            lambda x, y: (list(x.to_delayed()[:, 0]), [y.to_delayed()[0]] * 3 + [y[:7].to_delayed()[0]]),
+            ValueError,
+            "7 rows",
+        ),
+    ],
+    ids=["local", "shorter", "partitions", "disk", "nan", "rows"],
+)
+def test_data_that_do_not_fit_are_refused_at_the_client(client, make, error, words):
+    model = DaskBackpropClassifier(**SETTINGS)
+    with pytest.raises(error, match=words):
+        model.fit(*make(*arrays(X, Y)))
+    assert not hasattr(model, "coefs_")
+    assert_nothing_left(client)
+
+
+def test_parameters_are_refused_at_the_client(client):
+    with pytest.raises(ValueError, match="alpha"):
+        DaskBackpropClassifier(alpha=-1.0).fit(*arrays(X, Y))
+    with pytest.raises(ValueError, match="normalization='batch'"):
+        DaskBackpropClassifier(normalization="batch").fit(*arrays(X, Y))
+    assert_nothing_left(client)
+
+
+def _left():
+    return len(skbackprop.dask._trackers), len(skbackprop.dask._collectives)
+
+
+def assert_nothing_left(client):
+    """Neither a tracker nor a training nor a task is left on the workers."""
+    for _ in range(100):
+        found = client.run(_left), client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.tasks])
+        if set(found[0].values()) == {(0, 0)} and not any("skbackprop" in str(key) for key in found[1]):
+            return
+        time.sleep(0.1)
+    raise AssertionError(found)
+
+
+def while_training(client, act):
+    """Call a function as soon as a training runs on both workers; return the thread."""
+
+    def wait():
+        while sum(n for _, n in client.run(_left, on_error="ignore").values() if n) < 2:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+LONG = SETTINGS | {"batch_size": 16, "max_iter": 150, "n_iter_no_change": 1000}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_worker_that_is_killed_changes_no_bit(client, number):
+    x, y = arrays(X, Y)
+    undisturbed = DaskBackpropClassifier(**LONG).fit(x, y)
+    pids = sorted(client.run(os.getpid).items())
+    thread = while_training(client, lambda: os.kill(pids[number][1], signal.SIGKILL))
+    model = DaskBackpropClassifier(**LONG).fit(x, y)
+    thread.join()
+    client.wait_for_workers(2)
+    assert pids[number][1] not in client.run(os.getpid).values()
+    assert_same(model, undisturbed)
+    assert_nothing_left(client)
+
+
+def test_a_cluster_that_shrinks_changes_no_bit(client, cluster, monkeypatch):
+    monkeypatch.setattr(skbackprop.dask, "_SECONDS_TO_COME_BACK", 0.5)
+    x, y = arrays(X, Y)
+    undisturbed = DaskBackpropClassifier(**LONG).fit(x, y)
+    try:
+        thread = while_training(client, lambda: cluster.scale(1))
+        assert_same(DaskBackpropClassifier(**LONG).fit(x, y), undisturbed)
+        thread.join()
+        assert len(client.run(os.getpid)) == 1
+    finally:
+        cluster.scale(2)
+        client.wait_for_workers(2)
+
+
+def test_ctrl_c_at_the_client_ends_the_training(client):
+    x, y = arrays(X, Y)
+    model = DaskBackpropClassifier(**LONG | {"max_iter": 100_000})
+    main = threading.main_thread().ident
+    thread = while_training(client, lambda: signal.pthread_kill(main, signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y)
+    thread.join()
+    assert not hasattr(model, "coefs_")
+    assert_nothing_left(client)
+    assert DaskBackpropClassifier(**SETTINGS).fit(x, y).n_iter_ == 5
+
+
+def test_workers_that_are_lost_again_and_again(client, monkeypatch):
+    def lost(*arguments):
+        raise WorkerLostError("gone")
+
+    monkeypatch.setattr(skbackprop.dask, "_train_once", lost)
+    with pytest.raises(WorkerLostError, match="4 trainings in a row; the last one ended with: gone"):
+        DaskBackpropClassifier(**SETTINGS).fit(*arrays(X, Y))
+
+
+def test_two_trainings_at_a_time_take_turns(client):
+    x, y = arrays(X, Y)
+    models = [DaskBackpropClassifier(**SETTINGS, client=client) for _ in range(3)]
+    threads = [threading.Thread(target=model.fit, args=(x, y)) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for model in models:
+        assert_same(model, models[0])
