@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from skbackprop import estimators
+from skbackprop._trusted import skops_trusted_types
 from skbackprop.estimators import (
     BackpropClassifier,
     BackpropEmbedding,
@@ -12,6 +13,7 @@ from skbackprop.estimators import (
     register_onnx_converters,
     save,
     to_onnx,
+    to_sklearn,
 )
 from skbackprop.warmup import warmup
 
@@ -33,7 +35,9 @@ __all__ = [
     "load",
     "register_onnx_converters",
     "save",
+    "skops_trusted_types",
     "to_onnx",
+    "to_sklearn",
     "warmup",
 ]
 

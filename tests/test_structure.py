@@ -33,11 +33,12 @@ LAYERS = [
     "persistence",
     "preprocessing",
     "estimators",
+    "callbacks",
     "inspection",
     "model_selection",
 ]
-#: Entry points for people, which no part of the package imports (`__init__` offers `warmup`).
-ENTRIES = {"", "__main__", "warmup"}
+#: Entry points for people, which no part of the package imports (`__init__` offers `warmup` and `skops_trusted_types`).
+ENTRIES = {"", "__main__", "_trusted", "warmup"}
 
 
 def imported_modules(path):
