@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from skbackprop import estimators
+from skbackprop._trusted import skops_trusted_types
 from skbackprop.estimators import (
     BackpropClassifier,
     BackpropEmbedding,
@@ -13,6 +14,7 @@ from skbackprop.estimators import (
     register_onnx_converters,
     save,
     to_onnx,
+    to_sklearn,
 )
 from skbackprop.warmup import warmup
 
@@ -34,7 +36,9 @@ __all__ = [
     "load",
     "register_onnx_converters",
     "save",
+    "skops_trusted_types",
     "to_onnx",
+    "to_sklearn",
     "warmup",
 ]
 

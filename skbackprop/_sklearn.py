@@ -140,8 +140,18 @@ HOOKS = {
 #: Key of scikit-learn's version in the state of a pickled estimator.
 VERSION_KEY = "_sklearn_version"
 
+#: Types in every fitted search, which skops does not know: the scorer that calls `score`, and the default splitters.
+TYPES_IN_SEARCHES = (
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
+)
+
 #: Attributes of bagging from which `estimators_samples_` draws again. Model files use these names.
 BAGGING_DRAWS = ("_seeds", "_n_samples", "_max_samples", "_max_features", "_sample_weight")
+
+#: Attributes of scikit-learn's networks without which they neither predict classes nor train on.
+LABEL_ENCODER, GENERATOR = "_label_binarizer", "_random_state"
 
 
 def callbacks_of(estimator):

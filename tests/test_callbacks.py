@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbackprop import BackpropClassifier
+from skbackprop.callbacks import EpochLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -151,3 +152,36 @@ def test_no_callback_no_task(monkeypatch):
 
     monkeypatch.setattr("skbackprop.estimators._callbacks.Callbacks.begin_task", fail)
     estimator.fit(X, Y)
+
+
+def test_epochs_are_logged():
+    logged = []
+    logger = EpochLogger(lambda metrics, step: logged.append((step, metrics)))
+    estimator = make_pipeline(StandardScaler(), model(warm_start=True))
+    estimator[-1].set_callbacks(logger)
+    # The second fit goes on, and so does its history.
+    network = estimator.fit(X, Y).fit(X, Y)[-1]
+    assert [step for step, _ in logged] == list(range(1, 13))
+    for (step, metrics), entry in zip(logged, network.history_, strict=True):
+        assert {"epoch": step, "validation_loss": None, "validation_score": None, **metrics} == entry
+
+
+def test_logged_values_can_be_chosen():
+    logged = []
+    logger = EpochLogger(lambda metrics, step: logged.append(metrics), names=["validation_score", "loss"])
+    estimator = model(early_stopping=True).set_callbacks(logger).fit(X, Y)
+    assert [values["validation_score"] for values in logged] == estimator.validation_scores_
+    assert all(values.keys() == {"validation_score", "loss"} for values in logged)
+
+
+def test_iterations_of_lbfgs_are_logged():
+    logged = {}
+    logger = EpochLogger(lambda metrics, step: logged.update({step: metrics["loss"]}))
+    estimator = model(solver="lbfgs").set_callbacks(logger).fit(X, Y)
+    assert list(logged) == list(range(1, 7))
+    assert logged[6] == estimator.loss_
+
+
+def test_a_log_is_a_function():
+    with pytest.raises(TypeError, match="log='losses' must be a function"):
+        EpochLogger("losses")

@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbackprop import BackpropClassifier
+from skbackprop.callbacks import OptunaPruning
 
 optuna = pytest.importorskip("optuna")
 
@@ -21,50 +22,18 @@ X, Y = load_wine(return_X_y=True)
 X = StandardScaler().fit_transform(X)
 
 
-class Prune:
-    """Reports each epoch's validation score, and ends the trial when its pruner says so."""
-
-    def __init__(self, trial):
-        self.trial = trial
-        self.n_epochs = 0
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
-        if context.task_name != "epoch":
-            return
-        self.n_epochs += 1
-        self.trial.report(fitted_estimator.validation_scores_[-1], step=context.task_id)
-        if self.trial.should_prune():
-            raise optuna.TrialPruned
-
-
 @pytest.fixture(autouse=True)
 def quiet():
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def test_trials_are_pruned_by_a_callback():
-    epochs = []
-
     def objective(trial):
         rate = trial.suggest_float("learning_rate_init", 1e-6, 1e-1, log=True)
         model = BackpropClassifier(
             (8,), learning_rate_init=rate, max_iter=30, early_stopping=True, n_iter_no_change=30, random_state=0
         )
-        callback = Prune(trial)
-        try:
-            model.set_callbacks(callback).fit(X, Y)
-        finally:
-            epochs.append(callback.n_epochs)
-        return model.best_validation_score_
+        return model.set_callbacks(OptunaPruning(trial)).fit(X, Y).best_validation_score_
 
     study = optuna.create_study(
         direction="maximize",
@@ -72,11 +41,52 @@ def test_trials_are_pruned_by_a_callback():
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=5),
     )
     study.optimize(objective, n_trials=15)
+    reported = [list(trial.intermediate_values) for trial in study.trials]
     pruned = [trial.number for trial in study.trials if trial.state == optuna.trial.TrialState.PRUNED]
     assert pruned
-    assert all(5 < epochs[number] < 30 for number in pruned)
-    assert all(len(trial.intermediate_values) == n for trial, n in zip(study.trials, epochs, strict=True))
+    assert all(5 < len(reported[number]) < 30 for number in pruned)
+    assert all(epochs == list(range(len(epochs))) for epochs in reported)
     assert study.best_value > 0.9
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_losses_are_reported_to_studies_that_minimize(solver):
+    trial = optuna.create_study(direction="minimize").ask()
+    model = BackpropClassifier((8,), solver=solver, max_iter=5, random_state=0)
+    model.set_callbacks(OptunaPruning(trial, "loss")).fit(X, Y)
+    values = trial.study.trials[0].intermediate_values
+    assert list(values) == list(range(5))
+    assert values[4] == model.loss_
+
+
+def test_losses_on_validation_data_are_reported():
+    trial = optuna.create_study(direction="minimize").ask()
+    model = BackpropClassifier((8,), max_iter=5, restore_best_weights=True, random_state=0)
+    model.set_callbacks(OptunaPruning(trial, "validation_loss")).fit(X[::2], Y[::2], X_val=X[1::2], y_val=Y[1::2])
+    assert trial.study.trials[0].intermediate_values == dict(enumerate(model.validation_loss_curve_))
+
+
+def test_what_a_trial_cannot_be_judged_by():
+    trial = optuna.create_study(direction="maximize").ask()
+    with pytest.raises(
+        ValueError, match="monitor='accuracy' must be one of 'loss', 'validation_loss', 'validation_score'"
+    ):
+        OptunaPruning(trial, "accuracy")
+    with pytest.raises(
+        ValueError, match="monitor='loss' goes with a study whose direction is 'minimize', got one with 'max"
+    ):
+        OptunaPruning(trial, "loss")
+    model = BackpropClassifier((8,), max_iter=5, random_state=0).set_callbacks(OptunaPruning(trial))
+    with pytest.raises(
+        ValueError, match="'validation_score', which this training does not have: set early_stopping=True"
+    ):
+        model.fit(X, Y)
+
+
+def test_trials_with_fixed_parameters_are_never_pruned():
+    trial = optuna.trial.FixedTrial({})
+    model = BackpropClassifier((8,), max_iter=5, early_stopping=True, random_state=0)
+    assert model.set_callbacks(OptunaPruning(trial)).fit(X, Y).n_iter_ == 5
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore::FutureWarning")

@@ -37,13 +37,14 @@ LAYERS = [
     "preprocessing",
     "estimators",
     "distributed",
+    "callbacks",
     "inspection",
     "model_selection",
     "dask",
     "spark",
 ]
-#: Entry points for people, which no part of the package imports (`__init__` offers `warmup`).
-ENTRIES = {"", "__main__", "build_kernels", "warmup"}
+#: Entry points for people, which no part of the package imports (`__init__` offers `warmup` and `skops_trusted_types`).
+ENTRIES = {"", "__main__", "_trusted", "build_kernels", "warmup"}
 
 
 def imported_modules(path):

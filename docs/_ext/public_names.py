@@ -11,6 +11,7 @@ from numpydoc.validate import validate
 from sphinx.util import logging
 
 import skbackprop
+import skbackprop.callbacks
 import skbackprop.functions
 import skbackprop.inspection
 import skbackprop.model_selection
@@ -32,7 +33,7 @@ def public_names():
     for name in skbackprop.functions.__all__:
         # Their methods are internal.
         yield f"skbackprop.functions.{name}"
-    for module in (skbackprop.inspection, skbackprop.model_selection, skbackprop.preprocessing):
+    for module in (skbackprop.callbacks, skbackprop.inspection, skbackprop.model_selection, skbackprop.preprocessing):
         for name in module.__all__:
             yield f"{module.__name__}.{name}"
     for name in skbackprop.__all__:

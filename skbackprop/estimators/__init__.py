@@ -5,6 +5,7 @@ from typing import Any
 from skbackprop.estimators._checkpoint import Checkpoint
 from skbackprop.estimators._model_file import load, save
 from skbackprop.estimators._onnx import register_onnx_converters, to_onnx
+from skbackprop.estimators._to_sklearn import to_sklearn
 from skbackprop.estimators.classifier import BackpropClassifier
 from skbackprop.estimators.embedding import BackpropEmbedding
 from skbackprop.estimators.regressor import BackpropRegressor
@@ -22,6 +23,7 @@ __all__ = [
     "register_onnx_converters",
     "save",
     "to_onnx",
+    "to_sklearn",
 ]
 
 

@@ -26,6 +26,7 @@ from skbackprop.estimators._prediction import predict_raw
 from skbackprop.estimators._problem import make_problem
 from skbackprop.estimators._restored import restore_network
 from skbackprop.estimators._state import NETWORK, copy_state
+from skbackprop.estimators._to_sklearn import to_sklearn
 from skbackprop.estimators._training import prepare
 from skbackprop.estimators._turns import one_at_a_time
 from skbackprop.functions.activations import ACTIVATIONS, Activation
@@ -236,6 +237,25 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
             If an argument is a masked array.
         """
         return self._fit(Arguments(X, y, sample_weight, X_val, y_val, sample_weight_val, groups))
+
+    def to_sklearn(self):
+        """Convert the fitted network to scikit-learn's `MLPClassifier` or `MLPRegressor`.
+
+        The same as :func:`skbackprop.to_sklearn`, which describes what is converted, and what is refused.
+
+        Returns
+        -------
+        converted : MLPClassifier or MLPRegressor
+            With the same predictions, up to rounding.
+
+        Raises
+        ------
+        ValueError
+            If no network of scikit-learn has the same predictions; the message names each reason.
+        sklearn.exceptions.NotFittedError
+            If the network is not fitted.
+        """
+        return to_sklearn(self)
 
     # Underflow to zero is harmless here, whatever np.seterr asks for.
     @one_at_a_time

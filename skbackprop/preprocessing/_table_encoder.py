@@ -355,7 +355,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         if kind == "target":
             return [f"_{label}" for label in self.target_classes_]
         if kind == "quantile" and n_outputs > 1:
-            return [f"_{label}_quantile" for label in self.target_classes_]
+            return [f"_{label}_{kind}" for label in self.target_classes_]
         if kind not in ("level", "sign"):
             return [f"_{kind}"]
         groups = self.groups_[source]

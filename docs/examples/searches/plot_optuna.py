@@ -3,46 +3,24 @@ Pruning trials with Optuna
 ==========================
 
 Optuna proposes each candidate based on the results of the previous ones, and prunes those that fall behind during
-training. A scikit-learn callback reports the validation score of each epoch to it.
+training: :class:`~skbackprop.callbacks.OptunaPruning` reports the validation score of each epoch to it.
 """
 
 # %%
-# `fitted_estimator` is the network at the end of the epoch; with `early_stopping`, it has the scores on the validation
-# rows. An exception raised by a callback ends the training.
+# Forty trials. A trial is pruned if it is worse than the median of the earlier trials at the same epoch. With
+# `early_stopping`, a part of the rows is set aside for the score.
+
+import warnings
 
 import matplotlib.pyplot as plt
 import optuna
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 from skbackprop import BackpropClassifier
+from skbackprop.callbacks import OptunaPruning
 
-
-class Prune:
-    """Report to a trial after each epoch, and end it when Optuna's pruner says so."""
-
-    def __init__(self, trial):
-        self.trial = trial
-
-    def setup(self, estimator, context):
-        """Nothing to begin with."""
-
-    def teardown(self, estimator, context):
-        """Nothing to end with."""
-
-    def on_fit_task_begin(self, estimator, context):
-        """An epoch begins."""
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
-        """An epoch has ended, or all of the training."""
-        if context.task_name == "epoch":
-            self.trial.report(fitted_estimator.validation_scores_[-1], step=context.task_id)
-            if self.trial.should_prune():
-                raise optuna.TrialPruned
-
-
-# %%
-# Forty trials. A trial is pruned if it is worse than the median of the earlier trials at the same epoch.
-
+warnings.simplefilter("ignore", ConvergenceWarning)  # sixty epochs are enough to compare
 X, y = load_digits(return_X_y=True)
 X = X / 16.0
 
@@ -57,8 +35,7 @@ def objective(trial):
         max_iter=60,
         random_state=0,
     )
-    model.set_callbacks(Prune(trial)).fit(X, y)
-    return model.best_validation_score_
+    return model.set_callbacks(OptunaPruning(trial)).fit(X, y).best_validation_score_
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
