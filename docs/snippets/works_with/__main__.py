@@ -53,7 +53,8 @@ def outcome(name):
     if process.returncode:
         raise SystemExit(f"{name} fails:\n{process.stderr}")
     distributions = packages_distributions()
-    used = sorted({distributions[module][0] for module in modules(name)})
+    # Some modules are parts of several distributions, of which one has their name.
+    used = sorted({module if module in distributions[module] else distributions[module][0] for module in modules(name)})
     return {
         "date": str(date.today()),
         "versions": {"Python": platform.python_version(), **{one: version(one) for one in used}},
