@@ -35,6 +35,7 @@ extensions = [
     "page_checks",
     "public_names",
     "scikit_learn_links",
+    "works_with",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "auto_examples/**.ipynb", "auto_examples/**.py", "examples"]

@@ -19,11 +19,11 @@ from skbackprop.inspection import SaliencyGridDisplay, WeightsDisplay
 
 X, y = load_digits(return_X_y=True)
 X = X / 16.0
-model = BackpropClassifier((25,), alpha=10.0, learning_rate_init=0.01, random_state=0).fit(X, y)
+model = BackpropClassifier((25,), alpha=1.0, learning_rate_init=0.01, random_state=0).fit(X, y)
 
 # %%
 # Each image is a unit: it grows with pixels where it is red and shrinks with those where it is blue. Many units respond
-# to strokes and edges.
+# to strokes and edges; the penalty leaves some without weights.
 
 WeightsDisplay.from_estimator(model, image_shape=(8, 8), max_units=None)
 plt.show()
