@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_html_repr
 
 from skbackprop import BackpropTabularClassifier, BackpropTabularRegressor, load, save, to_onnx
+from skbackprop.estimators._model_file import describe, restore
 from skbackprop.exceptions import ModelFileError
 from skbackprop.inspection import LossCurveDisplay
 from skbackprop.persistence import container
@@ -181,6 +182,27 @@ def test_models_that_do_not_fit_together_are_refused(name, change, models, tmp_p
     setattr(model, name, change(getattr(model, name)))
     with pytest.raises(ValueError, match="load would refuse it"):
         model.save(tmp_path / "model")
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+def test_what_is_loaded_can_be_used(table):
+    X, y = table
+    arrays, rng = {}, np.random.default_rng(0)
+    tree = describe(TableEncoder().fit(X, y), arrays)
+    n_refused = 0
+    for _ in range(300):
+        changed = {name: array.copy() for name, array in arrays.items()}
+        array = changed[rng.choice(list(arrays))].reshape(-1)
+        array[rng.integers(array.size)] = rng.choice([-1, 0, 1, 2, 5, 100])
+        attributes = {name: 3 if rng.random() < 0.02 else value for name, value in tree["attributes"].items()}
+        try:
+            encoder = restore(TableEncoder(), attributes, changed)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+            n_refused += 1
+            continue
+        encoder.transform(X)
+        encoder.get_feature_names_out()
+    assert 0 < n_refused < 300
 
 
 def test_files_name_no_other_classes(models, tmp_path):

@@ -113,6 +113,9 @@ def _check_column(kind, levels, groups, encodings, zone):
     require(0 < len(levels) == len(set(levels.tolist())), "levels have to be different")
     # One each for unknown and missing values, and -1 for no group.
     check_places(groups + 1, (len(levels) + 2,), len(levels) + 1, "groups_")
+    numbers = np.unique(groups[groups >= 0])
+    require(np.array_equal(numbers, np.arange(len(numbers))), "groups_ has to leave out no number")
+    require(groups[-1] == -1, "missing values are of no group")
     if encodings is not None:
         check_array(encodings, (len(levels) + 2, *encodings.shape[1:]), np.float64, "encodings_")
         require(encodings.ndim == 2, "encodings_ have to be matrices")
@@ -127,6 +130,9 @@ def _check_outputs(encoder):
     is_scaled = np.isin(kinds, list(_SCALED))
     for name in ("centers_", "scales_"):
         values = getattr(encoder, name)
+        require(
+            isinstance(values, np.ndarray) and values.shape == shape, f"{name} has to hold a number for each output"
+        )
         check_array(np.where(is_scaled, values, 0.0), shape, np.float64, name)
     check_places(encoder.cardinalities_, shape, np.iinfo(np.int64).max, "cardinalities_")
     for source, kind in set(zip(sources.tolist(), kinds.tolist(), strict=True)):
@@ -134,7 +140,9 @@ def _check_outputs(encoder):
         places = np.flatnonzero((sources == source) & (kinds == kind))
         require(np.ptp(places) == len(places) - 1, f"outputs {kind!r} of a column are apart")
         expected = 1
-        if kind == "level":
+        if kind == "sign":
+            require(encoder.groups_[source].max() == 1, "a sign is of two groups")
+        elif kind == "level":
             expected = encoder.groups_[source].max() + 1
         elif kind == "target" or (kind == "quantile" and encoder.kinds_[source] == "category"):
             require(encoder.encodings_[source] is not None, "encodings_ is missing")
