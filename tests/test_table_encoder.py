@@ -21,7 +21,7 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, RobustScaler, TargetEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, QuantileTransformer, RobustScaler, TargetEncoder
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skbackprop import BackpropClassifier
@@ -47,7 +47,7 @@ def clipped(z):
     [
         TableEncoder(),
         TableEncoder(high_cardinality="ordinal", min_frequency=2, sparse_output=True, dtype="float32"),
-        TableEncoder(categorical_features=None, zero_iqr="indicator"),
+        TableEncoder(categorical_features=None, zero_iqr="indicator", n_quantiles=5),
     ]
 )
 def test_estimator_checks(estimator, check):
@@ -448,6 +448,58 @@ def test_sparse_output_is_the_same(rng):
     assert isinstance(found, sparse.csr_array)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found.toarray(), TableEncoder(**settings).fit_transform(table))
+
+
+# Places among quantiles
+
+
+def test_places_are_those_of_quantiletransformer(rng):
+    X, others = rng.normal(size=(200, 3)), 2 * rng.normal(size=(50, 3))
+    encoder, scaler = TableEncoder(n_quantiles=17).fit(X), TableEncoder().fit(X)
+    transformer = QuantileTransformer(n_quantiles=17).fit(scaler.transform(X))
+    for rows in (X, others):
+        scaled, places = np.hsplit(encoder.transform(rows), 2)
+        np.testing.assert_array_equal(scaled, scaler.transform(rows))
+        np.testing.assert_allclose(places, transformer.transform(scaled), atol=1e-12)
+    assert set(encoder.output_kinds_[3:]) == {"quantile"}
+    np.testing.assert_array_equal(encoder.sources_, [0, 1, 2, 0, 1, 2])
+
+
+def test_equal_quantiles_have_the_mean_of_their_places():
+    X = np.array([0.0] * 60 + [1, 2, 3, 4] * 10)[:, np.newaxis]
+    places = TableEncoder(n_quantiles=11).fit(X).transform([[0.0], [1.0], [2.5], [4.0], [NAN], [-9.0], [1e9]])[:, -1]
+    # Of the quantiles 0, 0.1, ..., 1 the first six are 0.
+    assert places[0] == pytest.approx(0.25)
+    assert places[3] == 1
+    assert places[4] == places[5] == places[0]
+    assert places[6] == places[3]
+    assert np.all(np.diff(places[:4]) > 0)
+
+
+def test_places_of_every_scaled_column(rng):
+    table = pd.DataFrame(
+        {
+            "town": rng.choice([f"town {i}" for i in range(9)], size=90),
+            "number": np.where(rng.random(90) < 0.2, NAN, rng.normal(size=90)),
+            "colour": rng.choice(["red", "blue"], size=90),
+            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 1000, size=90), unit="D"),
+        }
+    )
+    settings = {"n_quantiles": 5, "max_onehot": 4}
+    found = encoded(table, rng.choice(["a", "b", "c"], size=90), **settings)
+    assert list(found)[-5:] == [
+        "town_a_quantile",
+        "town_b_quantile",
+        "town_c_quantile",
+        "number_quantile",
+        "day_quantile",
+    ]
+    assert found.iloc[:, -5:].min().min() == 0
+    assert found.iloc[:, -5:].max().max() == 1
+    y = rng.normal(size=90)
+    held = TableEncoder(**settings).fit(table, y)
+    mostly = TableEncoder(**settings, sparse_output=True).fit(table, y)
+    np.testing.assert_array_equal(mostly.transform(table).toarray(), held.transform(table))
 
 
 # What the target says

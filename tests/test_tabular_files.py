@@ -111,6 +111,7 @@ def test_files(name, models, table, tmp_path):
 ENCODERS = [
     TableEncoder(),
     TableEncoder(max_onehot=2, high_cardinality="ordinal", dtype="float32"),
+    TableEncoder(n_quantiles=9, max_onehot=4),
     TableEncoder(min_frequency=5, zero_iqr="std", categorical_features=["colour", "town", "whole"], max_onehot=100),
 ]
 
@@ -153,12 +154,13 @@ def _change(name, change):
         _change("categories_", lambda levels: [None if column is None else column[:1] for column in levels]),
         _change("encodings_", lambda encodings: [None if e is None else e[:, :0] for e in encodings]),
         _change("n_features_in_", lambda n: n + 1),
+        _change("quantiles_", lambda quantiles: [knots[:, ::-1] for knots in quantiles]),
     ],
 )
 def test_what_does_not_fit_together_is_refused(name, change, table, tmp_path):
     pytest.importorskip("safetensors")
     X, y = table
-    encoder = TableEncoder().fit(X, y)
+    encoder = TableEncoder(n_quantiles=9).fit(X, y)
     save(encoder, tmp_path / "encoder")
     setattr(encoder, name, change(getattr(encoder, name)))
     with pytest.raises(ValueError, match="load would refuse it"):
