@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor, Checkpoint
+from skbackprop._sklearn import HAS_CALLBACKS
 from skbackprop.estimators._checkpoint import _depends_on_max_iter
 from skbackprop.estimators._identity import identify
 from skbackprop.functions import Adaptive, Cosine, FlatCosine, OneCycle, Polynomial, ReduceOnPlateau
@@ -33,6 +34,7 @@ from skbackprop.persistence import container
 
 pytest.importorskip("safetensors")
 pytestmark = [
+    pytest.mark.skipif(not HAS_CALLBACKS, reason="checkpoints are a callback, which take scikit-learn 1.9"),
     pytest.mark.trains,
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::skbackprop.exceptions.TrainingWarning"),

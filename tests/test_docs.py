@@ -5,12 +5,12 @@ import inspect
 import re
 import runpy
 import textwrap
-import tomllib
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomllib
 
 import skbackprop
 from skbackprop.exceptions import TrainingWarning

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop._sklearn import HAS_CALLBACKS
 from skbackprop.estimators._validation import random_split
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.schedules import SCHEDULES
@@ -31,6 +32,11 @@ X_REG, Y_REG = make_regression(80, 6, noise=1.0, random_state=0)
 Y_REG = Y_REG / 50
 
 
+needs_recent = pytest.mark.skipif(
+    not HAS_CALLBACKS, reason="scikit-learn before 1.9 checks, lists or shows other things"
+)
+
+
 def classifier(**settings):
     return BackpropClassifier(**{"hidden_layer_sizes": (8,), "max_iter": 8, "random_state": 0, **settings})
 
@@ -39,6 +45,7 @@ def regressor(**settings):
     return BackpropRegressor(**{"hidden_layer_sizes": (8,), "max_iter": 8, "random_state": 0, **settings})
 
 
+@needs_recent
 @pytest.mark.parametrize(("ours", "theirs"), [(BackpropClassifier, MLPClassifier), (BackpropRegressor, MLPRegressor)])
 def test_signature_extends_scikit_learns(ours, theirs):
     own, reference = ours().get_params(), theirs().get_params()
@@ -254,6 +261,7 @@ def test_accepted_values_come_from_the_registries():
     assert all(repr(name) in str(caught.value) for name in SCHEDULES)
 
 
+@needs_recent
 def test_weights_of_samples_are_checked():
     with pytest.raises(ValueError, match=r"[Nn]egative"):
         classifier().fit(X_IRIS, Y_IRIS, sample_weight=np.full(150, -1.0))
@@ -261,6 +269,7 @@ def test_weights_of_samples_are_checked():
         classifier().fit(X_IRIS, Y_IRIS, sample_weight=np.zeros(150))
 
 
+@needs_recent
 def test_weights_that_vanish_in_float32_are_refused():
     with pytest.raises(ValueError, match="at least one non-zero"):
         classifier(dtype="float32").fit(X_IRIS, Y_IRIS, sample_weight=np.full(150, 1e-60))
@@ -456,6 +465,7 @@ def test_tags():
     assert get_tags(BackpropRegressor(loss="poisson")).target_tags.positive_only
 
 
+@needs_recent
 def test_html_repr_documents_the_parameters():
     for estimator in (BackpropClassifier(), BackpropRegressor()):
         html = estimator._repr_html_()
@@ -492,3 +502,10 @@ def test_no_warning_without_reason():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         classifier(max_iter=300, tol=0.5).fit(X_IRIS, Y_IRIS).predict(X_IRIS)
+
+
+def test_callbacks_need_a_scikit_learn_that_has_them():
+    if HAS_CALLBACKS:
+        pytest.skip("this version has them")
+    with pytest.raises(NotImplementedError, match=r"callbacks need scikit-learn 1\.9 or later"):
+        classifier().set_callbacks(object())

@@ -1,11 +1,11 @@
 """What is said where a parameter is invalid: the names to choose from, and the one that was meant."""
 
 import re
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomllib
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.utils._param_validation import InvalidParameterError, StrOptions
 

@@ -150,7 +150,7 @@ class _Ensemble(SavesToFile):
 
         device = getattr(self._get_estimator(), "device", "cpu")
         with population(models_at_a_time(device, 0), train):
-            super(_Ensemble, draft).fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
+            super(_Ensemble, draft).fit(X, y, sample_weight=sample_weight, **fit_params)  # type: ignore[misc]
         del draft._summary
         publish_state(draft, before, self)
         summary.give(len(self.estimators_) - n_before)
