@@ -17,6 +17,7 @@ _BENCHMARKS = {
     "memory": "peak of memory that fit adds to the data",
     "scaling": "time per epoch against rows, features, width, depth, batch size, threads",
     "gpu": "an NVIDIA GPU beside PyTorch and JAX there, and beside the CPU",
+    "cluster": "workers of a Dask cluster beside one process with as many threads",
     "threads": "from how much work on another thread pays",
     "options": "a fit of every option, with its score",
     "tables": "real tables, with every estimator's defaults: quality and CPU seconds",

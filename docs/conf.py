@@ -72,7 +72,9 @@ copybutton_prompt_is_regexp = True
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
-    "subsection_order": [f"examples/{section}" for section in ("start", "tables", "searches", "training", "seeing")],
+    "subsection_order": [
+        f"examples/{section}" for section in ("start", "tables", "searches", "training", "clusters", "seeing")
+    ],
     "within_subsection_order": "ExampleTitleSortKey",
     "filename_pattern": r"/plot_",
     "abort_on_example_error": True,

@@ -42,9 +42,10 @@ _ARGUMENTS = ("X", "y", "sample_weight", "X_val", "y_val", "sample_weight_val")
 
 # On the workers.
 
-#: Trackers and collectives of this process, by the name of their training.
+#: Trackers of this process by the name of their training, and its collectives with that name; a process may have several
+#: of Dask's workers.
 _trackers: dict[str, Tracker] = {}
-_collectives: dict[str, list[RabitCollective]] = {}
+_collectives: dict[RabitCollective, str] = {}
 
 
 def _start_tracker(training, size, dask_worker):
@@ -55,8 +56,9 @@ def _start_tracker(training, size, dask_worker):
 
 def _stop(training):
     """Make a training in this process fail at its next sum."""
-    for collective in _collectives.get(training, ()):
-        collective.stop()
+    for collective, own in list(_collectives.items()):
+        if own == training:
+            collective.stop()
 
 
 def _close_tracker(training):
@@ -105,7 +107,7 @@ def _fit_groups(training, estimator, address, size, groups):
     """
     results, collectives = {}, [RabitCollective(address, rank, size) for rank in groups]
     summary = WarningSummary()
-    _collectives[training] = collectives
+    _collectives.update(dict.fromkeys(collectives, training))
 
     def fit(collective, parts):
         try:
@@ -121,7 +123,8 @@ def _fit_groups(training, estimator, address, size, groups):
         for thread in threads:
             thread.join()
     finally:
-        del _collectives[training]
+        for collective in collectives:
+            del _collectives[collective]
     errors = [results[rank] for rank in sorted(results) if isinstance(results[rank], BaseException)]
     if errors:
         raise next((error for error in errors if not isinstance(error, WorkerLostError)), errors[0])

@@ -51,7 +51,9 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize("code", BLOCKS)
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*interactive")
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*interactive", "ignore:PySpark:FutureWarning"
+)
 def test_blocks_run_alone(code, tmp_path, monkeypatch):
     """As somebody pastes them from a page."""
     if 'device="cuda"' in code:

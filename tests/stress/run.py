@@ -468,9 +468,55 @@ def memory(rng, state):
     state["outcomes"][answer[0]] += 1
 
 
+def dask_kills(rng, state):
+    """A worker of a Dask cluster is killed at any moment of a training: its bits are those of one undisturbed."""
+    try:
+        import dask.array as da
+        import distributed
+
+        from skbackprop.dask import DaskBackpropClassifier
+    except ImportError as error:
+        raise NotHereError(error) from None
+    settings = {
+        "hidden_layer_sizes": (16,),
+        "batch_size": 30,
+        "max_iter": 300,
+        "n_iter_no_change": 400,
+        "random_state": 0,
+    }
+    if "cluster" not in state:
+        state["cluster"] = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+        state["client"] = distributed.Client(state["cluster"])
+        state["data"] = da.from_array(X, chunks=(40, -1)), da.from_array(Y, chunks=40)
+        for _ in range(2):  # the first one compiles
+            started = time.monotonic()
+            state["model"] = DaskBackpropClassifier(**settings).fit(*state["data"])
+        state["window"] = 1.2 * (time.monotonic() - started)
+        state["kills"] = Counter()
+    client = state["client"]
+    pids = sorted(client.run(os.getpid).values())
+    moment, pid = rng.uniform(0.0, state["window"]), pids[rng.integers(len(pids))]
+    killer = threading.Timer(moment, os.kill, (pid, signal.SIGKILL))
+    killer.start()
+    model = DaskBackpropClassifier(**settings).fit(*state["data"])
+    in_time = not killer.is_alive()
+    killer.join()
+    client.wait_for_workers(2, timeout=HANGS)
+    assert bits(model) == bits(state["model"]), "other bits"
+    left = client.run(_left_of_dask, on_error="ignore")
+    assert set(left.values()) == {(0, 0)}, left
+    state["kills"]["while fit ran" if in_time else "after it"] += 1
+
+
+def _left_of_dask():
+    import skbackprop.dask
+
+    return len(skbackprop.dask._trackers), len(skbackprop.dask._collectives)
+
+
 KINDS = {
     **{f"threads_{layer}": partial(threads, layer) for layer in ("workqueue", "omp", "tbb")},
-    **{kind.__name__: kind for kind in (fork, nested, sigint, sigterm, orphans, kill, memory)},
+    **{kind.__name__: kind for kind in (fork, nested, sigint, sigterm, orphans, kill, memory, dask_kills)},
 }
 
 
@@ -503,6 +549,9 @@ def main():
         except (Exception, KeyboardInterrupt) as error:
             failures.append(f"round {n_rounds}: {type(error).__name__}: {error}")
         n_rounds += 1
+    for name in ("client", "cluster"):
+        if name in state:
+            state[name].close()
     faulthandler.cancel_dump_traceback_later()
     counts = {name: value for name, value in state.items() if name in COUNTS}
     seconds = time.monotonic() - started

@@ -1,0 +1,128 @@
+"""Workers of a Dask cluster, with a core each, beside one process with as many threads: time per epoch, and of a round.
+
+An epoch's time is the difference between a fit of some epochs and one of twice as many, so that neither the start of the
+tasks nor the first pass over the data counts. Rows per second are the rows divided by it.
+"""
+
+import os
+import time
+import warnings
+
+import numpy as np
+
+from benchmarks.measure import Results
+from skbackprop import BackpropClassifier
+
+_N_FEATURES = 50
+#: Hidden layers by name: 2,000, 40,000 and 2 million parameters, about.
+_NETWORKS = {"2k": (32,), "40k": (256, 100), "2M": (1400, 1350)}
+_BATCH_SIZES = (1_000, 8_000, 64_000)
+_ROUND_SIZES = {"2k": 2_000, "40k": 40_000, "2M": 2_000_000}
+
+
+def run(options):
+    """Run the benchmark with the command line's options."""
+    import dask.array as da
+    import distributed
+
+    from skbackprop.dask import DaskBackpropClassifier
+
+    os.environ["NUMBA_NUM_THREADS"] = str(options.threads)
+    results = Results(options)
+    n_rows = 2_000 if options.quick else 128_000
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((n_rows, _N_FEATURES)).astype(np.float32)
+    y = (X[:, :10] @ rng.standard_normal((10, 10))).argmax(axis=1)
+    variables = {"distributed.nanny.environ": {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}}
+    clusters = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fixed epochs do not converge
+        import dask
+
+        with dask.config.set(variables):
+            for n_workers in sorted({1, options.threads}):
+                cluster = distributed.LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
+                client = distributed.Client(cluster, set_as_default=False)
+                parts = da.from_array(X, chunks=(n_rows // 4, -1)), da.from_array(y, chunks=n_rows // 4)
+                clusters[n_workers] = cluster, client, client.persist(parts)
+        try:
+            _measure_epochs(options, results, X, y, clusters, DaskBackpropClassifier)
+            _measure_rounds(options, results, clusters)
+        finally:
+            for cluster, client, _ in clusters.values():
+                client.close()
+                cluster.close()
+    results.finish()
+
+
+def _measure_epochs(options, results, X, y, clusters, on_dask):
+    for name, hidden in _NETWORKS.items():
+        for solver, batch_size in (*(("adam", size) for size in _BATCH_SIZES), ("lbfgs", len(X))):
+            case = f"{name} parameters, {solver}, batches of {min(batch_size, len(X)):,}"
+            if options.only and name not in options.only:
+                continue
+            settings = {"hidden_layer_sizes": hidden, "solver": solver, "batch_size": min(batch_size, len(X))}
+            settings |= {"random_state": 0, "n_iter_no_change": np.inf, "tol": 0.0}
+            fits = {"one process": lambda max_iter: BackpropClassifier(**settings, max_iter=max_iter).fit(X, y)}  # noqa: B023
+            for n_workers, (_, client, parts) in clusters.items():
+                model = on_dask(**settings, client=client)
+                fits[f"{n_workers} worker{'s' if n_workers > 1 else ''}"] = lambda max_iter, model=model, parts=parts: (
+                    model.set_params(max_iter=max_iter).fit(*parts)
+                )
+            times = {peer: [] for peer in fits}
+            n_epochs = {peer: _n_epochs(fit, options.min_seconds) for peer, fit in fits.items()}
+            for _ in range(options.rounds):
+                for peer, fit in fits.items():
+                    times[peer].append(_seconds_per_epoch(fit, n_epochs[peer]))
+            results.add(case, {peer: {"times": own} for peer, own in times.items()}, rows=len(X))
+
+
+def _timed(fit, max_iter):
+    started = time.perf_counter()
+    fit(max_iter)
+    return time.perf_counter() - started
+
+
+def _n_epochs(fit, min_seconds):
+    """Return so many epochs that they take about this time."""
+    fit(1)
+    return max(2, int(min_seconds / max(_timed(fit, 3) - _timed(fit, 1), 1e-3) * 2))
+
+
+def _seconds_per_epoch(fit, n_epochs):
+    return max(_timed(fit, 2 * n_epochs) - _timed(fit, n_epochs), 1e-9) / n_epochs
+
+
+def _sum(address, rank, size, n_numbers, n_rounds):
+    """Return the seconds of each round of sums, on one of the workers."""
+    from skbackprop.distributed._rabit import RabitCollective
+
+    numbers, seconds = np.zeros(n_numbers + 1), []
+    with RabitCollective(address, rank, size) as workers:
+        for _ in range(n_rounds):
+            started = time.perf_counter()
+            workers.sum(numbers)
+            seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def _measure_rounds(options, results, clusters):
+    from skbackprop.distributed._rabit import Tracker
+
+    for name, n_numbers in _ROUND_SIZES.items():
+        if options.only and name not in options.only:
+            continue
+        columns = {}
+        for n_workers, (_, client, _) in clusters.items():
+            if n_workers == 1:
+                continue
+            tracker = Tracker("127.0.0.1", n_workers)
+            addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
+            futures = [
+                client.submit(_sum, tracker.address, rank, n_workers, n_numbers, 20, workers=[address], pure=False)
+                for rank, address in enumerate(addresses)
+            ]
+            columns[f"{n_workers} workers"] = {"times": client.gather(futures)[0][2:]}
+            tracker.close()
+        if columns:
+            results.add(f"a round of sums, {name} parameters", columns)
