@@ -10,6 +10,7 @@ _LIBRARIES = {
     "onnx": "skl2onnx",
     "progress": "rich",
     "spark": "pyspark",
+    "tables": "narwhals",
 }
 
 
@@ -21,7 +22,7 @@ def how_to_install(extra):
 
     Parameters
     ----------
-    extra : {"cuda", "dask", "files", "onnx", "progress", "spark"}
+    extra : {"cuda", "dask", "files", "onnx", "progress", "spark", "tables"}
 
     Returns
     -------

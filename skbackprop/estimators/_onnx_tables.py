@@ -6,11 +6,10 @@ computed.
 
 from functools import partial
 
-import narwhals.stable.v2 as nw
 import numpy as np
 
 from skbackprop.preprocessing._categories import MISSING, UNKNOWN
-from skbackprop.preprocessing._columns import named, opened
+from skbackprop.preprocessing._columns import named, nw, opened
 
 __all__ = ["encode", "table_inputs"]
 

@@ -9,11 +9,28 @@ from collections import namedtuple
 from decimal import Decimal
 from numbers import Real
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.utils import check_array
 
-__all__ = ["Column", "is_missing", "missing_values", "named", "opened", "read_table"]
+from skbackprop._extras import how_to_install
+
+__all__ = ["Column", "is_missing", "missing_values", "named", "nw", "opened", "read_table"]
+
+
+class _Narwhals:
+    """narwhals' stable API, imported when the first table is read: scikit-learn brings it along from version 1.9 on."""
+
+    def __getattr__(self, name):
+        try:
+            import narwhals.stable.v2 as narwhals
+        except ImportError as error:
+            raise ImportError(f"reading tables needs narwhals: {how_to_install('tables')}") from error
+        value = getattr(narwhals, name)
+        setattr(self, name, value)
+        return value
+
+
+nw = _Narwhals()
 
 #: What a column holds, and `values` as
 #:
@@ -31,7 +48,6 @@ _MICROSECONDS = "datetime64[us]"
 _SECOND = np.timedelta64(1, "s")
 _PLAIN_NUMBERS = "fiu"
 _MANY_COLUMNS = 32
-_NOT_IN_NUMPY = (nw.Boolean, nw.Decimal, nw.Int128, nw.UInt128)
 
 
 def is_missing(value):
@@ -268,7 +284,7 @@ def _read_narwhals(series, label, zone=None):
     """A column of another library."""
     dtype = series.dtype
     if dtype.is_numeric() or dtype == nw.Boolean:
-        values = None if dtype in _NOT_IN_NUMPY else series.to_numpy()
+        values = None if dtype in (nw.Boolean, nw.Decimal, nw.Int128, nw.UInt128) else series.to_numpy()
         if values is None or values.dtype.kind not in _PLAIN_NUMBERS:
             values = series.cast(nw.Float64).to_numpy()
         return Column("boolean" if dtype == nw.Boolean else "number", values.astype(np.float64, copy=False))
