@@ -298,3 +298,11 @@ def test_two_trainings_at_a_time_take_turns(client):
         thread.join()
     for model in models:
         assert_same(model, models[0])
+
+
+def test_a_client_that_is_not_the_current_one(cluster):
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        x, y = arrays(X, Y)
+        model = DaskBackpropClassifier(**SETTINGS, client=client).fit(x, y)
+        assert model.score(x, y) == pytest.approx(model.to_local().score(X, Y))
