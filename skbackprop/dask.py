@@ -458,7 +458,10 @@ class _OnDask:
         check_installed()
         self._validate_params()
         estimator = self.to_local() if self.warm_start else self._local(**self.get_params(deep=False))
-        model, caught = _train(self._client, estimator, dict(zip(_ARGUMENTS, given, strict=True)))
+        client = self._client
+        # Dask's own functions, such as `wait`, take the current one.
+        with client.as_current():
+            model, caught = _train(client, estimator, dict(zip(_ARGUMENTS, given, strict=True)))
         for name in _FITTED & vars(self).keys():
             delattr(self, name)
         vars(self).update({name: value for name, value in vars(model).items() if name in _FITTED})

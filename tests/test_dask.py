@@ -227,7 +227,7 @@ def while_training(client, act):
     def wait():
         while sum(n for _, n in client.run(_left, on_error="ignore").values() if n) < 2:
             time.sleep(0.02)
-        time.sleep(0.3)
+        time.sleep(0.05)
         act()
 
     thread = threading.Thread(target=wait)
@@ -235,7 +235,7 @@ def while_training(client, act):
     return thread
 
 
-LONG = SETTINGS | {"batch_size": 16, "max_iter": 150, "n_iter_no_change": 1000}
+LONG = SETTINGS | {"batch_size": 40, "max_iter": 120, "n_iter_no_change": 1000}
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -298,3 +298,11 @@ def test_two_trainings_at_a_time_take_turns(client):
         thread.join()
     for model in models:
         assert_same(model, models[0])
+
+
+def test_a_client_that_is_not_the_current_one(cluster):
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        x, y = arrays(X, Y)
+        model = DaskBackpropClassifier(**SETTINGS, client=client).fit(x, y)
+        assert model.score(x, y) == pytest.approx(model.to_local().score(X, Y))

@@ -189,7 +189,7 @@ def busiest_worker():
 
 
 def test_a_task_that_is_killed_changes_no_bit(frame):
-    estimator = SparkBackpropClassifier(**PARAMS | {"batchSize": 16, "maxIter": 400, "nIterNoChange": 1000})
+    estimator = SparkBackpropClassifier(**PARAMS | {"batchSize": 20, "maxIter": 200, "nIterNoChange": 1000})
     undisturbed = estimator.fit(frame).to_local()
     killed = []
 
