@@ -54,6 +54,9 @@ def _parser():
             command.add_argument(
                 "--growth", action="store_true", help="a drawn table of 1,000 to 1,000,000 rows instead"
             )
+            command.add_argument(
+                "--ingredients", action="store_true", help="ours with other settings, instead of peers"
+            )
         if name == "scaling":
             command.add_argument("--large", action="store_true", help="ten million rows in a file, too")
     for name, summary in (("table", "print a result file as Markdown"), ("plot", "draw the figures of result files")):

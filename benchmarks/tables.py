@@ -1,4 +1,5 @@
-"""Quality and CPU seconds of fit and predict on real tables, with every estimator's defaults; and growth with the rows.
+"""Quality and CPU seconds of fit and predict on real tables, with every estimator's defaults; what each part of ours gives;
+and growth with the rows.
 
 The tables are inside of packages, installed for this and never copied::
 
@@ -22,7 +23,7 @@ from benchmarks.measure import OURS, PeerError, Pool, Results, choose_peers
 
 _FOLDS = 3
 #: Rows of a table, drawn with a fixed seed.
-_MOST_ROWS = 10_000
+_MOST_ROWS, _FEWER_ROWS = 10_000, 3_000
 _GROWTH = (1_000, 10_000, 100_000, 1_000_000)
 #: A peer whose fit took longer, in CPU seconds, is not tried with ten times the rows.
 _LONGEST_FIT = 120.0
@@ -250,7 +251,8 @@ def _ours(**settings):
         from skbackprop import BackpropTabularClassifier, BackpropTabularRegressor
 
         kind = BackpropTabularClassifier if is_classifier else BackpropTabularRegressor
-        return kind(n_jobs=n_threads, random_state=0, **settings)
+        known = {name: value for name, value in settings.items() if name in kind._get_param_names()}
+        return kind(n_jobs=n_threads, random_state=0, **known)
 
     return make
 
@@ -309,9 +311,24 @@ def _pytabkit(name):
     return make
 
 
+#: Settings of ours other than the defaults.
+_INGREDIENTS = {
+    "one network": {"n_estimators": 1},
+    "two networks": {"n_estimators": 2},
+    "eight networks": {"n_estimators": 8},
+    "numbers as they are": {"numerical_embeddings": None},
+    "periodic embeddings": {"numerical_embeddings": "periodic"},
+    "three layers of 256": {"hidden_layer_sizes": (256, 256, 256)},
+    "256 epochs": {"max_iter": 256},
+    "no early stopping": {"early_stopping": False},
+    "labels as they are": {"label_smoothing": 0.0},
+    "dropout of 0.15": {"dropout": 0.15},
+}
+
 PEERS = {
     peer.name: peer
     for peer in (
+        *(Peer(name, "skbackprop", _ours(**settings), _as_it_is) for name, settings in _INGREDIENTS.items()),
         Peer(OURS, "skbackprop", _ours(), _as_it_is),
         Peer("skbackprop, one network", "skbackprop", _ours(n_estimators=1), _as_it_is),
         Peer("HistGradientBoosting", "sklearn", _hist_gradient_boosting, _without_dates),
@@ -328,7 +345,10 @@ PEERS = {
 def run(options):
     """Run the benchmark with the command line's options."""
     results = Results(options)
-    peers = choose_peers(PEERS, options.peers)
+    known = {
+        name: peer for name, peer in PEERS.items() if name == OURS or (name in _INGREDIENTS) == options.ingredients
+    }
+    peers = choose_peers(known, options.peers)
     with Pool("tables", peers, options.threads, chooses_threads=False) as pool:
         (_grow if options.growth else _compare)(options, pool, peers, results)
     results.finish()
@@ -344,6 +364,8 @@ def _ask(pool, peer, case):
 def _compare(options, pool, peers, results):
     """All tables, and then what they come to."""
     case = {"most_rows": 300, "n_folds": 1} if options.quick else {"most_rows": _MOST_ROWS, "n_folds": _FOLDS}
+    if options.ingredients:
+        case["most_rows"] = min(case["most_rows"], _FEWER_ROWS)
     tables = [name for name in {**CLASSES, **NUMBERS} if not options.only or name in options.only]
     found = {}
     for table in tables[:: 5 if options.quick and not options.only else 1]:

@@ -288,7 +288,7 @@ class _Tabular(SavesToFile, NamedOnce):
         return members
 
     def _network(self, encoder, seed, deadline, settings):
-        """Return an unfitted member: RealMLP's recipe (Holzmüller et al., 2024, table A.1)."""
+        """Return an unfitted member: after RealMLP (Holzmüller et al., 2024, table A.1)."""
         layers = [*self._embeddings(encoder), InputScale()]
         schedule = CosineLog()
         network = self._kind(
@@ -406,9 +406,10 @@ class _Tabular(SavesToFile, NamedOnce):
 class BackpropTabularClassifier(ClassifierMixin, _Tabular):
     """Classifier for tables as they are: raw DataFrame in, calibrated probabilities out, without tuning.
 
-    An ensemble of networks whose defaults suit tables: the recipe of RealMLP [1]_, with temperature scaling. It encodes
-    numbers, categories, dates and missing values by a :class:`~skbackprop.preprocessing.TableEncoder`. Each network
-    keeps the weights of its best epoch on validation rows of its own.
+    An ensemble of networks whose defaults suit tables: after RealMLP [1]_, with piecewise linear embeddings of numbers [2]_
+    and temperature scaling. It encodes numbers, categories, dates and missing values by a
+    :class:`~skbackprop.preprocessing.TableEncoder`. Each network keeps the weights of its best epoch on validation rows of
+    its own.
 
     Parameters
     ----------
@@ -502,6 +503,9 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
     ----------
     .. [1] Holzmüller, D., Grinsztajn, L., and Steinwart, I. (2024). "Better by default: strong pre-tuned MLPs and boosted
        trees on tabular data". Advances in Neural Information Processing Systems 37.
+
+    .. [2] Gorishniy, Y., Rubachev, I., and Babenko, A. (2022). "On embeddings for numerical features in tabular deep
+       learning". Advances in Neural Information Processing Systems 35.
 
     Examples
     --------
@@ -696,9 +700,10 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
 class BackpropTabularRegressor(RegressorMixin, _Tabular):
     """Regressor for tables as they are: raw DataFrame in, predictions out, without tuning.
 
-    An ensemble of networks whose defaults suit tables: the recipe of RealMLP [1]_. It encodes numbers, categories,
-    dates and missing values by a :class:`~skbackprop.preprocessing.TableEncoder`. Each network keeps the weights of its
-    best epoch on validation rows of its own. Predictions are never outside the range of `y`.
+    An ensemble of networks whose defaults suit tables: after RealMLP [1]_, with piecewise linear embeddings of numbers
+    [2]_. It encodes numbers, categories, dates and missing values by a
+    :class:`~skbackprop.preprocessing.TableEncoder`. Each network keeps the weights of its best epoch on validation rows of
+    its own. Predictions are never outside the range of `y`.
 
     Parameters
     ----------
@@ -786,6 +791,9 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
     ----------
     .. [1] Holzmüller, D., Grinsztajn, L., and Steinwart, I. (2024). "Better by default: strong pre-tuned MLPs and boosted
        trees on tabular data". Advances in Neural Information Processing Systems 37.
+
+    .. [2] Gorishniy, Y., Rubachev, I., and Babenko, A. (2022). "On embeddings for numerical features in tabular deep
+       learning". Advances in Neural Information Processing Systems 35.
 
     Examples
     --------
