@@ -105,8 +105,7 @@ def descriptions(kind):
         ("BackpropEnsemble", {"estimator", "estimators_"}),
         (
             "BackpropTabular",
-            {"n_estimators", "activation", "numerical_embeddings", "learning_rate_init", "validation_fraction"}
-            | {"estimators_"},
+            {"n_estimators", "activation", "learning_rate_init", "validation_fraction"} | {"estimators_"},
         ),
     ],
 )
