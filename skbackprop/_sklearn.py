@@ -58,6 +58,25 @@ _Method = TypeVar("_Method")
 #: Whether scikit-learn has callbacks, which began with version 1.9.
 HAS_CALLBACKS = find_spec("sklearn.callback") is not None
 
+
+def refuse_older(name):
+    """Raise an error for what takes a version of scikit-learn with callbacks.
+
+    Parameters
+    ----------
+    name : str
+        What is to be used.
+
+    Raises
+    ------
+    NotImplementedError
+    """
+    if not HAS_CALLBACKS:
+        raise NotImplementedError(
+            f"{name} needs scikit-learn 1.9 or later, and this is {sklearn.__version__}: upgrade scikit-learn"
+        )
+
+
 # What earlier versions lack. Type checkers, who find no types in scikit-learn, read the signatures here.
 if HAS_CALLBACKS and not TYPE_CHECKING:
     from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks
@@ -76,10 +95,8 @@ else:
 
         def set_callbacks(self, *callbacks: Any) -> "Self":
             """Raise NotImplementedError."""
-            raise NotImplementedError(
-                f"callbacks need scikit-learn 1.9 or later, and this is {sklearn.__version__}: upgrade scikit-learn, or "
-                "leave out set_callbacks"
-            )
+            refuse_older("set_callbacks")
+            return self
 
     class ProgressBar:
         """Of which there are no objects."""

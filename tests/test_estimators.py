@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
-from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop import BackpropClassifier, BackpropEnsembleRegressor, BackpropRegressor
 from skbackprop._sklearn import HAS_CALLBACKS
 from skbackprop.estimators._validation import random_split
 from skbackprop.functions.activations import ACTIVATIONS
@@ -504,8 +504,10 @@ def test_no_warning_without_reason():
         classifier(max_iter=300, tol=0.5).fit(X_IRIS, Y_IRIS).predict(X_IRIS)
 
 
-def test_callbacks_need_a_scikit_learn_that_has_them():
+def test_what_takes_a_later_scikit_learn_says_so():
     if HAS_CALLBACKS:
         pytest.skip("this version has them")
-    with pytest.raises(NotImplementedError, match=r"callbacks need scikit-learn 1\.9 or later"):
+    with pytest.raises(NotImplementedError, match=r"set_callbacks needs scikit-learn 1\.9 or later, and this is"):
         classifier().set_callbacks(object())
+    with pytest.raises(NotImplementedError, match=r"BackpropEnsembleRegressor needs scikit-learn 1\.9 or later"):
+        BackpropEnsembleRegressor().fit(X_REG, Y_REG)

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier, BaggingRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skbackprop._sklearn import BAGGING_DRAWS
+from skbackprop._sklearn import BAGGING_DRAWS, refuse_older
 from skbackprop.estimators._arrays import refuse_misread
 from skbackprop.estimators._canonical import new_strings
 from skbackprop.estimators._checks import (
@@ -130,6 +130,7 @@ class _Ensemble(SavesToFile):
         ValueError
             If an argument is invalid, or if the training of a network diverges.
         """
+        refuse_older(type(self).__name__)
         refuse_misread(X=X, sample_weight=sample_weight)
         self._refuse_targets(y, "y")
         fit_params = self._for_members(y, fit_params)

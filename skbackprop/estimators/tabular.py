@@ -31,6 +31,7 @@ from skbackprop._sklearn import (
     _check_sample_weight,
     _fit_context,
     _VisualBlock,
+    refuse_older,
 )
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._class_weight import class_factors
@@ -218,6 +219,7 @@ class _Tabular(SavesToFile, NamedOnce):
         TypeError, ValueError
             If an argument is invalid; the message names the column or the parameter.
         """
+        refuse_older(type(self).__name__)
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together: give both, or neither")
         if X_val is None and sample_weight_val is not None:
