@@ -65,6 +65,12 @@ def test_demonstration_prints_a_row_for_each_estimator(capsys):
     assert "Warning" not in out
 
 
+def test_a_table_is_fitted_as_it_is_beside_boosted_trees():
+    rows = command_line.compare_on_table(n_estimators=2, max_iter=16)
+    assert [row[1] for row in rows] == ["BackpropTabularRegressor", "HistGradientBoostingRegressor"]
+    assert all(float(score.removeprefix("R^2 ")) > 0.1 for *_, score, _ in rows)
+
+
 def test_demonstration_shows_a_progress_bar(capsys):
     pytest.importorskip("rich")
     command_line.compare(PROBLEMS[0], 1, command_line.progress_bars())
