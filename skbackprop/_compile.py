@@ -20,6 +20,7 @@ invalidate its callers, processes that compile concurrently can corrupt its inde
 import ctypes
 import functools
 import logging
+import os
 import pickle
 import threading
 import time
@@ -148,6 +149,18 @@ class _Native(_Placeholder):
 #: Registrations with Numba that wait for the first compilation.
 _waiting: list = []
 _settling = threading.RLock()
+#: Held while a loop is loaded or compiled: threads that need it at the same time wait for one of them.
+_compiling = threading.RLock()
+
+
+def _renew_locks():
+    """Forget who held the locks: in a process that was forked meanwhile, there is nobody to release them."""
+    global _settling, _compiling
+    _settling, _compiling = threading.RLock(), threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def settle(function: Any) -> Any:
@@ -277,7 +290,9 @@ class _Entry:
     @lazy
     def _call(self):
         # Now that the module is complete.
-        return caller(loop(self.__wrapped__).address(*self._signature), self._signature)
+        with _compiling:
+            made = vars(self).get("_call")
+            return made or caller(loop(self.__wrapped__).address(*self._signature), self._signature)
 
     def __call__(self, *arguments):
         self._call(*[_passed(argument) for argument in arguments])
@@ -370,9 +385,10 @@ class Loop:
             return self._compiled
         signature = tuple(map(str, signature))
         if signature not in self._addresses:
-            self._addresses[signature] = (
-                self._image_address(signature) if HAS_IMAGES else self._kernel_address(signature)
-            )
+            with _compiling:
+                if signature not in self._addresses:
+                    made = self._image_address(signature) if HAS_IMAGES else self._kernel_address(signature)
+                    self._addresses[signature] = made
         return self._addresses[signature]
 
     def _kernel_address(self, signature):

@@ -271,7 +271,8 @@ def test_training_with_every_input_layer(kind, others, backend_tier, rng):
     if others:
         # Inputs are not dropped together with input layers.
         penalties = replace(EVERYTHING, dropout=(0.0, 0.3, 0.3), frozen=(1,), groups=groups)
-    check_training(backend_tier, problem, OPTIMIZERS["adam"](), penalties)
+    # Adam divides by roots of squares: with a small epsilon, the noise of a tiny numerical gradient would show in full.
+    check_training(backend_tier, problem, OPTIMIZERS["adam"](epsilon=1e-3), penalties)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

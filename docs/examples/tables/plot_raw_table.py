@@ -9,10 +9,12 @@ the target is how the disease progressed in a year.
 
 # %%
 # Nothing is scaled, encoded or filled in.
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.inspection import permutation_importance
+from sklearn.metrics import r2_score
 from sklearn.model_selection import cross_val_predict, train_test_split
 
 from skbackprop import BackpropTabularRegressor
@@ -24,11 +26,9 @@ X.head()
 
 # %%
 # Out-of-fold predictions, beside those of boosted trees.
-import matplotlib.pyplot as plt
-from sklearn.metrics import r2_score
-
 fig, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
-for ax, model in zip(axes, [BackpropTabularRegressor(random_state=0), HistGradientBoostingRegressor(random_state=0)]):
+models = [BackpropTabularRegressor(random_state=0), HistGradientBoostingRegressor(random_state=0)]
+for ax, model in zip(axes, models, strict=True):
     predictions = cross_val_predict(model, X, y)
     ax.scatter(predictions, y, s=8, alpha=0.6)
     ax.axline((y.mean(), y.mean()), slope=1, color="0.5", linewidth=1)
