@@ -55,6 +55,7 @@ def test_both_estimators_give_the_same_model(problem):
     assert difference < 1e-10
 
 
+@pytest.mark.trains
 def test_demonstration_prints_a_row_for_each_estimator(capsys):
     command_line.demonstrate(PROBLEMS, n_repeats=1)
     out = capsys.readouterr().out
@@ -65,6 +66,7 @@ def test_demonstration_prints_a_row_for_each_estimator(capsys):
     assert "Warning" not in out
 
 
+@pytest.mark.trains
 def test_a_table_is_fitted_as_it_is_beside_boosted_trees():
     rows = command_line.compare_on_table(n_estimators=2, max_iter=16)
     assert [row[1] for row in rows] == ["BackpropTabularRegressor", "HistGradientBoostingRegressor"]
@@ -77,6 +79,7 @@ def test_demonstration_shows_a_progress_bar(capsys):
     assert "GridSearchCV" in capsys.readouterr().out
 
 
+@pytest.mark.trains
 def test_demonstration_says_so_once_if_there_is_no_progress_bar(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setitem(sys.modules, "rich.console", None)
