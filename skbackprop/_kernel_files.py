@@ -61,14 +61,19 @@ def setting(name):
     return int(value) if value is not None and value.lstrip("-").isdigit() else value
 
 
-def _digest(*facts):
-    """Digest the package's sources, so that no upgrade or edited callee finds outdated code, and some facts."""
+@cache
+def _sources_digest():
+    """Digest the package's sources, once in a process: no upgrade or edited callee is to find outdated code."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(_PACKAGE).as_posix().encode())
         digest.update(path.read_bytes())
-    digest.update(repr(facts).encode())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
+
+
+def _digest(*facts):
+    """Digest the package's sources and some facts."""
+    return hashlib.sha256(repr((_sources_digest(), facts)).encode()).hexdigest()[:16]
 
 
 @cache

@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any
 
 from skbackprop._names import listed
+from skbackprop.estimators._callbacks import IdleCallback
 
 __all__ = ["EpochLogger", "OptunaPruning"]
 
@@ -16,17 +17,8 @@ __all__ = ["EpochLogger", "OptunaPruning"]
 _MONITORED = {"validation_score": "maximize", "validation_loss": "minimize", "loss": "minimize"}
 
 
-class _AfterEachEpoch:
+class _AfterEachEpoch(IdleCallback):
     """Base of callbacks that take the values of each epoch."""
-
-    def setup(self, estimator, context):
-        """Do nothing; a method of scikit-learn's callbacks."""
-
-    def teardown(self, estimator, context):
-        """Do nothing; a method of scikit-learn's callbacks."""
-
-    def on_fit_task_begin(self, estimator, context):
-        """Do nothing; a method of scikit-learn's callbacks."""
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator):
         """Take the values of an epoch, or of an iteration of L-BFGS.

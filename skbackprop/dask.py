@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from skbackprop._extras import how_to_install
-from skbackprop.distributed import fit_part
+from skbackprop.distributed import MOST_RESTARTS, cause_of, fit_part
 from skbackprop.distributed._rabit import RabitCollective, Tracker, check_installed
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.estimators._state import NETWORK
@@ -28,8 +28,7 @@ except ImportError:
 
 __all__ = ["DaskBackpropClassifier", "DaskBackpropRegressor"]
 
-# How often a training is begun again after a worker was lost, and how long it waits for workers that come back.
-_MOST_RESTARTS = 3
+# How long a training that is begun again waits for workers that come back.
 _SECONDS_TO_COME_BACK = 20
 # How often the client looks for lost workers, and how long the others have to notice that one was.
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -127,7 +126,7 @@ def _fit_groups(training, estimator, address, size, groups):
             del _collectives[collective]
     errors = [results[rank] for rank in sorted(results) if isinstance(results[rank], BaseException)]
     if errors:
-        raise next((error for error in errors if not isinstance(error, WorkerLostError)), errors[0])
+        raise cause_of(errors)
     return (results[0], summary.messages()) if 0 in results else None
 
 
@@ -285,7 +284,7 @@ def _train(client, estimator, arguments):
     n_workers = len(_workers(client))
     if not n_workers:
         raise RuntimeError(f"the cluster of {client!r} has no workers")
-    for is_last in [False] * _MOST_RESTARTS + [True]:
+    for is_last in [False] * MOST_RESTARTS + [True]:
         parts = _compute_parts(client, arguments)
         groups = _grouped(parts, min(n_workers, len(parts["X"])))
         try:
@@ -293,7 +292,7 @@ def _train(client, estimator, arguments):
         except (WorkerLostError, OSError, distributed.KilledWorker) as error:
             if is_last:
                 raise WorkerLostError(
-                    f"workers were lost in {_MOST_RESTARTS + 1} trainings in a row; the last one ended with: {error}"
+                    f"workers were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {error}"
                 ) from error
         try:
             client.wait_for_workers(n_workers, timeout=_SECONDS_TO_COME_BACK)
@@ -362,6 +361,10 @@ def _await(client, futures):
             raise errors[0] if errors else WorkerLostError(f"tasks ended as {', '.join(states)}")
 
 
+def _fitted_of(model):
+    return {name: value for name, value in vars(model).items() if name in _FITTED}
+
+
 class _OnDask:
     """What the classifier and the regressor share: fits and predictions of Dask's collections.
 
@@ -414,7 +417,7 @@ class _OnDask:
         estimator : BackpropClassifier or BackpropRegressor
         """
         local = self._local(**self.get_params(deep=False))
-        vars(local).update({name: value for name, value in vars(self).items() if name in _FITTED})
+        vars(local).update(_fitted_of(self))
         return local
 
     def save(self, path):
@@ -464,7 +467,7 @@ class _OnDask:
             model, caught = _train(client, estimator, dict(zip(_ARGUMENTS, given, strict=True)))
         for name in _FITTED & vars(self).keys():
             delattr(self, name)
-        vars(self).update({name: value for name, value in vars(model).items() if name in _FITTED})
+        vars(self).update(_fitted_of(model))
         for message, category in caught:
             warn(message, category)
         return self

@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from skbackprop._extras import how_to_install
-from skbackprop.distributed import fit_part
+from skbackprop.distributed import MOST_RESTARTS, cause_of, fit_part
 from skbackprop.distributed._rabit import RabitCollective, Tracker, check_installed
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor, load
-from skbackprop.exceptions import WorkerLostError
 from skbackprop.training.warned import WarningSummary, summarized, warn
 
 try:
@@ -51,9 +50,6 @@ __all__ = [
     "SparkBackpropRegressionModel",
     "SparkBackpropRegressor",
 ]
-
-# How often a training is begun again after a task was lost.
-_MOST_RESTARTS = 3
 
 _FEATURES, _LABEL, _WEIGHT, _IS_VALIDATION = "features", "label", "weight", "is_validation"
 
@@ -147,7 +143,7 @@ def _canonical_order(columns):
 
 def _collected(trained):
     """Run the training, from the start again if a task is lost, which ends the stage: Spark does not begin that again."""
-    for _ in range(_MOST_RESTARTS):
+    for _ in range(MOST_RESTARTS):
         try:
             return trained.collect()
         except (Py4JJavaError, PySparkException) as error:
@@ -269,7 +265,7 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
         results = {row["rank"]: pickle.loads(row["result"]) for row in found}
         errors = [result for _, result in sorted(results.items()) if isinstance(result, Exception)]
         if errors:
-            raise next((error for error in errors if not isinstance(error, WorkerLostError)), errors[0])
+            raise cause_of(errors)
         model, caught = results[0]
         for message, category in caught:
             warn(message, category)

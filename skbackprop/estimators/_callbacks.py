@@ -1,12 +1,27 @@
 """scikit-learn's callbacks during a fit: one task per epoch or L-BFGS iteration."""
 
+from typing import Any
+
 import numpy as np
 
 from skbackprop._sklearn import callback_context, callbacks_of
 from skbackprop.estimators._state import state_attributes
 from skbackprop.training.progress import OptimizerState
 
-__all__ = ["Callbacks"]
+__all__ = ["Callbacks", "IdleCallback"]
+
+
+class IdleCallback:
+    """What scikit-learn calls on callbacks, and most of them need not do anything about."""
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Do nothing at the start of a fit."""
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Do nothing at the end of a fit."""
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Do nothing at the start of a task."""
 
 
 class Callbacks:

@@ -10,6 +10,8 @@ import numpy as np
 
 from skbackprop.preprocessing._categories import MISSING, UNKNOWN
 from skbackprop.preprocessing._columns import named, nw, opened
+from skbackprop.preprocessing._formulas import LIMIT, STEEP
+from skbackprop.preprocessing._table_encoder import SCALED, SIGNS
 
 __all__ = ["encode", "table_inputs"]
 
@@ -22,8 +24,6 @@ _DAY = 86_400_000_000
 _DAYS_TO_1970, _YEAR = 719_528, 365.2425
 #: Beyond it float64 does not hold all integers.
 _WHOLE = 2.0**53
-#: As in `smooth_clip`.
-_STEEP, _LIMIT = 1e150, 3.0
 
 
 def table_inputs(encoder, X):
@@ -111,7 +111,7 @@ def encode(g, encoder, columns):
             # They come last, and follow from the scaled columns.
             break
         part = _output(g, encoder, source, kind, start, *columns[source])
-        (scaled if kind in ("number", "target", "trend") else parts)[start, stop] = part
+        (scaled if kind in SCALED else parts)[start, stop] = part
     places = [place for pair in (*parts, *scaled) for place in range(*pair)]
     names = list(parts.values())
     if scaled:
@@ -132,8 +132,8 @@ def _joined(g, names):
 def _scaled(g, x, centers, scales):
     """Center, scale and clip smoothly; what is missing becomes 0."""
     z = g("Mul", g("Sub", x, g.constant(centers[np.newaxis])), g.constant(scales[np.newaxis]))
-    z = g.clip(g("Where", g("IsNaN", z), 0.0, z), -_STEEP, _STEEP)
-    bend = g("Div", z, _LIMIT)
+    z = g.clip(g("Where", g("IsNaN", z), 0.0, z), -STEEP, STEEP)
+    bend = g("Div", z, LIMIT)
     return g("Div", z, g("Sqrt", g("Add", g("Mul", bend, bend), 1.0)))
 
 
@@ -178,7 +178,7 @@ def _of_category(g, encoder, source, kind, codes):
     if kind == "level":
         own = g("Gather", g.constant(groups.astype(np.int64)), codes)
         return g.number(g("Equal", own, g.constant(np.arange(groups.max() + 1)[np.newaxis])))
-    table = np.array([-1.0, 1.0, 0.0])[groups] if kind == "sign" else groups + 1.0
+    table = SIGNS[groups] if kind == "sign" else groups + 1.0
     return g("Gather", g.constant(table), codes)
 
 

@@ -9,6 +9,7 @@ from skbackprop.estimators._canonical import new_strings
 from skbackprop.estimators._checks import check_array, check_classes, check_count, check_places, require
 from skbackprop.estimators._state import Fitted, copy_state
 from skbackprop.preprocessing import TableEncoder
+from skbackprop.preprocessing._table_encoder import SCALED
 
 __all__ = ["ENCODER", "TABULAR", "check_tabular", "restore_encoder"]
 
@@ -71,7 +72,6 @@ _OUTPUTS = {
     "time": {"day_sin", "day_cos", "missing"},
     "missing": set(),
 }
-_SCALED = {"number", "target", "trend"}
 
 
 def restore_encoder(encoder):
@@ -127,7 +127,7 @@ def _check_outputs(encoder):
     check_places(sources, shape, encoder.n_features_in_, "sources_")
     _check_words(kinds, set().union(*_OUTPUTS.values()), "output_kinds_")
     require(len(kinds) == len(sources), "output_kinds_ has to hold a kind for each of sources_")
-    is_scaled = np.isin(kinds, list(_SCALED))
+    is_scaled = np.isin(kinds, SCALED)
     for name in ("centers_", "scales_"):
         values = getattr(encoder, name)
         require(

@@ -34,6 +34,7 @@ from skbackprop._sklearn import (
     refuse_older,
 )
 from skbackprop.backends.data import as_rows
+from skbackprop.estimators._callbacks import IdleCallback
 from skbackprop.estimators._class_weight import class_factors
 from skbackprop.estimators._labels import refuse_misread_labels
 from skbackprop.estimators._model_file import SavesToFile
@@ -48,6 +49,7 @@ from skbackprop.functions.losses import LogLoss
 from skbackprop.functions.optimizers import AdamW
 from skbackprop.functions.schedules import CosineLog
 from skbackprop.preprocessing import TableEncoder
+from skbackprop.preprocessing._table_encoder import SCALED
 from skbackprop.training.population import models_at_a_time, population
 from skbackprop.training.warned import WarningSummary, begin_fit, summarized, warn
 
@@ -56,8 +58,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BackpropTabularClassifier", "BackpropTabularRegressor"]
 
-# Output columns of the encoder that are numbers, which periodic embeddings are for.
-_NUMERIC_KINDS = ("number", "target", "trend")
 # Levels of piecewise linear embeddings, and outputs of all of them together: at most 8 a column, and at least 2.
 _N_LEVELS = 7
 _N_EMBEDDED = 128
@@ -65,7 +65,7 @@ _N_EMBEDDED = 128
 _MIN_SPLIT = 5
 
 
-class _Watch:
+class _Watch(IdleCallback):
     """Callback of a member: stops it at a valley of the learning rate whose cycle brought no better epoch, or in time.
 
     Parameters
@@ -84,15 +84,6 @@ class _Watch:
     def max_propagation_depth(self) -> Any:
         """Only the tasks of the network itself are watched."""
         return 0
-
-    def setup(self, estimator: Any, context: Any) -> None:
-        """Begin a fit."""
-
-    def teardown(self, estimator: Any, context: Any) -> None:
-        """End a fit."""
-
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Begin a task."""
 
     def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> Any:
         """Return whether to stop after an epoch."""
@@ -316,7 +307,7 @@ class _Tabular(SavesToFile, NamedOnce):
     def _embeddings(self, encoder):
         """Return the input layer of the numbers, if there is to be one."""
         is_periodic = self.numerical_embeddings == "periodic"
-        kinds = _NUMERIC_KINDS if is_periodic else ("quantile",)
+        kinds = SCALED if is_periodic else ("quantile",)
         columns = np.flatnonzero(np.isin(encoder.output_kinds_, kinds)).tolist()
         if self.numerical_embeddings is None or not columns:
             return []

@@ -1,15 +1,17 @@
-"""Check of estimators to inspect, and lookup of the network inside a pipeline or another meta-estimator."""
+"""Check of estimators to inspect, their features' names, and lookup of the network inside a pipeline or another meta-estimator."""
 
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skbackprop._sklearn import _check_feature_names_in
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 
-__all__ = ["check_network", "find_network"]
+__all__ = ["check_network", "feature_names_of", "find_network"]
 
 #: Attributes in which meta-estimators store the single estimator that they have fitted.
 _FITTED = "best_estimator_", "regressor_", "estimator_"
@@ -72,3 +74,30 @@ def _inside(estimator):
     # With several fitted ones, `estimator_` is the template that they were cloned from.
     names = () if hasattr(estimator, "estimators_") else _FITTED
     return next((getattr(estimator, name) for name in names if hasattr(estimator, name)), None)
+
+
+def feature_names_of(estimator: Any, names: Any, n_features: int) -> np.ndarray:
+    """Return labels of the features.
+
+    Parameters
+    ----------
+    estimator : BaseBackprop
+        Fitted.
+    names : array-like of str of shape (n_features,) or None
+        None for the column names of the data frame that the estimator was fitted on, or else "x0", "x1" and so on.
+    n_features : int
+
+    Returns
+    -------
+    names : ndarray of object of shape (n_features,)
+
+    Raises
+    ------
+    ValueError
+        If there is another number of names.
+    """
+    if names is None:
+        names = _check_feature_names_in(estimator)
+    elif len(names) != n_features:
+        raise ValueError(f"feature_names has {len(names)} names for {n_features} features")
+    return np.asarray(names, dtype=object)

@@ -9,11 +9,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import check_array
 
-from skbackprop._sklearn import _check_feature_names_in, check_matplotlib_support
+from skbackprop._sklearn import check_matplotlib_support
 from skbackprop.backends import get_prediction_backend
 from skbackprop.estimators._arrays import as_numpy, library_of
 from skbackprop.estimators._prediction import for_backend
-from skbackprop.inspection._estimator import check_network
+from skbackprop.inspection._estimator import check_network, feature_names_of
 
 __all__ = ["InputGradientDisplay", "input_gradient"]
 
@@ -297,13 +297,9 @@ class InputGradientDisplay:
             saliency *= _standard_deviations(X)
         if image_shape is not None and np.prod(image_shape) != saliency.size:
             raise ValueError(f"image_shape={image_shape!r} does not hold the {saliency.size} features")
-        if feature_names is None:
-            feature_names = _check_feature_names_in(estimator)
-        elif len(feature_names) != saliency.size:
-            raise ValueError(f"feature_names has {len(feature_names)} names for {saliency.size} features")
         display = cls(
             saliency=saliency,
-            feature_names=np.asarray(feature_names, dtype=object),
+            feature_names=feature_names_of(estimator, feature_names, saliency.size),
             image_shape=image_shape,
             scaled=multiply_by_std,
             estimator_name=type(estimator).__name__ if name is None else name,

@@ -4,8 +4,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import is_classifier
 
-from skbackprop._sklearn import _check_feature_names_in, check_matplotlib_support
+from skbackprop._sklearn import check_matplotlib_support
 from skbackprop.estimators._arrays import as_numpy
+from skbackprop.inspection._estimator import feature_names_of
 from skbackprop.inspection._images import check_image_shape, signed_kw
 from skbackprop.inspection._input_gradient import input_gradient
 
@@ -139,15 +140,12 @@ class SaliencyGridDisplay:
             gradients = gradients * values
         if row_names is None:
             row_names = _predictions(estimator, X)
-        if feature_names is None:
-            feature_names = _check_feature_names_in(estimator)
-        for name, names, n in (("row_names", row_names, n_rows), ("feature_names", feature_names, gradients.shape[1])):
-            if len(names) != n:
-                raise ValueError(f"{name} has {len(names)} names for {n} {name.split('_')[0]}s")
+        if len(row_names) != n_rows:
+            raise ValueError(f"row_names has {len(row_names)} names for {n_rows} rows")
         display = cls(
             gradients=gradients,
             row_names=np.asarray(row_names, dtype=object),
-            feature_names=np.asarray(feature_names, dtype=object),
+            feature_names=feature_names_of(estimator, feature_names, gradients.shape[1]),
             images=None if image_shape is None else values,
             image_shape=image_shape,
             scaled=multiply_by_input,

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-__all__ = ["CYCLES", "angle", "cycles", "quantile_places", "robust_scale", "smooth_clip", "trend"]
+__all__ = ["CYCLES", "LIMIT", "STEEP", "angle", "cycles", "quantile_places", "robust_scale", "smooth_clip", "trend"]
 
 #: Where values bend away from a straight line, in units of the interquartile range: none leaves -3..3.
-_LIMIT = 3.0
+LIMIT = 3.0
 #: Far beyond all that matters: the square of the one, and the sum of two of the other, are numbers.
-_STEEP, _HUGE = 1e150, 1e300
+STEEP, _HUGE = 1e150, 1e300
 
 _DAY = np.timedelta64(1, "D")
 _SECOND = np.timedelta64(1, "s")
@@ -33,8 +33,8 @@ def smooth_clip(z):
     D. Holzmüller, L. Grinsztajn, I. Steinwart. Better by default: strong pre-tuned MLPs and boosted trees on tabular
     data. arXiv 2407.04491, section 3.
     """
-    np.clip(z, -_STEEP, _STEEP, out=z)
-    bend = z / _LIMIT
+    np.clip(z, -STEEP, STEEP, out=z)
+    bend = z / LIMIT
     bend *= bend
     bend += 1.0
     np.sqrt(bend, out=bend)

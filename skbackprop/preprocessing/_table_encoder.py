@@ -41,14 +41,15 @@ from skbackprop.preprocessing._formulas import angle, cycles, quantile_places, r
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["TableEncoder"]
+__all__ = ["SCALED", "SIGNS", "TableEncoder"]
 
 #: Kinds of columns that are numbers as they come, and those that may be categories.
 _NUMBERS = ("number", "duration")
 _CATEGORIES = ("boolean", "category", "string")
 #: Kinds of output that are centred, scaled and clipped.
-_SCALED = ("number", "target", "trend")
-_SIGNS = np.array([-1.0, 1.0, 0.0])
+SCALED = ("number", "target", "trend")
+#: What becomes of the two groups of a "sign", and of none.
+SIGNS = np.array([-1.0, 1.0, 0.0])
 _PARTS = {"sin": np.sin, "cos": np.cos}
 #: What `_prepare` sets.
 _PREPARED = {"_names", "_runs", "_lookups", "_scaled", "_places"}
@@ -534,7 +535,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
             (source, kind, stop - n_outputs, stop) for (source, kind, n_outputs), stop in zip(runs, stops, strict=True)
         ]
         self._lookups = [None if levels is None else Lookup(levels) for levels in self.categories_]
-        self._scaled = np.flatnonzero(np.isin(self.output_kinds_, _SCALED))
+        self._scaled = np.flatnonzero(np.isin(self.output_kinds_, SCALED))
         self._places = np.flatnonzero(self.output_kinds_ == "quantile")
 
     def __getstate__(self) -> Any:
@@ -578,7 +579,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
             elif kind == "quantile":
                 # They come last, and follow from the scaled columns.
                 break
-            elif kind in _SCALED:
+            elif kind in SCALED:
                 scaled.append(trend(values) if kind == "trend" else values)
             elif kind == "level":
                 groups = self.groups_[source][values]
@@ -602,7 +603,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
     def _held(self, source, kind, output, values):
         """A column of the output that is not scaled."""
         if kind == "sign":
-            return _SIGNS[self.groups_[source][values]]
+            return SIGNS[self.groups_[source][values]]
         if kind == "code":
             return self.groups_[source][values] + 1
         if kind == "missing":
