@@ -34,9 +34,6 @@ from sklearn.utils._param_validation import (
     StrOptions,  # constraint: one of these names
     validate_params,  # checks the arguments of a function against constraints
 )
-from sklearn.utils._repr_html.estimator import (
-    _VisualBlock,
-)  # a part of an HTML representation; `_sk_visual_block_` returns it
 from sklearn.utils.metadata_routing import (
     _raise_for_params,  # refuses metadata without metadata routing
     _routing_enabled,  # whether metadata routing is enabled
@@ -49,6 +46,12 @@ from sklearn.utils.validation import (
     _check_sample_weight,  # validates sample weights
     _num_samples,  # number of rows of any kind of data
 )
+
+# A part of an HTML representation; `_sk_visual_block_` returns it.
+try:
+    from sklearn.utils._repr_html.estimator import _VisualBlock
+except ImportError:  # where it was in earlier versions
+    from sklearn.utils._estimator_html_repr import _VisualBlock
 
 if TYPE_CHECKING:
     from typing import Self
@@ -117,6 +120,12 @@ else:
         """Return whether X is a pandas dataframe."""
         pandas = sys.modules.get("pandas")
         return pandas is not None and isinstance(X, pandas.DataFrame)
+
+    _check_any_weight = _check_sample_weight
+
+    def _check_sample_weight(sample_weight, X, *, allow_all_zero_weights=False, **settings):
+        """Validate sample weights; all of them may be zero."""
+        return _check_any_weight(sample_weight, X, **settings)
 
     def _check_categorical_features(X, categorical_features):
         from sklearn.ensemble import HistGradientBoostingRegressor
