@@ -301,6 +301,7 @@ def test_display_names(pyplot):
         InputGradientDisplay.from_estimator(model, frame, feature_names=[*"abc"])
 
 
+@pytest.mark.trains
 def test_display_of_an_image(pyplot):
     X, y = load_digits(return_X_y=True)
     model = classifier().fit(X, y)

@@ -187,6 +187,7 @@ def test_initial_weights_are_those_asked_for(parametrization, weight_init):
         np.testing.assert_allclose(model.intercepts_[layer], intercepts, rtol=0, atol=1e-200)
 
 
+@pytest.mark.trains
 def test_layers_of_any_width_learn_at_the_same_rate():
     changes = {}
     for parametrization in PARAMETRIZATIONS:
@@ -219,6 +220,7 @@ def test_digits_are_learnt(solver):
     assert model.score(features[1200:], labels[1200:]) > 0.85
 
 
+@pytest.mark.trains
 def test_lbfgs_has_no_rates():
     message = "parametrization='ntp' is for stochastic solvers; solver='lbfgs' needs parametrization='standard'"
     with pytest.raises(ValueError, match=message):
@@ -232,6 +234,7 @@ def test_unknown_parametrizations_are_refused():
         BackpropRegressor(parametrization="mup").fit(X, Y)
 
 
+@pytest.mark.trains
 def test_training_goes_on_as_if_nothing_had_been_between(tmp_path):
     whole = ntp_regressor(batch_size=20).fit(X, Y)
     parts = [whole, pickle.loads(pickle.dumps(whole))]
