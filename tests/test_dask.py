@@ -5,6 +5,7 @@ import pickle
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ import pandas as pd  # noqa: E402
 
 import skbackprop.dask  # noqa: E402
 from skbackprop.dask import DaskBackpropClassifier, DaskBackpropRegressor  # noqa: E402
+from skbackprop.distributed._rabit import RabitCollective  # noqa: E402
 from skbackprop.exceptions import WorkerLostError  # noqa: E402
 
 pytestmark = [
@@ -54,7 +56,7 @@ def cluster():
 @pytest.fixture
 def client(cluster):
     with distributed.Client(cluster) as client:
-        client.wait_for_workers(2)
+        client.wait_for_workers(2, timeout=60)
         yield client
 
 
@@ -221,20 +223,55 @@ def assert_nothing_left(client):
     raise AssertionError(found)
 
 
-def while_training(client, act):
-    """Call a function as soon as a training runs on both workers; return the thread."""
+def _at_a_sum(act, *arguments):
+    """Let a worker call a function at the 300th sum of its next training, which is in the middle of it."""
+    calls = iter(range(300))
+    own_sum = RabitCollective.sum
+
+    def sum_(self, array):
+        if next(calls, None) is None:
+            act(*arguments)
+        own_sum(self, array)
+
+    RabitCollective.sum = sum_
+
+
+def _kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _reach(path):
+    """Tell the client by a file that this worker is in the middle of a training, and give it time to act."""
+    Path(path).touch()
+    time.sleep(0.01)
+
+
+def _forget():
+    RabitCollective.sum = OWN_SUM
+
+
+def while_training(client, path, act):
+    """Call a function in the middle of the next training; return the thread that does so."""
+    client.run(_at_a_sum, _reach, str(path))
 
     def wait():
-        while sum(n for _, n in client.run(_left, on_error="ignore").values() if n) < 2:
-            time.sleep(0.02)
-        time.sleep(0.05)
-        act()
+        for _ in range(6000):
+            if path.exists():
+                act()
+                return
+            time.sleep(0.01)
 
     thread = threading.Thread(target=wait)
     thread.start()
     return thread
 
 
+def assert_acted(thread):
+    thread.join(timeout=120)
+    assert not thread.is_alive()
+
+
+OWN_SUM = RabitCollective.sum
 LONG = SETTINGS | {"batch_size": 40, "max_iter": 120, "n_iter_no_change": 1000}
 
 
@@ -242,38 +279,39 @@ LONG = SETTINGS | {"batch_size": 40, "max_iter": 120, "n_iter_no_change": 1000}
 def test_a_worker_that_is_killed_changes_no_bit(client, number):
     x, y = arrays(X, Y)
     undisturbed = DaskBackpropClassifier(**LONG).fit(x, y)
-    pids = sorted(client.run(os.getpid).items())
-    thread = while_training(client, lambda: os.kill(pids[number][1], signal.SIGKILL))
+    address, pid = sorted(client.run(os.getpid).items())[number]
+    client.run(_at_a_sum, _kill, workers=[address])
     model = DaskBackpropClassifier(**LONG).fit(x, y)
-    thread.join()
-    client.wait_for_workers(2)
-    assert pids[number][1] not in client.run(os.getpid).values()
+    client.wait_for_workers(2, timeout=60)
+    assert pid not in client.run(os.getpid).values()
     assert_same(model, undisturbed)
     assert_nothing_left(client)
 
 
-def test_a_cluster_that_shrinks_changes_no_bit(client, cluster, monkeypatch):
+def test_a_cluster_that_shrinks_changes_no_bit(client, cluster, monkeypatch, tmp_path):
     monkeypatch.setattr(skbackprop.dask, "_SECONDS_TO_COME_BACK", 0.5)
     x, y = arrays(X, Y)
     undisturbed = DaskBackpropClassifier(**LONG).fit(x, y)
     try:
-        thread = while_training(client, lambda: cluster.scale(1))
+        thread = while_training(client, tmp_path / "reached", lambda: cluster.scale(1))
         assert_same(DaskBackpropClassifier(**LONG).fit(x, y), undisturbed)
-        thread.join()
+        assert_acted(thread)
         assert len(client.run(os.getpid)) == 1
     finally:
+        client.run(_forget)
         cluster.scale(2)
-        client.wait_for_workers(2)
+        client.wait_for_workers(2, timeout=60)
 
 
-def test_ctrl_c_at_the_client_ends_the_training(client):
+def test_ctrl_c_at_the_client_ends_the_training(client, tmp_path):
     x, y = arrays(X, Y)
     model = DaskBackpropClassifier(**LONG | {"max_iter": 100_000})
     main = threading.main_thread().ident
-    thread = while_training(client, lambda: signal.pthread_kill(main, signal.SIGINT))
+    thread = while_training(client, tmp_path / "reached", lambda: signal.pthread_kill(main, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         model.fit(x, y)
-    thread.join()
+    assert_acted(thread)
+    client.run(_forget)
     assert not hasattr(model, "coefs_")
     assert_nothing_left(client)
     assert DaskBackpropClassifier(**SETTINGS).fit(x, y).n_iter_ == 5
@@ -302,7 +340,7 @@ def test_two_trainings_at_a_time_take_turns(client):
 
 def test_a_client_that_is_not_the_current_one(cluster):
     with distributed.Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(2)
+        client.wait_for_workers(2, timeout=60)
         x, y = arrays(X, Y)
         model = DaskBackpropClassifier(**SETTINGS, client=client).fit(x, y)
         assert model.score(x, y) == pytest.approx(model.to_local().score(X, Y))

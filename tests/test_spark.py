@@ -4,8 +4,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -14,12 +12,12 @@ from sklearn.datasets import load_digits
 from skbackprop import BackpropClassifier, BackpropRegressor
 
 pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed")
-psutil = pytest.importorskip("psutil", reason="psutil is not installed")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pytest.importorskip("xgboost", reason="xgboost is not installed")
 if shutil.which("java") is None:
     pytest.skip("Java is not installed", allow_module_level=True)
 
+from pyspark import cloudpickle  # noqa: E402
 from pyspark.ml import Pipeline, PipelineModel  # noqa: E402
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator, RegressionEvaluator  # noqa: E402
 from pyspark.ml.feature import VectorAssembler  # noqa: E402
@@ -28,6 +26,8 @@ from pyspark.ml.tuning import CrossValidator, ParamGridBuilder  # noqa: E402
 from pyspark.sql import SparkSession  # noqa: E402
 from pyspark.sql import functions as F  # noqa: E402, N812
 
+import skbackprop.spark  # noqa: E402
+from skbackprop.distributed._rabit import RabitCollective  # noqa: E402
 from skbackprop.spark import (  # noqa: E402
     SparkBackpropClassificationModel,
     SparkBackpropClassifier,
@@ -177,31 +177,38 @@ def test_data_that_do_not_fit_are_refused_on_the_driver(frame, params, change, w
         SparkBackpropClassifier(**PARAMS | params).fit(change(frame))
 
 
-def busiest_worker():
-    """The process of a Python task that has computed most in a moment."""
-    workers = [
-        child for child in psutil.Process().children(recursive=True) if "pyspark.daemon" in " ".join(child.cmdline())
-    ]
-    before = {child: sum(child.cpu_times()[:2]) for child in workers}
-    time.sleep(0.5)
-    used = {child: sum(child.cpu_times()[:2]) - before[child] for child in workers if child.is_running()}
-    return max(used, key=used.get), max(used.values())
+class _KilledOnce(skbackprop.spark._Training):
+    """A task that kills its process in the middle of the training, the first time."""
+
+    def __init__(self, path, *arguments):
+        super().__init__(*arguments)
+        self.path = path
+
+    def _fit(self, context, rank, batches):
+        if rank == 1:
+            self._kill_at_a_sum()
+        return super()._fit(context, rank, batches)
+
+    def _kill_at_a_sum(self):
+        calls = iter(range(300))
+        own_sum = RabitCollective.sum
+
+        def sum_(collective, array):
+            if next(calls, None) is None and not os.path.exists(self.path):
+                with open(self.path, "w", encoding="utf-8"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+            own_sum(collective, array)
+
+        RabitCollective.sum = sum_
 
 
-def test_a_task_that_is_killed_changes_no_bit(frame):
-    estimator = SparkBackpropClassifier(**PARAMS | {"batchSize": 20, "maxIter": 200, "nIterNoChange": 1000})
+def test_a_task_that_is_killed_changes_no_bit(frame, tmp_path, monkeypatch):
+    estimator = SparkBackpropClassifier(**PARAMS | {"batchSize": 20, "maxIter": 50, "nIterNoChange": 1000})
     undisturbed = estimator.fit(frame).to_local()
-    killed = []
-
-    def kill():
-        while not killed:
-            worker, seconds = busiest_worker()
-            if seconds > 0.05:
-                os.kill(worker.pid, signal.SIGKILL)
-                killed.append(worker.pid)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
+    path = str(tmp_path / "killed")
+    # Spark's workers cannot import this module.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(skbackprop.spark, "_Training", lambda *arguments: _KilledOnce(path, *arguments))
     model = estimator.fit(frame).to_local()
-    thread.join()
+    assert os.path.exists(path)
     assert_same(model, undisturbed)
