@@ -40,6 +40,7 @@ __all__ = [
     "SIMULATED",
     "Loop",
     "address",
+    "bound",
     "cache_folder",
     "call_out",
     "callback",
@@ -296,6 +297,14 @@ class _Entry:
 
     def __call__(self, *arguments):
         self._call(*[_passed(argument) for argument in arguments])
+
+    def bound(self, *arguments):
+        return functools.partial(self._call, *map(_passed, arguments))
+
+
+def bound(called: Callable, *arguments: Any) -> Callable[[], None]:
+    """Return a function without parameters that calls an `entry` with these arguments, of which the caller keeps the arrays."""
+    return called.bound(*arguments) if JIT else functools.partial(called, *arguments)  # type: ignore[attr-defined]
 
 
 def _passed(argument):

@@ -62,19 +62,22 @@ class Backend(NamedTuple):
     device : str
         "cpu", "cuda:0", "cuda:1" and so on.
     Session, predict, input_gradient : callable
+    repeated : callable or None
+        Prepares predictions of a few rows, where the device has that.
     """
 
     device: str
     Session: Callable
     predict: Callable
     input_gradient: Callable
+    repeated: Callable | None = None
 
 
 @lru_cache
 def _load(device, precision="full"):
     cpu = import_module("skbackprop.backends.cpu")
     if device == "cpu":
-        return Backend(device, cpu.Session, cpu.predict, cpu.input_gradient)
+        return Backend(device, cpu.Session, cpu.predict, cpu.input_gradient, cpu.repeated)
     cuda = import_module("skbackprop.backends.cuda")
     index = _index(device)
     chosen = {"index": index, "precision": precision}

@@ -249,6 +249,29 @@ class Record:
             else:
                 self.set(**{name: array.reshape(-1)})
 
+    def pointer(self, *names):
+        """Return a function that sets fields to contiguous arrays of any shape, which are right and as large as the ones before.
+
+        Parameters
+        ----------
+        *names : str
+            Of the fields, which are set.
+
+        Returns
+        -------
+        point : callable
+            Takes an array for each.
+        """
+        if not JIT:
+            return lambda *arrays: self.point(**dict(zip(names, arrays, strict=True)))
+        words, places = memoryview(self.words), [self._form.places[name][0] for name in names]
+
+        def point(*arrays):
+            for place, array in zip(places, arrays):  # noqa: B905 (a third of the time)
+                words[place] = address(array)
+
+        return point
+
 
 class Workspace:
     """Layout of a group's arrays in one memory block.

@@ -25,7 +25,7 @@ from skbackprop.estimators._model_file import SavesToFile
 from skbackprop.estimators._prediction import predict_raw
 from skbackprop.estimators._problem import make_problem
 from skbackprop.estimators._restored import restore_network
-from skbackprop.estimators._state import NETWORK, copy_state
+from skbackprop.estimators._state import NETWORK
 from skbackprop.estimators._to_sklearn import to_sklearn
 from skbackprop.estimators._training import prepare
 from skbackprop.estimators._turns import one_at_a_time
@@ -283,9 +283,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
 
     def _predict(self, X, link=True):
         """Return the kind of targets and the predictions, both of the same model, even if another thread fits now."""
-        model = copy_state(self)
-        predictions = predict_raw(model, X, link)
-        return model._targets, predictions
+        return predict_raw(self, X, link)
 
     def _restore(self):
         restore_network(self)

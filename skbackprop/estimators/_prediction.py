@@ -1,5 +1,9 @@
 """Predictions of a fitted network."""
 
+import threading
+import weakref
+from math import isfinite
+from operator import is_
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -11,7 +15,7 @@ from skbackprop.backends.data import as_rows
 from skbackprop.estimators._arrays import brought, library_of, refuse_misread
 from skbackprop.estimators._choices import accepted_sparse, choose_network
 from skbackprop.estimators._shared import SharedRows
-from skbackprop.estimators._state import check_same_layers, flat_state, layer_units, weights_dtype
+from skbackprop.estimators._state import check_same_layers, copy_state, flat_state, layer_units, weights_dtype
 from skbackprop.functions.losses import LOSSES
 from skbackprop.network import Network
 
@@ -19,12 +23,116 @@ __all__ = ["Ready", "for_backend", "get_ready", "predict_hidden", "predict_raw",
 
 # Predictions of arrays up to this size may take no longer than scikit-learn's validation.
 _SMALL_SIZE = 100_000
+# Models and numbers of rows that a thread knows at most.
+_MOST_KNOWN = 32
 
 
 def predict_raw(estimator, X, link=True):
-    """Predict, with or without the link: shape (n_samples, n_outputs), in the model's dtype and the array library of `X`."""
-    network, params, running, rows = for_backend(estimator, X)
-    return _predict_rows(estimator, X, network, params, rows, link, running)
+    """Predict, with or without the link.
+
+    Parameters
+    ----------
+    estimator : BaseBackprop
+        Another thread may fit it meanwhile.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+    link : bool, default=True
+
+    Returns
+    -------
+    targets : Targets
+        Those of the model that made the predictions.
+    predictions : ndarray of shape (n_samples, n_outputs)
+        In the model's dtype and the array library of `X`.
+    """
+    key = None
+    if type(X) is np.ndarray:
+        key = id(estimator), X.shape, link
+        known = _own.known.get(key)
+        if known is not None and known.holds_for(estimator, X):
+            return known.targets, known.predict(X)
+    # With the same attributes, whatever a fit in another thread does.
+    model = copy_state(estimator)
+    fitted = for_backend(model, X)
+    if key is not None:
+        _remember(key, estimator, model, X, fitted)
+    network, params, running, rows = fitted
+    return model._targets, _predict_rows(model, X, network, params, rows, link, running)
+
+
+class _Own(threading.local):
+    """What a thread knows of its predictions of a few rows, by estimator, shape and link; None after the first one."""
+
+    def __init__(self):
+        self.known = {}
+
+
+_own = _Own()
+
+
+def _remember(key, estimator, model, X, fitted):
+    """Prepare to repeat a prediction, the second time that there are as many rows for the same model."""
+    known = _own.known
+    if key not in known:
+        if len(known) == _MOST_KNOWN:
+            known.pop(next(iter(known)), None)
+        known[key] = None
+        return
+    network, params, _, rows = fitted
+    chosen = model.activation, model.normalization, model.loss, model.input_layers
+    # Objects and lists could change without being replaced.
+    if not all(choice is None or type(choice) is str for choice in chosen) or not _is_valid(model, X, params.dtype):
+        return
+    flops = 2.0 * rows.shape[0] * network.n_weights
+    backend = get_prediction_backend(prediction_device(model.device, X), flops, model.precision)
+    predict = backend.repeated and backend.repeated(network, params, rows, model.n_jobs, key[-1])
+    if predict:
+        # Arrays of a model that is gone are not kept.
+        place = weakref.ref(estimator, lambda _: known.pop(key, None))
+        known[key] = _Known(place, model, X.dtype, network, predict)
+
+
+class _Known:
+    """A prediction that can be repeated without a look at the parameters, which takes longer than the arithmetic.
+
+    Parameters
+    ----------
+    estimator : weakref.ref
+        The estimator.
+    model : BaseBackprop
+        With the same attributes.
+    dtype : numpy.dtype
+        Of the rows.
+    network : Network
+    predict : callable
+        As `skbackprop.backends.cpu.repeated` returns it.
+    """
+
+    def __init__(self, estimator, model, dtype, network, predict):
+        self.targets, self.predict = model._targets, predict
+        self._estimator, self._dtype = estimator, dtype
+        self._state = list(vars(model).values())
+        # Users may replace what is in these lists.
+        self._lists = [vars(model)[name] for name in network.attributes[0]]
+        self._arrays = self._listed()
+
+    def _listed(self):
+        return [array for arrays in self._lists for array in arrays]
+
+    def holds_for(self, estimator, X):
+        """Whether nothing has changed, and rows of this shape need no validation."""
+        state, arrays, flags = list(vars(estimator).values()), self._listed(), X.flags
+        return (
+            X.dtype is self._dtype
+            and flags.c_contiguous
+            and flags.aligned
+            and self._estimator() is estimator
+            and len(state) == len(self._state)
+            and all(map(is_, state, self._state))
+            and len(arrays) == len(self._arrays)
+            and all(map(is_, arrays, self._arrays))
+            # Finite only if all of X is. If squares overflow, X is validated.
+            and isfinite(np.vdot(X, X))
+        )
 
 
 def _predict_rows(estimator, X, network, params, rows, link, running):

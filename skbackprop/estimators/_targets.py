@@ -47,9 +47,17 @@ def one_dimension(y):
 
 def gives_proba(loss):
     """Whether a loss, given as a name or an object, has probabilities."""
-    # No object is created for a name, because every prediction calls this.
-    loss = LOSSES[loss] if isinstance(loss, str) else LOSSES.get_function(loss)
+    # Every prediction calls this.
+    return _named_gives_proba(loss) if isinstance(loss, str) else _gives_proba(LOSSES.get_function(loss))
+
+
+def _gives_proba(loss):
     return all(kind.has_proba for kind in loss.kinds().values())
+
+
+@lru_cache
+def _named_gives_proba(loss):
+    return _gives_proba(LOSSES[loss])
 
 
 def _loss_key(loss, task):
@@ -416,8 +424,7 @@ class ClassTargets(Targets):
 
     def _found(self, predictions):
         """Return the predicted classes as integers."""
-        xp, _ = get_namespace(predictions)
-        return xp.argmax(predictions, axis=1)
+        return _namespace(predictions).argmax(predictions, axis=1)
 
     def scores(self, outputs):
         """Convert raw outputs to the output of `decision_function`."""
@@ -463,14 +470,15 @@ class TwoClasses(_Logistic):
         return super()._found(predictions)[:, 0]
 
     def decode(self, predictions):
-        # Indices 0 and -1, because there may be a single class.
-        return _named(self.classes[[0, -1]], self._found(predictions))
+        # There may be a single class.
+        classes = self.classes if len(self.classes) == 2 else self.classes[[0, -1]]
+        return _named(classes, self._found(predictions))
 
     def scores(self, outputs):
         return outputs[:, 0]
 
     def probabilities(self, predictions):
-        xp, _ = get_namespace(predictions)
+        xp = _namespace(predictions)
         if len(self.classes) == 1:
             return xp.ones_like(predictions)
         return xp.concat([1 - predictions, predictions], axis=1)
@@ -619,6 +627,11 @@ def find_classes(y):
         raise ValueError(f"y is of type {name!r}, but labels of classes are needed")
     classes = unique_labels(y)
     return CLASS_TARGETS[name], classes
+
+
+def _namespace(array):
+    # The shortcut matters: every prediction calls this.
+    return np if type(array) is np.ndarray else get_namespace(array)[0]
 
 
 def _named(classes, positions):

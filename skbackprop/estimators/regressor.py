@@ -721,8 +721,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         ValueError
             With `return_std`, if the loss has no standard deviation.
         """
-        has_std = self._loss().has_std
-        if return_std and not has_std:
+        if return_std and not self._loss().has_std:
             raise ValueError(f"return_std=True needs loss='gaussian_nll', which learns a spread; loss is {self.loss!r}")
         targets, predictions = self._predict(X)
         if self._means_other_outputs(targets):
@@ -730,7 +729,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
                 f"loss={self.loss!r} is not what the network was fitted with, and its outputs mean something else"
             )
         predictions = targets.decode(predictions)
-        if has_std:
+        if targets.function.has_std:
             means, deviations = (_squeezed(part) for part in (predictions[:, 0::2], predictions[:, 1::2]))
             return _WithSpread((means, deviations)) if return_std else means
         return _squeezed(predictions)
@@ -773,4 +772,6 @@ class _WithSpread(tuple):
 
 
 def _squeezed(columns):
-    return _ravel(columns) if columns.shape[1] == 1 else columns
+    if columns.shape[1] > 1:
+        return columns
+    return columns.reshape(-1) if type(columns) is np.ndarray else _ravel(columns)

@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
+from skbackprop._compile import bound
 from skbackprop.backends.batch_plan import plan_batches, row_flops
 from skbackprop.backends.cpu.calls import layer_calls, program_rows, shared_calls, step_address, update_calls
 from skbackprop.backends.cpu.epoch import predict_rows, train_batches
@@ -32,8 +33,8 @@ from skbackprop.backends.cpu.state import (
     Report,
     Work,
 )
-from skbackprop.backends.cpu.sync import ABORT, NON_FINITE
-from skbackprop.backends.cpu.threads import Team
+from skbackprop.backends.cpu.sync import ABORT, N_CONTROL, NON_FINITE
+from skbackprop.backends.cpu.threads import Team, is_inline
 from skbackprop.backends.data import Epochs, check_data, check_state, frozen, unscheduled
 from skbackprop.backends.exchange import Exchange
 from skbackprop.backends.record import LINE_BYTES, Record, Workspace, aligned
@@ -42,7 +43,7 @@ from skbackprop.functions.groups import group_tables
 from skbackprop.functions.optimizers import CARRIED, N_CONSTANTS
 from skbackprop.functions.penalties import Penalties
 
-__all__ = ["Session", "input_gradient", "predict"]
+__all__ = ["Session", "input_gradient", "predict", "repeated"]
 
 # Limits the rows of a block, so that the units of all layers stay in the L2 cache. More rows reuse each weight that is
 # loaded from memory more often, and each further block reads and writes the whole gradient once more.
@@ -574,6 +575,50 @@ def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
             record.point(entries=rows.data, indices=rows.indices, indptr=rows.indptr)
         team.run(predict_rows, record.argument)
     return out
+
+
+def repeated(network, params, rows, n_jobs, link):
+    """Return a function that predicts as many rows each time, if they are so few that one thread does so at once.
+
+    Parameters
+    ----------
+    network, params, rows, n_jobs, link
+        As for `predict`.
+
+    Returns
+    -------
+    predict : callable or None
+        ``predict(X)`` returns the predictions of an aligned, C-contiguous array of the shape and the dtype of these
+        rows. It is for the calling thread only.
+    """
+    flops = row_flops(network, rows.density) * rows.shape[0]
+    if rows.is_sparse or rows.index is not None or network.n_running or not is_inline(n_jobs, flops):
+        return None
+    made = _Repeated(network, params, rows.shape[0], link)
+    return made if made.n_bytes <= _KEPT_BYTES else None
+
+
+class _Repeated:
+    """What `repeated` returns."""
+
+    def __init__(self, network, params, n_rows, link):
+        offsets, plan = _forward(network, params.dtype, n_rows, None, link)
+        self._prediction = _Prediction(offsets, plan, network, params.dtype, 1)
+        self._prediction.enter(params, _NO_NUMBERS, _all_rows(n_rows))
+        self.n_bytes = self._prediction.n_bytes
+        self._out = (n_rows, network.layer_units[-1]), params.dtype
+        record = self._prediction.record
+        self._point = record.pointer("X", "predictions")
+        self._control = np.zeros(N_CONTROL, dtype=np.int64)
+        self._run = bound(predict_rows, 0, 1, self._control, record.argument)
+
+    def __call__(self, X):
+        out = np.empty(*self._out)
+        self._point(X, out)
+        # Threads share out the blocks of rows there.
+        self._control.fill(0)
+        self._run()
+        return out
 
 
 @lru_cache(maxsize=64)

@@ -177,6 +177,11 @@ def wanted_threads(n_jobs, flops, total_flops):
     return min(n_jobs, limit)
 
 
+def is_inline(n_jobs, flops):
+    """Whether a single call of a kernel, of so many operations, is best made by the calling thread alone."""
+    return flops < _FLOPS_INLINE and wanted_threads(n_jobs, flops, flops) == 1
+
+
 class Team:
     """Threads that run kernels together; a context manager.
 
