@@ -469,19 +469,131 @@ class PeriodicEmbedding(InputLayer):
 
 
 @formula
-def _hat(place, segment, level, n_levels, n_segments):
-    """Return the hat function of a level where an input lies, and its index: 1 at the middle of its support, 0 outside."""
-    cell = segment >> (n_levels - level)
-    half = number(n_segments >> (level + 1), place)
-    middle = number(2 * cell + 1, place) * half
-    return (np.int64(1) << level) + cell, number(1.0, place) - abs(place - middle) / half
+def _clipped(x):
+    return min(max(x, number(0.0, x)), number(1.0, x))
 
 
 @formula
-def _place(x, n_segments):
-    """Return where an input lies, in segments, and in which of them."""
-    place = min(max(x, number(0.0, x)), number(1.0, x)) * number(n_segments, x)
-    return place, min(np.int64(place), n_segments - 1)
+def _line(t):
+    return t + t - number(1.0, t)
+
+
+@formula
+def _leaf(t, n_segments):
+    """Return the leaf of a binary tree of intervals where `t` lies: ``leaf >> k`` is its ancestor k levels up, the root 1."""
+    return n_segments + min(np.int64(t * number(n_segments, t)), n_segments - 1)
+
+
+@formula
+def _hat(t):
+    """Return the hat function over an interval, at the fraction `t` of its length: 1 in the middle, 0 at the ends."""
+    return number(1.0, t) - abs(_line(t))
+
+
+@formula
+def _in_half(t):
+    """Return the fraction of the half of an interval where the fraction `t` of its length lies; exact."""
+    doubled = t + t
+    return doubled - number(1.0, t) if doubled >= number(1.0, t) else doubled
+
+
+# One, two and eight outputs at a time, in registers: a loop over a number of outputs that the compiler does not know takes
+# twice as long.
+
+
+@formula
+def _write_one(x, params, p, out, o, n_levels, n_outputs, level_scale):
+    """Write the sum of the line and of the hat functions of all levels, for one output."""
+    t, height = _clipped(x), number(1.0, x)
+    leaf, total = _leaf(t, np.int64(1) << n_levels), _line(t) * params[natural(p)]
+    for level in range(n_levels):
+        row = p + (leaf >> (n_levels - level)) * n_outputs
+        total = fma(_hat(t) * height, params[natural(row)], total)
+        t, height = _in_half(t), height * level_scale
+    out[natural(o)] = total
+
+
+@formula
+def _write_two(x, params, p, out, o, n_levels, n_outputs, level_scale):
+    """Write the sums of the line and of the hat functions of all levels, for two outputs."""
+    t, height = _clipped(x), number(1.0, x)
+    leaf, line = _leaf(t, np.int64(1) << n_levels), _line(t)
+    a, b = line * params[natural(p)], line * params[natural(p + 1)]
+    for level in range(n_levels):
+        hat, row = _hat(t) * height, p + (leaf >> (n_levels - level)) * n_outputs
+        a, b = fma(hat, params[natural(row)], a), fma(hat, params[natural(row + 1)], b)
+        t, height = _in_half(t), height * level_scale
+    out[natural(o)], out[natural(o + 1)] = a, b
+
+
+@formula
+def _write_eight(x, params, p, out, o, n_levels, n_outputs, level_scale):
+    """Write the sums of the line and of the hat functions of all levels, for eight outputs."""
+    t, height = _clipped(x), number(1.0, x)
+    leaf, line = _leaf(t, np.int64(1) << n_levels), _line(t)
+    a, b = line * params[natural(p)], line * params[natural(p + 1)]
+    c, d = line * params[natural(p + 2)], line * params[natural(p + 3)]
+    e, f = line * params[natural(p + 4)], line * params[natural(p + 5)]
+    g, h = line * params[natural(p + 6)], line * params[natural(p + 7)]
+    for level in range(n_levels):
+        hat, row = _hat(t) * height, p + (leaf >> (n_levels - level)) * n_outputs
+        a, b = fma(hat, params[natural(row)], a), fma(hat, params[natural(row + 1)], b)
+        c, d = fma(hat, params[natural(row + 2)], c), fma(hat, params[natural(row + 3)], d)
+        e, f = fma(hat, params[natural(row + 4)], e), fma(hat, params[natural(row + 5)], f)
+        g, h = fma(hat, params[natural(row + 6)], g), fma(hat, params[natural(row + 7)], h)
+        t, height = _in_half(t), height * level_scale
+    out[natural(o)], out[natural(o + 1)], out[natural(o + 2)], out[natural(o + 3)] = a, b, c, d
+    out[natural(o + 4)], out[natural(o + 5)], out[natural(o + 6)], out[natural(o + 7)] = e, f, g, h
+
+
+@formula
+def _add(hat, delta, grads, i):
+    grads[natural(i)] = fma(hat, delta, grads[natural(i)])
+
+
+@formula
+def _add_one(x, deltas, d, grads, p, n_levels, n_outputs, level_scale):
+    """Add to the gradient what the line and the hat functions of all levels get from a row, for one output."""
+    t, height, delta = _clipped(x), number(1.0, x), deltas[natural(d)]
+    leaf = _leaf(t, np.int64(1) << n_levels)
+    _add(_line(t), delta, grads, p)
+    for level in range(n_levels):
+        _add(_hat(t) * height, delta, grads, p + (leaf >> (n_levels - level)) * n_outputs)
+        t, height = _in_half(t), height * level_scale
+
+
+@formula
+def _add_two(x, deltas, d, grads, p, n_levels, n_outputs, level_scale):
+    """Add to the gradient what the line and the hat functions of all levels get from a row, for two outputs."""
+    t, height = _clipped(x), number(1.0, x)
+    leaf, first, second = _leaf(t, np.int64(1) << n_levels), deltas[natural(d)], deltas[natural(d + 1)]
+    _add(_line(t), first, grads, p)
+    _add(_line(t), second, grads, p + 1)
+    for level in range(n_levels):
+        hat, row = _hat(t) * height, p + (leaf >> (n_levels - level)) * n_outputs
+        _add(hat, first, grads, row)
+        _add(hat, second, grads, row + 1)
+        t, height = _in_half(t), height * level_scale
+
+
+@formula
+def _add_eight(x, deltas, d, grads, p, n_levels, n_outputs, level_scale):
+    """Add to the gradient what the line and the hat functions of all levels get from a row, for eight outputs."""
+    t, height = _clipped(x), number(1.0, x)
+    a, b, c, e = deltas[natural(d)], deltas[natural(d + 1)], deltas[natural(d + 2)], deltas[natural(d + 3)]
+    f, g, h, i = deltas[natural(d + 4)], deltas[natural(d + 5)], deltas[natural(d + 6)], deltas[natural(d + 7)]
+    leaf, hat, row = _leaf(t, np.int64(1) << n_levels), _line(t), p
+    for level in range(n_levels + 1):
+        _add(hat, a, grads, row)
+        _add(hat, b, grads, row + 1)
+        _add(hat, c, grads, row + 2)
+        _add(hat, e, grads, row + 3)
+        _add(hat, f, grads, row + 4)
+        _add(hat, g, grads, row + 5)
+        _add(hat, h, grads, row + 6)
+        _add(hat, i, grads, row + 7)
+        hat, row = _hat(t) * height, p + (leaf >> (n_levels - level)) * n_outputs
+        t, height = _in_half(t), height * level_scale
 
 
 class PiecewiseLinearEmbedding(InputLayer):
@@ -548,64 +660,61 @@ class PiecewiseLinearEmbedding(InputLayer):
     @formula
     def forward(x, params, p, n, out, o, s):
         """Write the sums of the line and of the hat functions of all levels."""
-        n_levels, n_outputs = np.int64(s.n_levels), np.int64(s.n_outputs)
-        n_segments = np.int64(1) << n_levels
-        place, segment = _place(x, n_segments)
-        line = number(2.0, x) * (place / number(n_segments, x)) - number(1.0, x)
-        for k in range(n_outputs):
-            out[natural(o + k)] = line * params[natural(p + k)]
-        height = number(1.0, x)
-        for level in range(n_levels):
-            index, hat = _hat(place, segment, level, n_levels, n_segments)
-            hat *= height
-            height *= number(s.level_scale, x)
-            row = p + index * n_outputs
-            for k in range(n_outputs):
-                out[natural(o + k)] = fma(hat, params[natural(row + k)], out[natural(o + k)])
+        n_levels, n_outputs, scale = np.int64(s.n_levels), np.int64(s.n_outputs), number(s.level_scale, x)
+        k = np.int64(0)
+        while n_outputs - k >= 8:
+            _write_eight(x, params, p + k, out, o + k, n_levels, n_outputs, scale)
+            k += 8
+        while n_outputs - k >= 2:
+            _write_two(x, params, p + k, out, o + k, n_levels, n_outputs, scale)
+            k += 2
+        if k < n_outputs:
+            _write_one(x, params, p + k, out, o + k, n_levels, n_outputs, scale)
 
     @staticmethod
     @formula
     def gradient_of_rows(units, u, u_step, n_rows, params, p, n, deltas, d, d_step, grads, is_first, part, n_parts, s):
         """Sum over the rows what the line and the hat functions get, for a part of the outputs."""
         n_levels, n_outputs = np.int64(s.n_levels), np.int64(s.n_outputs)
-        n_segments, one = np.int64(1) << n_levels, number(1.0, units)
+        n_segments, scale = np.int64(1) << n_levels, number(s.level_scale, units)
         start, stop = part * n_outputs // n_parts, (part + 1) * n_outputs // n_parts
         if is_first:
             for index in range(n_segments):
                 for k in range(start, stop):
                     grads[natural(p + index * n_outputs + k)] = number(0.0, units)
-        for row in range(n_rows):
-            place, segment = _place(units[natural(u + row * u_step)], n_segments)
-            line, own = number(2.0, units) * (place / number(n_segments, units)) - one, d + row * d_step
-            for k in range(start, stop):
-                grads[natural(p + k)] = fma(line, deltas[natural(own + k)], grads[natural(p + k)])
-            height = one
-            for level in range(n_levels):
-                index, hat = _hat(place, segment, level, n_levels, n_segments)
-                hat *= height
-                height *= number(s.level_scale, units)
-                i = p + index * n_outputs
-                for k in range(start, stop):
-                    grads[natural(i + k)] = fma(hat, deltas[natural(own + k)], grads[natural(i + k)])
+        while stop - start >= 8:
+            for row in range(n_rows):
+                x, own = units[natural(u + row * u_step)], d + row * d_step + start
+                _add_eight(x, deltas, own, grads, p + start, n_levels, n_outputs, scale)
+            start += 8
+        while stop - start >= 2:
+            for row in range(n_rows):
+                x, own = units[natural(u + row * u_step)], d + row * d_step + start
+                _add_two(x, deltas, own, grads, p + start, n_levels, n_outputs, scale)
+            start += 2
+        if start < stop:
+            for row in range(n_rows):
+                x, own = units[natural(u + row * u_step)], d + row * d_step + start
+                _add_one(x, deltas, own, grads, p + start, n_levels, n_outputs, scale)
 
     @staticmethod
     @formula
     def slope(x, params, p, n, deltas, d, s):
         """Return the slope of the segment where the input lies; 0 outside."""
         n_levels, n_outputs, zero = np.int64(s.n_levels), np.int64(s.n_outputs), number(0.0, x)
-        n_segments, total = np.int64(1) << n_levels, zero
-        place, segment = _place(x, n_segments)
-        if place <= zero or place >= number(n_segments, x):
+        n_segments, total, t = np.int64(1) << n_levels, zero, _clipped(x)
+        if t <= zero or t >= number(1.0, x):
             return zero
+        leaf = _leaf(t, n_segments)
         for k in range(n_outputs):
             total = fma(number(2.0, x) * params[natural(p + k)], deltas[natural(d + k)], total)
         height = number(1.0, x)
         for level in range(n_levels):
-            index, _ = _hat(place, segment, level, n_levels, n_segments)
+            index = leaf >> (n_levels - level)
             steep = number(np.int64(2) << level, x) * height
             height *= number(s.level_scale, x)
             # Beyond the middle of its support, a hat function falls.
-            if (segment >> (n_levels - level - 1)) % 2 == 1:
+            if (leaf >> (n_levels - level - 1)) % 2 == 1:
                 steep = -steep
             for k in range(n_outputs):
                 weight = params[natural(p + index * n_outputs + k)]
