@@ -63,7 +63,9 @@ class _EstimatorPredictor(Predictor):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.fit(X, y)
-        model.coefs_, model.intercepts_ = map(list, zip(*self.layers, strict=True))
+        for arrays, values in zip((model.coefs_, model.intercepts_), zip(*self.layers, strict=True), strict=True):
+            for array, value in zip(arrays, values, strict=True):
+                array[:] = value
         self.model, self.predict = model, model.predict_proba
 
     @abstractmethod

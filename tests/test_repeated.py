@@ -120,6 +120,23 @@ def test_objects_that_may_change_are_looked_at_each_time():
     np.testing.assert_array_equal(model.predict(X[:1]), anew(model, "predict", X[:1]))
 
 
+def test_weights_that_a_user_has_set_may_change_in_place():
+    model = BackpropRegressor(**SETTINGS).fit(X, X[:, 0])
+    model.coefs_ = [coef.copy() for coef in model.coefs_]
+    for factor in (1, 1, 1, 2, 0.5):
+        model.coefs_[0] *= factor
+        np.testing.assert_array_equal(model.predict(X[:1]), anew(model, "predict", X[:1]))
+
+
+@pytest.mark.parametrize("normalization", [None, "layer"])
+def test_a_loaded_model_is_as_quick(normalization):
+    fitted = BackpropRegressor(**SETTINGS, normalization=normalization).fit(X, X[:, 0])
+    model = pickle.loads(pickle.dumps(fitted))
+    for start in range(3):
+        np.testing.assert_array_equal(model.predict(X[start : start + 1]), fitted.predict(X)[start : start + 1])
+    assert any(_prediction._own.known.values())
+
+
 def test_models_take_turns_and_are_let_go():
     models = [BackpropRegressor(**SETTINGS, alpha=number).fit(X, X[:, 0]) for number in range(3)]
     for model in models:

@@ -88,7 +88,7 @@ def _remember(key, estimator, model, X, fitted):
     if predict:
         # Arrays of a model that is gone are not kept.
         place = weakref.ref(estimator, lambda _: known.pop(key, None))
-        known[key] = _Known(place, model, X.dtype, network, predict)
+        known[key] = _Known(place, model, X.dtype, network, params, predict)
 
 
 class _Known:
@@ -103,17 +103,28 @@ class _Known:
     dtype : numpy.dtype
         Of the rows.
     network : Network
+    params : ndarray of shape (n_params,)
     predict : callable
         As `skbackprop.backends.cpu.repeated` returns it.
     """
 
-    def __init__(self, estimator, model, dtype, network, predict):
-        self.targets, self.predict = model._targets, predict
+    def __init__(self, estimator, model, dtype, network, params, predict):
+        self.targets, self._predict = model._targets, predict
         self._estimator, self._dtype = estimator, dtype
         self._state = list(vars(model).values())
         # Users may replace what is in these lists.
         self._lists = [vars(model)[name] for name in network.attributes[0]]
         self._arrays = self._listed()
+        # After unpickling, for example, the arrays are not views of `params`, and may change without it.
+        views = network.arrays(params)
+        places = [place for name in network.attributes[0] for place in views[name]]
+        self._copied = [] if model.coefs_[0].base is params else list(zip(places, self._arrays, strict=True))
+
+    def predict(self, X):
+        """Predict rows for which `holds_for` is true."""
+        for place, array in self._copied:
+            place[...] = array
+        return self._predict(X)
 
     def _listed(self):
         return [array for arrays in self._lists for array in arrays]
