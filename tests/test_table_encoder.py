@@ -487,15 +487,17 @@ def test_places_of_every_scaled_column(rng):
     )
     settings = {"n_quantiles": 5, "max_onehot": 4}
     found = encoded(table, rng.choice(["a", "b", "c"], size=90), **settings)
-    assert list(found)[-5:] == [
+    assert list(found)[-7:] == [
         "town_a_quantile",
         "town_b_quantile",
         "town_c_quantile",
         "number_quantile",
         "day_quantile",
+        "day_year_quantile",
+        "day_week_quantile",
     ]
-    assert found.iloc[:, -5:].min().min() == 0
-    assert found.iloc[:, -5:].max().max() == 1
+    assert found.iloc[:, -7:].min().min() == 0
+    assert found.iloc[:, -7:].max().max() == 1
     y = rng.normal(size=90)
     held = TableEncoder(**settings).fit(table, y)
     mostly = TableEncoder(**settings, sparse_output=True).fit(table, y)
@@ -605,6 +607,40 @@ def test_missing_dates_are_zeros_and_an_indicator():
     found = encoded(table)
     assert found["t_missing"].tolist() == [0, 1, 0, 0]
     assert not found.drop(columns="t_missing").iloc[1].any()
+
+
+def test_places_in_cycles_have_quantiles_of_their_own():
+    dates = pd.date_range("2020-01-01", "2021-12-31 23:00", freq="7h", tz="Europe/Berlin")
+    times = [datetime.time(hour) for hour in range(24)]
+    table = pd.DataFrame({"t": dates, "clock": pd.Series([times[i % 24] for i in range(len(dates))], dtype=object)})
+    table.loc[5, "t"] = pd.NaT
+    encoder = TableEncoder(n_quantiles=33).set_output(transform="pandas")
+    found = encoder.fit_transform(table)
+    plain = encoded(table)
+    more = ["t_year", "t_week", "t_day", "clock_day"]
+    assert [name for name in found if name not in plain] == [
+        *more,
+        *(f"{name}_quantile" for name in ["t", *more]),
+    ]
+    pd.testing.assert_frame_equal(found[plain.columns], plain)
+    known = np.arange(len(dates)) != 5
+    wall = dates.tz_localize(None)
+    year = (wall.day_of_year - 1 + wall.hour / 24) / np.where(wall.is_leap_year, 366, 365)
+    parts = [year[known], wall.day_of_week[known] / 7, wall.hour[known] / 24, np.arange(len(dates)) % 24 / 24]
+    for name, part in zip(more, parts, strict=True):
+        rows = known if name.startswith("t_") else slice(None)
+        expected = clipped(RobustScaler().fit_transform(np.asarray(part)[:, np.newaxis]))[:, 0]
+        np.testing.assert_allclose(found.loc[rows, name], expected, atol=1e-9)
+        assert found[f"{name}_quantile"].between(0, 1).all()
+    assert not found.loc[5, more[:3]].any()
+    # In each week day, the same place.
+    places = found.loc[known, "t_week_quantile"].groupby(wall.day_of_week[known]).agg(["min", "max"])
+    np.testing.assert_allclose(places["min"], places["max"], atol=1e-9)
+    assert places["min"].is_monotonic_increasing
+    arrow = pa.table({"t": pa.array(table["t"]), "clock": pa.array(table["clock"])})
+    for other in (table, pl.from_arrow(arrow), arrow):
+        np.testing.assert_array_equal(encoder.set_output(transform="default").transform(other), found)
+    assert "t_year" not in TableEncoder(n_quantiles=9).fit(table[:60]).get_feature_names_out()
 
 
 def test_time_zones_are_those_of_fit():

@@ -10,7 +10,7 @@ import numpy as np
 
 from skbackprop.preprocessing._categories import MISSING, UNKNOWN
 from skbackprop.preprocessing._columns import named, nw, opened
-from skbackprop.preprocessing._formulas import LIMIT, STEEP
+from skbackprop.preprocessing._formulas import CYCLES, LIMIT, STEEP
 from skbackprop.preprocessing._table_encoder import SCALED, SIGNS
 
 __all__ = ["encode", "table_inputs"]
@@ -166,7 +166,7 @@ def _output(g, encoder, source, kind, start, name, type_):
         unlike = g("Not", g("Equal", x, float(encoder.centers_[start])))
         return g.number(g("And", unlike, g("Not", g("IsNaN", x))))
     # Seconds since midnight.
-    return _on_circle(g, kind, g("Div", x, 86400.0))
+    return _in_cycle(g, kind, g("Div", x, 86400.0))
 
 
 def _of_category(g, encoder, source, kind, codes):
@@ -233,7 +233,7 @@ def _of_date(g, kind, name):
         part = g("Div", g.number(g("Mod", whole("Add", days, 3), g.constant(np.array(7)))), 7.0)
     else:
         part = _of_year(g, days, of_day)
-    return _on_circle(g, kind, g("Where", is_missing, g.constant(np.array(np.nan)), part))
+    return _in_cycle(g, kind, g("Where", is_missing, g.constant(np.array(np.nan)), part))
 
 
 def _of_year(g, days, of_day):
@@ -262,7 +262,9 @@ def _whole(g, operator, x, number):
     return g(operator, x, g.constant(np.array(number)))
 
 
-def _on_circle(g, kind, part):
-    """Sine or cosine of a part of a cycle; 0 where it is missing."""
+def _in_cycle(g, kind, part):
+    """How much of a cycle has passed, before it is scaled; or its sine or cosine, 0 where it is missing."""
+    if kind in CYCLES:
+        return part
     value = g(kind.split("_")[1].capitalize(), g("Mul", part, 2 * np.pi))
     return g("Where", g("IsNaN", value), 0.0, value)

@@ -9,6 +9,7 @@ from skbackprop.estimators._canonical import new_strings
 from skbackprop.estimators._checks import check_array, check_classes, check_count, check_places, require
 from skbackprop.estimators._state import Fitted, copy_state
 from skbackprop.preprocessing import TableEncoder
+from skbackprop.preprocessing._formulas import CYCLES
 from skbackprop.preprocessing._table_encoder import SCALED
 
 __all__ = ["ENCODER", "TABULAR", "check_tabular", "restore_encoder"]
@@ -67,9 +68,10 @@ _OUTPUTS = {
         "trend",
         "missing",
         "quantile",
-        *(f"{cycle}_{part}" for cycle in ("year", "week", "day") for part in ("sin", "cos")),
+        *CYCLES,
+        *(f"{cycle}_{part}" for cycle in CYCLES for part in ("sin", "cos")),
     },
-    "time": {"day_sin", "day_cos", "missing"},
+    "time": {"day_sin", "day_cos", "day", "missing", "quantile"},
     "missing": set(),
 }
 
@@ -144,9 +146,11 @@ def _check_outputs(encoder):
             require(encoder.groups_[source].max() == 1, "a sign is of two groups")
         elif kind == "level":
             expected = encoder.groups_[source].max() + 1
-        elif kind == "target" or (kind == "quantile" and encoder.kinds_[source] == "category"):
+        elif kind == "target":
             require(encoder.encodings_[source] is not None, "encodings_ is missing")
             expected = encoder.encodings_[source].shape[1]
+        elif kind == "quantile":
+            expected = np.count_nonzero(is_scaled & (sources == source))
         require(len(places) == expected, f"{len(places)} outputs {kind!r} in the place of {expected}")
     _check_quantiles(encoder, sources[is_scaled], sources[kinds == "quantile"])
     classes = encoder.target_classes_

@@ -2,7 +2,18 @@
 
 import numpy as np
 
-__all__ = ["CYCLES", "LIMIT", "STEEP", "angle", "cycles", "quantile_places", "robust_scale", "smooth_clip", "trend"]
+__all__ = [
+    "CYCLES",
+    "LIMIT",
+    "STEEP",
+    "angle",
+    "cycles",
+    "passed",
+    "quantile_places",
+    "robust_scale",
+    "smooth_clip",
+    "trend",
+]
 
 #: Where values bend away from a straight line, in units of the interquartile range: none leaves -3..3.
 LIMIT = 3.0
@@ -143,8 +154,8 @@ def _day(dates):
 CYCLES = {"year": (365, _year), "week": (7, _week), "day": (1, _day)}
 
 
-def angle(kind, values, cycle):
-    """How far a cycle of the calendar has come, as an angle.
+def passed(kind, values, cycle):
+    """How much of a cycle of the calendar has passed.
 
     Parameters
     ----------
@@ -156,10 +167,26 @@ def angle(kind, values, cycle):
 
     Returns
     -------
+    part : ndarray of float64
+        0 at the start of the cycle, and 1 at its end; NaN for missing values.
+    """
+    return values / 86400 if kind == "time" else CYCLES[cycle][1](values)
+
+
+def angle(kind, values, cycle):
+    """The same as an angle.
+
+    Parameters
+    ----------
+    kind, values, cycle : object
+        As in `passed`.
+
+    Returns
+    -------
     angle : ndarray of float64
         0 at the start of the cycle, and 2 pi at its end; NaN for missing values.
     """
-    return 2 * np.pi * (values / 86400 if kind == "time" else CYCLES[cycle][1](values))
+    return 2 * np.pi * passed(kind, values, cycle)
 
 
 def cycles(kind, values):

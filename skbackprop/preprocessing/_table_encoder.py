@@ -36,7 +36,16 @@ from skbackprop.preprocessing._categories import (
     target_encoded,
 )
 from skbackprop.preprocessing._columns import missing_values, named, opened, read_table
-from skbackprop.preprocessing._formulas import angle, cycles, quantile_places, robust_scale, smooth_clip, trend
+from skbackprop.preprocessing._formulas import (
+    CYCLES,
+    angle,
+    cycles,
+    passed,
+    quantile_places,
+    robust_scale,
+    smooth_clip,
+    trend,
+)
 
 if TYPE_CHECKING:
     from typing import Self
@@ -47,12 +56,12 @@ __all__ = ["SCALED", "SIGNS", "TableEncoder"]
 _NUMBERS = ("number", "duration")
 _CATEGORIES = ("boolean", "category", "string")
 #: Kinds of output that are centred, scaled and clipped.
-SCALED = ("number", "target", "trend")
+SCALED = ("number", "target", "trend", *CYCLES)
 #: What becomes of the two groups of a "sign", and of none.
 SIGNS = np.array([-1.0, 1.0, 0.0])
 _PARTS = {"sin": np.sin, "cos": np.cos}
 #: What `_prepare` sets.
-_PREPARED = {"_names", "_runs", "_lookups", "_scaled", "_places"}
+_PREPARED = {"_names", "_runs", "_used", "_lookups", "_scaled", "_places"}
 
 
 class TableEncoder(TransformerMixin, NamedOnce):
@@ -100,7 +109,9 @@ class TableEncoder(TransformerMixin, NamedOnce):
 
     n_quantiles : int or None, default=None
         At the end of the output there is for each scaled column its place among so many quantiles of `fit`, between 0 and
-        1: what :class:`~skbackprop.functions.PiecewiseLinearEmbedding` takes. None: there is not.
+        1: what :class:`~skbackprop.functions.PiecewiseLinearEmbedding` takes. Dates and times then also have their place
+        in the year, the week and the day as scaled columns, so that a network can learn steps in it, such as holidays.
+        None: there is not.
 
     Attributes
     ----------
@@ -129,11 +140,11 @@ class TableEncoder(TransformerMixin, NamedOnce):
         For each column of the output that column of the table from which it comes.
 
     output_kinds_ : ndarray of str of shape (n_features_out,)
-        For each column of the output what it is: "number", "target" and "trend" are centred, scaled and clipped;
-        "missing" and "other" are 1 where the table has no value, or another one than the median, otherwise 0; "level"
-        is 1 for one group of levels; "sign" is -1 and 1 for two of them; "code" is an integer for each group;
-        "year_sin" and "year_cos", and the same for "week" and "day", are a cycle of the calendar; "quantile" is the
-        place of one of the scaled columns, which are in the same order.
+        For each column of the output what it is: "number", "target", "trend", "year", "week" and "day" are centred,
+        scaled and clipped; "missing" and "other" are 1 where the table has no value, or another one than the median,
+        otherwise 0; "level" is 1 for one group of levels; "sign" is -1 and 1 for two of them; "code" is an integer for
+        each group; "year_sin" and "year_cos", and the same for "week" and "day", are a cycle of the calendar;
+        "quantile" is the place of one of the scaled columns, which are in the same order.
 
     cardinalities_ : ndarray of int of shape (n_features_out,)
         For each "code" how many there are, 0 among them; 0 for other columns of the output.
@@ -172,7 +183,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
       is such a group. Only levels that occur in `fit` count.
     - dates: days as a number; sine and cosine of their place in the year, the week (whole days) and the day, where the
       rows of `fit` go round that cycle. A date with a time zone counts by the clock in that zone. Times of the day are
-      that last cycle only.
+      that last cycle only. With `n_quantiles`, the place itself comes after them, centred, scaled and clipped.
 
     Columns whose values are all the same, or all missing, and those that repeat an earlier one of the same kind in all
     rows of `fit` have no column in the output. `transform` ignores what they hold.
@@ -325,7 +336,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
         if names is None or names != self._names:
             _check_feature_names(self, X, reset=False)
             _check_n_features(self, X, reset=False)
-        return self._encode(columns)
+        values = {source: self._values(source, columns[source]) for source in self._used}
+        return self._encode(values, self._clipped(values, len(columns[0].values)))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of the output.
@@ -355,6 +367,9 @@ class TableEncoder(TransformerMixin, NamedOnce):
             return [""]
         if kind == "target":
             return [f"_{label}" for label in self.target_classes_]
+        if kind == "quantile" and self.kinds_[source] in ("date", "time"):
+            scaled = self.output_kinds_[self._scaled[self.sources_[self._scaled] == source]]
+            return [f"_{kind}" if of == "trend" else f"_{of}_{kind}" for of in scaled]
         if kind == "quantile" and n_outputs > 1:
             return [f"_{label}_{kind}" for label in self.target_classes_]
         if kind not in ("level", "sign"):
@@ -381,7 +396,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         return router
 
     def _fit(self, X, y, params):
-        """Learn all; return the columns, and what the target says of their rows, cross-fitted."""
+        """Learn all; return the columns' values, and their scaled columns, those of the target cross-fitted."""
         _raise_for_params(params, self, "fit")
         process_routing(self, "fit", **params)
         X = opened(X)
@@ -406,10 +421,12 @@ class TableEncoder(TransformerMixin, NamedOnce):
         crossed = self._fit_targets(columns, labels, y, params)
         self._fit_outputs(columns, crossed)
         self._prepare()
+        values = [column.values for column in columns]
+        scaled = self._clipped(values, len(values[0]), crossed)
         if self.n_quantiles is not None:
-            self._fit_quantiles(columns, crossed)
+            self._fit_quantiles(scaled)
             self._prepare()
-        return columns, crossed
+        return values, scaled
 
     def _categorical(self, X, columns):
         """Which columns are categorical, and whether the user has named them."""
@@ -474,9 +491,8 @@ class TableEncoder(TransformerMixin, NamedOnce):
         self.scales_ = np.array(scales, dtype=np.float64)
         self.quantiles_ = []
 
-    def _fit_quantiles(self, columns, crossed):
+    def _fit_quantiles(self, scaled):
         """Add the places of all scaled columns to the output."""
-        *_, scaled = self._parts(columns, crossed)
         self.quantiles_ = [quantile_places(values, self.n_quantiles) for values in scaled]
         n_more = len(scaled)
         self.sources_ = np.append(self.sources_, self.sources_[self._scaled])
@@ -499,6 +515,9 @@ class TableEncoder(TransformerMixin, NamedOnce):
         for cycle in cycles(column.kind, column.values):
             for part in _PARTS:
                 yield f"{cycle}_{part}", np.nan, np.nan
+            if self.n_quantiles is not None:
+                center, scale, _ = robust_scale(passed(column.kind, column.values, cycle))
+                yield cycle, center, scale
         if np.isnan(column.values).any():
             yield "missing", np.nan, np.nan
 
@@ -534,6 +553,7 @@ class TableEncoder(TransformerMixin, NamedOnce):
         self._runs = [
             (source, kind, stop - n_outputs, stop) for (source, kind, n_outputs), stop in zip(runs, stops, strict=True)
         ]
+        self._used = list(dict.fromkeys(self.sources_.tolist()))
         self._lookups = [None if levels is None else Lookup(levels) for levels in self.categories_]
         self._scaled = np.flatnonzero(np.isin(self.output_kinds_, SCALED))
         self._places = np.flatnonzero(self.output_kinds_ == "quantile")
@@ -554,51 +574,52 @@ class TableEncoder(TransformerMixin, NamedOnce):
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _encode(self, columns, crossed=None):
-        """The output for columns as they were read, or with what the target says of their rows."""
-        held, is_held, ones, _ = self._parts(columns, crossed)
+    def _encode(self, values, scaled):
+        """The output for the columns' values, and for their scaled columns."""
+        held, is_held, ones = self._parts(values, scaled)
         if self.sparse_output:
             return _joined(held, np.flatnonzero(is_held), ones, len(self.sources_))
         for rows, outputs in ones:
             held[rows, outputs] = 1
         return held
 
-    def _parts(self, columns, crossed):
-        """The output in parts: an array, which columns it has, the ones elsewhere, and the scaled columns as rows."""
-        n_samples = len(columns[0].values)
+    def _clipped(self, values, n_samples, crossed=None):
+        """The scaled columns as rows, or with what the target says of the rows of `fit`."""
+        rows = []
+        for source, kind, *_ in self._runs:
+            if kind == "target":
+                rows.extend((crossed[source] if crossed else self.encodings_[source][values[source]]).T)
+            elif kind in CYCLES:
+                rows.append(passed(self.kinds_[source], values[source], kind))
+            elif kind in SCALED:
+                rows.append(trend(values[source]) if kind == "trend" else values[source])
+        z = np.array(rows, dtype=np.float64).reshape(len(rows), n_samples)
+        z -= self.centers_[self._scaled, np.newaxis]
+        with np.errstate(over="ignore"):
+            z *= self.scales_[self._scaled, np.newaxis]
+        z = smooth_clip(z)
+        z[np.isnan(z)] = 0
+        return z
+
+    def _parts(self, values, scaled):
+        """The output in parts: an array, which columns it has, and the ones elsewhere."""
         # A sparse output has its ones apart.
         is_held = (self.output_kinds_ != "level") | (not self.sparse_output)
         places = np.cumsum(is_held) - 1
-        held = np.zeros((n_samples, np.count_nonzero(is_held)), dtype=self.dtype)
-        scaled, ones, last = [], [], None
+        held = np.zeros((scaled.shape[1], np.count_nonzero(is_held)), dtype=self.dtype)
+        ones = []
         for source, kind, start, _ in self._runs:
-            if source != last:
-                values, last = self._values(source, columns[source]), source
-            if kind == "target":
-                scaled.extend((crossed[source] if crossed else self.encodings_[source][values]).T)
-            elif kind == "quantile":
-                # They come last, and follow from the scaled columns.
-                break
-            elif kind in SCALED:
-                scaled.append(trend(values) if kind == "trend" else values)
-            elif kind == "level":
-                groups = self.groups_[source][values]
+            if kind == "level":
+                groups = self.groups_[source][values[source]]
                 rows = np.flatnonzero(groups >= 0)
                 ones.append((rows, start + groups[rows]))
-            else:
-                held[:, places[start]] = self._held(source, kind, start, values)
-        if scaled:
-            z = np.array(scaled)
-            z -= self.centers_[self._scaled, np.newaxis]
-            with np.errstate(over="ignore"):
-                z *= self.scales_[self._scaled, np.newaxis]
-            z = smooth_clip(z)
-            z[np.isnan(z)] = 0
-            held[:, places[self._scaled]] = z.T
-            for output, values, knots in zip(self._places, z, self.quantiles_, strict=False):
-                held[:, places[output]] = np.interp(values, *knots)
-            scaled = z
-        return held, is_held, ones, scaled
+            elif kind not in SCALED and kind != "quantile":
+                held[:, places[start]] = self._held(source, kind, start, values[source])
+        held[:, places[self._scaled]] = scaled.T
+        # Without `n_quantiles`, none.
+        for output, z, knots in zip(self._places, scaled, self.quantiles_, strict=False):
+            held[:, places[output]] = np.interp(z, *knots)
+        return held, is_held, ones
 
     def _held(self, source, kind, output, values):
         """A column of the output that is not scaled."""
