@@ -468,12 +468,48 @@ def memory(rng, state):
     state["outcomes"][answer[0]] += 1
 
 
+#: Where a worker of Dask kills itself: as it joins the others, at one of its sums, after its task, or at any moment at all.
+PLACES = ("start", "sum", "end", "moment")
+
+
+def _die_at(place, number):
+    """Let this worker, of Dask's, kill itself there; returns at once."""
+    import skbackprop.dask
+    from skbackprop.distributed._rabit import RabitCollective
+
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if place == "start":
+        RabitCollective.__enter__ = lambda collective: die()
+    elif place == "sum":
+        calls, own_sum = iter(range(number)), RabitCollective.sum
+
+        def sum_(collective, array):
+            if next(calls, None) is None:
+                die()
+            own_sum(collective, array)
+
+        RabitCollective.sum = sum_
+    elif place == "end":
+        own_rows = skbackprop.dask.WarningSummary.messages
+
+        def messages(summary):
+            threading.Timer(number / 1000, die).start()
+            return own_rows(summary)
+
+        skbackprop.dask.WarningSummary.messages = messages
+    else:
+        threading.Timer(number / 1000, die).start()
+
+
 def dask_kills(rng, state):
     """A worker of a Dask cluster is killed at any moment of a training: its bits are those of one undisturbed."""
     try:
         import dask.array as da
         import distributed
 
+        import skbackprop.dask
         from skbackprop.dask import DaskBackpropClassifier
     except ImportError as error:
         raise NotHereError(error) from None
@@ -492,26 +528,40 @@ def dask_kills(rng, state):
             started = time.monotonic()
             state["model"] = DaskBackpropClassifier(**settings).fit(*state["data"])
         state["window"] = 1.2 * (time.monotonic() - started)
-        state["kills"] = Counter()
+        state["kills"], state["slowest"] = Counter(), 0.0
     client = state["client"]
-    pids = sorted(client.run(os.getpid).values())
-    moment, pid = rng.uniform(0.0, state["window"]), pids[rng.integers(len(pids))]
-    killer = threading.Timer(moment, os.kill, (pid, signal.SIGKILL))
-    killer.start()
+    # So that some go on from a checkpoint, and some begin again.
+    skbackprop.dask.SECONDS_BETWEEN_CHECKPOINTS = [0.0, 10.0][rng.integers(2)]
+    before = client.run(os.getpid)
+    address = sorted(before)[rng.integers(len(before))]
+    place = PLACES[rng.integers(len(PLACES))]
+    # 5 batches an epoch, and a few sums before the first one.
+    number = {"sum": rng.integers(1500), "end": rng.integers(50)}.get(place, 1000 * rng.uniform(0.0, state["window"]))
+    client.run(_die_at, place, int(number), workers=[address])
+    started = time.monotonic()
     model = DaskBackpropClassifier(**settings).fit(*state["data"])
-    in_time = not killer.is_alive()
-    killer.join()
+    state["slowest"] = max(state["slowest"], round(time.monotonic() - started, 1))
+    for _ in range(100):
+        if before[address] not in client.run(os.getpid, on_error="ignore").values():
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError(f"{place} {number}: the worker was not killed")
     client.wait_for_workers(2, timeout=HANGS)
-    assert bits(model) == bits(state["model"]), "other bits"
+    assert bits(model) == bits(state["model"]), f"{place} {number}: other bits"
     left = client.run(_left_of_dask, on_error="ignore")
-    assert set(left.values()) == {(0, 0)}, left
-    state["kills"]["while fit ran" if in_time else "after it"] += 1
+    assert not any(map(any, left.values())), f"{place} {number}: {left}"
+    tasks = client.run_on_scheduler(
+        lambda dask_scheduler: [key for key in dask_scheduler.tasks if "skbackprop" in str(key)]
+    )
+    assert not tasks, f"{place} {number}: {tasks}"
+    state["kills"][place] += 1
 
 
 def _left_of_dask():
-    import skbackprop.dask
+    import skbackprop.dask as own
 
-    return len(skbackprop.dask._trackers), len(skbackprop.dask._collectives)
+    return [len(found) for found in (own._trackers, own._collectives, own._stores)]
 
 
 KINDS = {
