@@ -468,8 +468,9 @@ def memory(rng, state):
     state["outcomes"][answer[0]] += 1
 
 
-#: Where a worker of Dask kills itself: as it joins the others, at one of its sums, after its task, or at any moment at all.
-PLACES = ("start", "sum", "end", "moment")
+#: Where a worker of Dask kills itself: as the tracker's, as it joins the others, at one of its sums, some time after its part
+#: began, or after its task.
+PLACES = ("tracker", "start", "sum", "moment", "end")
 
 
 def _die_at(place, number):
@@ -480,7 +481,9 @@ def _die_at(place, number):
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
 
-    if place == "start":
+    if place == "tracker":
+        skbackprop.dask.Tracker.__init__ = lambda *arguments: die()
+    elif place == "start":
         RabitCollective.__enter__ = lambda collective: die()
     elif place == "sum":
         calls, own_sum = iter(range(number)), RabitCollective.sum
@@ -492,22 +495,51 @@ def _die_at(place, number):
 
         RabitCollective.sum = sum_
     elif place == "end":
-        own_rows = skbackprop.dask.WarningSummary.messages
+        own_exit = RabitCollective.__exit__
 
-        def messages(summary):
+        def exit_(*arguments):
             threading.Timer(number / 1000, die).start()
-            return own_rows(summary)
+            own_exit(*arguments)
 
-        skbackprop.dask.WarningSummary.messages = messages
+        RabitCollective.__exit__ = exit_
     else:
-        threading.Timer(number / 1000, die).start()
+        own_init = RabitCollective.__init__
+
+        def init(*arguments):
+            threading.Timer(number / 1000, die).start()
+            own_init(*arguments)
+
+        RabitCollective.__init__ = init
+
+
+def _start_dask(state):
+    import distributed
+
+    state["cluster"] = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+    state["client"] = distributed.Client(state["cluster"])
+
+
+def _wait_for_two(state):
+    """Wait until both workers are there, and until Dask would start others if they died."""
+    try:
+        state["client"].wait_for_workers(2, timeout=30)
+    except TimeoutError:
+        # Dask gives up a worker that ends while it is being started.
+        state["client"].close()
+        state["cluster"].close()
+        _start_dask(state)
+        state["clusters built anew"] += 1
+    for _ in range(10 * HANGS):
+        if all(nanny.status.name == "running" for nanny in state["cluster"].workers.values()):
+            return
+        time.sleep(0.1)
+    raise AssertionError("workers do not come back")
 
 
 def dask_kills(rng, state):
     """A worker of a Dask cluster is killed at any moment of a training: its bits are those of one undisturbed."""
     try:
         import dask.array as da
-        import distributed
 
         import skbackprop.dask
         from skbackprop.dask import DaskBackpropClassifier
@@ -521,14 +553,15 @@ def dask_kills(rng, state):
         "random_state": 0,
     }
     if "cluster" not in state:
-        state["cluster"] = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
-        state["client"] = distributed.Client(state["cluster"])
+        _start_dask(state)
+        state["clusters built anew"] = 0
         state["data"] = da.from_array(X, chunks=(40, -1)), da.from_array(Y, chunks=40)
         for _ in range(2):  # the first one compiles
             started = time.monotonic()
             state["model"] = DaskBackpropClassifier(**settings).fit(*state["data"])
         state["window"] = 1.2 * (time.monotonic() - started)
         state["kills"], state["slowest"] = Counter(), 0.0
+        _wait_for_two(state)
     client = state["client"]
     # So that some go on from a checkpoint, and some begin again.
     skbackprop.dask.SECONDS_BETWEEN_CHECKPOINTS = [0.0, 10.0][rng.integers(2)]
@@ -537,17 +570,17 @@ def dask_kills(rng, state):
     place = PLACES[rng.integers(len(PLACES))]
     # 5 batches an epoch, and a few sums before the first one.
     number = {"sum": rng.integers(1500), "end": rng.integers(50)}.get(place, 1000 * rng.uniform(0.0, state["window"]))
-    client.run(_die_at, place, int(number), workers=[address])
+    client.run(_die_at, place, int(number), workers=None if place == "tracker" else [address])
     started = time.monotonic()
     model = DaskBackpropClassifier(**settings).fit(*state["data"])
     state["slowest"] = max(state["slowest"], round(time.monotonic() - started, 1))
     for _ in range(100):
-        if before[address] not in client.run(os.getpid, on_error="ignore").values():
+        after = client.run(os.getpid, on_error="ignore").values()
+        if not set(before.values()) <= set(after):
             break
         time.sleep(0.1)
     else:
-        raise AssertionError(f"{place} {number}: the worker was not killed")
-    client.wait_for_workers(2, timeout=HANGS)
+        raise AssertionError(f"{place} {number}: no worker was killed")
     assert bits(model) == bits(state["model"]), f"{place} {number}: other bits"
     left = client.run(_left_of_dask, on_error="ignore")
     assert not any(map(any, left.values())), f"{place} {number}: {left}"
@@ -556,6 +589,13 @@ def dask_kills(rng, state):
     )
     assert not tasks, f"{place} {number}: {tasks}"
     state["kills"][place] += 1
+    _wait_for_two(state)
+    client = state["client"]
+    if place == "tracker":
+        for pid in set(before.values()) & set(client.run(os.getpid).values()):
+            os.kill(pid, signal.SIGKILL)  # it would kill itself in the next round
+            time.sleep(0.5)
+        _wait_for_two(state)
 
 
 def _left_of_dask():
@@ -622,6 +662,7 @@ COUNTS = (
     "slowest",
     "processes",
     "kills",
+    "clusters built anew",
     "trainings",
     "outcomes",
 )
