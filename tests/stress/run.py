@@ -519,21 +519,22 @@ def _start_dask(state):
     state["client"] = distributed.Client(state["cluster"])
 
 
+def _pids(state):
+    return {pid for pid in state["client"].run(os.getpid, on_error="ignore").values() if isinstance(pid, int)}
+
+
 def _wait_for_two(state):
-    """Wait until both workers are there, and until Dask would start others if they died."""
-    try:
-        state["client"].wait_for_workers(2, timeout=30)
-    except TimeoutError:
-        # Dask gives up a worker that ends while it is being started.
-        state["client"].close()
-        state["cluster"].close()
-        _start_dask(state)
-        state["clusters built anew"] += 1
-    for _ in range(10 * HANGS):
-        if all(nanny.status.name == "running" for nanny in state["cluster"].workers.values()):
+    """Wait until there are two workers that answer, and that Dask would start anew if they died."""
+    for _ in range(300):
+        nannies = state["cluster"].workers.values()
+        if len(_pids(state)) == 2 and all(nanny.process.status.name == "running" for nanny in nannies):
             return
         time.sleep(0.1)
-    raise AssertionError("workers do not come back")
+    # Dask gives up a worker that ends while it is being started.
+    state["client"].close()
+    state["cluster"].close()
+    _start_dask(state)
+    state["clusters built anew"] += 1
 
 
 def dask_kills(rng, state):
@@ -566,36 +567,32 @@ def dask_kills(rng, state):
     # So that some go on from a checkpoint, and some begin again.
     skbackprop.dask.SECONDS_BETWEEN_CHECKPOINTS = [0.0, 10.0][rng.integers(2)]
     before = client.run(os.getpid)
-    address = sorted(before)[rng.integers(len(before))]
+    address = sorted(before)[rng.integers(2)]
     place = PLACES[rng.integers(len(PLACES))]
     # 5 batches an epoch, and a few sums before the first one.
     number = {"sum": rng.integers(1500), "end": rng.integers(50)}.get(place, 1000 * rng.uniform(0.0, state["window"]))
-    client.run(_die_at, place, int(number), workers=None if place == "tracker" else [address])
+    client.run(_die_at, place, int(number), workers=[address])
     started = time.monotonic()
     model = DaskBackpropClassifier(**settings).fit(*state["data"])
     state["slowest"] = max(state["slowest"], round(time.monotonic() - started, 1))
+    if place == "tracker" and before[address] in _pids(state):
+        place = "another's tracker"
+        os.kill(before[address], signal.SIGKILL)  # it would kill itself in the next round
     for _ in range(100):
-        after = client.run(os.getpid, on_error="ignore").values()
-        if not set(before.values()) <= set(after):
+        if before[address] not in _pids(state):
             break
         time.sleep(0.1)
     else:
-        raise AssertionError(f"{place} {number}: no worker was killed")
+        raise AssertionError(f"{place} {number}: the worker was not killed")
     assert bits(model) == bits(state["model"]), f"{place} {number}: other bits"
     left = client.run(_left_of_dask, on_error="ignore")
-    assert not any(map(any, left.values())), f"{place} {number}: {left}"
+    assert not any(any(found) for found in left.values() if isinstance(found, list)), f"{place} {number}: {left}"
     tasks = client.run_on_scheduler(
         lambda dask_scheduler: [key for key in dask_scheduler.tasks if "skbackprop" in str(key)]
     )
     assert not tasks, f"{place} {number}: {tasks}"
     state["kills"][place] += 1
     _wait_for_two(state)
-    client = state["client"]
-    if place == "tracker":
-        for pid in set(before.values()) & set(client.run(os.getpid).values()):
-            os.kill(pid, signal.SIGKILL)  # it would kill itself in the next round
-            time.sleep(0.5)
-        _wait_for_two(state)
 
 
 def _left_of_dask():
