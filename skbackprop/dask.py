@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from skbackprop._extras import how_to_install
-from skbackprop.distributed import MOST_RESTARTS, cause_of, fit_part
+from skbackprop.distributed import MOST_RESTARTS, SECONDS_BETWEEN_CHECKPOINTS, MemoryStore, cause_of, fit_part
 from skbackprop.distributed._rabit import RabitCollective, Tracker, check_installed
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.estimators._state import NETWORK
@@ -45,6 +45,8 @@ _ARGUMENTS = ("X", "y", "sample_weight", "X_val", "y_val", "sample_weight_val")
 #: of Dask's workers.
 _trackers: dict[str, Tracker] = {}
 _collectives: dict[RabitCollective, str] = {}
+#: Checkpoints by the name of their fit, which may begin several trainings.
+_stores: dict[str, MemoryStore] = {}
 
 
 def _start_tracker(training, size, dask_worker):
@@ -58,6 +60,10 @@ def _stop(training):
     for collective, own in list(_collectives.items()):
         if own == training:
             collective.stop()
+
+
+def _forget(fit):
+    _stores.pop(fit, None)
 
 
 def _close_tracker(training):
@@ -96,8 +102,8 @@ def _rows_of(parts):
     return {name: own if own is None or name.startswith("X") else np.asarray(own) for name, own in rows.items()}
 
 
-def _fit_groups(training, estimator, address, size, groups):
-    """Fit this worker's groups of partitions, in a thread each.
+def _fit_groups(fit, training, estimator, address, size, groups, seconds):
+    """Fit this worker's groups of partitions, in a thread each, of which the first keeps the process's checkpoints.
 
     Returns
     -------
@@ -105,18 +111,23 @@ def _fit_groups(training, estimator, address, size, groups):
         The model and the warnings, if the first group is one of them.
     """
     results, collectives = {}, [RabitCollective(address, rank, size) for rank in groups]
+    store = _stores.setdefault(fit, MemoryStore())
     summary = WarningSummary()
     _collectives.update(dict.fromkeys(collectives, training))
 
-    def fit(collective, parts):
+    def fit_group(collective, parts):
+        rank = collective.rank
         try:
             with summarized(summary), collective:
-                results[collective.rank] = fit_part(copy.deepcopy(estimator), collective, **_rows_of(parts))
+                own = _rows_of(parts) | {"store": store, "seconds": seconds if rank == min(groups) else np.inf}
+                results[rank] = fit_part(copy.deepcopy(estimator), collective, **own)
         except BaseException as error:
-            results[collective.rank] = error
+            results[rank] = error
 
     try:
-        threads = [threading.Thread(target=fit, args=pair) for pair in zip(collectives, groups.values(), strict=True)]
+        threads = [
+            threading.Thread(target=fit_group, args=pair) for pair in zip(collectives, groups.values(), strict=True)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -280,7 +291,15 @@ def _workers(client):
 
 
 def _train(client, estimator, arguments):
-    """Train, from the start again if a worker is lost; return the model, after its warnings."""
+    """Train, and go on from the newest checkpoint if a worker is lost; return the model and its warnings."""
+    fit = f"skbackprop-fit-{uuid.uuid4().hex}"
+    try:
+        return _train_with_restarts(client, fit, estimator, arguments)
+    finally:
+        _run_on(client, _workers(client), _forget, fit)
+
+
+def _train_with_restarts(client, fit, estimator, arguments):
     n_workers = len(_workers(client))
     if not n_workers:
         raise RuntimeError(f"the cluster of {client!r} has no workers")
@@ -288,7 +307,7 @@ def _train(client, estimator, arguments):
         parts = _compute_parts(client, arguments)
         groups = _grouped(parts, min(n_workers, len(parts["X"])))
         try:
-            return _train_once(client, estimator, groups)
+            return _train_once(client, fit, estimator, groups)
         except (WorkerLostError, OSError, distributed.KilledWorker) as error:
             if is_last:
                 raise WorkerLostError(
@@ -302,7 +321,7 @@ def _train(client, estimator, arguments):
     raise AssertionError  # the last turn returns or raises
 
 
-def _train_once(client, estimator, groups):
+def _train_once(client, fit, estimator, groups):
     """Train once; return the first group's result."""
     training = f"skbackprop-{uuid.uuid4().hex}"
     assigned = _assigned(client, groups, _workers(client))
@@ -314,7 +333,8 @@ def _train_once(client, estimator, groups):
             address = client.run(_start_tracker, training, len(groups), workers=[first])[first]
             for worker, ranks in assigned.items():
                 futures[worker] = client.submit(
-                    _fit_groups, training, estimator, address, len(groups), {rank: groups[rank] for rank in ranks},
+                    _fit_groups, fit, training, estimator, address, len(groups), {rank: groups[rank] for rank in ranks},
+                    SECONDS_BETWEEN_CHECKPOINTS,
                     key=f"{training}-{ranks[0]}", workers=[worker], allow_other_workers=False, pure=False, retries=0,
                 )  # fmt: skip
             _await(client, futures)

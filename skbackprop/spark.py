@@ -7,22 +7,24 @@ import json
 import pickle
 import re
 import tempfile
+import uuid
 from inspect import signature
 from pathlib import Path
 
 import numpy as np
 
 from skbackprop._extras import how_to_install
-from skbackprop.distributed import MOST_RESTARTS, cause_of, fit_part
+from skbackprop.distributed import MOST_RESTARTS, SECONDS_BETWEEN_CHECKPOINTS, FileStore, cause_of, fit_part
 from skbackprop.distributed._rabit import RabitCollective, Tracker, check_installed
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor, load
+from skbackprop.exceptions import WorkerLostError
 from skbackprop.training.warned import WarningSummary, summarized, warn
 
 try:
     import pandas as pd
     import pyarrow as pa
     from py4j.protocol import Py4JJavaError
-    from pyspark import BarrierTaskContext, SparkContext
+    from pyspark import BarrierTaskContext, SparkContext, SparkFiles
     from pyspark.errors import PySparkException
     from pyspark.ml import Estimator, Model
     from pyspark.ml.functions import array_to_vector, vector_to_array
@@ -68,9 +70,12 @@ class _Training:
     n_features : int
     is_shuffled : bool
         Whether Spark has sent rows around, so that their order is by chance.
+    seconds_between_checkpoints : float
     """
 
-    def __init__(self, estimator, size, n_features, is_shuffled):
+    def __init__(self, estimator, size, n_features, is_shuffled, seconds_between_checkpoints):
+        self.name = f"skbackprop-fit-{uuid.uuid4().hex}"
+        self.seconds = seconds_between_checkpoints
         self.estimator, self.size = estimator, size
         self.n_features, self.is_shuffled = n_features, is_shuffled
 
@@ -86,6 +91,8 @@ class _Training:
 
     def _fit(self, context, rank, batches):
         tracker, address = None, None
+        # In the application's own folder on each machine, which Spark removes at the end. Tasks of a machine share the file.
+        store = FileStore(Path(SparkFiles.getRootDirectory()) / self.name)
         if rank == 0:
             host = context.getTaskInfos()[0].address.rpartition(":")[0] or "127.0.0.1"
             tracker = Tracker(host, self.size)
@@ -94,9 +101,17 @@ class _Training:
             address = json.loads(context.allGather(json.dumps(address))[0])
             summary = WarningSummary()
             with summarized(summary), RabitCollective(address, rank, self.size) as workers:
-                model = fit_part(self.estimator, workers, **self._arguments(batches))
+                arguments = self._arguments(batches) | {"store": store, "seconds": self.seconds}
+                model = fit_part(self.estimator, workers, **arguments)
             # The tracker is closed when all have left it.
             context.barrier()
+            store.remove()
+        except WorkerLostError:
+            # The next attempt goes on from the checkpoint.
+            raise
+        except Exception:
+            store.remove()
+            raise
         finally:
             if tracker is not None:
                 tracker.close()
@@ -142,7 +157,7 @@ def _canonical_order(columns):
 
 
 def _collected(trained):
-    """Run the training, from the start again if a task is lost, which ends the stage: Spark does not begin that again."""
+    """Run the training, again if a task is lost, which ends the stage: Spark does not begin that again."""
     for _ in range(MOST_RESTARTS):
         try:
             return trained.collect()
@@ -260,7 +275,7 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
         is_shuffled = rows.rdd.getNumPartitions() != size
         if is_shuffled:
             rows = rows.repartition(size)
-        training = _Training(local, size, n_features, is_shuffled)
+        training = _Training(local, size, n_features, is_shuffled, SECONDS_BETWEEN_CHECKPOINTS)
         found = _collected(rows.mapInArrow(training, "rank int, result binary", barrier=True))
         results = {row["rank"]: pickle.loads(row["result"]) for row in found}
         errors = [result for _, result in sorted(results.items()) if isinstance(result, Exception)]

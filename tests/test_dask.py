@@ -210,22 +210,22 @@ def test_parameters_are_refused_at_the_client(client):
 
 
 def _left():
-    return len(skbackprop.dask._trackers), len(skbackprop.dask._collectives)
+    return [len(found) for found in (skbackprop.dask._trackers, skbackprop.dask._collectives, skbackprop.dask._stores)]
 
 
 def assert_nothing_left(client):
     """Neither a tracker nor a training nor a task is left on the workers."""
     for _ in range(100):
         found = client.run(_left), client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.tasks])
-        if set(found[0].values()) == {(0, 0)} and not any("skbackprop" in str(key) for key in found[1]):
+        if not any(map(any, found[0].values())) and not any("skbackprop" in str(key) for key in found[1]):
             return
         time.sleep(0.1)
     raise AssertionError(found)
 
 
-def _at_a_sum(act, *arguments):
-    """Let a worker call a function at the 300th sum of its next training, which is in the middle of it."""
-    calls = iter(range(300))
+def _at_a_sum(act, *arguments, number=300):
+    """Let a worker call a function at this sum of its next training, by default in the middle of it."""
+    calls = iter(range(number))
     own_sum = RabitCollective.sum
 
     def sum_(self, array):
@@ -285,6 +285,44 @@ def test_a_worker_that_is_killed_changes_no_bit(client, number):
     client.wait_for_workers(2, timeout=60)
     assert pid not in client.run(os.getpid).values()
     assert_same(model, undisturbed)
+    assert_nothing_left(client)
+
+
+def _count_sums(number, path):
+    """Let a worker kill itself at a sum if it has a number, and else tell by a file how many it has made."""
+    n_sums = iter(range(10**9))
+    own_sum = RabitCollective.sum
+
+    def sum_(self, array):
+        n_done = next(n_sums)
+        if n_done == number:
+            _kill()
+        if number is None:
+            Path(path).write_text(str(n_done), encoding="utf-8")
+        own_sum(self, array)
+
+    RabitCollective.sum = sum_
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_training_goes_on_from_the_last_checkpoint(client, number, monkeypatch, tmp_path):
+    monkeypatch.setattr(skbackprop.dask, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    x, y = arrays(X, Y)
+    lost, left = (sorted(client.run(os.getpid))[index] for index in (number, 1 - number))
+    try:
+        client.run(_count_sums, None, str(tmp_path / "once"), workers=[left])
+        undisturbed = DaskBackpropClassifier(**LONG).fit(x, y)
+        n_sums = int((tmp_path / "once").read_text(encoding="utf-8"))
+        client.run(_forget)
+        client.run(_count_sums, None, str(tmp_path / "again"), workers=[left])
+        client.run(_count_sums, 9 * n_sums // 10, None, workers=[lost])
+        model = DaskBackpropClassifier(**LONG).fit(x, y)
+        n_more = int((tmp_path / "again").read_text(encoding="utf-8")) - n_sums
+    finally:
+        client.wait_for_workers(2, timeout=60)
+        client.run(_forget)
+    assert_same(model, undisturbed)
+    assert 0 < n_more < n_sums // 2
     assert_nothing_left(client)
 
 

@@ -1,5 +1,7 @@
 """Training on several workers: here they are threads of one process, by which all engines are measured."""
 
+import errno
+import os
 import threading
 from itertools import pairwise
 
@@ -13,7 +15,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.backends.exchange import share_bounds
-from skbackprop.distributed import fit_part
+from skbackprop.distributed import FileStore, MemoryStore, fit_part
 from skbackprop.exceptions import TrainingWarning, WorkerLostError
 from skbackprop.training.collective import ThreadCollective
 
@@ -378,6 +380,117 @@ def test_a_worker_that_is_lost_in_the_middle_ends_the_training_of_all(settings):
     assert isinstance(results[1], KeyboardInterrupt)
     assert isinstance(results[0], WorkerLostError)
     assert isinstance(results[2], WorkerLostError)
+
+
+class _LeavesAt(ThreadCollective):
+    """One whose last worker leaves at the sum `last`; counts the sums."""
+
+    last = np.inf
+    n_sums = 0
+
+    def sum(self, array):
+        self.n_sums += 1
+        if self.rank == self.size - 1 and self.n_sums >= self.last:
+            raise KeyboardInterrupt
+        super().sum(array)
+
+
+def attempt(estimator, parts, stores, last=np.inf):
+    """Try to fit; return the results, and the number of the first worker's sums."""
+    collectives = _LeavesAt.team(len(parts))
+    collectives[-1].last = last
+
+    def fit(collective, part, store):
+        try:
+            return fit_part(clone(estimator), collective, **part, store=store, seconds=0.0)
+        except BaseException:
+            collective.leave()
+            raise
+
+    given = zip(collectives, parts, stores, strict=True)
+    return in_threads([lambda own=own: fit(*own) for own in given]), collectives[0].n_sums
+
+
+#: So long that a training has many calls of the kernel, after each of which there may be a checkpoint.
+LONG = {"batch_size": 10, "max_iter": 200, "n_iter_no_change": 1000}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dropout": 0.2, "averaging": 0.99},
+        {"shuffle": False, "solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 5, "tol": 1e-3},
+        {"early_stopping": True, "learning_rate": "one_cycle", "solver": "adamw"},
+    ],
+    ids=str,
+)
+def test_a_training_goes_on_from_the_newest_checkpoint_with_the_same_bits(settings):
+    estimator = clone(CLASSIFIER).set_params(**LONG | settings)
+    parts = split([40, 90], X=X_IRIS, y=Y_IRIS, sample_weight=np.linspace(0.5, 1.5, N_ROWS))
+    (undisturbed, *_), n_sums = attempt(estimator, parts, [MemoryStore() for _ in parts])
+    stores = [MemoryStore() for _ in parts]
+    lost, _ = attempt(estimator, parts, stores, last=3 * n_sums // 4)
+    assert [type(result) for result in lost] == [WorkerLostError, WorkerLostError, KeyboardInterrupt]
+    # The one that was lost has lost its checkpoint, too, and another one has none yet.
+    stores[2], stores[0] = MemoryStore(), MemoryStore()
+    results, n_more = attempt(estimator, parts, stores)
+    assert n_more < n_sums // 2
+    for model in results:
+        assert_same(model, undisturbed, 0.0)
+        assert model.loss_curve_ == undisturbed.loss_curve_
+        assert model.n_iter_ == undisturbed.n_iter_
+
+
+def test_a_training_by_chance_goes_on_with_its_own_draws():
+    estimator = clone(CLASSIFIER).set_params(**LONG, random_state=None)
+    parts = split([40], X=X_IRIS, y=Y_IRIS)
+    stores = [MemoryStore(), MemoryStore()]
+    attempt(estimator, parts, stores, last=1500)
+    content = stores[0].read()
+    assert content
+    models = []
+    for _ in range(2):
+        stores[0].write(content)
+        stores[1].write(content)
+        models += attempt(estimator, parts, stores)[0]
+    for model in models:
+        assert_same(model, models[0], 0.0)
+
+
+def _raises(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_at_a_checkpoint_is_warned_of_and_loses_nothing(tmp_path, monkeypatch):
+    estimator = clone(CLASSIFIER).set_params(**LONG)
+    parts = split([40], X=X_IRIS, y=Y_IRIS)
+    stores = [FileStore(tmp_path / str(rank)) for rank in range(2)]
+    (undisturbed, _), n_sums = attempt(estimator, parts, [MemoryStore() for _ in parts])
+    attempt(estimator, parts, stores, last=n_sums // 2)
+    monkeypatch.setattr(os, "replace", _raises)
+    with pytest.warns(UserWarning, match="checkpoint could not be kept .*No space left.*Training goes on"):
+        results, _ = attempt(estimator, parts, stores, last=n_sums // 2)
+    assert isinstance(results[0], WorkerLostError)
+    with pytest.warns(UserWarning, match="checkpoint could not be kept"):
+        results, n_more = attempt(estimator, parts, stores)
+    assert n_more < n_sums
+    assert_same(results[0], undisturbed, 0.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    for store in stores:
+        store.remove()
+    assert not list(tmp_path.iterdir())
+    with pytest.warns(UserWarning, match="checkpoint could not be kept"):
+        results, _ = attempt(estimator, parts, [FileStore(tmp_path / "nowhere" / "0"), MemoryStore()])
+    assert_same(results[0], undisturbed, 0.0)
+
+
+def test_a_file_that_is_no_checkpoint_is_left_out(tmp_path):
+    estimator = clone(CLASSIFIER).set_params(**LONG | {"max_iter": 2})
+    parts = split([40], X=X_IRIS, y=Y_IRIS)
+    path = tmp_path / "store"
+    path.write_bytes(b"no checkpoint")
+    results, _ = attempt(estimator, parts, [FileStore(path), MemoryStore()])
+    assert_same(results[0], fitted(estimator, parts), 0.0)
 
 
 def test_divergence_is_seen_by_all():

@@ -212,3 +212,37 @@ def test_a_task_that_is_killed_changes_no_bit(frame, tmp_path, monkeypatch):
     model = estimator.fit(frame).to_local()
     assert os.path.exists(path)
     assert_same(model, undisturbed)
+
+
+class _KilledLate(_KilledOnce):
+    """One that is killed near the end, and tells how many sums the other task has made."""
+
+    def _fit(self, context, rank, batches):
+        own_sum = RabitCollective.sum
+        path = f"{self.path}-{rank}"
+
+        def sum_(collective, array):
+            with open(path, "a", encoding="utf-8") as file:
+                file.write("x")
+            if os.path.getsize(path) == 1800 and rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            own_sum(collective, array)
+
+        RabitCollective.sum = sum_
+        try:
+            return super(_KilledOnce, self)._fit(context, rank, batches)
+        finally:
+            RabitCollective.sum = own_sum
+
+
+def test_a_training_goes_on_from_the_last_checkpoint(spark, frame, tmp_path, monkeypatch):
+    estimator = SparkBackpropClassifier(**PARAMS | {"batchSize": 20, "maxIter": 100, "nIterNoChange": 1000})
+    undisturbed = estimator.fit(frame).to_local()
+    path = str(tmp_path / "sums")
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(skbackprop.spark, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(skbackprop.spark, "_Training", lambda *arguments: _KilledLate(path, *arguments))
+    model = estimator.fit(frame).to_local()
+    assert_same(model, undisturbed)
+    assert 2000 < os.path.getsize(f"{path}-0") < 3000
+    assert not [name for name in os.listdir(pyspark.SparkFiles.getRootDirectory()) if "skbackprop-fit" in name]

@@ -6,5 +6,6 @@ initial weights and run the same training as on one machine, in which sums over 
 
 from skbackprop.distributed._faults import MOST_RESTARTS, cause_of
 from skbackprop.distributed._fit import fit_part
+from skbackprop.distributed._stores import SECONDS_BETWEEN_CHECKPOINTS, FileStore, MemoryStore
 
-__all__ = ["MOST_RESTARTS", "cause_of", "fit_part"]
+__all__ = ["MOST_RESTARTS", "SECONDS_BETWEEN_CHECKPOINTS", "FileStore", "MemoryStore", "cause_of", "fit_part"]

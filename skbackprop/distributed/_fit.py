@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from skbackprop.estimators._fit import Arguments
+from skbackprop.estimators._worker_checkpoints import WorkerCheckpoints
 from skbackprop.estimators._workers import check_agreement
 
 __all__ = ["fit_part"]
@@ -14,7 +15,19 @@ __all__ = ["fit_part"]
 _PACKAGES = ("skbackprop", "numba", "numpy", "scipy", "scikit-learn")
 
 
-def fit_part(estimator, workers, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+def fit_part(
+    estimator,
+    workers,
+    X,
+    y,
+    sample_weight=None,
+    *,
+    X_val=None,
+    y_val=None,
+    sample_weight_val=None,
+    store=None,
+    seconds=np.inf,
+):
     """Fit an estimator to the rows of all workers, of which each calls this function with its own.
 
     Parameters
@@ -29,6 +42,11 @@ def fit_part(estimator, workers, X, y, sample_weight=None, *, X_val=None, y_val=
         None on all workers, or on none; as the following ones.
     X_val, y_val, sample_weight_val : default=None
         This worker's validation data, of which there may be none either.
+    store : object or None, default=None
+        Keeps this worker's checkpoints; see `WorkerCheckpoints`. None on all workers, or on none. If there are any of an
+        earlier attempt at this training, it goes on from the newest one, with the same result as if there were none.
+    seconds : float, default=inf
+        Least time between two checkpoints of this worker; infinite for none.
 
     Returns
     -------
@@ -50,7 +68,10 @@ def fit_part(estimator, workers, X, y, sample_weight=None, *, X_val=None, y_val=
     arguments = _with_rows(arguments, workers, "")
     if any(workers.gather(X_val is not None)):
         arguments = _with_rows(arguments, workers, "_val")
-    return estimator._fit(arguments, workers=workers)
+    checkpoints = None
+    if store is not None and estimator.solver != "lbfgs":
+        checkpoints = WorkerCheckpoints(workers, store, seconds)
+    return estimator._fit(arguments, workers=workers, checkpoints=checkpoints)
 
 
 def _version(package):

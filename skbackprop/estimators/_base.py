@@ -260,8 +260,8 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     # Underflow to zero is harmless here, whatever np.seterr asks for.
     @one_at_a_time
     @np.errstate(under="ignore")
-    def _fit(self, arguments, *, incremental=False, workers=None):
-        fit = Fit(self, incremental, workers)
+    def _fit(self, arguments, *, incremental=False, workers=None, checkpoints=None):
+        fit = Fit(self, incremental, workers, checkpoints)
         inputs = read(fit, arguments)
         fit.begin(inputs.arguments)
         problem = make_problem(fit, inputs)

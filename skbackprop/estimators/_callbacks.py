@@ -56,8 +56,7 @@ class Callbacks:
         if self.resumed is not None:
             # The resumed training repeats all draws. NumPy's global generator is not rewound: other code draws from it.
             random_state = np.random.RandomState() if self._estimator.random_state is None else random_state
-            random_state.set_state(self.resumed.point.first_random_state)
-        self.first_random_state = random_state.get_state()
+            random_state.set_state(self.resumed.first_random_state)
         return random_state
 
     @property

@@ -260,14 +260,40 @@ class ResumedTraining:
     model: Any
     point: TrainingPoint
 
-    def check_order(self, train_rows: Any) -> Any:
-        """Return the order of rows in the last epoch; raise ValueError if these are not the training rows."""
+    @property
+    def finished(self) -> bool:
+        """Whether training is complete."""
+        return self.point.finished
+
+    @property
+    def first_random_state(self) -> tuple[Any, ...]:
+        """State of the generator before the first draw for this training."""
+        return self.point.first_random_state
+
+    def restore_order(self, fit: Any, train_rows: Any) -> Any:
+        """Restore the generator, and return the order of rows in the last epoch.
+
+        Parameters
+        ----------
+        fit : Fit
+        train_rows : ndarray of int64
+
+        Returns
+        -------
+        order : ndarray of int64
+
+        Raises
+        ------
+        ValueError
+            If these are not the training rows.
+        """
         order = self.point.order
         if not np.array_equal(np.sort(order), np.sort(train_rows)):
             raise ValueError(
                 f"validation_fraction={self.model.validation_fraction!r} does not give the rows that it gave before training was "
                 "interrupted; set its random_state, or set resume=False in Checkpoint"
             )
+        fit.random_state.set_state(self.point.random_state)
         return order
 
 

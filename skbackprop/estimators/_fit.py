@@ -40,6 +40,8 @@ class Fit:
         Whether the method is `partial_fit`.
     workers : Collective or None, default=None
         All workers that fit the same model, each to rows of its own; None for one machine.
+    checkpoints : WorkerCheckpoints or None, default=None
+        Checkpoints of a training on several workers; None for none.
 
     Attributes
     ----------
@@ -50,6 +52,8 @@ class Fit:
         Whether training starts from new initial weights.
     callbacks : Callbacks or None
         None for `partial_fit`, which calls no callbacks.
+    first_random_state : tuple
+        State of the generator before its first draw; not for `partial_fit`.
     random_state : numpy.random.RandomState
         Draws the initial weights, the validation split and the order of the rows.
     row_draws : numpy.random.RandomState
@@ -57,8 +61,9 @@ class Fit:
         their own.
     """
 
-    def __init__(self, owner, incremental, workers=None):
+    def __init__(self, owner, incremental, workers=None, checkpoints=None):
         self.workers = workers
+        self.checkpoints = checkpoints
         self.row_draws = None
         self.owner = owner
         self.model = copy_state(owner)
@@ -81,7 +86,9 @@ class Fit:
             # The first worker's generator; their own may be seeded by chance.
             state = self.workers.gather(self.random_state.get_state() if self.workers.rank == 0 else None)[0]
             self.random_state = np.random.RandomState()
-            self.random_state.set_state(state)
+            self.random_state.set_state(state if self.resumed is None else self.resumed.first_random_state)
+        if not self.incremental:
+            self.first_random_state = self.random_state.get_state()
 
     def begin_row_draws(self):
         """Set the generator of the draws for rows, after those that all workers make."""
@@ -96,7 +103,8 @@ class Fit:
     @property
     def resumed(self):
         """Interrupted training that this call continues; None for a new training."""
-        return None if self.callbacks is None else self.callbacks.resumed
+        source = self.callbacks if self.workers is None else self.checkpoints
+        return None if source is None else source.resumed
 
     def publish(self):
         """Copy the draft's changes to the owner; from now on the owner itself is fitted."""

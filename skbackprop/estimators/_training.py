@@ -1,6 +1,7 @@
 """Set up and run the training of a network: with stochastic solvers by mini-batches, or with SciPy's L-BFGS."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from skbackprop.estimators._choices import (
     start_optimizer,
 )
 from skbackprop.estimators._problem import Problem
-from skbackprop.estimators._state import progress_attributes, read_progress, take_over
+from skbackprop.estimators._state import progress_attributes, read_progress, state_attributes, take_over
 from skbackprop.estimators._validation import Validation, scorer_of
 from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions.penalties import Penalties
@@ -188,6 +189,7 @@ class StochasticTraining:
                 validate=self.validation,
                 begin_epoch=fit.callbacks.begin_task if watched else None,
                 end_epoch=self._report_to(fit) if watched else None,
+                after_epochs=None if fit.checkpoints is None else self._keep_in(fit),
                 ends_on_interrupt=not (fit.incremental or fit.workers),
                 n_rows=self.n_trained,
             )
@@ -203,13 +205,26 @@ class StochasticTraining:
         callbacks, random_state = fit.callbacks, fit.random_state
 
         def end_epoch(order, finished):
-            is_average = self.shown is not problem.params
-            optimizer = replace(self.optimizer, raw_params=problem.params) if is_average else self.optimizer
-            point = TrainingPoint(callbacks.first_random_state, random_state.get_state(), order, finished)
-            attributes = {**progress_attributes(self.progress), "_optimizer": optimizer, "_point": point}
-            return callbacks.end_task(problem, self.shown, attributes)
+            point = TrainingPoint(fit.first_random_state, random_state.get_state(), order, finished)
+            return callbacks.end_task(problem, self.shown, {**self._attributes(), "_point": point})
 
         return end_epoch
+
+    def _keep_in(self, fit):
+        """Return a function that keeps checkpoints of a training on several workers."""
+        problem = self.problem
+
+        def make_state():
+            arrays = state_attributes(problem.network, self.shown, problem.running)
+            return {"attributes": arrays | self._attributes(), "first_random_state": fit.first_random_state}
+
+        return partial(fit.checkpoints.after_epochs, make_state)
+
+    def _attributes(self):
+        """Return the fitted attributes between two epochs, apart from the weights."""
+        is_average = self.shown is not self.problem.params
+        optimizer = replace(self.optimizer, raw_params=self.problem.params) if is_average else self.optimizer
+        return {**progress_attributes(self.progress), "_optimizer": optimizer}
 
     def _settle(self):
         """Copy the final parameters into the model: the moving average, or those of the best epoch."""
@@ -224,7 +239,7 @@ class StochasticTraining:
     def _warn(self, fit, converged):
         """Warn if training did not converge, and of problems that the diagnosis finds."""
         model, problem, progress = fit.model, self.problem, self.progress
-        was_finished = fit.resumed is not None and fit.resumed.point.finished
+        was_finished = fit.resumed is not None and fit.resumed.finished
         if not (converged or was_finished or runs_to_the_end(model, self.optimizer.schedule)):
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({model.max_iter}) reached and the optimization hasn't "
@@ -272,9 +287,8 @@ def _prepare_stochastic(fit, problem, scorer):
     shown = problem.params if model.averaging is None else optimizer.average
     order, max_iter = problem.train_rows, 1 if fit.incremental else model.max_iter - progress.n_iter
     if resumed is not None:
-        order = resumed.check_order(order)
-        random_state.set_state(resumed.point.random_state)
-        max_iter = 0 if resumed.point.finished else max_iter
+        order = resumed.restore_order(fit, order)
+        max_iter = 0 if resumed.finished else max_iter
     validation = None
     if problem.held_out is not None:
         validation = _validation(model, problem, shown, session, scorer)

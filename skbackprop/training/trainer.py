@@ -41,6 +41,7 @@ def train(
     validate=None,
     begin_epoch=None,
     end_epoch=None,
+    after_epochs=None,
     ends_on_interrupt=True,
     n_rows=None,
 ):
@@ -75,6 +76,8 @@ def train(
     begin_epoch, end_epoch : callable, optional
         Called before and after each epoch. `end_epoch` gets the order of the epoch's rows and whether training is over;
         if it returns True, training stops.
+    after_epochs : callable, optional
+        Called between two epochs from time to time, after each call of the kernel.
     ends_on_interrupt : bool, default=True
         Whether Ctrl-C ends training with a warning and keeps what has been learned. Otherwise it is raised, after
         everything was restored to the end of the last kernel call.
@@ -155,6 +158,8 @@ def train(
                 stopping = True
             if stopping:
                 return True
+            if after_epochs is not None:
+                after_epochs()
     except KeyboardInterrupt:
         if not ends_on_interrupt:
             params[:] = start[0]
