@@ -1,14 +1,22 @@
 """Workers of a Dask cluster, with a core each, beside one process with as many threads: time per epoch, and of a round.
 
+Beside them, `partial_fit` goes from partition to partition, as dask-ml's ``Incremental`` does, and Spark's own network is
+fitted to the rows and for the iterations of ours there. ``--only`` takes parts of cases' names.
+
 An epoch's time is the difference between a fit of some epochs and one of twice as many, so that neither the start of the
 tasks nor the first pass over the data counts. Rows per second are the rows divided by it.
 """
 
+import copy
 import os
+import statistics
+import sys
 import time
 import warnings
+from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.measure import Results
 from skbackprop import BackpropClassifier
@@ -52,14 +60,15 @@ def run(options):
             for cluster, client, _ in clusters.values():
                 client.close()
                 cluster.close()
+    _measure_spark(options, results, X, y)
     results.finish()
 
 
 def _measure_epochs(options, results, X, y, clusters, on_dask):
     for name, hidden in _NETWORKS.items():
         for solver, batch_size in (*(("adam", size) for size in _BATCH_SIZES), ("lbfgs", len(X))):
-            case = f"{name} parameters, {solver}, batches of {min(batch_size, len(X)):,}"
-            if options.only and name not in options.only:
+            case = f"{name} parameters: {solver} with batches of {min(batch_size, len(X))}"
+            if not _is_wanted(options, case):
                 continue
             settings = {"hidden_layer_sizes": hidden, "solver": solver, "batch_size": min(batch_size, len(X))}
             settings |= {"random_state": 0, "n_iter_no_change": np.inf, "tol": 0.0}
@@ -69,12 +78,117 @@ def _measure_epochs(options, results, X, y, clusters, on_dask):
                 fits[f"{n_workers} worker{'s' if n_workers > 1 else ''}"] = lambda max_iter, model=model, parts=parts: (
                     model.set_params(max_iter=max_iter).fit(*parts)
                 )
-            times = {peer: [] for peer in fits}
+            if solver == "adam":
+                local = BackpropClassifier(**settings)
+                _, client, parts = clusters[options.threads]
+                fits["partial_fit in sequence"] = partial(_fit_in_sequence, client, local, parts)
+            times, waited = {peer: [] for peer in fits}, {peer: [] for peer in fits}
+            for _, client, _ in clusters.values():
+                client.run(_watch_sums)
             n_epochs = {peer: _n_epochs(fit, options.min_seconds) for peer, fit in fits.items()}
+            _seconds_of_sums(clusters)
             for _ in range(options.rounds):
                 for peer, fit in fits.items():
                     times[peer].append(_seconds_per_epoch(fit, n_epochs[peer]))
-            results.add(case, {peer: {"times": own} for peer, own in times.items()}, rows=len(X))
+                    waited[peer].append(_seconds_of_sums(clusters) / (3 * n_epochs[peer]))
+            columns = {
+                peer: {"times": own, "share in sums": statistics.median(waited[peer]) / statistics.median(own)}
+                for peer, own in times.items()
+            }
+            for peer, own in times.items():
+                # Neighbours on a shared machine slow both, so the ratio is taken within each round.
+                ratios = [base / one for base, one in zip(times["one process"], own, strict=True)]
+                columns[peer] |= {"speed": statistics.median(ratios), "rows/s": len(X) / statistics.median(own)}
+            results.add(case, columns, rows=len(X))
+
+
+def _is_wanted(options, case):
+    return not options.only or any(part in case for part in options.only)
+
+
+def _fit_in_sequence(client, network, parts, max_iter):
+    """Hand a network from partition to partition, each of which is one call of `partial_fit`."""
+    (X, y), classes = parts, np.arange(10)
+    blocks = list(zip(X.to_delayed().ravel(), y.to_delayed().ravel(), strict=True))
+    for _ in range(max_iter):
+        for rows, labels in blocks:
+            network = client.submit(_partial_fit, network, *client.compute([rows, labels]), classes, pure=False)
+    return network.result()
+
+
+def _partial_fit(network, X, y, classes):
+    return copy.deepcopy(network).partial_fit(X, y, classes=classes)
+
+
+def _watch_sums(dask_worker):
+    """Add up the time that a worker spends in sums, from their call to their end, and in trainings."""
+    from skbackprop.distributed._rabit import RabitCollective
+
+    dask_worker.seconds_of_sums = 0.0
+    if hasattr(RabitCollective, "unwatched"):
+        return
+    RabitCollective.unwatched = RabitCollective.sum
+
+    def watched(self, *arguments, **keywords):
+        started = time.perf_counter()
+        try:
+            return self.unwatched(*arguments, **keywords)
+        finally:
+            dask_worker.seconds_of_sums += time.perf_counter() - started
+
+    RabitCollective.sum = watched
+
+
+def _seconds_of_sums(clusters):
+    """Return the seconds that workers of one cluster have spent in sums since the last call, as their mean."""
+
+    def take(dask_worker):
+        seconds, dask_worker.seconds_of_sums = dask_worker.seconds_of_sums, 0.0
+        return seconds
+
+    return max(float(np.mean(list(client.run(take).values()))) for _, client, _ in clusters.values())
+
+
+def _measure_spark(options, results, X, y):
+    """Fit Spark's own network and ours to the same dataframe for the same number of iterations of L-BFGS."""
+    case = "spark: 40k parameters, lbfgs"
+    if not _is_wanted(options, case):
+        return
+    from pyspark.ml.classification import MultilayerPerceptronClassifier
+    from pyspark.ml.functions import array_to_vector
+    from pyspark.sql import SparkSession
+
+    from skbackprop.spark import SparkBackpropClassifier
+
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    n_rows, n_iter, hidden = min(len(X), 16_000), (2 if options.quick else 20), _NETWORKS["40k"]
+    settings = SparkSession.builder.master(f"local[{options.threads}]").config("spark.ui.enabled", "false")
+    spark = settings.config("spark.driver.memory", "3g").config("spark.driver.host", "127.0.0.1").getOrCreate()
+    try:
+        table = pd.DataFrame({"rows": list(X[:n_rows].astype(float)), "label": y[:n_rows].astype(float)})
+        frame = spark.createDataFrame(table).select(array_to_vector("rows").alias("features"), "label")
+        frame = frame.repartition(options.threads).cache()
+        frame.count()
+        layers = [_N_FEATURES, *hidden, 10]
+        ours = {"activation": "logistic", "solver": "lbfgs", "tol": 0.0, "randomState": 0, "nJobs": 1}
+        estimators = {
+            "ours": SparkBackpropClassifier(hiddenLayerSizes=hidden, maxIter=n_iter, **ours),
+            "Spark's own": MultilayerPerceptronClassifier(layers=layers, maxIter=n_iter, tol=0.0, seed=0),
+        }
+        times = {peer: [] for peer in estimators}
+        for peer in estimators:
+            estimators[peer].fit(frame)
+        for _ in range(options.rounds):
+            for peer, estimator in estimators.items():
+                started = time.perf_counter()
+                estimator.fit(frame)
+                times[peer].append(time.perf_counter() - started)
+        ratio = statistics.median(b / a for a, b in zip(times["ours"], times["Spark's own"], strict=True))
+        columns = {peer: {"times": own} for peer, own in times.items()}
+        columns["ours"]["speed"] = ratio
+        results.add(case, columns, rows=n_rows, iterations=n_iter)
+    finally:
+        spark.stop()
 
 
 def _timed(fit, max_iter):
@@ -110,7 +224,7 @@ def _measure_rounds(options, results, clusters):
     from skbackprop.distributed._rabit import Tracker
 
     for name, n_numbers in _ROUND_SIZES.items():
-        if options.only and name not in options.only:
+        if not _is_wanted(options, f"a round of sums, {name} parameters"):
             continue
         columns = {}
         for n_workers, (_, client, _) in clusters.items():

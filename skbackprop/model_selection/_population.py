@@ -1,24 +1,28 @@
 """Shared data and steps of the fits of a cross-validation, which threads of one process train."""
 
+import concurrent.futures
 import copy
 import inspect
 import threading
+import warnings
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Integral, Real
 
+import joblib
 import numpy as np
 from scipy import sparse
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 from sklearn.pipeline import Pipeline
 
-from skbackprop._sklearn import _BaseScorer, callbacks_of, is_pandas_df, is_validation_task
+from skbackprop._sklearn import _BaseScorer, callbacks_of, is_pandas_df, is_validation_task, unwrapped
 from skbackprop.backends import memory_limit
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.estimators._shared import SharedRows
 from skbackprop.model_selection._memory import FittedSteps, FoldMemory
 from skbackprop.model_selection._progress import BestSoFar, only_progress_bars
 from skbackprop.training.population import models_at_a_time, observed, population
+from skbackprop.training.shares import SharesBackend, active_engine, wanted_by_dask
 from skbackprop.training.warned import WarningSummary, summarized
 
 __all__ = ["trained_together"]
@@ -63,6 +67,11 @@ def _plan(estimator, X, searched, scoring, cv, search):
         # It may still contain networks of this package: members of an ensemble, or those of a subclass.
         task = _Task(nullcontext, None)
         return task, observed(task)
+    engine = active_engine()
+    if engine is not None and not (callbacks_of(search) or callbacks_of(estimator)):
+        task = _Task(nullcontext, None)
+        train = partial(_train_share, estimator, searched, scoring, _n_splits(cv))
+        return task, joblib.parallel_config(SharesBackend(engine, train, task.take))
     network = estimator if own else estimator.steps[-1][1]
     # Custom callbacks see every task, with data of the user's type.
     callbacks = callbacks_of(search)
@@ -76,11 +85,36 @@ def _plan(estimator, X, searched, scoring, cv, search):
     if shares_rows:
         share = _ShareRows(estimator)
     elif pipeline and known and estimator.memory is None:
-        n_splits = cv if isinstance(cv, int) else getattr(cv, "n_splits", 5)
         # A custom scorer gets its own copy of the rows.
-        share = _ShareSteps(estimator, n_splits, n_models or 0, folds=_is_known_scoring(scoring))
+        share = _ShareSteps(estimator, _n_splits(cv), n_models or 0, folds=_is_known_scoring(scoring))
     task = _Task(share, BestSoFar(search) if callbacks and known else None)
     return task, population(n_models, task)
+
+
+def _train_share(estimator, searched, scoring, n_splits, tasks):
+    """Train a worker's share of the fits as a population of its own.
+
+    Parameters
+    ----------
+    estimator, searched, scoring : object
+        See `trained_together`.
+    n_splits : int
+    tasks : list of tuple of (callable, tuple, dict)
+
+    Returns
+    -------
+    results : list
+    begun : tuple of (WarningSummary, int)
+        Warnings, and the number of fits.
+    """
+    (function, arguments, keywords), wanted = tasks[0], wanted_by_dask()
+    X = _signature(unwrapped(function)[0]).bind(*arguments, **keywords).arguments["X"]
+    with warnings.catch_warnings(), joblib.parallel_config(joblib.parallel.DEFAULT_BACKEND):
+        warnings.filters[:] = getattr(function, "warning_filters", warnings.filters)
+        task, running = _plan(estimator, X, searched, scoring, n_splits, None)
+        task.wanted = wanted
+        with summarized(task.warnings), running:
+            return joblib.Parallel()(tasks), (task.warnings, task.n_begun)
 
 
 class _Task:
@@ -96,6 +130,7 @@ class _Task:
     def __init__(self, share, best):
         self.warnings = WarningSummary()
         self.n_begun = 0
+        self.wanted = lambda: True
         self._share = share
         self._best = best
         self._lock = threading.Lock()
@@ -104,6 +139,8 @@ class _Task:
         if not is_validation_task(function):
             # For example, the trees of a forest that is a step of the pipeline, in the final fit.
             return function(*arguments, **keywords)
+        if not self.wanted():
+            raise concurrent.futures.CancelledError("nobody waits for the results of this search")
         bound = _signature(function).bind(*arguments, **keywords)
         task = bound.arguments
         with self._lock:
@@ -116,6 +153,12 @@ class _Task:
         if self._best is not None:
             self._best.end(task, result)
         return result
+
+    def take(self, begun):
+        """Take over the warnings and the number of fits of a worker's share."""
+        given, n_begun = begun
+        self.warnings.merge(given, self.n_begun)
+        self.n_begun += n_begun
 
 
 _signature = lru_cache(inspect.signature)
@@ -186,6 +229,10 @@ class _ShareSteps:
 def _shares_rows(estimator, searched):
     own_splitter = isinstance(estimator.validation_fraction, Real) or _is_known_splitter(estimator.validation_fraction)
     return own_splitter and "validation_fraction" not in searched
+
+
+def _n_splits(cv):
+    return cv if isinstance(cv, int) else getattr(cv, "n_splits", 5)
 
 
 def _n_bytes(X):

@@ -73,7 +73,8 @@ class GridSearchCV(_PopulationSearch, model_selection.GridSearchCV):
         Names of parameters and the values to try for each.
     n_jobs : int, default=None
         Number of candidates that are trained at the same time, each in a thread of its own. None and -1 mean as many as
-        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn.
+        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn; under one
+        of Dask, Ray or Spark, the number of shares of the fits, each of which one worker trains.
     scoring, refit, cv, verbose, pre_dispatch, error_score, return_train_score : object
         As in scikit-learn's class.
 
@@ -120,7 +121,8 @@ class RandomizedSearchCV(_PopulationSearch, model_selection.RandomizedSearchCV):
         Names of parameters, and lists of values or distributions to draw them from.
     n_jobs : int, default=None
         Number of candidates that are trained at the same time, each in a thread of its own. None and -1 mean as many as
-        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn.
+        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn; under one
+        of Dask, Ray or Spark, the number of shares of the fits, each of which one worker trains.
     n_iter, scoring, refit, cv, verbose, pre_dispatch, random_state, error_score, return_train_score : object
         As in scikit-learn's class.
 
@@ -154,7 +156,8 @@ class HalvingGridSearchCV(_PopulationSearch, model_selection.HalvingGridSearchCV
         Names of parameters and the values to try for each.
     n_jobs : int, default=None
         Number of candidates that are trained at the same time, each in a thread of its own. None and -1 mean as many as
-        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn.
+        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn; under one
+        of Dask, Ray or Spark, the number of shares of the fits, each of which one worker trains.
     factor, resource, max_resources, min_resources, aggressive_elimination, cv, scoring, refit, error_score, return_train_score, random_state, verbose : object
         As in scikit-learn's class.
 
@@ -188,7 +191,8 @@ class HalvingRandomSearchCV(_PopulationSearch, model_selection.HalvingRandomSear
         Names of parameters, and lists of values or distributions to draw them from.
     n_jobs : int, default=None
         Number of candidates that are trained at the same time, each in a thread of its own. None and -1 mean as many as
-        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn.
+        there are cores. Under another backend of joblib's :class:`~joblib.parallel_config`, as in scikit-learn; under one
+        of Dask, Ray or Spark, the number of shares of the fits, each of which one worker trains.
     n_candidates, factor, resource, max_resources, min_resources, aggressive_elimination, cv, scoring, refit, error_score, return_train_score, random_state, verbose : object
         As in scikit-learn's class.
 

@@ -73,6 +73,21 @@ class WarningSummary:
         place = category, frame.f_code.co_filename, frame.f_lineno
         self._kinds.setdefault(place, (message, set()))[1].add(fit)
 
+    def merge(self, other, n_earlier):
+        """Record the warnings of another summary.
+
+        Parameters
+        ----------
+        other : WarningSummary
+            Of fits that are numbered from 1, perhaps in another process.
+        n_earlier : int
+            Number of fits before those.
+        """
+        for place, (message, fits) in other._kinds.items():
+            summary, fit = self._wider or (self, None)
+            own = {fit} if self._wider else {None if one is None else n_earlier + one for one in fits}
+            summary._kinds.setdefault(place, (message, set()))[1].update(own)
+
     def messages(self):
         """Return the first warning of each kind.
 
