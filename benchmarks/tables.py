@@ -365,7 +365,8 @@ def _compare(options, pool, peers, results):
     """All tables, and then what they come to."""
     case = {"most_rows": 300, "n_folds": 1} if options.quick else {"most_rows": _MOST_ROWS, "n_folds": _FOLDS}
     if options.ingredients:
-        case["most_rows"] = min(case["most_rows"], _FEWER_ROWS)
+        # One fold: large networks and many epochs take their time.
+        case = {"most_rows": min(case["most_rows"], _FEWER_ROWS), "n_folds": 1}
     tables = [name for name in {**CLASSES, **NUMBERS} if not options.only or name in options.only]
     found = {}
     for table in tables[:: 5 if options.quick and not options.only else 1]:

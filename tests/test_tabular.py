@@ -9,12 +9,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 from skbackprop import BackpropTabularClassifier, BackpropTabularRegressor
 from skbackprop.estimators.tabular import _scaled_log_loss
@@ -40,6 +41,20 @@ def _expected_failures(estimator):
 )
 def test_conformance(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize(
+    ("ours", "peer"), list(zip(KINDS, [HistGradientBoostingClassifier, HistGradientBoostingRegressor], strict=True))
+)
+def test_checks_beside_hist_gradient_boosting(ours, peer):
+    """The same checks run for both; the one that fails does for boosted trees with early stopping, too."""
+    of_ours, of_peer = (
+        {check.func.__name__: check for _, check in estimator_checks_generator(model)} for model in (ours(), peer())
+    )
+    assert list(of_ours) == list(of_peer)
+    (name,) = _expected_failures(ours())
+    with pytest.raises((AssertionError, ValueError)):
+        of_peer[name](peer(early_stopping=True, max_iter=10))
 
 
 @pytest.fixture
