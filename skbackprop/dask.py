@@ -353,7 +353,8 @@ def _train_once(client, fit, estimator, groups):
 def _run_on(client, workers, function, training):
     """Call a function on those of the workers that are left."""
     left = [worker for worker in workers if worker in _workers(client)]
-    client.run(function, training, workers=left, on_error="ignore")
+    with suppress(OSError):  # one is lost at this very moment
+        client.run(function, training, workers=left, on_error="ignore")
 
 
 def _await(client, futures):
