@@ -67,13 +67,13 @@ class SharesBackend(ParallelBackendBase):
         """Return the number of jobs of the engine."""
         return self._engine.effective_n_jobs(n_jobs)
 
-    def configure(self, n_jobs=1, parallel=None, **settings):
+    def configure(self, n_jobs=1, **settings):
         """Prepare for a parallel call; a single job runs in this process, as joblib does it."""
-        self.parallel = parallel
+        self.parallel = settings["parallel"]
         self._n_shares = self.effective_n_jobs(n_jobs)
         if self._n_shares == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
-        parallel.pre_dispatch = "all"
+        self.parallel.pre_dispatch = "all"
         return self._n_shares
 
     def submit(self, func, callback=None):
