@@ -14,7 +14,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skbackprop import BackpropClassifier, BackpropEmbedding, BackpropRegressor
-from skbackprop.estimators._prediction import predict_raw
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.losses import LOSSES
 from skbackprop.network import Network
@@ -172,4 +171,4 @@ def test_normalized_layers(normalization):
     embedding = BackpropEmbedding(network(normalization=normalization)).fit(X, Y)
     model = embedding.estimator_
     raw = embedding.transform(X) @ model.coefs_[-1] + model.intercepts_[-1]
-    np.testing.assert_allclose(raw, predict_raw(model, X, link=False), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(raw, model._predict(X, link=False)[1], rtol=1e-9, atol=1e-12)

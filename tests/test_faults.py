@@ -20,7 +20,6 @@ from sklearn.frozen import FrozenEstimator
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop import backends as backends_module
 from skbackprop.backends import cpu
-from skbackprop.estimators._prediction import predict_raw
 from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions import SGD, Exponential
 
@@ -280,7 +279,7 @@ def test_what_numpy_is_told_to_raise_changes_nothing(dtype):
             classifier(dtype=dtype).fit(X * 1e-200, Y, sample_weight=np.full(150, 1e-30)),
             regressor(dtype=dtype, standardize_target=True).fit(X, Y * 1e-200),
         ]
-        return [predict_raw(model, X) for model in fits] + [fits[0].set_params(dtype=dtype).decision_function(X * 1e3)]
+        return [model._predict(X)[1] for model in fits] + [fits[0].set_params(dtype=dtype).decision_function(X * 1e3)]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainingWarning)

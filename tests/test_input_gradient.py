@@ -13,7 +13,6 @@ from sklearn.preprocessing import StandardScaler, scale
 
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.backends.cpu import inputs
-from skbackprop.estimators._prediction import predict_raw
 from skbackprop.functions import GELU, LeakyReLU, Quantile
 from skbackprop.functions.activations import ACTIVATIONS
 from skbackprop.functions.losses import LOSSES, loss_link
@@ -45,7 +44,7 @@ def differences(function, X, step=1e-6):
 
 
 def raw_outputs(model):
-    return lambda X: predict_raw(model, X, link=False)
+    return lambda X: model._predict(X, link=False)[1]
 
 
 def of_predicted(model, X):

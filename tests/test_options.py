@@ -17,7 +17,6 @@ from sklearn.preprocessing import StandardScaler
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.backends.cpu import Session
 from skbackprop.estimators._choices import start_optimizer
-from skbackprop.estimators._prediction import predict_raw
 from skbackprop.functions import (
     AdamW,
     Cosine,
@@ -367,7 +366,7 @@ def test_decision_function_belongs_to_the_probabilities():
     assert single.decision_function(X_DIGITS).dtype == np.float32
     # Hinges have no probabilities: raw outputs.
     model = classifier(loss="hinge").fit(X_DIGITS, Y_DIGITS)
-    np.testing.assert_array_equal(model.decision_function(X_DIGITS), predict_raw(model, X_DIGITS, link=False))
+    np.testing.assert_array_equal(model.decision_function(X_DIGITS), model._predict(X_DIGITS, link=False)[1])
 
 
 def test_sigmoid_calibration_of_several_classes_is_as_good_as_scikit_learns():

@@ -22,7 +22,7 @@ from skbackprop.estimators._choices import accepted_sparse
 from skbackprop.estimators._fit import Arguments, Fit
 from skbackprop.estimators._inputs import read
 from skbackprop.estimators._model_file import SavesToFile
-from skbackprop.estimators._prediction import predict_raw
+from skbackprop.estimators._prediction import predict_with_targets
 from skbackprop.estimators._problem import make_problem
 from skbackprop.estimators._restored import restore_network
 from skbackprop.estimators._state import NETWORK
@@ -283,7 +283,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
 
     def _predict(self, X, link=True):
         """Return the kind of targets and the predictions, both of the same model, even if another thread fits now."""
-        return predict_raw(self, X, link)
+        return predict_with_targets(self, X, link)
 
     def _restore(self):
         restore_network(self)

@@ -19,7 +19,7 @@ from skbackprop.estimators._state import check_same_layers, copy_state, flat_sta
 from skbackprop.functions.losses import LOSSES
 from skbackprop.network import Network
 
-__all__ = ["Ready", "for_backend", "get_ready", "predict_hidden", "predict_raw", "predict_ready"]
+__all__ = ["Ready", "for_backend", "get_ready", "predict_hidden", "predict_ready", "predict_with_targets"]
 
 # Predictions of arrays up to this size may take no longer than scikit-learn's validation.
 _SMALL_SIZE = 100_000
@@ -27,7 +27,7 @@ _SMALL_SIZE = 100_000
 _MOST_KNOWN = 32
 
 
-def predict_raw(estimator, X, link=True):
+def predict_with_targets(estimator, X, link=True):
     """Predict, with or without the link.
 
     Parameters
