@@ -74,3 +74,21 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"backend", "backend_tier"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.backend)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two of Dask's workers, a process each."""
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with dask.config.set({"distributed.comm.timeouts.connect": "10s"}), distributed.LocalCluster(**settings) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    """A client of the cluster, the current one."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.Client(cluster) as client:
+        client.wait_for_workers(2, timeout=60)
+        yield client

@@ -46,20 +46,6 @@ NUMBERS = X @ np.random.RandomState(0).rand(64)
 SETTINGS = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0, "dtype": "float64", "batch_size": len(X)}
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with dask.config.set({"distributed.comm.timeouts.connect": "10s"}), distributed.LocalCluster(**settings) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def client(cluster):
-    with distributed.Client(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
-        yield client
-
-
 def arrays(*given, chunk=150):
     return [da.from_array(array, chunks=(chunk, *array.shape[1:])) for array in given]
 

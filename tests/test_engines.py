@@ -42,19 +42,6 @@ NETWORK = BackpropClassifier((8,), max_iter=3, random_state=0)
 GRID = {"alpha": [1e-4, 1.0], "learning_rate_init": [1e-3, 1e-2]}
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def client(cluster):
-    with distributed.Client(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
-        yield client
-
-
 @pytest.fixture
 def sent(client, monkeypatch):
     """Tasks that joblib has submitted to Dask."""

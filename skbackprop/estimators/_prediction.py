@@ -82,8 +82,7 @@ def _remember(key, estimator, model, X, fitted):
     # Objects and lists could change without being replaced.
     if not all(choice is None or type(choice) is str for choice in chosen) or not _is_valid(model, X, params.dtype):
         return
-    flops = 2.0 * rows.shape[0] * network.n_weights
-    backend = get_prediction_backend(prediction_device(model.device, X), flops, model.precision)
+    backend = _backend_for(model, X, network, rows)
     predict = backend.repeated and backend.repeated(network, params, rows, model.n_jobs, key[-1])
     if predict:
         # Arrays of a model that is gone are not kept.
@@ -146,10 +145,14 @@ class _Known:
         )
 
 
+def _backend_for(estimator, X, network, rows):
+    flops = 2.0 * rows.shape[0] * network.n_weights
+    return get_prediction_backend(prediction_device(estimator.device, X), flops, estimator.precision)
+
+
 def _predict_rows(estimator, X, network, params, rows, link, running):
     """Predict validated rows with a network."""
-    flops = 2.0 * rows.shape[0] * network.n_weights
-    backend = get_prediction_backend(prediction_device(estimator.device, X), flops, estimator.precision)
+    backend = _backend_for(estimator, X, network, rows)
     library = library_of(X)
     if rows.is_on_gpu:
         out = library.empty((rows.shape[0], network.layer_units[-1]), params.dtype)
