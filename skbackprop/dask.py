@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from inspect import Parameter, signature
 
 import numpy as np
@@ -221,11 +221,12 @@ def _aligned(y, X):
     return y.rechunk({0: chunks[0][0]})
 
 
-def _compute_parts(client, arguments):
-    """Start to compute the partitions of all arguments, wherever Dask likes, and wait for them.
+@contextmanager
+def _computed_parts(client, arguments):
+    """Compute the partitions of all arguments, wherever Dask likes, and let go of them at the end.
 
-    Returns
-    -------
+    Yields
+    ------
     parts : dict of list of Future, or of None
     """
     blocks = {}
@@ -238,12 +239,17 @@ def _compute_parts(client, arguments):
                 f"{name} has {len(blocks[name])} partitions, and its rows {len(reference)}: give both the same partitions"
             )
     flat = client.compute([block for own in blocks.values() for block in own or ()])
-    distributed.wait(flat)
-    for future in flat:
-        if future.status != "finished":
-            future.result()  # raises the error of a partition that could not be computed
-    futures = iter(flat)
-    return {name: None if own is None else [next(futures) for _ in own] for name, own in blocks.items()}
+    try:
+        distributed.wait(flat)
+        for future in flat:
+            if future.status != "finished":
+                future.result()  # raises the error of a partition that could not be computed
+        futures = iter(flat)
+        yield {name: None if own is None else [next(futures) for _ in own] for name, own in blocks.items()}
+    finally:
+        # An error, which somebody may keep, has them in its traceback.
+        for future in flat:
+            future.release()
 
 
 def _grouped(parts, n_groups):
@@ -304,15 +310,15 @@ def _train_with_restarts(client, fit, estimator, arguments):
     if not n_workers:
         raise RuntimeError(f"the cluster of {client!r} has no workers")
     for is_last in [False] * MOST_RESTARTS + [True]:
-        parts = _compute_parts(client, arguments)
-        groups = _grouped(parts, min(n_workers, len(parts["X"])))
-        try:
-            return _train_once(client, fit, estimator, groups)
-        except (WorkerLostError, OSError, distributed.KilledWorker) as error:
-            if is_last:
-                raise WorkerLostError(
-                    f"workers were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {error}"
-                ) from error
+        with _computed_parts(client, arguments) as parts:
+            groups = _grouped(parts, min(n_workers, len(parts["X"])))
+            try:
+                return _train_once(client, fit, estimator, groups)
+            except (WorkerLostError, OSError, distributed.KilledWorker) as error:
+                if is_last:
+                    raise WorkerLostError(
+                        f"workers were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {error}"
+                    ) from error
         try:
             client.wait_for_workers(n_workers, timeout=_SECONDS_TO_COME_BACK)
         except TimeoutError:
@@ -324,7 +330,10 @@ def _train_with_restarts(client, fit, estimator, arguments):
 def _train_once(client, fit, estimator, groups):
     """Train once; return the first group's result."""
     training = f"skbackprop-{uuid.uuid4().hex}"
-    assigned = _assigned(client, groups, _workers(client))
+    workers = _workers(client)
+    if not workers:
+        raise WorkerLostError("the cluster has lost all of its workers")
+    assigned = _assigned(client, groups, workers)
     # Two trainings at a time on the same workers would wait for each other.
     with distributed.MultiLock(sorted(assigned), client=client):
         futures = {}
