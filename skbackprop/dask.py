@@ -1,10 +1,12 @@
 """The estimators on Dask: they train where the partitions of arrays and dataframes are, and predict lazily."""
 
+import asyncio
 import copy
 import threading
 import time
 import uuid
 from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one from Python 3.11 on
 from contextlib import contextmanager, suppress
 from inspect import Parameter, signature
 
@@ -30,6 +32,8 @@ __all__ = ["DaskBackpropClassifier", "DaskBackpropRegressor"]
 
 # How long a training that is begun again waits for workers that come back.
 _SECONDS_TO_COME_BACK = 20
+# How much longer if none is left.
+_SECONDS_FOR_ONE = 300
 # How often the client looks for lost workers, and how long the others have to notice that one was.
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_NOTICE = 30
@@ -323,8 +327,16 @@ def _train_with_restarts(client, fit, estimator, arguments):
             client.wait_for_workers(n_workers, timeout=_SECONDS_TO_COME_BACK)
         except TimeoutError:
             # Those that are left train the same groups, with the same bits.
-            client.wait_for_workers(1)
+            _wait_for_one(client)
     raise AssertionError  # the last turn returns or raises
+
+
+def _wait_for_one(client):
+    try:
+        client.wait_for_workers(1, timeout=_SECONDS_FOR_ONE)
+    except TimeoutError:
+        seconds = _SECONDS_TO_COME_BACK + _SECONDS_FOR_ONE
+        raise WorkerLostError(f"all workers were lost, and none has come back in {seconds:g} seconds") from None
 
 
 def _train_once(client, fit, estimator, groups):
@@ -347,7 +359,7 @@ def _train_once(client, fit, estimator, groups):
                     key=f"{training}-{ranks[0]}", workers=[worker], allow_other_workers=False, pure=False, retries=0,
                 )  # fmt: skip
             _await(client, futures)
-            return futures[first].result()
+            return _fetched(client, futures[first], first)
         finally:
             # Also after Ctrl-C: a task that runs cannot be cancelled, but its next sum fails.
             _run_on(client, assigned, _stop, training)
@@ -389,6 +401,19 @@ def _await(client, futures):
         deadline = min(deadline, time.monotonic() + _SECONDS_TO_NOTICE)
         if "pending" not in states or time.monotonic() > deadline:
             raise errors[0] if errors else WorkerLostError(f"tasks ended as {', '.join(states)}")
+
+
+def _fetched(client, future, worker):
+    """Return the result of a task, which is lost if its worker is lost now: Dask would wait for that to come back."""
+    result = asyncio.run_coroutine_threadsafe(client.gather(future, asynchronous=True), client.loop.asyncio_loop)
+    while True:
+        try:
+            return result.result(timeout=_SECONDS_BETWEEN_LOOKS)
+        except FutureTimeoutError:
+            if worker not in _workers(client):
+                raise WorkerLostError(f"Dask lost {worker}, and the model with it") from None
+        finally:
+            result.cancel()
 
 
 def _fitted_of(model):
