@@ -1,6 +1,7 @@
 """Images of machine code: as the compiler's own, wherever they lie in memory."""
 
 import ctypes
+import mmap
 
 import numpy as np
 import pytest
@@ -48,6 +49,12 @@ def test_images_compute_the_same_at_every_address(function):
         numbers = np.linspace(0.5, 4, 8)
         caller(address, NUMBERS)(numbers.ctypes.data, 8)
         np.testing.assert_allclose(numbers, expected, rtol=1e-15)
+
+
+def test_images_do_not_all_begin_at_the_same_place_of_a_page():
+    # They would compete for the same lines of the processor's caches.
+    image = image_of(*compiled(powers))
+    assert len({load(image) % mmap.PAGESIZE for _ in range(4)}) > 1
 
 
 def test_memory_is_not_writable_once_it_is_executable():
