@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+from contextlib import closing
 from itertools import pairwise
 
 import numpy as np
@@ -14,10 +15,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupShuffleSplit
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.backends import mapped
 from skbackprop.backends.exchange import share_bounds
-from skbackprop.distributed import FileStore, MemoryStore, fit_part
+from skbackprop.distributed import FileStore, MemoryStore, PartWriter, fit_part
 from skbackprop.exceptions import TrainingWarning, WorkerLostError
 from skbackprop.training.collective import ThreadCollective
+from skbackprop.training.shuffling import draw_orders_in_blocks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -505,3 +508,52 @@ def test_warnings_are_those_of_one_machine():
         fitted(CLASSIFIER, split([75], X=X_IRIS, y=Y_IRIS))
     with pytest.warns(TrainingWarning, match="badly scaled|scale"):
         fitted(CLASSIFIER, split([75], X=X_IRIS * [1, 1, 1e6, 1], y=Y_IRIS))
+
+
+# Rows on disk.
+
+
+def on_disk(folder, part, n_partitions=3, **settings):
+    """Write a worker's part to disk, and return its arguments."""
+    with closing(PartWriter(folder, BackpropClassifier(**settings))) as writer:
+        for suffix in ("", "_val"):
+            if f"X{suffix}" in part:
+                own = [np.array_split(part[f"{name}{suffix}"], n_partitions) for name in ("X", "y", "sample_weight")]
+                for one in zip(*own, strict=True):
+                    writer.append(*one, suffix)
+        return {name: own[0] if name.startswith("X") else np.concatenate(own) for name, own in writer.parts().items()}
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 3 rows of the four columns of iris, in windows of 12 rows, none of which stays mapped for long."""
+    monkeypatch.setattr(mapped, "_BLOCK_BYTES", 3 * 4 * 8)
+    monkeypatch.setattr(mapped, "_WINDOW_BLOCKS", 4)
+    monkeypatch.setattr(mapped, "_MOST_BYTES", 0)
+
+
+def in_blocks(order, n_epochs, random_state):
+    """Draw orders as for rows on disk."""
+    return draw_orders_in_blocks(np.sort(order), n_epochs, random_state, 3, 12)
+
+
+@pytest.mark.parametrize("stops", [[75], [10, 11, 140]])
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 20, "early_stopping": True}, {"solver": "lbfgs"}], ids=["batches", "lbfgs"]
+)
+def test_rows_on_disk_give_the_bits_of_memory(small_blocks, monkeypatch, tmp_path, stops, settings):
+    estimator = BackpropClassifier((5,), max_iter=6, random_state=0, **settings)
+    arrays = {"X": X_IRIS, "y": Y_IRIS, "sample_weight": np.linspace(0.5, 1.0, N_ROWS)}
+    if "early_stopping" in settings:
+        arrays |= {f"{name}_val": own for name, own in arrays.items()}
+    parts = split(stops, **arrays)
+    model = fitted(estimator, [on_disk(tmp_path, part) for part in parts])
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("skbackprop.estimators._fit.draw_orders", in_blocks)
+    assert_same(model, fitted(estimator, parts), 0.0)
+
+
+def test_rows_on_the_disk_of_a_single_worker(small_blocks, tmp_path):
+    estimator = BackpropClassifier((5,), max_iter=6, random_state=0, solver="lbfgs")
+    part = {"X": X_IRIS, "y": Y_IRIS, "sample_weight": np.ones(N_ROWS)}
+    assert_same(fitted(estimator, [on_disk(tmp_path, part)]), estimator.fit(**part), 1e-12)
