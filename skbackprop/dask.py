@@ -429,6 +429,8 @@ def _write(client, fit, estimator, homes, groups):
     checker = type(estimator)(dtype=estimator.dtype)
     left = {rank: _steps(groups[rank]) for rank in homes}
     futures = {}
+    # Of an own name: Dask may still know the tasks of workers that were lost, which only those can run.
+    writing = f"skbackprop-write-{uuid.uuid4().hex}"
     try:
         while left or futures:
             for rank in left.keys() - futures.keys():
@@ -444,7 +446,7 @@ def _write(client, fit, estimator, homes, groups):
                     dtype,
                     suffix,
                     *partition,
-                    dask_key_name=f"{fit}-{rank}-{number}",
+                    dask_key_name=f"{writing}-{rank}-{number}",
                 )
                 futures[rank] = client.compute(step, workers=[homes[rank]], allow_other_workers=False)
             with suppress(TimeoutError, CancelledError):
@@ -459,6 +461,7 @@ def _write(client, fit, estimator, homes, groups):
                     future.result()
                 except (CancelledError, distributed.KilledWorker) as error:
                     raise WorkerLostError(f"a partition could not be written: {error}") from error
+                future.release()
                 del futures[rank]
     finally:
         client.cancel(list(futures.values()))

@@ -6,20 +6,24 @@ an epoch, and drops all that are mapped once there are too many: those still nee
 """
 
 import mmap
+import os
 import threading
+from contextlib import suppress
 
 import numpy as np
 
-__all__ = ["MappedRows"]
+__all__ = ["MappedRows", "uncache"]
 
 # Rows that are read together: few enough bytes that a window has rows of many places in the file, and enough that a disk
 # reads them at about its full speed.
-_BLOCK_BYTES = 1 << 18
+_BLOCK_BYTES = 1 << 19
 # Blocks among which rows are shuffled: what is read ahead, too.
-_WINDOW_BLOCKS = 512
+_WINDOW_BLOCKS = 256
 # Most bytes that stay mapped: a window, and what is touched between two looks, with some space.
 _MOST_BYTES = 1 << 28
 _SECONDS_BETWEEN_LOOKS = 0.01
+# What Linux reads ahead at most in one call, unless the disk is set otherwise.
+_ADVISED_BYTES = 1 << 17
 # Rows of a block that are looked at to find out whether an epoch's next part needs it; a block that is missed is read
 # when it is touched.
 _SAMPLED = 16
@@ -100,13 +104,30 @@ class MappedRows:
             self._n_asked = stop
         for block in np.unique(sampled // self.block_rows).tolist():
             size = self.block_rows * self._row_bytes
-            start = block * size // mmap.PAGESIZE * mmap.PAGESIZE
-            self._advise("MADV_WILLNEED", start, min((block + 1) * size, len(self._map)) - start)
+            stop = min((block + 1) * size, len(self._map))
+            for start in range(block * size // mmap.PAGESIZE * mmap.PAGESIZE, stop, _ADVISED_BYTES):
+                self._advise("MADV_WILLNEED", start, min(_ADVISED_BYTES, stop - start))
 
     def _advise(self, advice, *span):
-        # Windows has no such advice; its own rules for memory that is mapped do.
+        # Not every system knows all advice, or any, as Windows, whose own rules for mapped memory do.
         if hasattr(mmap, advice):
-            self._map.madvise(getattr(mmap, advice), *span)
+            with suppress(OSError):
+                self._map.madvise(getattr(mmap, advice), *span)
+
+
+def uncache(file):
+    """Have the system write a file to disk, and drop what it caches of it.
+
+    Linux caches what is written in pages of up to 2 MB, and maps such a page as a whole when one row of it is read: a
+    window of blocks would map much more than it has. What it reads ahead on request is in small pages.
+
+    Parameters
+    ----------
+    file : file object
+    """
+    os.fsync(file.fileno())
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _mapped_bytes():

@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 from scipy import sparse
 
-from skbackprop.backends.mapped import MappedRows
+from skbackprop.backends.mapped import MappedRows, uncache
 from skbackprop.estimators._inputs import validate_rows
 from skbackprop.estimators._on_disk import RowsOnDisk
 
@@ -115,6 +115,7 @@ class _RowsFile:
         try:
             self._file.write(np.ascontiguousarray(rows))
             self._file.flush()
+            uncache(self._file)
         except OSError as error:
             raise OSError(
                 f"external_memory=True could not write rows to {self._folder}: {error}; make space there, or set Dask's "
