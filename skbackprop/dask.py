@@ -621,7 +621,8 @@ class _OnDask:
         Parameters
         ----------
         X : {Dask Array, Dask DataFrame, list of Delayed} of shape (n_samples, n_features)
-            Training data. Blocks of arrays may be sparse matrices of SciPy's; sizes of chunks may be unknown.
+            Training data. Blocks of arrays may be sparse matrices of SciPy's, unless `external_memory` is set; sizes of
+            chunks may be unknown.
         y : {Dask Array, Dask DataFrame, Dask Series, list of Delayed} of shape (n_samples,) or (n_samples, n_outputs)
             Target values, in the same partitions.
         sample_weight : {Dask Array, Dask Series, list of Delayed} of shape (n_samples,), default=None
@@ -637,6 +638,8 @@ class _OnDask:
         ------
         ValueError
             If an argument is invalid, or partitions do not match, or if the loss or a weight becomes non-finite.
+        OSError
+            If a worker's disk is full.
         WorkerLostError
             If workers were lost again and again; the estimator is as it was before.
         """
@@ -719,7 +722,9 @@ class DaskBackpropClassifier(_OnDask, BackpropClassifier):  # type: ignore[misc]
 
     Parameters and fitted attributes are those of :class:`~skbackprop.BackpropClassifier`, and `client`, the
     :class:`distributed.Client` to use, which is the current one by default. It is not among the parameters of
-    `get_params`, and clones and pickles do not have it.
+    `get_params`, and clones and pickles do not have it. One parameter is added, which holds for fits of collections:
+    `external_memory`, by default False. If True, workers write their rows to disk, partition by partition, and read them
+    anew in each epoch, see :ref:`external_memory`: for rows that are larger than the workers' memory.
 
     Each worker holds its partitions and makes the same updates as all others, after the gradients have been summed over
     them: the result is that of one machine, see :doc:`/clusters`. `predict`, `predict_proba` and `decision_function` of
@@ -731,8 +736,8 @@ class DaskBackpropClassifier(_OnDask, BackpropClassifier):  # type: ignore[misc]
 
     Notes
     -----
-    Partitions that are not in memory are computed before the training, and stay there until its end; neighbouring ones
-    are joined on each worker, which copies them if it has several. Callbacks are not called. Of the settings of one
+    Partitions that are not in memory are computed before the training, and stay there until its end, unless
+    `external_memory` is set; neighbouring ones are joined on each worker, which copies them if it has several. Callbacks are not called. Of the settings of one
     machine, ``normalization='batch'``, `device` other than 'cpu', and `scoring` other than None and 'loss' are refused.
     """
 
