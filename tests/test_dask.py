@@ -152,8 +152,9 @@ def test_rows_of_this_process_are_fitted_in_it():
     assert_same(DaskBackpropClassifier(**SETTINGS).fit(X, Y), BackpropClassifier(**SETTINGS).fit(X, Y))
 
 
-def test_a_fit_goes_on(client):
-    model = DaskBackpropClassifier(**SETTINGS, warm_start=True, shuffle=False)
+@pytest.mark.parametrize("external_memory", [False, True])
+def test_a_fit_goes_on(client, external_memory):
+    model = DaskBackpropClassifier(**SETTINGS, warm_start=True, shuffle=False, external_memory=external_memory)
     whole = BackpropClassifier(**SETTINGS, warm_start=True, shuffle=False)
     for _ in range(2):
         assert_same(model.fit(*arrays(X, Y)), whole.fit(X, Y), 1e-12)
@@ -397,8 +398,11 @@ def test_rows_on_disk_give_the_same_bits_on_every_run(client, small_blocks):
     model = DaskBackpropClassifier(**ON_DISK).fit(x, y)
     assert clone(model).external_memory
     assert_same(clone(model).fit(x, y), model)
-    frame = dd.from_pandas(pd.DataFrame(X), npartitions=4)
-    assert_same(clone(model).fit(frame, dd.from_pandas(pd.Series(Y), npartitions=4)), model)
+    names = [f"pixel {index}" for index in range(64)]
+    frame, labels = (dd.from_pandas(one, npartitions=4) for one in (pd.DataFrame(X, columns=names), pd.Series(Y)))
+    of_frame = clone(model).fit(frame, labels)
+    assert_same(of_frame, model)
+    assert of_frame.feature_names_in_.tolist() == names
     assert model.score(x, y) == pytest.approx(model.to_local().score(X, Y))
     assert_nothing_left(client)
 

@@ -604,7 +604,9 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr("skbackprop.distributed._disk.uncache", is_full)
     with (
         closing(PartWriter(tmp_path, BackpropClassifier())) as writer,
-        pytest.raises(OSError, match=r"external_memory=True could not write rows to .*No space left.* make space there"),
+        pytest.raises(
+            OSError, match=r"external_memory=True could not write rows to .*No space left.* make space there"
+        ),
     ):
         writer.append(X_IRIS, Y_IRIS)
 
