@@ -402,25 +402,28 @@ def _write_groups(client, fit, estimator, groups, n_workers):
     assigned : dict of list of int
         Numbers of groups by address.
     """
-    for is_last in [False] * MOST_RESTARTS + [True]:
+    error = None
+    # Each turn also sees what the last one has written.
+    for n_written in range(MOST_RESTARTS + 2):
         assigned = client.run(_ranks_written, fit, workers=_workers(client), on_error="ignore")
         missing = set(range(len(groups))).difference(*assigned.values())
         if not missing:
             return {address: ranks for address, ranks in assigned.items() if ranks}
+        if n_written > MOST_RESTARTS:
+            break
         homes = {}
         for rank in sorted(missing):
             homes[rank] = min(assigned, key=lambda address: (len(assigned[address]), address))
             assigned[homes[rank]].append(rank)
         try:
             _write(client, fit, estimator, homes, groups)
-        except WorkerLostError as error:
-            if is_last:
-                raise WorkerLostError(
-                    f"workers were lost {MOST_RESTARTS + 1} times in a row while external_memory=True wrote rows to their disks; the "
-                    f"last time: {error}"
-                ) from error
+        except WorkerLostError as lost:
+            error = lost
             _wait_for_workers(client, n_workers)
-    raise AssertionError  # the last turn returns or raises
+    raise WorkerLostError(
+        f"workers were lost {MOST_RESTARTS + 1} times in a row while external_memory=True wrote rows to their disks; the last time: "
+        f"{error}"
+    ) from error
 
 
 def _write(client, fit, estimator, homes, groups):

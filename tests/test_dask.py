@@ -470,6 +470,29 @@ class _SmallBlocks(distributed.WorkerPlugin):
         _set_sizes(10 * 64 * 8, 4, 0)
 
 
+def test_workers_that_are_lost_again_and_again_while_they_write(client, monkeypatch):
+    def lost(*arguments):
+        raise WorkerLostError("gone")
+
+    monkeypatch.setattr(skbackprop.dask, "_write", lost)
+    with pytest.raises(WorkerLostError, match=r"4 times in a row while external_memory=True .* the last time: gone"):
+        DaskBackpropClassifier(**ON_DISK).fit(*arrays(X, Y))
+
+
+def test_workers_that_are_lost_at_first(client, monkeypatch):
+    write, n_calls = skbackprop.dask._write, []
+
+    def lost(*arguments):
+        n_calls.append(1)
+        if len(n_calls) < 4:
+            raise WorkerLostError("gone")
+        write(*arguments)
+
+    monkeypatch.setattr(skbackprop.dask, "_write", lost)
+    assert DaskBackpropClassifier(**ON_DISK).fit(*arrays(X, Y)).n_iter_ == 5
+    assert len(n_calls) == 4
+
+
 def _kill_at_writing():
     PartWriter.append = lambda *arguments: _kill()
 
