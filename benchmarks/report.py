@@ -6,6 +6,8 @@ from itertools import groupby
 from pathlib import Path
 
 _OURS = "skbackprop"
+# Of the machines that are reckoned with: seconds from one to the next, and bytes a second (10 Gbit/s).
+_LATENCY, _BANDWIDTH = 50e-6, 1.25e9
 _SCALES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "MiB": float(1 << 20)}
 
 
@@ -55,6 +57,8 @@ def plot(file):
     content = json.loads(Path(file).read_text())
     if any("of" in case for case in content["cases"]):
         figure = _quality(content)
+    elif content["benchmark"] == "cluster":
+        figure = _machines(content)
     else:
         figure = _curves(content) if "x" in content["cases"][0] else _bars(content)
     machine = content["machine"]
@@ -126,6 +130,59 @@ def _quality(content):
                 axes.annotate(peer, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
         axes.set(xscale="log", title=name, xlabel="CPU seconds of all fits")
         axes.margins(x=0.4, y=0.1)
+    return figure
+
+
+def reckoned_speed(n_machines, n_params, batch_size, rows_per_second, seconds_of_round):
+    """Reckon how many times as fast as one machine several machines train.
+
+    Each machine takes its share of a batch at the rate that one was measured at. A round of sums takes as long as it was
+    measured between two processes, and in addition what the network of a ring takes: a message of each machine after
+    the other, there and back, and every gradient through each machine's connection, there and back, in float64.
+
+    Parameters
+    ----------
+    n_machines, n_params, batch_size : int
+    rows_per_second : float
+        Of one machine.
+    seconds_of_round : float
+        Between two processes of one machine.
+
+    Returns
+    -------
+    speed : float
+    """
+    if n_machines == 1:
+        return 1.0
+    network = 2 * (n_machines - 1) * (_LATENCY + 8 * n_params / n_machines / _BANDWIDTH)
+    alone = batch_size / rows_per_second
+    return alone / (alone / n_machines + seconds_of_round + network)
+
+
+def _machines(content):
+    """Draw the reckoned speed of 1 to 64 machines for each network and batch size that were measured."""
+    from matplotlib import pyplot as plt
+
+    cases = {case["name"]: case for case in content["cases"]}
+    n_params = {name.split()[0]: 0 for name in cases if "adam" in name}
+    n_params = {name: int(float(name[:-1]) * {"k": 1e3, "M": 1e6}[name[-1]]) for name in n_params}
+    figure, grid = plt.subplots(
+        1, len(n_params), figsize=(3.6 * len(n_params), 3.6), layout="constrained", squeeze=False, sharey=True
+    )
+    machines = [1, 2, 4, 8, 16, 32, 64]
+    for axes, (network, size) in zip(grid.flat, n_params.items(), strict=True):
+        seconds = cases[f"a round of sums, {network} parameters"]["results"]["2 workers"]["median"]
+        for name, case in cases.items():
+            if name.startswith(f"{network} parameters: "):
+                solver, batch_size = name.split()[2], int(name.split()[-1])
+                rate = case["results"]["one process"]["rows/s"]
+                speeds = [reckoned_speed(n, size, batch_size, rate, seconds) for n in machines]
+                axes.plot(machines, speeds, marker=".", label=f"{solver}, batches of {batch_size:,}")
+        axes.plot(machines, machines, color="gray", linestyle="--", label="limit")
+        axes.set(xscale="log", yscale="log", title=f"{network} parameters", xlabel="machines")
+        axes.set_xticks(machines, machines)
+        axes.legend(fontsize=7)
+    grid[0, 0].set_ylabel("times as fast as one machine")
     return figure
 
 

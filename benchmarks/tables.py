@@ -317,6 +317,7 @@ _INGREDIENTS = {
     "two networks": {"n_estimators": 2},
     "eight networks": {"n_estimators": 8},
     "numbers as they are": {"numerical_embeddings": None},
+    "piecewise linear embeddings": {"numerical_embeddings": "piecewise_linear"},
     "periodic embeddings": {"numerical_embeddings": "periodic"},
     "three layers of 256": {"hidden_layer_sizes": (256, 256, 256)},
     "256 epochs": {"max_iter": 256},

@@ -1,5 +1,6 @@
 """Multilayer perceptrons for scikit-learn, trained by backpropagation in Numba kernels."""
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -42,8 +43,13 @@ __all__ = [
     "warmup",
 ]
 
+#: Modules that are imported when they are first used, as scikit-learn's are.
+_MODULES = ("callbacks", "dask", "functions", "inspection", "model_selection", "preprocessing", "spark", "testing")
+
 
 def __getattr__(name: Any) -> Any:
+    if name in _MODULES:
+        return import_module(f"skbackprop.{name}")
     if name.startswith(("BackpropEnsemble", "BackpropTabular")) and name in __all__:
         return getattr(estimators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

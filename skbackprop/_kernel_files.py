@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skbackprop._processor import identity, identity_of, level
+from skbackprop._processor import identity, identity_of, level, variables
 
 __all__ = ["PACKAGED", "KernelFiles", "cache_folder", "package_digest", "setting"]
 
@@ -237,7 +237,7 @@ class KernelFiles:
     def _places(self, signature):
         packaged = _packaged_folder()
         if packaged is not None:
-            yield self._path(packaged, signature, identity_of(level()))
+            yield self._path(packaged, signature, identity_of(*variables(level()).values()))
         # Where all kernels are packaged, no folder is asked for.
         folder = cache_folder()
         if folder is not None:

@@ -3,12 +3,14 @@
 Numba's compiler takes longer to import than a small network to train. An image holds the code and the constants of one
 compiled function as they lie in memory, and a list of the places where addresses have to be filled in. To load it means
 to copy it, to fill in the addresses and to make the memory executable. That is what LLVM does with an object file, for
-the one kind of address that it writes in code for x86-64 on Linux. Elsewhere there are no images.
+the kinds of addresses that it writes in code for x86-64 and aarch64 on Linux. Elsewhere there are no images.
 
 References
 ----------
 M. Matz, J. Hubicka, A. Jaeger, M. Mitchell: System V Application Binary Interface, AMD64 Architecture Processor
 Supplement, chapter 4 (object files).
+
+Arm: ELF for the Arm 64-bit Architecture (AArch64), section 5.7 (relocation).
 """
 
 import ctypes
@@ -25,20 +27,40 @@ import numpy as np
 __all__ = ["HAS_IMAGES", "UnsuitableError", "address", "caller", "image_of", "load"]
 
 #: Whether this system's object files can be made images.
-HAS_IMAGES = sys.platform == "linux" and platform.machine() == "x86_64" and sys.maxsize > 2**32
+HAS_IMAGES = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64") and sys.maxsize > 2**32
 
 # Constants of the ELF format.
-_RELOCATABLE, _X86_64 = 1, 62
-_SYMBOLS, _ADDENDS, _NO_BITS, _UNWINDING = 2, 4, 8, 0x70000001
+_RELOCATABLE = 1
+_SYMBOLS, _ADDENDS, _NO_BITS = 2, 4, 8
 _WRITABLE, _ALLOCATED = 1, 2
 _UNDEFINED = 0
-_ADDRESS_64 = 1  # R_X86_64_64: the symbol's address plus the addend, in 64 bits
+# What is to be filled in: an address of 64 bits; 16 bits of one, in an instruction that moves them to their place in a
+# register; the distance of a branch; the page, and the place in it, of a word that holds an address.
+_ADDRESS, _MOVE, _BRANCH, _PAGE, _IN_PAGE = range(5)
+#: Those that depend on where the image lies.
+_FILLED = _ADDRESS, _MOVE, _PAGE, _IN_PAGE
+#: By the processor of the file, and by the kind that the file names: R_X86_64_64; R_AARCH64_ABS64, R_AARCH64_MOVW_UABS_*,
+#: R_AARCH64_JUMP26 and _CALL26, R_AARCH64_ADR_GOT_PAGE and R_AARCH64_LD64_GOT_LO12_NC.
+_KINDS = {
+    62: {1: _ADDRESS},
+    183: {
+        257: _ADDRESS, **dict.fromkeys((264, 266, 268, 269), _MOVE), **dict.fromkeys((282, 283), _BRANCH),
+        311: _PAGE, 312: _IN_PAGE,
+    },
+}  # fmt: skip
+# A branch on aarch64 reaches 128 MB, and goes to functions elsewhere by these instructions, before their address: load it
+# into the register x16, branch there.
+_FAR_BRANCH = struct.pack("<II", 0x58000050, 0xD61F0200)
 
 # Beginnings of the names of Python's and Numba's own functions, which exist only where these are loaded, and in the same
 # version. All others are the C library's.
 _OWN = ("Py", "_Py", "numba", "NRT", "_ZN", ".")
 # Where a function passes another one, Numba's object for it is an argument that nothing reads: zero does.
 _PASSED = "numba.dynamic.globals."
+# On aarch64, such symbols say where instructions and data begin.
+_MARK = "$"
+# The section for exceptions, which kernels do not have.
+_UNWINDING = b".eh_frame"
 _ALIGNMENT = 64
 
 # Never freed: kernels are called by address.
@@ -73,30 +95,59 @@ def image_of(content, name):
     memory, starts = _laid_out(content, sections)
     symbols = _symbols(content, sections)
     for text, section, _ in symbols:
-        if section in starts and sections[section].flags & _WRITABLE and text and not text.startswith(_PASSED):
+        if section in starts and sections[section].flags & _WRITABLE and text and not text.startswith((_PASSED, _MARK)):
             raise UnsuitableError(f"it has a variable {text!r}")
     entry = next(
         (starts[section] + value for text, section, value in symbols if text == name and section in starts), None
     )
     if entry is None:
         raise UnsuitableError(f"no function {name!r}")
-    places, functions = [], []
+    kinds = _KINDS[struct.unpack_from("<H", content, 18)[0]]
+    places, functions, branches, words = {kind: [] for kind in _FILLED}, [], {}, {}
     for section in sections:
         if section.kind != _ADDENDS or section.info not in starts:
             continue
         for place, info, addend in struct.iter_unpack("<QQq", section.of(content)):
             text, target, value = symbols[info >> 32]
             place += starts[section.info]
-            if info & 0xFFFFFFFF != _ADDRESS_64:
+            kind = kinds.get(info & 0xFFFFFFFF)
+            if kind is None:
                 raise UnsuitableError(f"an address of kind {info & 0xFFFFFFFF}")
+            is_outside = target == _UNDEFINED and not text.startswith(_OWN) and not addend and _from_c(text)
             if target in starts:
-                places.append((place, starts[target] + value + addend))
-            elif target == _UNDEFINED and not text.startswith(_OWN) and not addend and _from_c(text):
+                aim = starts[target] + value + addend
+            elif is_outside and kind == _ADDRESS:
                 functions.append((place, text))
+                continue
+            elif is_outside and kind == _BRANCH:
+                if text not in branches:
+                    memory += bytes(-len(memory) % _ALIGNMENT) + _FAR_BRANCH
+                    branches[text] = len(memory) - len(_FAR_BRANCH)
+                    functions.append((len(memory), text))
+                    memory += bytes(8)
+                aim = branches[text]
             else:
                 raise UnsuitableError(f"it refers to {text!r}")
-    header = {"entry": entry, "functions": functions, "places": len(places)}
-    return json.dumps(header).encode() + b"\n" + np.array(places, dtype="<i8").tobytes() + memory
+            if kind == _BRANCH:
+                _branch(memory, place, aim)
+                continue
+            if kind in (_PAGE, _IN_PAGE):
+                if aim not in words:
+                    memory += bytes(-len(memory) % _ALIGNMENT)
+                    words[aim] = len(memory)
+                    places[_ADDRESS].append((len(memory), aim))
+                    memory += bytes(8)
+                aim = words[aim]
+            places[kind].append((place, aim))
+    header = {"entry": entry, "functions": functions, "places": [len(places[kind]) for kind in _FILLED]}
+    filled = np.array([pair for kind in _FILLED for pair in places[kind]], dtype="<i8")
+    return json.dumps(header).encode() + b"\n" + filled.tobytes() + memory
+
+
+def _branch(memory, place, aim):
+    """Write the distance, in instructions, into the last 26 bits of a branch."""
+    (instruction,) = struct.unpack_from("<I", memory, place)
+    struct.pack_into("<I", memory, place, instruction & 0xFC000000 | (aim - place) // 4 & 0x03FFFFFF)
 
 
 class _Section(NamedTuple):
@@ -117,8 +168,9 @@ class _Section(NamedTuple):
 
 
 def _sections(content):
-    if content[:6] != b"\x7fELF\x02\x01" or struct.unpack_from("<HH", content, 16) != (_RELOCATABLE, _X86_64):
-        raise UnsuitableError("not an object file for x86-64")
+    kind, processor = struct.unpack_from("<HH", content, 16)
+    if content[:6] != b"\x7fELF\x02\x01" or kind != _RELOCATABLE or processor not in _KINDS:
+        raise UnsuitableError("not an object file for x86-64 or aarch64")
     (table,) = struct.unpack_from("<Q", content, 40)
     size, count, _ = struct.unpack_from("<HHH", content, 58)
     return [_Section(*struct.unpack_from("<IIQQQQIIQQ", content, table + size * index)) for index in range(count)]
@@ -127,8 +179,11 @@ def _sections(content):
 def _laid_out(content, sections):
     """Return what is in memory of the sections, one after another, and where each starts."""
     memory, starts = bytearray(), {}
+    (table,) = struct.unpack_from("<H", content, 62)
+    names = sections[table].of(content)
     for index, section in enumerate(sections):
-        if section.flags & _ALLOCATED and section.size and section.kind != _UNWINDING:
+        name = names[section.name : names.index(b"\0", section.name)]
+        if section.flags & _ALLOCATED and section.size and name != _UNWINDING:
             if section.kind == _NO_BITS or section.alignment > _ALIGNMENT:
                 raise UnsuitableError("it has variables, or constants of a wide alignment")
             memory += bytes(-len(memory) % _ALIGNMENT)
@@ -167,20 +222,48 @@ def load(image):
     """
     line, _, rest = image.partition(b"\n")
     header = json.loads(line)
-    places, targets = np.frombuffer(rest, "<i8", 2 * header["places"]).reshape(-1, 2).T
-    content = np.frombuffer(rest, np.uint8, offset=16 * header["places"]).copy()
-    memory = mmap.mmap(-1, len(content), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    filled = np.frombuffer(rest, "<i8", 2 * sum(header["places"])).reshape(-1, 2)
+    parts = np.split(filled, np.cumsum(header["places"])[:-1])
+    (places, targets), moves, pages, in_pages = (part.T for part in parts)
+    content = np.frombuffer(rest, np.uint8, offset=filled.nbytes).copy()
+    # Begin where in its page the previous image ended. If all began at a page's first byte, the functions of a program,
+    # which take turns, would compete for the same few lines of the processor's caches.
+    end = len(_loaded[-1]) if _loaded else 0
+    offset = (end + -end % _ALIGNMENT) % mmap.PAGESIZE
+    memory = mmap.mmap(-1, offset + len(content), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    start = base + offset
     for place, name in header["functions"]:
         content[place : place + 8] = np.array([_from_c(name)]).view(np.uint8)
     # Places are not aligned.
     content[places[:, np.newaxis] + np.arange(8)] = (targets + start)[:, np.newaxis].view(np.uint8)
-    memory[:] = content.tobytes()
+    words = content[: len(content) // 4 * 4].view("<u4")
+    _move(words, *moves, start)
+    _point(words, pages, in_pages, start)
+    memory[offset:] = content.tobytes()
     # Never writable and executable at the same time.
-    if _library().mprotect(ctypes.c_void_p(start), ctypes.c_size_t(len(content)), mmap.PROT_READ | mmap.PROT_EXEC):
+    if _library().mprotect(ctypes.c_void_p(base), ctypes.c_size_t(len(memory)), mmap.PROT_READ | mmap.PROT_EXEC):
         raise UnsuitableError(f"memory cannot be made executable (error {ctypes.get_errno()})")
     _loaded.append(memory)
     return start + header["entry"]
+
+
+def _move(words, places, targets, start):
+    """Write 16 bits of each target's address into bits 5 to 20 of an instruction, whose bits 21 and 22 say which."""
+    instructions = words[places // 4]
+    parts = (targets + start) >> (instructions >> 21 & 3) * 16 & 0xFFFF
+    words[places // 4] = instructions & 0xFFE0001F | (parts << 5).astype("<u4")
+
+
+def _point(words, pages, in_pages, start):
+    """Write how many pages of 4 KB away a word is, and how many words from its page's start, into two instructions."""
+    places, targets = pages
+    distances = ((targets + start) >> 12) - ((places + start) >> 12)
+    bits = (distances & 3) << 29 | (distances >> 2 & 0x7FFFF) << 5
+    words[places // 4] = words[places // 4] & 0x9F00001F | bits.astype("<u4")
+    places, targets = in_pages
+    bits = ((targets + start) >> 3 & 0x1FF) << 10
+    words[places // 4] = words[places // 4] & 0xFFC003FF | bits.astype("<u4")
 
 
 @cache

@@ -9,11 +9,14 @@ from pathlib import Path
 __all__ = ["LEVELS", "features", "identity", "identity_of", "level", "supported", "variables"]
 
 _V3 = frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"})
-#: Levels of the x86-64 ABI that kernels may be packaged for, with the features that each adds, by Linux's names.
+#: Levels of the x86-64 ABI, and of aarch64, that kernels may be packaged for, with the features that each adds.
 LEVELS = {
     "x86-64-v4": _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
     "x86-64-v3": _V3,
+    "armv8-a": frozenset({"neon"}),
 }
+# Numba's variables for levels that LLVM has under another name.
+_VARIABLES = {"armv8-a": ("generic", "+neon")}
 # Features that LLVM may use in kernels. Others differ between systems on the same processor.
 _OF_ARITHMETIC = re.compile(r"(abm|amx|avx|bmi|f16c|fma|gfni|lzcnt|movbe|popcnt|sse|ssse|vaes|vpclmul)")
 
@@ -31,7 +34,11 @@ def _cpuinfo():
 
 @cache
 def _flags():
-    return frozenset(filter(_OF_ARITHMETIC.match, _cpuinfo().get("flags", "").split()))
+    info = _cpuinfo()
+    features = frozenset(info.get("Features", "").split())  # of aarch64
+    # LLVM's name beside Linux's.
+    features |= {"neon"} if "asimd" in features else set()
+    return features.union(filter(_OF_ARITHMETIC.match, info.get("flags", "").split()))
 
 
 @cache
@@ -72,7 +79,8 @@ def identity():
     if name is not None and given is not None:
         return identity_of(name, given)
     info = _cpuinfo()
-    model = [info[key] for key in ("vendor_id", "cpu family", "model") if key in info]
+    keys = "vendor_id", "cpu family", "model", "CPU implementer", "CPU architecture", "CPU variant", "CPU part"
+    model = [info[key] for key in keys if key in info]
     if not _flags():
         from llvmlite import binding
 
@@ -106,7 +114,7 @@ def variables(level):
     -------
     variables : dict of str to str
     """
-    return {"NUMBA_CPU_NAME": level, "NUMBA_CPU_FEATURES": ""}
+    return dict(zip(("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"), _VARIABLES.get(level, (level, "")), strict=True))
 
 
 def supported():

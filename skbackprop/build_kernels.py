@@ -1,6 +1,6 @@
 """Compile kernels ahead of time, beside the sources: ``python -m skbackprop.build_kernels``.
 
-For builders of wheels and of container images. Kernels are compiled for a level of the x86-64 architecture instead of
+For builders of wheels and of container images. Kernels are compiled for a level of x86-64, or for aarch64, instead of
 for one processor, and kept in the package's folder, where every process finds those of its processor's level: nobody
 waits for the compiler, and nothing has to be written. They fit the sources and the version of Python that they were
 compiled with; all others are ignored.
@@ -38,7 +38,7 @@ def build(levels: list[Any] | None = None, folder: Any = PACKAGED) -> Any:
 
     Parameters
     ----------
-    levels : list of {"x86-64-v3", "x86-64-v4"} or None, default=None
+    levels : list of {"x86-64-v3", "x86-64-v4", "armv8-a"} or None, default=None
         None means all that this machine supports: kernels also run once.
     folder : path-like, default=the package's
         Where to keep them, in a folder for these sources and this version of Python.

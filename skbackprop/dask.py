@@ -7,14 +7,21 @@ import time
 import uuid
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one from Python 3.11 on
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from inspect import Parameter, signature
 
 import numpy as np
 from scipy import sparse
 
 from skbackprop._extras import how_to_install
-from skbackprop.distributed import MOST_RESTARTS, SECONDS_BETWEEN_CHECKPOINTS, MemoryStore, cause_of, fit_part
+from skbackprop.distributed import (
+    MOST_RESTARTS,
+    SECONDS_BETWEEN_CHECKPOINTS,
+    MemoryStore,
+    PartWriter,
+    cause_of,
+    fit_part,
+)
 from skbackprop.distributed._rabit import RabitCollective, Tracker, check_installed
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor
 from skbackprop.estimators._state import NETWORK
@@ -40,6 +47,7 @@ _SECONDS_TO_NOTICE = 30
 
 #: Fitted attributes, which are all that a fit changes.
 _FITTED = {entry.name for entry in NETWORK}
+_ROWS_ARE_GONE = "a worker has begun anew, without the rows on its disk"
 _ARGUMENTS = ("X", "y", "sample_weight", "X_val", "y_val", "sample_weight_val")
 
 
@@ -51,6 +59,8 @@ _trackers: dict[str, Tracker] = {}
 _collectives: dict[RabitCollective, str] = {}
 #: Checkpoints by the name of their fit, which may begin several trainings.
 _stores: dict[str, MemoryStore] = {}
+#: Parts on this process's disk by the name of their fit, and the number of their group; whether they are complete.
+_written: dict[str, dict[int, tuple[PartWriter, bool]]] = {}
 
 
 def _start_tracker(training, size, dask_worker):
@@ -68,6 +78,36 @@ def _stop(training):
 
 def _forget(fit):
     _stores.pop(fit, None)
+    for writer, _ in _written.pop(fit, {}).values():
+        writer.close()
+
+
+def _ranks_written(fit):
+    """Return the numbers of the groups on this process's disk, to which more may be written from now on."""
+    return sorted(rank for rank, (_, is_complete) in _written.setdefault(fit, {}).items() if is_complete)
+
+
+def _write_partition(fit, rank, number, is_last, estimator, dtype, suffix, X, y, sample_weight):
+    """Write a partition of a group to this worker's disk."""
+    for name, one in (("y", y), ("sample_weight", sample_weight)):
+        if one is not None:
+            _check_lengths(f"{name}{suffix}", f"X{suffix}", one, X, f"number {number} of a worker's")
+    own = _written.get(fit)
+    if own is not None and number == 0:
+        if rank in own:
+            own[rank][0].close()
+        own[rank] = PartWriter(distributed.get_worker().local_directory, estimator, dtype), False
+    if own is None or rank not in own or own[rank][0].n_partitions != number:
+        raise WorkerLostError(_ROWS_ARE_GONE)
+    own[rank][0].append(X, y, sample_weight, suffix)
+    own[rank] = own[rank][0], is_last
+
+
+def _rows_on_disk(fit, rank):
+    try:
+        return _join(_written[fit][rank][0].parts())
+    except KeyError:
+        raise WorkerLostError(_ROWS_ARE_GONE) from None
 
 
 def _close_tracker(training):
@@ -97,17 +137,28 @@ def _rows_of(parts):
         if own is None or parts[base] is None:
             continue
         for index, (one, other) in enumerate(zip(own, parts[base], strict=True)):
-            if one.shape[0] != other.shape[0]:
-                raise ValueError(
-                    f"a partition of {name} has {one.shape[0]} rows, and that of {base} {other.shape[0]} (number {index} of a worker's "
-                    f"{len(own)}): give both the same partitions"
-                )
+            _check_lengths(name, base, one, other, f"number {index} of a worker's {len(own)}")
+    return _join(parts)
+
+
+def _check_lengths(name, base, one, other, which):
+    """Raise ValueError if a partition of an argument has not as many rows as that of the argument that it goes with."""
+    if one.shape[0] != other.shape[0]:
+        raise ValueError(
+            f"a partition of {name} has {one.shape[0]} rows, and that of {base} {other.shape[0]} ({which}): give both the same "
+            "partitions"
+        )
+
+
+def _join(parts):
     rows = {name: _joined(own) for name, own in parts.items()}
     return {name: own if own is None or name.startswith("X") else np.asarray(own) for name, own in rows.items()}
 
 
 def _fit_groups(fit, training, estimator, address, size, groups, seconds):
     """Fit this worker's groups of partitions, in a thread each, of which the first keeps the process's checkpoints.
+
+    Partitions of groups whose rows are on this worker's disk are None.
 
     Returns
     -------
@@ -123,7 +174,8 @@ def _fit_groups(fit, training, estimator, address, size, groups, seconds):
         rank = collective.rank
         try:
             with summarized(summary), collective:
-                own = _rows_of(parts) | {"store": store, "seconds": seconds if rank == min(groups) else np.inf}
+                own = _rows_on_disk(fit, rank) if parts is None else _rows_of(parts)
+                own |= {"store": store, "seconds": seconds if rank == min(groups) else np.inf}
                 results[rank] = fit_part(copy.deepcopy(estimator), collective, **own)
         except BaseException as error:
             results[rank] = error
@@ -225,13 +277,12 @@ def _aligned(y, X):
     return y.rechunk({0: chunks[0][0]})
 
 
-@contextmanager
-def _computed_parts(client, arguments):
-    """Compute the partitions of all arguments, wherever Dask likes, and let go of them at the end.
+def _all_blocks(arguments):
+    """Return the partitions of all arguments, which have to match.
 
-    Yields
-    ------
-    parts : dict of list of Future, or of None
+    Returns
+    -------
+    blocks : dict of list of Delayed, or of None
     """
     blocks = {}
     for name, given in arguments.items():
@@ -242,6 +293,17 @@ def _computed_parts(client, arguments):
             raise ValueError(
                 f"{name} has {len(blocks[name])} partitions, and its rows {len(reference)}: give both the same partitions"
             )
+    return blocks
+
+
+@contextmanager
+def _computed_parts(client, blocks):
+    """Compute the partitions of all arguments, wherever Dask likes, and let go of them at the end.
+
+    Yields
+    ------
+    parts : dict of list of Future, or of None
+    """
     flat = client.compute([block for own in blocks.values() for block in own or ()])
     try:
         distributed.wait(flat)
@@ -281,6 +343,8 @@ def _assigned(client, groups, workers):
     assigned : dict of list of int
         Numbers of groups by address.
     """
+    if not workers:
+        raise WorkerLostError("the cluster has lost all of its workers")
     has = client.who_has([future for group in groups for own in group.values() for future in own or ()])
     wanted = [
         (-sum(address in has[future.key] for own in group.values() for future in own or ()), rank, address)
@@ -300,35 +364,46 @@ def _workers(client):
     return sorted(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def _train(client, estimator, arguments):
+def _train(client, estimator, arguments, external_memory):
     """Train, and go on from the newest checkpoint if a worker is lost; return the model and its warnings."""
     fit = f"skbackprop-fit-{uuid.uuid4().hex}"
     try:
-        return _train_with_restarts(client, fit, estimator, arguments)
+        return _train_with_restarts(client, fit, estimator, arguments, external_memory)
     finally:
         _run_on(client, _workers(client), _forget, fit)
 
 
-def _train_with_restarts(client, fit, estimator, arguments):
+def _train_with_restarts(client, fit, estimator, arguments, external_memory):
     n_workers = len(_workers(client))
     if not n_workers:
         raise RuntimeError(f"the cluster of {client!r} has no workers")
     for is_last in [False] * MOST_RESTARTS + [True]:
-        with _computed_parts(client, arguments) as parts:
-            groups = _grouped(parts, min(n_workers, len(parts["X"])))
+        blocks = _all_blocks(arguments)
+        n_groups = min(n_workers, len(blocks["X"]))
+        with nullcontext() if external_memory else _computed_parts(client, blocks) as parts:
+            if external_memory:
+                assigned = _write_groups(client, fit, estimator, _grouped(blocks, n_groups), n_workers)
+                groups = dict.fromkeys(range(n_groups))
+            else:
+                assigned, groups = None, _grouped(parts, n_groups)
             try:
-                return _train_once(client, fit, estimator, groups)
+                return _train_once(client, fit, estimator, groups, assigned)
             except (WorkerLostError, OSError, distributed.KilledWorker) as error:
                 if is_last:
                     raise WorkerLostError(
                         f"workers were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {error}"
                     ) from error
-        try:
-            client.wait_for_workers(n_workers, timeout=_SECONDS_TO_COME_BACK)
-        except TimeoutError:
-            # Those that are left train the same groups, with the same bits.
-            _wait_for_one(client)
+        _wait_for_workers(client, n_workers)
     raise AssertionError  # the last turn returns or raises
+
+
+def _wait_for_workers(client, n_workers):
+    """Wait until a worker that was lost has come back, but not forever."""
+    try:
+        client.wait_for_workers(n_workers, timeout=_SECONDS_TO_COME_BACK)
+    except TimeoutError:
+        # Those that are left train the same groups, with the same bits.
+        _wait_for_one(client)
 
 
 def _wait_for_one(client):
@@ -339,13 +414,96 @@ def _wait_for_one(client):
         raise WorkerLostError(f"all workers were lost, and none has come back in {seconds:g} seconds") from None
 
 
-def _train_once(client, fit, estimator, groups):
-    """Train once; return the first group's result."""
+def _write_groups(client, fit, estimator, groups, n_workers):
+    """Have workers write the groups that none of them has on its disk.
+
+    Returns
+    -------
+    assigned : dict of list of int
+        Numbers of groups by address.
+    """
+    error = None
+    # Each turn also sees what the last one has written.
+    for n_written in range(MOST_RESTARTS + 2):
+        assigned = client.run(_ranks_written, fit, workers=_workers(client), on_error="ignore")
+        missing = set(range(len(groups))).difference(*assigned.values())
+        if not missing:
+            return {address: ranks for address, ranks in assigned.items() if ranks}
+        if n_written > MOST_RESTARTS:
+            break
+        homes = {}
+        for rank in sorted(missing):
+            homes[rank] = min(assigned, key=lambda address: (len(assigned[address]), address))
+            assigned[homes[rank]].append(rank)
+        try:
+            _write(client, fit, estimator, homes, groups)
+        except WorkerLostError as lost:
+            error = lost
+            _wait_for_workers(client, n_workers)
+    raise WorkerLostError(
+        f"workers were lost {MOST_RESTARTS + 1} times in a row while external_memory=True wrote rows to their disks; the last time: "
+        f"{error}"
+    ) from error
+
+
+def _write(client, fit, estimator, homes, groups):
+    """Have workers compute and write partitions of groups, of each group one at a time, so that no more are in memory."""
+    dtype = estimator.coefs_[0].dtype if hasattr(estimator, "coefs_") else None
+    checker = type(estimator)(dtype=estimator.dtype)
+    left = {rank: _steps(groups[rank]) for rank in homes}
+    futures = {}
+    # Of an own name: Dask may still know the tasks of workers that were lost, which only those can run.
+    writing = f"skbackprop-write-{uuid.uuid4().hex}"
+    try:
+        while left or futures:
+            for rank in left.keys() - futures.keys():
+                number, is_last, suffix, partition = next(left[rank])
+                if is_last:
+                    del left[rank]
+                step = dask.delayed(_write_partition)(
+                    fit,
+                    rank,
+                    number,
+                    is_last,
+                    checker,
+                    dtype,
+                    suffix,
+                    *partition,
+                    dask_key_name=f"{writing}-{rank}-{number}",
+                )
+                futures[rank] = client.compute(step, workers=[homes[rank]], allow_other_workers=False)
+            with suppress(TimeoutError, CancelledError):
+                distributed.wait(list(futures.values()), _SECONDS_BETWEEN_LOOKS, "FIRST_COMPLETED")
+            lost = {homes[rank] for rank in futures} - set(_workers(client))
+            if lost:
+                raise WorkerLostError(f"Dask lost {', '.join(sorted(lost))}")
+            for rank, future in list(futures.items()):
+                if future.status == "pending":
+                    continue
+                try:
+                    future.result()
+                except (CancelledError, distributed.KilledWorker) as error:
+                    raise WorkerLostError(f"a partition could not be written: {error}") from error
+                future.release()
+                del futures[rank]
+    finally:
+        client.cancel(list(futures.values()))
+
+
+def _steps(group):
+    """Yield the partitions of a group in order: their numbers, whether it is the last one, and its arguments."""
+    kinds = [suffix for suffix in ("", "_val") if group[f"X{suffix}"] is not None]
+    steps = [(suffix, index) for suffix in kinds for index in range(len(group[f"X{suffix}"]))]
+    for number, (suffix, index) in enumerate(steps):
+        own = [group[f"{name}{suffix}"] for name in ("X", "y", "sample_weight")]
+        yield number, number == len(steps) - 1, suffix, [None if blocks is None else blocks[index] for blocks in own]
+
+
+def _train_once(client, fit, estimator, groups, assigned):
+    """Train once, where the groups are assigned or else belong; return the first group's result."""
     training = f"skbackprop-{uuid.uuid4().hex}"
-    workers = _workers(client)
-    if not workers:
-        raise WorkerLostError("the cluster has lost all of its workers")
-    assigned = _assigned(client, groups, workers)
+    if assigned is None:
+        assigned = _assigned(client, groups, _workers(client))
     # Two trainings at a time on the same workers would wait for each other.
     with distributed.MultiLock(sorted(assigned), client=client):
         futures = {}
@@ -429,6 +587,8 @@ class _OnDask:
         Positional parameters of the local estimator.
     client : distributed.Client or None, default=None
         None for the current one. It is no parameter of the estimator: clones and pickles do not have it.
+    external_memory : bool, default=False
+        Whether workers write their rows to disk, and read them anew in each epoch.
     **parameters
         Further parameters of the local estimator.
     """
@@ -439,25 +599,33 @@ class _OnDask:
     def __init_subclass__(cls, **settings):
         super().__init_subclass__(**settings)
 
-        def __init__(self, *arguments, client=None, **parameters):  # noqa: N807
+        def __init__(self, *arguments, client=None, external_memory=False, **parameters):  # noqa: N807
             cls._local.__init__(self, *arguments, **parameters)
             self.client = client
+            self.external_memory = external_memory
 
         # scikit-learn reads names and defaults of parameters off the constructor.
         local = signature(cls._local.__init__)
-        client = Parameter("client", Parameter.KEYWORD_ONLY, default=None)
-        __init__.__signature__ = local.replace(parameters=[*local.parameters.values(), client])
+        own = [
+            Parameter("client", Parameter.KEYWORD_ONLY, default=None),
+            Parameter("external_memory", Parameter.KEYWORD_ONLY, default=False),
+        ]
+        __init__.__signature__ = local.replace(parameters=[*local.parameters.values(), *own])
         cls.__init__ = __init__
+        cls._parameter_constraints = cls._parameter_constraints | {"external_memory": ["boolean"]}
 
     @classmethod
     def _get_param_names(cls):
-        return cls._local._get_param_names()
+        return sorted([*cls._local._get_param_names(), "external_memory"])
+
+    def _local_params(self):
+        return {name: getattr(self, name) for name in self._local._get_param_names()}
 
     def __getstate__(self):
         return {name: value for name, value in super().__getstate__().items() if name != "client"}
 
     def __setstate__(self, state):
-        super().__setstate__(state)
+        super().__setstate__({"external_memory": False, **state})
         self.client = None
 
     @property
@@ -471,7 +639,7 @@ class _OnDask:
         -------
         estimator : BackpropClassifier or BackpropRegressor
         """
-        local = self._local(**self.get_params(deep=False))
+        local = self._local(**self._local_params())
         vars(local).update(_fitted_of(self))
         return local
 
@@ -491,7 +659,8 @@ class _OnDask:
         Parameters
         ----------
         X : {Dask Array, Dask DataFrame, list of Delayed} of shape (n_samples, n_features)
-            Training data. Blocks of arrays may be sparse matrices of SciPy's; sizes of chunks may be unknown.
+            Training data. Blocks of arrays may be sparse matrices of SciPy's, unless `external_memory` is set; sizes of
+            chunks may be unknown.
         y : {Dask Array, Dask DataFrame, Dask Series, list of Delayed} of shape (n_samples,) or (n_samples, n_outputs)
             Target values, in the same partitions.
         sample_weight : {Dask Array, Dask Series, list of Delayed} of shape (n_samples,), default=None
@@ -507,6 +676,8 @@ class _OnDask:
         ------
         ValueError
             If an argument is invalid, or partitions do not match, or if the loss or a weight becomes non-finite.
+        OSError
+            If a worker's disk is full.
         WorkerLostError
             If workers were lost again and again; the estimator is as it was before.
         """
@@ -515,11 +686,12 @@ class _OnDask:
             return super().fit(*given[:3], X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
         check_installed()
         self._validate_params()
-        estimator = self.to_local() if self.warm_start else self._local(**self.get_params(deep=False))
+        estimator = self.to_local() if self.warm_start else self._local(**self._local_params())
         client = self._client
         # Dask's own functions, such as `wait`, take the current one.
         with client.as_current():
-            model, caught = _train(client, estimator, dict(zip(_ARGUMENTS, given, strict=True)))
+            arguments = dict(zip(_ARGUMENTS, given, strict=True))
+            model, caught = _train(client, estimator, arguments, self.external_memory)
         for name in _FITTED & vars(self).keys():
             delattr(self, name)
         vars(self).update(_fitted_of(model))
@@ -588,7 +760,9 @@ class DaskBackpropClassifier(_OnDask, BackpropClassifier):  # type: ignore[misc]
 
     Parameters and fitted attributes are those of :class:`~skbackprop.BackpropClassifier`, and `client`, the
     :class:`distributed.Client` to use, which is the current one by default. It is not among the parameters of
-    `get_params`, and clones and pickles do not have it.
+    `get_params`, and clones and pickles do not have it. One parameter is added, which holds for fits of collections:
+    `external_memory`, by default False. If True, workers write their rows to disk, partition by partition, and read them
+    anew in each epoch, see :ref:`external_memory`: for rows that are larger than the workers' memory.
 
     Each worker holds its partitions and makes the same updates as all others, after the gradients have been summed over
     them: the result is that of one machine, see :doc:`/clusters`. `predict`, `predict_proba` and `decision_function` of
@@ -600,8 +774,8 @@ class DaskBackpropClassifier(_OnDask, BackpropClassifier):  # type: ignore[misc]
 
     Notes
     -----
-    Partitions that are not in memory are computed before the training, and stay there until its end; neighbouring ones
-    are joined on each worker, which copies them if it has several. Callbacks are not called. Of the settings of one
+    Partitions that are not in memory are computed before the training, and stay there until its end, unless
+    `external_memory` is set; neighbouring ones are joined on each worker, which copies them if it has several. Callbacks are not called. Of the settings of one
     machine, ``normalization='batch'``, `device` other than 'cpu', and `scoring` other than None and 'loss' are refused.
     """
 

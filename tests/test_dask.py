@@ -25,7 +25,9 @@ import killing  # noqa: E402
 import pandas as pd  # noqa: E402
 
 import skbackprop.dask  # noqa: E402
+from skbackprop.backends import mapped  # noqa: E402
 from skbackprop.dask import DaskBackpropClassifier, DaskBackpropRegressor  # noqa: E402
+from skbackprop.distributed import PartWriter  # noqa: E402
 from skbackprop.exceptions import WorkerLostError  # noqa: E402
 
 pytestmark = [
@@ -81,7 +83,7 @@ def test_arrays_give_the_model_of_one_machine(client, tmp_path):
 
 def test_the_current_client_and_parameters_as_of_one_machine(client):
     model = DaskBackpropClassifier((4,), alpha=0.1, client=client)
-    assert model.get_params() == BackpropClassifier((4,), alpha=0.1).get_params()
+    assert model.get_params() == BackpropClassifier((4,), alpha=0.1).get_params() | {"external_memory": False}
     assert clone(model).client is None
     assert repr(clone(model)) == "DaskBackpropClassifier(alpha=0.1, hidden_layer_sizes=(4,))"
     assert clone(model).set_params(max_iter=1).fit(*arrays(X, Y)).n_iter_ == 1
@@ -150,8 +152,9 @@ def test_rows_of_this_process_are_fitted_in_it():
     assert_same(DaskBackpropClassifier(**SETTINGS).fit(X, Y), BackpropClassifier(**SETTINGS).fit(X, Y))
 
 
-def test_a_fit_goes_on(client):
-    model = DaskBackpropClassifier(**SETTINGS, warm_start=True, shuffle=False)
+@pytest.mark.parametrize("external_memory", [False, True])
+def test_a_fit_goes_on(client, external_memory):
+    model = DaskBackpropClassifier(**SETTINGS, warm_start=True, shuffle=False, external_memory=external_memory)
     whole = BackpropClassifier(**SETTINGS, warm_start=True, shuffle=False)
     for _ in range(2):
         assert_same(model.fit(*arrays(X, Y)), whole.fit(X, Y), 1e-12)
@@ -196,7 +199,7 @@ def test_parameters_are_refused_at_the_client(client):
 
 
 def _left():
-    return [len(found) for found in (skbackprop.dask._trackers, skbackprop.dask._collectives, skbackprop.dask._stores)]
+    return [len(getattr(skbackprop.dask, name)) for name in ("_trackers", "_collectives", "_stores", "_written")]
 
 
 def assert_nothing_left(client):
@@ -329,3 +332,158 @@ def test_a_client_that_is_not_the_current_one(cluster):
         x, y = arrays(X, Y)
         model = DaskBackpropClassifier(**SETTINGS, client=client).fit(x, y)
         assert model.score(x, y) == pytest.approx(model.to_local().score(X, Y))
+
+
+# Rows on disk.
+
+
+def _set_sizes(block_bytes, window_blocks, most_bytes):
+    mapped._BLOCK_BYTES, mapped._WINDOW_BLOCKS, mapped._MOST_BYTES = block_bytes, window_blocks, most_bytes
+
+
+@pytest.fixture
+def small_blocks(client):
+    """Let workers read blocks of 10 rows, shuffle within windows of 4 blocks, and keep nothing mapped for long."""
+    sizes = [getattr(mapped, name) for name in ("_BLOCK_BYTES", "_WINDOW_BLOCKS", "_MOST_BYTES")]
+    client.run(_set_sizes, 10 * 64 * 8, 4, 0)
+    yield
+    client.wait_for_workers(2, timeout=60)
+    client.run(_set_sizes, *sizes)
+
+
+ON_DISK = SETTINGS | {"batch_size": 64, "external_memory": True}
+
+
+def test_rows_on_disk_give_the_same_bits_on_every_run(client, small_blocks):
+    x, y = arrays(X, Y)
+    model = DaskBackpropClassifier(**ON_DISK).fit(x, y)
+    assert clone(model).external_memory
+    assert_same(clone(model).fit(x, y), model)
+    names = [f"pixel {index}" for index in range(64)]
+    frame, labels = (dd.from_pandas(one, npartitions=4) for one in (pd.DataFrame(X, columns=names), pd.Series(Y)))
+    of_frame = clone(model).fit(frame, labels)
+    assert_same(of_frame, model)
+    assert of_frame.feature_names_in_.tolist() == names
+    assert model.score(x, y) == pytest.approx(model.to_local().score(X, Y))
+    assert_nothing_left(client)
+
+
+def test_rows_on_disk_give_the_model_of_one_machine(client, small_blocks):
+    x, y = arrays(X, Y)
+    x_val, y_val = arrays(X[:200], Y[:200], chunk=200)
+    settings = SETTINGS | {"early_stopping": True}
+    model = DaskBackpropClassifier(**settings, external_memory=True).fit(x, y, X_val=x_val, y_val=y_val)
+    whole = BackpropClassifier(**settings).fit(X, Y, X_val=X[:200], y_val=Y[:200])
+    assert_same(model, whole, 1e-12)
+    np.testing.assert_allclose(model.validation_scores_, whole.validation_scores_)
+
+
+def _record_partitions(path):
+    """Let a worker write down how many partitions it has in memory whenever it writes one to disk."""
+    append = PartWriter.append
+
+    def append_(self, *arguments):
+        data = distributed.get_worker().data
+        n_partitions = sum(getattr(value, "ndim", 0) == 2 for value in list(data.values()))
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(f"{n_partitions}\n")
+        append(self, *arguments)
+
+    PartWriter.append, PartWriter.own_append = append_, append
+
+
+def _stop_recording():
+    PartWriter.append = PartWriter.own_append
+
+
+def test_one_partition_of_a_worker_is_in_memory_at_a_time(client, tmp_path):
+    x, y = da.random.random((600, 64), chunks=(25, 64)), da.from_array(Y, chunks=25)
+    client.run(_record_partitions, str(tmp_path / "partitions"))
+    try:
+        DaskBackpropClassifier(**ON_DISK).fit(x, y)
+    finally:
+        client.run(_stop_recording)
+    counts = list(map(int, (tmp_path / "partitions").read_text(encoding="utf-8").split()))
+    assert len(counts) == 24
+    assert max(counts) <= 1
+
+
+@pytest.mark.parametrize("at_writing", [True, False])
+def test_a_worker_that_is_killed_with_rows_on_disk_changes_no_bit(client, small_blocks, at_writing):
+    x, y = arrays(X, Y)
+    settings = ON_DISK | {"max_iter": 60, "n_iter_no_change": 1000}
+    undisturbed = DaskBackpropClassifier(**settings).fit(x, y)
+    address = sorted(client.run(os.getpid))[1]
+    if at_writing:
+        client.run(_kill_at_writing, workers=[address])
+    else:
+        client.run(killing.at, "sum", killing.kill, number=300, workers=[address])
+    # The worker that comes back has the usual sizes.
+    client.register_plugin(_SmallBlocks(), name="small-blocks")
+    try:
+        model = DaskBackpropClassifier(**settings).fit(x, y)
+    finally:
+        client.unregister_worker_plugin("small-blocks")
+    assert address not in client.run(os.getpid)
+    assert_same(model, undisturbed)
+    assert_nothing_left(client)
+
+
+class _SmallBlocks(distributed.WorkerPlugin):
+    def setup(self, worker):
+        _set_sizes(10 * 64 * 8, 4, 0)
+
+
+def test_workers_that_are_lost_again_and_again_while_they_write(client, monkeypatch):
+    def lost(*arguments):
+        raise WorkerLostError("gone")
+
+    monkeypatch.setattr(skbackprop.dask, "_write", lost)
+    with pytest.raises(WorkerLostError, match=r"4 times in a row while external_memory=True .* the last time: gone"):
+        DaskBackpropClassifier(**ON_DISK).fit(*arrays(X, Y))
+
+
+def test_workers_that_are_lost_at_first(client, monkeypatch):
+    write, n_calls = skbackprop.dask._write, []
+
+    def lost(*arguments):
+        n_calls.append(1)
+        if len(n_calls) < 4:
+            raise WorkerLostError("gone")
+        write(*arguments)
+
+    monkeypatch.setattr(skbackprop.dask, "_write", lost)
+    assert DaskBackpropClassifier(**ON_DISK).fit(*arrays(X, Y)).n_iter_ == 5
+    assert len(n_calls) == 4
+
+
+def _kill_at_writing():
+    PartWriter.append = lambda *arguments: killing.kill()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda x: x.map_blocks(sparse.csr_matrix), ValueError, "external_memory=True takes dense rows"),
+        (lambda x: da.where(x > 0.99, np.nan, x), ValueError, "contains NaN"),
+        (lambda x: x.map_blocks(_fails, dtype=x.dtype), OSError, "the disk is gone"),
+        (
+            lambda x: x.map_blocks(_mixed, dtype=x.dtype),
+            ValueError,
+            "numbers of float64, and those before it of float32",
+        ),
+    ],
+    ids=["sparse", "nan", "disk", "dtypes"],
+)
+def test_rows_that_cannot_be_written_are_refused_at_the_client(client, make, error, words):
+    x, y = arrays(X, Y)
+    model = DaskBackpropClassifier(**ON_DISK | {"dtype": None})
+    with pytest.raises(error, match=words):
+        model.fit(make(x), y)
+    assert not hasattr(model, "coefs_")
+    assert_nothing_left(client)
+
+
+def _mixed(block):
+    is_first = block.shape == (150, 64) and (block == X[:150]).all()
+    return block.astype("float32") if is_first else block

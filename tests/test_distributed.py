@@ -3,6 +3,8 @@
 import errno
 import os
 import threading
+import time
+from contextlib import closing
 from itertools import pairwise
 
 import numpy as np
@@ -14,10 +16,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupShuffleSplit
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.backends import mapped
 from skbackprop.backends.exchange import share_bounds
-from skbackprop.distributed import FileStore, MemoryStore, fit_part
+from skbackprop.distributed import FileStore, MemoryStore, PartWriter, fit_part
 from skbackprop.exceptions import TrainingWarning, WorkerLostError
 from skbackprop.training.collective import ThreadCollective
+from skbackprop.training.shuffling import draw_orders_in_blocks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -505,3 +509,125 @@ def test_warnings_are_those_of_one_machine():
         fitted(CLASSIFIER, split([75], X=X_IRIS, y=Y_IRIS))
     with pytest.warns(TrainingWarning, match="badly scaled|scale"):
         fitted(CLASSIFIER, split([75], X=X_IRIS * [1, 1, 1e6, 1], y=Y_IRIS))
+
+
+# Rows on disk.
+
+
+def on_disk(folder, part, n_partitions=3, **settings):
+    """Write a worker's part to disk, and return its arguments."""
+    with closing(PartWriter(folder, BackpropClassifier(**settings))) as writer:
+        for suffix in ("", "_val"):
+            if f"X{suffix}" in part:
+                own = [np.array_split(part[f"{name}{suffix}"], n_partitions) for name in ("X", "y", "sample_weight")]
+                for one in zip(*own, strict=True):
+                    writer.append(*one, suffix)
+        return {name: own[0] if name.startswith("X") else np.concatenate(own) for name, own in writer.parts().items()}
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 3 rows of the four columns of iris, in windows of 12 rows, none of which stays mapped for long."""
+    monkeypatch.setattr(mapped, "_BLOCK_BYTES", 3 * 4 * 8)
+    monkeypatch.setattr(mapped, "_WINDOW_BLOCKS", 4)
+    monkeypatch.setattr(mapped, "_MOST_BYTES", 0)
+
+
+def in_blocks(order, n_epochs, random_state):
+    """Draw orders as for rows on disk."""
+    return draw_orders_in_blocks(np.sort(order), n_epochs, random_state, 3, 12)
+
+
+@pytest.mark.parametrize("stops", [[75], [10, 11, 140]])
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 20, "early_stopping": True}, {"solver": "lbfgs"}], ids=["batches", "lbfgs"]
+)
+def test_rows_on_disk_give_the_bits_of_memory(small_blocks, monkeypatch, tmp_path, stops, settings):
+    estimator = BackpropClassifier((5,), max_iter=6, random_state=0, **settings)
+    arrays = {"X": X_IRIS, "y": Y_IRIS, "sample_weight": np.linspace(0.5, 1.0, N_ROWS)}
+    if "early_stopping" in settings:
+        arrays |= {f"{name}_val": own for name, own in arrays.items()}
+    parts = split(stops, **arrays)
+    model = fitted(estimator, [on_disk(tmp_path, part) for part in parts])
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("skbackprop.estimators._fit.draw_orders", in_blocks)
+    assert_same(model, fitted(estimator, parts), 0.0)
+
+
+def test_rows_on_the_disk_of_a_single_worker(small_blocks, tmp_path):
+    estimator = BackpropClassifier((5,), max_iter=6, random_state=0, solver="lbfgs")
+    part = {"X": X_IRIS, "y": Y_IRIS, "sample_weight": np.ones(N_ROWS)}
+    assert_same(fitted(estimator, [on_disk(tmp_path, part)]), estimator.fit(**part), 1e-12)
+
+
+def test_rows_on_disk_are_split_for_early_stopping_without_a_copy(small_blocks, tmp_path):
+    settings = {"early_stopping": True, "batch_size": 20, "max_iter": 4, "random_state": 0, "class_weight": "balanced"}
+    parts = split([75], X=X_IRIS, y=Y_IRIS, sample_weight=np.ones(N_ROWS))
+    estimator = BackpropClassifier((5,), **settings)
+    model = fitted(estimator, [on_disk(tmp_path, part) for part in parts])
+    assert_same(model, fitted(estimator, [on_disk(tmp_path, part) for part in parts]), 0.0)
+    # The split is that in memory, whose order of rows differs.
+    in_memory = fitted(estimator, parts)
+    assert model.n_iter_ == in_memory.n_iter_
+    np.testing.assert_allclose(model.validation_loss_curve_, in_memory.validation_loss_curve_, rtol=0.05)
+
+
+def test_a_worker_without_rows_on_its_disk(small_blocks, tmp_path):
+    parts = split([0], X=X_IRIS, y=Y_IRIS, sample_weight=np.ones(N_ROWS))
+    estimator = BackpropClassifier((5,), max_iter=5, random_state=0, solver="lbfgs")
+    assert_same(fitted(estimator, [on_disk(tmp_path, part) for part in parts]), fitted(estimator, parts), 0.0)
+
+
+def test_rows_are_written_in_the_dtype_of_the_network(tmp_path):
+    numbers = X_IRIS.astype("float32")
+    written = [
+        on_disk(tmp_path, {"X": X, "y": Y_IRIS, "sample_weight": Y_IRIS}, **settings)["X"].dtype
+        for X in (numbers, X_IRIS, np.round(X_IRIS).astype(int))
+        for settings in ({}, {"dtype": "float32"}, {"dtype": "float64"})
+    ]
+    assert written == ["float32", "float32", "float64"] + ["float64", "float32", "float64"] * 2
+    with closing(PartWriter(tmp_path, BackpropClassifier(), np.dtype("float32"))) as writer:
+        writer.append(X_IRIS, Y_IRIS)
+        assert writer.parts()["X"][0].dtype == "float32"
+    with closing(PartWriter(tmp_path, BackpropClassifier())) as writer:
+        writer.append(numbers, Y_IRIS)
+        with pytest.raises(ValueError, match="numbers of float64, and those before it of float32"):
+            writer.append(X_IRIS, Y_IRIS)
+        writer.append(X_IRIS, Y_IRIS, suffix="_val")
+        assert writer.parts()["X_val"][0].dtype == "float32"
+
+
+def test_a_full_disk_is_an_error_that_says_what_to_do(monkeypatch, tmp_path):
+    def is_full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("skbackprop.distributed._disk.uncache", is_full)
+    with (
+        closing(PartWriter(tmp_path, BackpropClassifier())) as writer,
+        pytest.raises(
+            OSError, match=r"external_memory=True could not write rows to .*No space left.* make space there"
+        ),
+    ):
+        writer.append(X_IRIS, Y_IRIS)
+
+
+@pytest.mark.skipif(np.isnan(mapped._mapped_bytes()), reason="the system does not say how much is mapped")
+def test_no_more_rows_stay_mapped_than_are_to(monkeypatch, tmp_path):
+    monkeypatch.setattr(mapped, "_MOST_BYTES", 1 << 22)
+    with closing(PartWriter(tmp_path, BackpropClassifier())) as writer:
+        for _ in range(4):
+            writer.append(np.ones((4096, 512)), np.zeros(4096))
+        (rows,) = writer.parts()["X"]
+    before = mapped._mapped_bytes()
+    with rows:
+        mapped_rows = rows.as_rows(np.float64).mapped
+        clock = np.zeros(1, dtype=np.int64)
+        mapped_rows.follow(np.arange(len(rows)), clock)
+        assert mapped_rows.array.sum() == rows.shape[0] * rows.shape[1]
+        for _ in range(500):
+            if mapped._mapped_bytes() < before + (1 << 23):
+                break
+            time.sleep(0.01)
+        assert mapped._mapped_bytes() < before + (1 << 23)
+        np.testing.assert_array_equal(rows[:3], np.ones((3, 512)))
+    assert not [thread for thread in threading.enumerate() if thread.name == "skbackprop-rows"]

@@ -286,7 +286,7 @@ def test_models_around_a_classifier_compute_the_same(name, n_classes, dtype):
         with pytest.raises(ValueError, match="too many columns; use stack_method='predict_proba'"):
             to_onnx(model, data[:1])
         return
-    label, scores = run(to_onnx(model, data[:1], options={"zipmap": False}), data).values()
+    label, scores = run(to_onnx(model, data[:1]), data).values()
     assert list(label.ravel()) == list(model.predict(data))
     if hasattr(model, "predict_proba"):
         # skl2onnx computes in the data's type throughout, scikit-learn in float64 here and there.

@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 from sklearn.utils import check_random_state
 
 from skbackprop.training import shuffling
-from skbackprop.training.shuffling import draw_orders
+from skbackprop.training.shuffling import draw_orders, draw_orders_in_blocks
 
 
 def shuffled_by_numpy(order, n_epochs, random_state):
@@ -64,3 +64,19 @@ def test_numpys_global_generator_is_advanced():
     expected = np.random.RandomState()
     expected.set_state(shared.get_state())
     check_same(np.arange(100), 2, shared, expected)
+
+
+@pytest.mark.parametrize(("n_rows", "block_rows", "window_rows"), [(0, 3, 6), (1, 3, 6), (50, 1, 50), (103, 5, 20)])
+def test_orders_in_blocks(n_rows, block_rows, window_rows):
+    rows = np.arange(n_rows) * 3
+    orders = draw_orders_in_blocks(rows, 4, np.random.RandomState(0), block_rows, window_rows)
+    assert_array_equal(draw_orders_in_blocks(rows, 4, np.random.RandomState(0), block_rows, window_rows), orders)
+    assert_array_equal(np.sort(orders), np.tile(rows, (4, 1)))
+    for order in orders:
+        for first in range(0, n_rows, window_rows):
+            blocks = np.unique(np.searchsorted(rows, order[first : first + window_rows]) // block_rows)
+            # The last block of all is shorter, so that a window may begin and end within a block.
+            assert len(blocks) <= window_rows // block_rows + 1
+    if n_rows > window_rows:
+        assert not np.array_equal(orders[0], orders[1])
+        assert np.abs(np.diff(orders[0])).max() > 3

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -65,6 +65,8 @@ class Rows:
         (n_rows, n_features).
     index : ndarray of shape (n_rows,), int64, or None
         Indices of the rows among the stored rows, of which there may be more; None selects all, in order.
+    mapped : MappedRows or None
+        The file that holds `X`, if that is not in memory.
     """
 
     X: np.ndarray
@@ -73,6 +75,7 @@ class Rows:
     indptr: np.ndarray
     shape: tuple
     index: np.ndarray | None = None
+    mapped: Any = None
 
     @property
     def is_sparse(self):
@@ -141,7 +144,7 @@ class Rows:
         if self.index is None:
             return self
         if not self.is_sparse:
-            return replace(self, X=frozen(self.X[self.index]), index=None)
+            return replace(self, X=frozen(self.X[self.index]), index=None, mapped=None)
         stored = sparse.csr_array((self.data, self.indices, self.indptr), shape=(self.n_stored, self.shape[1]))
         return as_rows(stored[self.index], self.data.dtype)
 

@@ -1,11 +1,13 @@
 """One worker's part in a fit."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
 from skbackprop.estimators._fit import Arguments
+from skbackprop.estimators._on_disk import RowsOnDisk
 from skbackprop.estimators._worker_checkpoints import WorkerCheckpoints
 from skbackprop.estimators._workers import check_agreement
 
@@ -35,7 +37,7 @@ def fit_part(
     estimator : BaseBackprop
         The same on all workers. Its callbacks are not called.
     workers : Collective
-    X : {ndarray, sparse matrix, dataframe} of shape (n_rows, n_features)
+    X : {ndarray, sparse matrix, dataframe, RowsOnDisk} of shape (n_rows, n_features)
         This worker's rows. There may be none.
     y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
     sample_weight : ndarray of shape (n_rows,) or None, default=None
@@ -60,7 +62,8 @@ def fit_part(
     WorkerLostError
         If another worker has left.
     """
-    if workers.size == 1:
+    on_disk = [rows for rows in (X, X_val) if isinstance(rows, RowsOnDisk)]
+    if workers.size == 1 and not on_disk:
         return estimator.fit(X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
     check_agreement(workers, versions=", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
     estimator._validate_params()
@@ -71,7 +74,10 @@ def fit_part(
     checkpoints = None
     if store is not None and estimator.solver != "lbfgs":
         checkpoints = WorkerCheckpoints(workers, store, seconds)
-    return estimator._fit(arguments, workers=workers, checkpoints=checkpoints)
+    with ExitStack() as stack:
+        for rows in on_disk:
+            stack.enter_context(rows)
+        return estimator._fit(arguments, workers=workers, checkpoints=checkpoints)
 
 
 def _version(package):

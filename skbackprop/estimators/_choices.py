@@ -17,6 +17,8 @@ from skbackprop.training.progress import OptimizerState
 from skbackprop.training.warned import warn
 
 __all__ = [
+    "accepted_dtypes",
+    "accepted_sparse",
     "batch_rows",
     "check_memory",
     "choose_init",
@@ -105,6 +107,11 @@ def input_layers(estimator):
         return ()
     choices = [choice] if isinstance(choice, str | InputLayer) else choice
     return [INPUT_LAYERS.get_function(one) for one in choices]
+
+
+def accepted_dtypes(estimator):
+    """Return NumPy's dtypes that validation keeps; it converts others to the first one."""
+    return (np.float64, np.float32) if estimator.dtype is None else np.dtype(estimator.dtype)
 
 
 def accepted_sparse(estimator):

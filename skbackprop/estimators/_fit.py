@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 
 from skbackprop.estimators._callbacks import Callbacks
 from skbackprop.estimators._state import copy_state, publish_state
+from skbackprop.training.shuffling import draw_orders, draw_orders_in_blocks
 
 __all__ = ["Arguments", "Fit"]
 
@@ -59,12 +60,15 @@ class Fit:
     row_draws : numpy.random.RandomState
         Draws the validation split and the order of the rows: the same generator, unless other workers draw for rows of
         their own.
+    draw_orders : callable
+        Draws the orders of the rows in epochs, as :func:`skbackprop.training.shuffling.draw_orders`.
     """
 
     def __init__(self, owner, incremental, workers=None, checkpoints=None):
         self.workers = workers
         self.checkpoints = checkpoints
         self.row_draws = None
+        self.draw_orders = draw_orders
         self.owner = owner
         self.model = copy_state(owner)
         self.incremental = incremental
@@ -99,6 +103,13 @@ class Fit:
             common.set_state(self.random_state.get_state())
             seeds = np.random.SeedSequence((common.randint(2**31), self.workers.rank))
             self.row_draws = np.random.RandomState(seeds.generate_state(8))
+
+    def draw_in_blocks(self, rows, mapped):
+        """From now on, draw orders of these rows, which a file holds, so that it can be read in blocks."""
+        sizes = mapped.block_rows, mapped.window_rows
+        self.draw_orders = lambda order, n_epochs, random_state: draw_orders_in_blocks(
+            rows, n_epochs, random_state, *sizes
+        )
 
     @property
     def resumed(self):

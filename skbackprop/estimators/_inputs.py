@@ -1,5 +1,6 @@
 """Validation of the arguments of a fit: errors are raised here, before random numbers are drawn or callbacks called."""
 
+import copy
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
@@ -13,9 +14,10 @@ from skbackprop._sklearn import _check_sample_weight, _matching_numpy_dtype, cal
 from skbackprop.backends import get_backend, training_device
 from skbackprop.backends.data import as_rows
 from skbackprop.estimators._arrays import as_numpy, brought, library_of, refuse_misread
-from skbackprop.estimators._choices import accepted_sparse, hidden_units
+from skbackprop.estimators._choices import accepted_dtypes, accepted_sparse, hidden_units
 from skbackprop.estimators._class_weight import weigh_rows
 from skbackprop.estimators._fit import Arguments
+from skbackprop.estimators._on_disk import RowsOnDisk
 from skbackprop.estimators._shared import SharedRows
 from skbackprop.estimators._state import take_targets, weights_dtype
 from skbackprop.estimators._targets import Targets
@@ -25,7 +27,7 @@ from skbackprop.exceptions import TrainingWarning
 from skbackprop.functions.optimizers import OPTIMIZERS
 from skbackprop.training.warned import warn
 
-__all__ = ["Inputs", "read"]
+__all__ = ["Inputs", "read", "validate_rows"]
 
 
 @dataclass
@@ -182,13 +184,16 @@ def _validate(model, X, y, reset, suffix=""):
     """Validate data and targets with scikit-learn; set attributes such as `n_features_in_` if `reset`."""
     refuse_misread(**{f"X{suffix}": X})
     model._refuse_targets(y, f"y{suffix}")
-    dtype = (np.float64, np.float32) if model.dtype is None else np.dtype(model.dtype)
+    dtype = accepted_dtypes(model)
     library = library_of(X)
     if library is not None:
         dtype = library.float_types(model.dtype)
     y_checks = {"multi_output": True, "y_numeric": model._numeric_targets}
     # Values that overflow float32 are refused as infinite; NumPy's warning would only repeat the error.
     with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(X, RowsOnDisk):
+            # On a copy: validate_data without X deletes feature_names_in_.
+            return X.validate(model, reset), validate_data(copy.copy(model), y=y, **y_checks)
         if isinstance(X, SharedRows):
             # Targets first: validate_data without X deletes feature_names_in_.
             memory, checked = X.memory_of(y), ("valid", model._numeric_targets)
@@ -197,6 +202,13 @@ def _validate(model, X, y, reset, suffix=""):
                 memory[checked] = True
             return X.validate(model, dtype, reset), y
         return validate_data(model, X, y, accept_sparse=accepted_sparse(model), dtype=dtype, reset=reset, **y_checks)
+
+
+def validate_rows(model, X, reset, name):
+    """Validate dense rows of an argument of this name, without targets; see `_validate`."""
+    refuse_misread(**{name: X})
+    with np.errstate(over="ignore", invalid="ignore"):
+        return validate_data(model, X, dtype=accepted_dtypes(model), reset=reset)
 
 
 def _check_agreement(workers, model, arguments, X, y):

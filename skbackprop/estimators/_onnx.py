@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.pipeline import Pipeline
 
 import skbackprop.estimators as estimators
@@ -76,8 +76,8 @@ def to_onnx(model: Any, X: Any = None, **settings: Any) -> Any:
         single input ``X`` of the network's dtype; models that take text, or select columns by name, need `X`.
     **settings : dict
         Further arguments of :func:`skl2onnx.to_onnx`, such as `target_opset` and `options`. Options of a classifier:
-        ``zipmap=False`` for probabilities as an array from other models, too; ``nocl=True`` for labels as positions in
-        `classes_`; ``raw_scores=True`` for the outputs of `decision_function` instead of probabilities, for two classes
+        ``zipmap=False``, the default if there are no options, for probabilities as an array from other models, too;
+        ``nocl=True`` for labels as positions in `classes_`; ``raw_scores=True`` for the outputs of `decision_function` instead of probabilities, for two classes
         as two columns ``-z, z``.
 
     Returns
@@ -133,6 +133,9 @@ def to_onnx(model: Any, X: Any = None, **settings: Any) -> Any:
         best = model.best_estimator_
         settings["options"] = {id(best) if key == id(model) else key: value for key, value in options.items()} or None
         model = best
+    if is_classifier(model) and not settings.get("options"):
+        # skl2onnx's default, a list of dicts, is invalid in float64.
+        settings["options"] = {"zipmap": False}
     _refuse_misconverted(model)
     types = _types_of_columns(model, X) if settings.get("initial_types") is None else None
     if types is not None:

@@ -162,6 +162,8 @@ def make_problem(fit, inputs):
     train_rows, held_out = np.arange(inputs.n_own), inputs.held_out
     if inputs.splits:
         train_rows, held_out = split_off(inputs, model.validation_fraction, fit.row_draws, fit.workers)
+    if rows.mapped is not None:
+        fit.draw_in_blocks(train_rows, rows.mapped)
     if fit.first_pass:
         weight = inputs.arguments.sample_weight
         weight = None if weight is None else weight[train_rows]

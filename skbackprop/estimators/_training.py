@@ -192,6 +192,7 @@ class StochasticTraining:
                 after_epochs=None if fit.checkpoints is None else self._keep_in(fit),
                 ends_on_interrupt=not (fit.incremental or fit.workers),
                 n_rows=self.n_trained,
+                draw=fit.draw_orders,
             )
         finally:
             vars(model).update(progress_attributes(progress))

@@ -11,6 +11,7 @@ from sklearn.model_selection import train_test_split
 from skbackprop._sklearn import _safe_indexing
 from skbackprop.backends.data import Rows, as_rows
 from skbackprop.estimators._arrays import library_of
+from skbackprop.estimators._on_disk import RowsOnDisk
 from skbackprop.estimators._state import copy_state, state_attributes
 from skbackprop.estimators._workers import is_any
 
@@ -215,6 +216,9 @@ def split_off(inputs, fraction, random_state, workers=None):
         train_rows, rows = random_split(inputs.targets, inputs.encoded, fraction, random_state)
     else:
         train_rows, rows = first_split(fraction, inputs.X, inputs.y, inputs.arguments.groups)
+    if isinstance(inputs.X, RowsOnDisk):
+        # As they are read from there.
+        train_rows, rows = np.sort(train_rows), np.sort(rows)
     sample_weight, loss_weight = inputs.arguments.sample_weight, inputs.loss_weight
     for side, place in ((train_rows, "outside"), (rows, "in")):
         if loss_weight is not None and not is_any(loss_weight[side], workers):

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from skbackprop.training.shuffling import draw_orders
 from skbackprop.training.warned import warn
 
 __all__ = ["WorkerCheckpoints"]
@@ -99,5 +98,5 @@ class ResumedPart:
         """Repeat the draws of this worker's rows, and return their order in the last epoch."""
         order = train_rows
         for _ in range(self.model.n_iter_ if fit.model.shuffle else 0):
-            order = draw_orders(order, 1, fit.row_draws)[0]
+            order = fit.draw_orders(order, 1, fit.row_draws)[0]
         return order

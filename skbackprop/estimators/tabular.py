@@ -2,8 +2,9 @@
 
 import math
 import time
+from functools import partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -61,6 +62,11 @@ __all__ = ["BackpropTabularClassifier", "BackpropTabularRegressor"]
 # Levels of piecewise linear embeddings, and outputs of all of them together: at most 8 a column, and at least 2.
 _N_LEVELS = 7
 _N_EMBEDDED = 128
+_MOST_OUTPUTS, _FEWEST_OUTPUTS = 8, 2
+# Epochs and rows of the trial whether to embed numbers. Sixteen epochs tell what 64 would, where it matters; eight do
+# not.
+_TRIAL_EPOCHS = 16
+_TRIAL_ROWS = 10_000
 # Fewer rows than this leave none for validation.
 _MIN_SPLIT = 5
 
@@ -141,6 +147,27 @@ def _for_networks(encoded):
     return encoded if encoded.shape[1] else np.zeros((len(encoded), 1), dtype=np.float32)
 
 
+class _Rows(NamedTuple):
+    """Encoded rows, and what belongs to them."""
+
+    Z: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray | None
+    groups: Any
+    held_out: tuple | None  # encoded rows, targets and weights to validate on; None splits them off
+    common: tuple | None  # indices of rows to train and to validate on that are the same for all networks
+
+    def columns(self, columns):
+        """Return the same rows with some of the columns."""
+        held_out = self.held_out and (_for_networks(self.held_out[0][:, columns]), *self.held_out[1:])
+        return self._replace(Z=_for_networks(self.Z[:, columns]), held_out=held_out)
+
+    def some(self, indices):
+        """Return some of the rows to train on."""
+        parts = [None if part is None else np.asarray(part)[indices] for part in self[:4]]
+        return _Rows(*parts, *self[4:])
+
+
 class _Tabular(SavesToFile, NamedOnce):
     """What the two estimators share."""
 
@@ -160,7 +187,7 @@ class _Tabular(SavesToFile, NamedOnce):
         "categorical_features": TableEncoder._parameter_constraints["categorical_features"],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS)), Activation, "array-like"],
-        "numerical_embeddings": [StrOptions({"piecewise_linear", "periodic"}), None],
+        "numerical_embeddings": [StrOptions({"auto", "piecewise_linear", "periodic"}), None],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -222,21 +249,17 @@ class _Tabular(SavesToFile, NamedOnce):
         weights = (
             None if sample_weight is None else _check_sample_weight(sample_weight, targets, ensure_non_negative=True)
         )
-        encoder = TableEncoder(
-            categorical_features=self.categorical_features,
-            high_cardinality=self._high_cardinality,
-            dtype="float32",
-            n_quantiles=2**_N_LEVELS + 1 if self.numerical_embeddings == "piecewise_linear" else None,
-        )
-        # Categories of many levels are encoded by the first of several targets.
-        Z = _for_networks(encoder.fit_transform(X, targets if targets.ndim == 1 else targets[:, 0]))
-        held_out = None
-        if X_val is not None:
-            held_out = _for_networks(encoder.transform(X_val)), held_targets, sample_weight_val
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=self.n_estimators)
         deadline = np.inf if self.max_time is None else time.monotonic() + self.max_time
         settings = self._settings(attributes)
-        members = self._train(encoder, Z, targets, weights, held_out, groups, seeds, deadline, settings)
+        held = None if X_val is None else (X_val, held_targets, sample_weight_val)
+        embeddings = self.numerical_embeddings
+        encoder, rows = self._encode(X, targets, weights, groups, held, embeddings in ("auto", "piecewise_linear"))
+        if embeddings == "auto":
+            embeddings = self._choose_embeddings(encoder, rows, int(seeds[0]), deadline, settings)
+            if embeddings is None:
+                encoder, rows = self._encode(X, targets, weights, groups, held, False)
+        members = self._train(rows, self._layers(encoder, embeddings), seeds, deadline, settings)
         networks, temperatures = zip(*members, strict=True)
         attributes |= {"encoder_": encoder, "estimators_": list(networks), "n_features_in_": encoder.n_features_in_}
         attributes["n_iter_"] = max(network.n_iter_ for network in networks)
@@ -249,40 +272,97 @@ class _Tabular(SavesToFile, NamedOnce):
         self.__dict__.update(attributes)
         return self
 
-    def _train(self, encoder, Z, targets, weights, held_out, groups, seeds, deadline, settings):
-        """Train the members as a population; each has a copy of its training rows."""
-        summary = WarningSummary()
+    def _encode(self, X, targets, weights, groups, held_out, has_quantiles):
+        """Return a fitted encoder and the encoded rows."""
+        encoder = TableEncoder(
+            categorical_features=self.categorical_features,
+            high_cardinality=self._high_cardinality,
+            dtype="float32",
+            n_quantiles=2**_N_LEVELS + 1 if has_quantiles else None,
+        )
+        # Categories of many levels are encoded by the first of several targets.
+        Z = _for_networks(encoder.fit_transform(X, targets if targets.ndim == 1 else targets[:, 0]))
         common = None
-        if held_out is None and not isinstance(self.validation_fraction, Real):
+        if held_out is not None:
+            X_val, *others = held_out
+            held_out = (_for_networks(encoder.transform(X_val)), *others)
+        elif not isinstance(self.validation_fraction, Real):
             common = self._known_only(*first_split(self.validation_fraction, Z, targets, groups), targets)
+        return encoder, _Rows(Z, targets, weights, groups, held_out, common)
 
-        def train(function, *arguments, **keywords):
-            with summarized(summary):
-                return function(*arguments, **keywords)
+    def _choose_embeddings(self, encoder, rows, seed, deadline, settings):
+        """Return the embeddings of numbers, or None, after a short training with and one without them.
 
-        def one(number, seed):
+        Few columns are embedded in any case: it takes little time, and steps in single columns matter more.
+        """
+        n_columns = np.count_nonzero(encoder.output_kinds_ == "quantile")
+        if n_columns * _MOST_OUTPUTS < _N_EMBEDDED:
+            return "piecewise_linear"
+        rows = self._sample(rows, seed)
+        # Quantiles are the last outputs.
+        trials = {"piecewise_linear": rows, None: rows.columns(slice(-n_columns))}
+
+        def loss(kind, summary):
+            network = self._network(self._layers(encoder, kind), seed, _TRIAL_EPOCHS, deadline, settings)
+            begin_fit(summary, network)
+            self._fit_member(network, trials[kind])
+            scores = network.validation_scores_
+            return -max(scores) if scores else np.nan
+
+        (embedded, plain), _ = self._together([partial(loss, kind) for kind in trials], rows.Z.nbytes)
+        chosen = None if plain < embedded else "piecewise_linear"
+        if self.verbose:
+            print(
+                f"numerical_embeddings={chosen!r}: after {_TRIAL_EPOCHS} epochs, loss {embedded:.4g} with embeddings, {plain:.4g} without"
+            )
+        return chosen
+
+    def _sample(self, rows, seed):
+        """Return some of many rows, in their order, with all classes."""
+        known = np.arange(len(rows.Z)) if rows.weights is None else np.flatnonzero(rows.weights)
+        if rows.common is not None or len(known) <= _TRIAL_ROWS:
+            return rows
+        chosen = check_random_state(seed).choice(known, _TRIAL_ROWS, replace=False)
+        if is_classifier(self):
+            chosen = np.append(chosen, np.unique(rows.targets, return_index=True)[1])
+        return rows.some(np.unique(chosen))
+
+    def _train(self, rows, layers, seeds, deadline, settings):
+        """Train the members as a population; each has a copy of its training rows."""
+
+        def one(number, seed, summary):
             if number and time.monotonic() > deadline:
                 return None
-            network = self._network(encoder, int(seed), deadline, settings)
+            network = self._network(layers, int(seed), self.max_iter, deadline, settings)
             begin_fit(summary, network)
-            member = self._fit_member(network, Z, targets, weights, held_out, groups, common)
+            member = self._fit_member(network, rows)
             if self.verbose:
                 print(f"network {number + 1} of {len(seeds)}: {network.n_iter_} epochs, loss {network.loss_:.4g}")
             return member
 
-        with population(models_at_a_time(self.device, Z.nbytes), train):
-            # Fewer networks than cores share them.
-            n_jobs = min(effective_n_jobs(self.n_jobs), len(seeds))
-            members = Parallel(n_jobs=n_jobs)(delayed(one)(number, seed) for number, seed in enumerate(seeds))
+        fits = [partial(one, number, seed) for number, seed in enumerate(seeds)]
+        members, summary = self._together(fits, rows.Z.nbytes)
         members = [member for member in members if member is not None]
         summary.give(len(members))
         if len(members) < len(seeds):
             warn(f"max_time={self.max_time} ended training after {len(members)} of n_estimators={len(seeds)} networks.")
         return members
 
-    def _network(self, encoder, seed, deadline, settings):
+    def _together(self, fits, n_bytes):
+        """Call functions that fit networks, each with a summary of warnings, as a population; return results and summary."""
+        summary = WarningSummary()
+
+        def call(function, *arguments, **keywords):
+            with summarized(summary):
+                return function(*arguments, **keywords)
+
+        with population(models_at_a_time(self.device, n_bytes), call):
+            # Fewer networks than cores share them.
+            n_jobs = min(effective_n_jobs(self.n_jobs), len(fits))
+            return Parallel(n_jobs=n_jobs)(delayed(fit)(summary) for fit in fits), summary
+
+    def _network(self, layers, seed, max_iter, deadline, settings):
         """Return an unfitted member: after RealMLP (Holzmüller et al., 2024, table A.1)."""
-        layers = [*self._embeddings(encoder), InputScale()]
         schedule = CosineLog()
         network = self._kind(
             hidden_layer_sizes=self.hidden_layer_sizes,
@@ -290,7 +370,7 @@ class _Tabular(SavesToFile, NamedOnce):
             solver=AdamW(beta_2=0.95, weight_decay=0.02),
             learning_rate=schedule,
             learning_rate_init=self.learning_rate_init,
-            max_iter=self.max_iter,
+            max_iter=max_iter,
             alpha=0.0,
             dropout=self.dropout,
             parametrization="ntp",
@@ -301,27 +381,27 @@ class _Tabular(SavesToFile, NamedOnce):
             random_state=seed,
             **settings,
         )
-        valleys = [math.ceil(self.max_iter * valley) for valley in schedule.valleys()] if self.early_stopping else []
+        valleys = [math.ceil(max_iter * valley) for valley in schedule.valleys()] if self.early_stopping else []
         return network.set_callbacks(_Watch(valleys, deadline))
 
-    def _embeddings(self, encoder):
-        """Return the input layer of the numbers, if there is to be one."""
-        is_periodic = self.numerical_embeddings == "periodic"
-        kinds = SCALED if is_periodic else ("quantile",)
-        columns = np.flatnonzero(np.isin(encoder.output_kinds_, kinds)).tolist()
-        if self.numerical_embeddings is None or not columns:
-            return []
+    def _layers(self, encoder, kind):
+        """Return the input layers: embeddings of the numbers, if there are to be any, and a scale of each input."""
+        is_periodic = kind == "periodic"
+        columns = np.flatnonzero(np.isin(encoder.output_kinds_, SCALED if is_periodic else ("quantile",))).tolist()
+        if kind is None or not columns:
+            return [InputScale()]
         if is_periodic:
-            return [PeriodicEmbedding(columns)]
-        n_outputs = min(max(_N_EMBEDDED // len(columns), 2), 8)
-        return [PiecewiseLinearEmbedding(columns, _N_LEVELS, n_outputs, self._level_scale)]
+            return [PeriodicEmbedding(columns), InputScale()]
+        n_outputs = min(max(_N_EMBEDDED // len(columns), _FEWEST_OUTPUTS), _MOST_OUTPUTS)
+        return [PiecewiseLinearEmbedding(columns, _N_LEVELS, n_outputs, self._level_scale), InputScale()]
 
-    def _fit_member(self, network, Z, targets, weights, held_out, groups, common):
+    def _fit_member(self, network, rows):
         """Fit a network on its own split of the rows; return it with its temperature."""
+        Z, targets, weights, _, held_out, common = rows
         train = np.arange(len(Z))
         if held_out is None:
-            train, rows = common or self._split(Z, targets, weights, groups, network.random_state)
-            held_out = (Z[rows], targets[rows], None if weights is None else weights[rows]) if len(rows) else None
+            train, held = common or self._split(rows, network.random_state)
+            held_out = (Z[held], targets[held], None if weights is None else weights[held]) if len(held) else None
         own_weights = None if weights is None else weights[train]
         network.set_params(batch_size=min(self.batch_size, len(train)))
         if held_out is None:
@@ -333,8 +413,9 @@ class _Tabular(SavesToFile, NamedOnce):
         network.set_callbacks()
         return network, self._temperature(network, held_out)
 
-    def _split(self, Z, targets, weights, groups, seed):
-        """Return the rows to train on and the rows to validate on."""
+    def _split(self, rows, seed):
+        """Return the indices of rows to train on and of rows to validate on."""
+        Z, targets, weights, groups, *_ = rows
         rows = np.arange(len(Z))
         if groups is not None:
             if len(np.unique(groups)) < 2:
@@ -418,9 +499,11 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
     activation : str, Activation or sequence of them, default='selu'
         Activation of the hidden layers.
 
-    numerical_embeddings : {'piecewise_linear', 'periodic'} or None, default='piecewise_linear'
+    numerical_embeddings : {'auto', 'piecewise_linear', 'periodic'} or None, default='auto'
         'piecewise_linear' puts a :class:`~skbackprop.functions.PiecewiseLinearEmbedding` of the place of each number among
-        quantiles beside the number; 'periodic' a :class:`~skbackprop.functions.PeriodicEmbedding` in its place.
+        quantiles beside the number; 'periodic' a :class:`~skbackprop.functions.PeriodicEmbedding` in its place; None
+        leaves numbers as they are. 'auto' is 'piecewise_linear'; but if there are 16 numbers or more, two networks are
+        trained for 16 epochs first, on 10,000 rows at most, and None is chosen if its validation loss is lower.
 
     learning_rate_init : float, default=0.04
         Highest learning rate of the schedule :class:`~skbackprop.functions.CosineLog`, in the neural tangent
@@ -533,7 +616,7 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
         categorical_features: Any = "from_dtype",
         hidden_layer_sizes: Any = (128, 128),
         activation: Any = "selu",
-        numerical_embeddings: str | None = "piecewise_linear",
+        numerical_embeddings: str | None = "auto",
         learning_rate_init: float = 0.04,
         batch_size: int = 256,
         max_iter: int = 64,
@@ -712,9 +795,11 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
     activation : str, Activation or sequence of them, default='mish'
         Activation of the hidden layers.
 
-    numerical_embeddings : {'piecewise_linear', 'periodic'} or None, default='piecewise_linear'
+    numerical_embeddings : {'auto', 'piecewise_linear', 'periodic'} or None, default='auto'
         'piecewise_linear' puts a :class:`~skbackprop.functions.PiecewiseLinearEmbedding` of the place of each number among
-        quantiles beside the number; 'periodic' a :class:`~skbackprop.functions.PeriodicEmbedding` in its place.
+        quantiles beside the number; 'periodic' a :class:`~skbackprop.functions.PeriodicEmbedding` in its place; None
+        leaves numbers as they are. 'auto' is 'piecewise_linear'; but if there are 16 numbers or more, two networks are
+        trained for 16 epochs first, on 10,000 rows at most, and None is chosen if its validation loss is lower.
 
     learning_rate_init : float, default=0.07
         Highest learning rate of the schedule :class:`~skbackprop.functions.CosineLog`, in the neural tangent
@@ -816,7 +901,7 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
         categorical_features: Any = "from_dtype",
         hidden_layer_sizes: Any = (128, 128),
         activation: Any = "mish",
-        numerical_embeddings: str | None = "piecewise_linear",
+        numerical_embeddings: str | None = "auto",
         learning_rate_init: float = 0.07,
         batch_size: int = 256,
         max_iter: int = 64,

@@ -7,7 +7,7 @@ import numpy as np
 
 from skbackprop._compile import entry, formula
 
-__all__ = ["draw_orders"]
+__all__ = ["draw_orders", "draw_orders_in_blocks"]
 
 # For more rows, NumPy draws 64 bits per row.
 _MOST_ROWS = 1 << 32
@@ -58,6 +58,43 @@ def draw_orders(order, n_epochs, random_state):
         words = np.empty(_N_WORDS, dtype=np.uint32)
         order = np.ascontiguousarray(order, dtype=np.int64)
         _shuffle(_state(generator), words, order, orders.reshape(-1), len(order), orders.size)
+    return orders
+
+
+def draw_orders_in_blocks(rows, n_epochs, random_state, block_rows, window_rows):
+    """Shuffle blocks of rows, and then the rows within windows of several blocks, for rows that a disk reads in blocks.
+
+    Rows of one window are read together, so that a small part of the rows has to be in memory at a time; windows are made
+    of other blocks in each epoch.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows,), int64
+        In the order in which they are stored.
+    n_epochs : int
+        At least 1.
+    random_state : numpy.random.RandomState
+        Advanced.
+    block_rows, window_rows : int
+        Rows of a block, which stay together, and of a window.
+
+    Returns
+    -------
+    orders : ndarray of shape (n_epochs, n_rows), int64
+        Epochs are independent of each other.
+    """
+    orders = np.empty((n_epochs, len(rows)), dtype=np.int64)
+    for shuffled in orders:
+        starts = np.arange(0, len(rows), block_rows)
+        random_state.shuffle(starts)
+        n_taken = 0
+        for start in starts.tolist():
+            block = rows[start : start + block_rows]
+            shuffled[n_taken : n_taken + len(block)] = block
+            n_taken += len(block)
+        for first in range(0, len(rows), window_rows):
+            window = shuffled[first : first + window_rows]
+            window[:] = draw_orders(window, 1, random_state)[0]
     return orders
 
 

@@ -44,6 +44,7 @@ def train(
     after_epochs=None,
     ends_on_interrupt=True,
     n_rows=None,
+    draw=draw_orders,
 ):
     """Run epochs until a stopping criterion is met.
 
@@ -83,6 +84,8 @@ def train(
         everything was restored to the end of the last kernel call.
     n_rows : int, optional
         Rows per epoch, if other workers train on rows of their own; those of this worker are `rows`.
+    draw : callable, default=draw_orders
+        Draws the orders of the next epochs, as `draw_orders` does.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def train(
             n_missing = n_epochs - len(orders)
             if n_missing > 0:
                 # scikit-learn shuffles the shuffled order again: the draws must be the same.
-                drawn = draw_orders(order, n_missing, random_state) if shuffle else np.tile(order, (n_missing, 1))
+                drawn = draw(order, n_missing, random_state) if shuffle else np.tile(order, (n_missing, 1))
                 orders = np.concatenate((orders, drawn)) if len(orders) else drawn
                 order = orders[-1]
             ahead = n_epochs, session.n_batches, progress.n_seen, n_rows

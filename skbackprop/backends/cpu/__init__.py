@@ -25,6 +25,7 @@ from skbackprop.backends.cpu.state import (
     N_SUMS,
     SPARSE,
     SQUARES,
+    START,
     STATISTICS,
     UNITS,
     UNPACKED,
@@ -517,6 +518,8 @@ class Session:
                 ABORT,
             )
             order = order + self._exchange.offset
+        if self._rows.mapped is not None:
+            self._rows.mapped.follow(places, self._work("clock")[START : START + 1])
         record.set(
             order=order, places=places, rates=rates, factors=factors, bounds=bounds, totals=totals,
             n_epochs=len(report.epoch_losses), n_trained=int(bounds[-1]), stride=self._vectors.shape[1],

@@ -81,7 +81,10 @@ def train_batches(thread, n_threads, control, words):
     barrier(control, n_threads)
     if aborted(control):
         return
-    n_batches = data.bounds.size - 1
+    # Read once: the steps write to memory, after which the compiler would read them again for each batch.
+    bounds, factors, rates, block_rows = data.bounds, data.factors, data.rates, plan.block_rows
+    n_batches, n_rates, prepare = bounds.size - 1, plan.rate_factors.size, plan.prepare
+    exchanges, is_weighted = plan.exchange != 0, data.weights.size > 0
     n_squares = plan.offsets[n_layers, SQUARES] if plan.l2 != 0.0 or plan.l1 != 0.0 else zero
     step = report.n_steps[0]
     # Incremented rather than computed: divisions are slow.
@@ -91,31 +94,31 @@ def train_batches(thread, n_threads, control, words):
         if batch == n_batches:
             epoch, batch = epoch + 1, zero
         ends_epoch = batch == n_batches - 1
-        batch_start = epoch * plan.n_trained + data.bounds[batch]
-        batch_rows = data.bounds[batch + 1] - data.bounds[batch]
+        batch_start = epoch * plan.n_trained + bounds[batch]
+        batch_rows = bounds[batch + 1] - bounds[batch]
         now[START], now[BATCH_ROWS], now[STEP], now[EPOCH] = batch_start, batch_rows, step, epoch
         total_weight = total_rows = float(batch_rows)
-        if plan.exchange != 0:
+        if exchanges:
             total_weight, total_rows = data.totals[number, OF_WEIGHT], data.totals[number, OF_ROWS]
-        elif data.weights.size > 0:
+        elif is_weighted:
             invoke(plan.weigh, (record, thread, zero))
             total_weight = sums[WEIGHT]
         if total_weight == 0.0:
             continue
         sums[FACTOR], sums[LOSS] = 1.0 / total_weight, 0.0
-        sums[DROPOUT], sums[DECAY] = data.factors[number, OF_DROPOUT], data.factors[number, OF_DECAY]
-        if plan.prepare != 0:
-            for index in range(plan.rate_factors.size):
-                rate = data.rates[number] * plan.rate_factors[index]
-                constants = at(work.constants, (thread * plan.rate_factors.size + index) * N_CONSTANTS)
-                invoke(plan.prepare, (rate, step + one, at(plan.update_settings, zero), constants))
+        sums[DROPOUT], sums[DECAY] = factors[number, OF_DROPOUT], factors[number, OF_DECAY]
+        if prepare != 0:
+            for index in range(n_rates):
+                rate = rates[number] * plan.rate_factors[index]
+                constants = at(work.constants, (thread * n_rates + index) * N_CONSTANTS)
+                invoke(prepare, (rate, step + one, at(plan.update_settings, zero), constants))
         penalty = 0.0
         if thread == 0:
             for position in range(n_squares):
                 penalty += work.squares[position]
         # A worker without rows in this batch takes part in the update only.
-        for block in range(0, max(batch_rows, one), plan.block_rows):
-            n_rows = min(plan.block_rows, batch_rows - block)
+        for block in range(0, max(batch_rows, one), block_rows):
+            n_rows = min(block_rows, batch_rows - block)
             first, last = share(n_rows, tile_rows, thread, n_threads)
             now[FIRST], now[LAST], now[N_ROWS], now[BLOCK], now[START] = first, last, n_rows, block, batch_start + block
             applies = ALWAYS | NOT_LAST
