@@ -235,7 +235,7 @@ def dask_kills(rng, state):
     n_groups = []
 
     def train_once(*arguments):
-        n_groups.append(len(arguments[-1]))
+        n_groups.append(len(arguments[3]))
         return begun(*arguments)
 
     skbackprop.dask._train_once = train_once
