@@ -1,11 +1,13 @@
 """The estimators on Dask: they train where the partitions of arrays and dataframes are, and predict lazily."""
 
+import asyncio
 import copy
 import threading
 import time
 import uuid
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one from Python 3.11 on
+from contextlib import contextmanager, nullcontext, suppress
 from inspect import Parameter, signature
 
 import numpy as np
@@ -37,6 +39,8 @@ __all__ = ["DaskBackpropClassifier", "DaskBackpropRegressor"]
 
 # How long a training that is begun again waits for workers that come back.
 _SECONDS_TO_COME_BACK = 20
+# How much longer if none is left.
+_SECONDS_FOR_ONE = 300
 # How often the client looks for lost workers, and how long the others have to notice that one was.
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_NOTICE = 30
@@ -292,20 +296,26 @@ def _all_blocks(arguments):
     return blocks
 
 
-def _compute_parts(client, blocks):
-    """Start to compute the partitions of all arguments, wherever Dask likes, and wait for them.
+@contextmanager
+def _computed_parts(client, blocks):
+    """Compute the partitions of all arguments, wherever Dask likes, and let go of them at the end.
 
-    Returns
-    -------
+    Yields
+    ------
     parts : dict of list of Future, or of None
     """
     flat = client.compute([block for own in blocks.values() for block in own or ()])
-    distributed.wait(flat)
-    for future in flat:
-        if future.status != "finished":
-            future.result()  # raises the error of a partition that could not be computed
-    futures = iter(flat)
-    return {name: None if own is None else [next(futures) for _ in own] for name, own in blocks.items()}
+    try:
+        distributed.wait(flat)
+        for future in flat:
+            if future.status != "finished":
+                future.result()  # raises the error of a partition that could not be computed
+        futures = iter(flat)
+        yield {name: None if own is None else [next(futures) for _ in own] for name, own in blocks.items()}
+    finally:
+        # An error, which somebody may keep, has them in its traceback.
+        for future in flat:
+            future.release()
 
 
 def _grouped(parts, n_groups):
@@ -333,6 +343,8 @@ def _assigned(client, groups, workers):
     assigned : dict of list of int
         Numbers of groups by address.
     """
+    if not workers:
+        raise WorkerLostError("the cluster has lost all of its workers")
     has = client.who_has([future for group in groups for own in group.values() for future in own or ()])
     wanted = [
         (-sum(address in has[future.key] for own in group.values() for future in own or ()), rank, address)
@@ -368,19 +380,19 @@ def _train_with_restarts(client, fit, estimator, arguments, external_memory):
     for is_last in [False] * MOST_RESTARTS + [True]:
         blocks = _all_blocks(arguments)
         n_groups = min(n_workers, len(blocks["X"]))
-        if external_memory:
-            assigned = _write_groups(client, fit, estimator, _grouped(blocks, n_groups), n_workers)
-            groups = dict.fromkeys(range(n_groups))
-        else:
-            groups = _grouped(_compute_parts(client, blocks), n_groups)
-            assigned = _assigned(client, groups, _workers(client))
-        try:
-            return _train_once(client, fit, estimator, groups, assigned)
-        except (WorkerLostError, OSError, distributed.KilledWorker) as error:
-            if is_last:
-                raise WorkerLostError(
-                    f"workers were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {error}"
-                ) from error
+        with nullcontext() if external_memory else _computed_parts(client, blocks) as parts:
+            if external_memory:
+                assigned = _write_groups(client, fit, estimator, _grouped(blocks, n_groups), n_workers)
+                groups = dict.fromkeys(range(n_groups))
+            else:
+                assigned, groups = None, _grouped(parts, n_groups)
+            try:
+                return _train_once(client, fit, estimator, groups, assigned)
+            except (WorkerLostError, OSError, distributed.KilledWorker) as error:
+                if is_last:
+                    raise WorkerLostError(
+                        f"workers were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {error}"
+                    ) from error
         _wait_for_workers(client, n_workers)
     raise AssertionError  # the last turn returns or raises
 
@@ -391,7 +403,15 @@ def _wait_for_workers(client, n_workers):
         client.wait_for_workers(n_workers, timeout=_SECONDS_TO_COME_BACK)
     except TimeoutError:
         # Those that are left train the same groups, with the same bits.
-        client.wait_for_workers(1)
+        _wait_for_one(client)
+
+
+def _wait_for_one(client):
+    try:
+        client.wait_for_workers(1, timeout=_SECONDS_FOR_ONE)
+    except TimeoutError:
+        seconds = _SECONDS_TO_COME_BACK + _SECONDS_FOR_ONE
+        raise WorkerLostError(f"all workers were lost, and none has come back in {seconds:g} seconds") from None
 
 
 def _write_groups(client, fit, estimator, groups, n_workers):
@@ -480,8 +500,10 @@ def _steps(group):
 
 
 def _train_once(client, fit, estimator, groups, assigned):
-    """Train once; return the first group's result."""
+    """Train once, where the groups are assigned or else belong; return the first group's result."""
     training = f"skbackprop-{uuid.uuid4().hex}"
+    if assigned is None:
+        assigned = _assigned(client, groups, _workers(client))
     # Two trainings at a time on the same workers would wait for each other.
     with distributed.MultiLock(sorted(assigned), client=client):
         futures = {}
@@ -495,7 +517,7 @@ def _train_once(client, fit, estimator, groups, assigned):
                     key=f"{training}-{ranks[0]}", workers=[worker], allow_other_workers=False, pure=False, retries=0,
                 )  # fmt: skip
             _await(client, futures)
-            return futures[first].result()
+            return _fetched(client, futures[first], first)
         finally:
             # Also after Ctrl-C: a task that runs cannot be cancelled, but its next sum fails.
             _run_on(client, assigned, _stop, training)
@@ -537,6 +559,19 @@ def _await(client, futures):
         deadline = min(deadline, time.monotonic() + _SECONDS_TO_NOTICE)
         if "pending" not in states or time.monotonic() > deadline:
             raise errors[0] if errors else WorkerLostError(f"tasks ended as {', '.join(states)}")
+
+
+def _fetched(client, future, worker):
+    """Return the result of a task, which is lost if its worker is lost now: Dask would wait for that to come back."""
+    result = asyncio.run_coroutine_threadsafe(client.gather(future, asynchronous=True), client.loop.asyncio_loop)
+    while True:
+        try:
+            return result.result(timeout=_SECONDS_BETWEEN_LOOKS)
+        except FutureTimeoutError:
+            if worker not in _workers(client):
+                raise WorkerLostError(f"Dask lost {worker}, and the model with it") from None
+        finally:
+            result.cancel()
 
 
 def _fitted_of(model):

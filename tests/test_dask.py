@@ -21,13 +21,13 @@ pytest.importorskip("xgboost", reason="xgboost is not installed")
 
 import dask.array as da  # noqa: E402
 import dask.dataframe as dd  # noqa: E402
+import killing  # noqa: E402
 import pandas as pd  # noqa: E402
 
 import skbackprop.dask  # noqa: E402
 from skbackprop.backends import mapped  # noqa: E402
 from skbackprop.dask import DaskBackpropClassifier, DaskBackpropRegressor  # noqa: E402
 from skbackprop.distributed import PartWriter  # noqa: E402
-from skbackprop.distributed._rabit import RabitCollective  # noqa: E402
 from skbackprop.exceptions import WorkerLostError  # noqa: E402
 
 pytestmark = [
@@ -212,36 +212,15 @@ def assert_nothing_left(client):
     raise AssertionError(found)
 
 
-def _at_a_sum(act, *arguments, number=300):
-    """Let a worker call a function at this sum of its next training, by default in the middle of it."""
-    calls = iter(range(number))
-    own_sum = RabitCollective.sum
-
-    def sum_(self, array):
-        if next(calls, None) is None:
-            act(*arguments)
-        own_sum(self, array)
-
-    RabitCollective.sum = sum_
-
-
-def _kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def _reach(path):
     """Tell the client by a file that this worker is in the middle of a training, and give it time to act."""
     Path(path).touch()
     time.sleep(0.01)
 
 
-def _forget():
-    RabitCollective.sum = OWN_SUM
-
-
 def while_training(client, path, act):
     """Call a function in the middle of the next training; return the thread that does so."""
-    client.run(_at_a_sum, _reach, str(path))
+    client.run(killing.at, "sum", _reach, str(path), number=300)
 
     def wait():
         for _ in range(6000):
@@ -260,7 +239,7 @@ def assert_acted(thread):
     assert not thread.is_alive()
 
 
-OWN_SUM = RabitCollective.sum
+#: Of more than 600 sums.
 LONG = SETTINGS | {"batch_size": 40, "max_iter": 120, "n_iter_no_change": 1000}
 
 
@@ -269,7 +248,7 @@ def test_a_worker_that_is_killed_changes_no_bit(client, number):
     x, y = arrays(X, Y)
     undisturbed = DaskBackpropClassifier(**LONG).fit(x, y)
     address, pid = sorted(client.run(os.getpid).items())[number]
-    client.run(_at_a_sum, _kill, workers=[address])
+    client.run(killing.at, "sum", killing.kill, number=300, workers=[address])
     model = DaskBackpropClassifier(**LONG).fit(x, y)
     client.wait_for_workers(2, timeout=60)
     assert pid not in client.run(os.getpid).values()
@@ -277,39 +256,21 @@ def test_a_worker_that_is_killed_changes_no_bit(client, number):
     assert_nothing_left(client)
 
 
-def _count_sums(number, path):
-    """Let a worker kill itself at a sum if it has a number, and else tell by a file how many it has made."""
-    n_sums = iter(range(10**9))
-    own_sum = RabitCollective.sum
-
-    def sum_(self, array):
-        n_done = next(n_sums)
-        if n_done == number:
-            _kill()
-        if number is None:
-            Path(path).write_text(str(n_done), encoding="utf-8")
-        own_sum(self, array)
-
-    RabitCollective.sum = sum_
-
-
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_training_goes_on_from_the_last_checkpoint(client, number, monkeypatch, tmp_path):
+def test_a_training_goes_on_from_the_last_checkpoint(client, number, monkeypatch):
     monkeypatch.setattr(skbackprop.dask, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     x, y = arrays(X, Y)
     lost, left = (sorted(client.run(os.getpid))[index] for index in (number, 1 - number))
     try:
-        client.run(_count_sums, None, str(tmp_path / "once"), workers=[left])
+        client.run(killing.at, "sum", killing.tick, workers=[left])
         undisturbed = DaskBackpropClassifier(**LONG).fit(x, y)
-        n_sums = int((tmp_path / "once").read_text(encoding="utf-8"))
-        client.run(_forget)
-        client.run(_count_sums, None, str(tmp_path / "again"), workers=[left])
-        client.run(_count_sums, 9 * n_sums // 10, None, workers=[lost])
+        n_sums = client.run(killing.ticks, workers=[left])[left]
+        client.run(killing.at, "sum", killing.kill, number=9 * n_sums // 10, workers=[lost])
         model = DaskBackpropClassifier(**LONG).fit(x, y)
-        n_more = int((tmp_path / "again").read_text(encoding="utf-8")) - n_sums
+        n_more = client.run(killing.ticks, workers=[left])[left] - 2 * n_sums
     finally:
         client.wait_for_workers(2, timeout=60)
-        client.run(_forget)
+        client.run(killing.restore)
     assert_same(model, undisturbed)
     assert 0 < n_more < n_sums // 2
     assert_nothing_left(client)
@@ -325,7 +286,7 @@ def test_a_cluster_that_shrinks_changes_no_bit(client, cluster, monkeypatch, tmp
         assert_acted(thread)
         assert len(client.run(os.getpid)) == 1
     finally:
-        client.run(_forget)
+        client.run(killing.restore)
         cluster.scale(2)
         client.wait_for_workers(2, timeout=60)
 
@@ -338,7 +299,7 @@ def test_ctrl_c_at_the_client_ends_the_training(client, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         model.fit(x, y)
     assert_acted(thread)
-    client.run(_forget)
+    client.run(killing.restore)
     assert not hasattr(model, "coefs_")
     assert_nothing_left(client)
     assert DaskBackpropClassifier(**SETTINGS).fit(x, y).n_iter_ == 5
@@ -453,7 +414,10 @@ def test_a_worker_that_is_killed_with_rows_on_disk_changes_no_bit(client, small_
     settings = ON_DISK | {"max_iter": 60, "n_iter_no_change": 1000}
     undisturbed = DaskBackpropClassifier(**settings).fit(x, y)
     address = sorted(client.run(os.getpid))[1]
-    client.run(_kill_at_writing if at_writing else _at_a_sum, *([] if at_writing else [_kill]), workers=[address])
+    if at_writing:
+        client.run(_kill_at_writing, workers=[address])
+    else:
+        client.run(killing.at, "sum", killing.kill, number=300, workers=[address])
     # The worker that comes back has the usual sizes.
     client.register_plugin(_SmallBlocks(), name="small-blocks")
     try:
@@ -494,7 +458,7 @@ def test_workers_that_are_lost_at_first(client, monkeypatch):
 
 
 def _kill_at_writing():
-    PartWriter.append = lambda *arguments: _kill()
+    PartWriter.append = lambda *arguments: killing.kill()
 
 
 @pytest.mark.parametrize(

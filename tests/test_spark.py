@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import sys
 
 import numpy as np
@@ -17,6 +16,7 @@ pytest.importorskip("xgboost", reason="xgboost is not installed")
 if shutil.which("java") is None:
     pytest.skip("Java is not installed", allow_module_level=True)
 
+import killing  # noqa: E402
 from pyspark import cloudpickle  # noqa: E402
 from pyspark.ml import Pipeline, PipelineModel  # noqa: E402
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator, RegressionEvaluator  # noqa: E402
@@ -27,7 +27,6 @@ from pyspark.sql import SparkSession  # noqa: E402
 from pyspark.sql import functions as F  # noqa: E402, N812
 
 import skbackprop.spark  # noqa: E402
-from skbackprop.distributed._rabit import RabitCollective  # noqa: E402
 from skbackprop.spark import (  # noqa: E402
     SparkBackpropClassificationModel,
     SparkBackpropClassifier,
@@ -177,72 +176,57 @@ def test_data_that_do_not_fit_are_refused_on_the_driver(frame, params, change, w
         SparkBackpropClassifier(**PARAMS | params).fit(change(frame))
 
 
-class _KilledOnce(skbackprop.spark._Training):
-    """A task that kills its process in the middle of the training, the first time."""
+class _Faulty(skbackprop.spark._Training):
+    """A task with faults at some of its sums."""
 
-    def __init__(self, path, *arguments):
+    def __init__(self, faults, *arguments):
         super().__init__(*arguments)
-        self.path = path
+        self.faults = faults
 
     def _fit(self, context, rank, batches):
-        if rank == 1:
-            self._kill_at_a_sum()
-        return super()._fit(context, rank, batches)
-
-    def _kill_at_a_sum(self):
-        calls = iter(range(300))
-        own_sum = RabitCollective.sum
-
-        def sum_(collective, array):
-            if next(calls, None) is None and not os.path.exists(self.path):
-                with open(self.path, "w", encoding="utf-8"):
-                    os.kill(os.getpid(), signal.SIGKILL)
-            own_sum(collective, array)
-
-        RabitCollective.sum = sum_
+        act, arguments, number = self.faults.get(rank, (lambda: None, (), 0))
+        killing.at("sum", act, *arguments, number=number)
+        try:
+            return super()._fit(context, rank, batches)
+        finally:
+            killing.restore()
 
 
-def test_a_task_that_is_killed_changes_no_bit(frame, tmp_path, monkeypatch):
+@pytest.fixture
+def faulty(monkeypatch):
+    """A function that prepares the tasks of the next fit: what is called, by rank, with which arguments, from which sum on."""
+    # Spark's workers cannot import these modules.
+    for module in (sys.modules[__name__], killing):
+        cloudpickle.register_pickle_by_value(module)
+    return lambda faults: monkeypatch.setattr(
+        skbackprop.spark, "_Training", lambda *arguments: _Faulty(faults, *arguments)
+    )
+
+
+def test_a_task_that_is_killed_changes_no_bit(frame, tmp_path, faulty):
     estimator = SparkBackpropClassifier(**PARAMS | {"batchSize": 20, "maxIter": 50, "nIterNoChange": 1000})
     undisturbed = estimator.fit(frame).to_local()
-    path = str(tmp_path / "killed")
-    # Spark's workers cannot import this module.
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(skbackprop.spark, "_Training", lambda *arguments: _KilledOnce(path, *arguments))
+    (tmp_path / "once").touch()
+    faulty({1: (killing.kill, (tmp_path,), 300)})
     model = estimator.fit(frame).to_local()
-    assert os.path.exists(path)
+    assert not list(tmp_path.iterdir())
     assert_same(model, undisturbed)
 
 
-class _KilledLate(_KilledOnce):
-    """One that is killed near the end, and tells how many sums the other task has made."""
-
-    def _fit(self, context, rank, batches):
-        own_sum = RabitCollective.sum
-        path = f"{self.path}-{rank}"
-
-        def sum_(collective, array):
-            with open(path, "a", encoding="utf-8") as file:
-                file.write("x")
-            if os.path.getsize(path) == 1800 and rank == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            own_sum(collective, array)
-
-        RabitCollective.sum = sum_
-        try:
-            return super(_KilledOnce, self)._fit(context, rank, batches)
-        finally:
-            RabitCollective.sum = own_sum
+def _note(path):
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("x")
 
 
-def test_a_training_goes_on_from_the_last_checkpoint(spark, frame, tmp_path, monkeypatch):
+def test_a_training_goes_on_from_the_last_checkpoint(spark, frame, tmp_path, monkeypatch, faulty):
     estimator = SparkBackpropClassifier(**PARAMS | {"batchSize": 20, "maxIter": 100, "nIterNoChange": 1000})
     undisturbed = estimator.fit(frame).to_local()
-    path = str(tmp_path / "sums")
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    (tmp_path / "kills").mkdir()
+    (tmp_path / "kills" / "once").touch()
     monkeypatch.setattr(skbackprop.spark, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    monkeypatch.setattr(skbackprop.spark, "_Training", lambda *arguments: _KilledLate(path, *arguments))
+    faulty({0: (_note, (tmp_path / "sums",), 0), 1: (killing.kill, (tmp_path / "kills",), 1800)})
     model = estimator.fit(frame).to_local()
     assert_same(model, undisturbed)
-    assert 2000 < os.path.getsize(f"{path}-0") < 3000
+    assert not list((tmp_path / "kills").iterdir())
+    assert 2000 < (tmp_path / "sums").stat().st_size < 3000
     assert not [name for name in os.listdir(pyspark.SparkFiles.getRootDirectory()) if "skbackprop-fit" in name]

@@ -4,7 +4,11 @@ It comes with the packages xgboost and xgboost-cpu, and has nothing to do with t
 together; after that they send numbers to each other, in a ring whose order is that of ranks.
 """
 
+import os
+import socket
+import stat
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one from Python 3.11 on
 from contextlib import suppress
 
 from skbackprop._extras import how_to_install
@@ -16,6 +20,8 @@ __all__ = ["RabitCollective", "Tracker", "check_installed"]
 # How long a worker waits for another one that neither answers nor is gone: as long as the slowest pass over its rows.
 _TIMEOUT_SECONDS = 1800
 _RETRIES = 1
+# How often a worker that waits for others looks whether the training was stopped.
+_SECONDS_BETWEEN_LOOKS = 0.25
 
 
 def _xgboost():
@@ -29,6 +35,18 @@ def _xgboost():
 def check_installed():
     """Raise ImportError, which says what to install, if the collective is missing."""
     _xgboost()
+
+
+def _listening_ports():
+    """Return the TCP ports that this process listens on; none on systems without /dev/fd."""
+    ports = set()
+    for name in os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ():
+        with suppress(OSError):  # closed in the meantime
+            if stat.S_ISSOCK(os.stat(int(name)).st_mode):
+                with socket.socket(fileno=os.dup(int(name))) as own:
+                    if own.family != socket.AF_UNIX and own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        ports.add(own.getsockname()[1])
+    return ports
 
 
 class Tracker:
@@ -77,37 +95,60 @@ class RabitCollective(Collective):
         self._is_stopped = False
         # XGBoost binds a collective to the thread that entered it, but kernels call from any of theirs.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="skbackprop-collective")
+        self._ports = set()
 
     def _call(self, function, *arguments, **settings):
         if self._is_stopped:
             raise WorkerLostError("the training was stopped")
+        called = self._thread.submit(function, *arguments, **settings)
         try:
-            return self._thread.submit(function, *arguments, **settings).result()
+            return self._result(called)
         except self._error as error:
             # The first lines say what happened to the connection; the rest is a trace of C++.
             reason = str(error).partition("Stack trace")[0].strip().splitlines()
             raise WorkerLostError(f"another worker has left the training: {reason[-1] if reason else error}") from None
 
+    def _result(self, called):
+        """Wait for XGBoost, and no longer if the training is stopped: it may wait for a worker that never answers."""
+        while True:
+            try:
+                return called.result(timeout=_SECONDS_BETWEEN_LOOKS)
+            except FutureTimeoutError:
+                if self._is_stopped:
+                    raise WorkerLostError("the training was stopped") from None
+
     def __enter__(self):
         uri, port = self._address
         settings = {"dmlc_tracker_uri": uri, "dmlc_tracker_port": port, "dmlc_task_id": f"{self.rank:08d}"}
+        before = _listening_ports()
         try:
             self._call(self._collective.init, dmlc_timeout=_TIMEOUT_SECONDS, dmlc_retry=_RETRIES, **settings)
             rank = self._call(self._collective.get_rank)
+            self._ports = _listening_ports() - before
             if rank != self.rank:
                 raise RuntimeError(f"the tracker gave worker {self.rank} the rank {rank}")
         except BaseException:
-            self._thread.shutdown(wait=False)
+            self._ports = _listening_ports() - before
+            self._abandon()
             raise
         return self
 
     def __exit__(self, *exception):
-        with suppress(self._error):  # another worker may have left before
-            self._thread.submit(self._collective.finalize).result()
+        try:
+            self._result(self._thread.submit(self._collective.finalize))
+        except (self._error, WorkerLostError):  # another worker may have left before
+            self._abandon()
+        self._thread.shutdown(wait=False)
+
+    def _abandon(self):
+        """End XGBoost's threads that accept connections, which it does not if the tracker is lost, or a worker while they join."""
+        for port in self._ports:
+            with suppress(OSError), socket.create_connection(("localhost", port), timeout=1) as knock:
+                knock.sendall(bytes(4))  # its signal of an orderly end
         self._thread.shutdown(wait=False)
 
     def stop(self):
-        """Make the next call fail, from another thread."""
+        """Make the call that waits for other workers fail, and each later one, from another thread."""
         self._is_stopped = True
 
     def sum(self, array):

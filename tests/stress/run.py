@@ -29,6 +29,7 @@ from pathlib import Path
 import joblib
 import numba
 import numpy as np
+from clusters import NotHereError, dask_kills
 from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 
@@ -44,10 +45,6 @@ FORK = multiprocessing.get_context("fork")
 
 # A round that takes longer hangs.
 HANGS = 120
-
-
-class NotHereError(Exception):
-    """What a kind needs is missing."""
 
 
 def classifier(**settings):
@@ -468,139 +465,6 @@ def memory(rng, state):
     state["outcomes"][answer[0]] += 1
 
 
-#: Where a worker of Dask kills itself: as the tracker's, as it joins the others, at one of its sums, some time after its part
-#: began, or after its task.
-PLACES = ("tracker", "start", "sum", "moment", "end")
-
-
-def _die_at(place, number):
-    """Let this worker, of Dask's, kill itself there; returns at once."""
-    import skbackprop.dask
-    from skbackprop.distributed._rabit import RabitCollective
-
-    def die():
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    if place == "tracker":
-        skbackprop.dask.Tracker.__init__ = lambda *arguments: die()
-    elif place == "start":
-        RabitCollective.__enter__ = lambda collective: die()
-    elif place == "sum":
-        calls, own_sum = iter(range(number)), RabitCollective.sum
-
-        def sum_(collective, array):
-            if next(calls, None) is None:
-                die()
-            own_sum(collective, array)
-
-        RabitCollective.sum = sum_
-    elif place == "end":
-        own_exit = RabitCollective.__exit__
-
-        def exit_(*arguments):
-            threading.Timer(number / 1000, die).start()
-            own_exit(*arguments)
-
-        RabitCollective.__exit__ = exit_
-    else:
-        own_init = RabitCollective.__init__
-
-        def init(*arguments):
-            threading.Timer(number / 1000, die).start()
-            own_init(*arguments)
-
-        RabitCollective.__init__ = init
-
-
-def _start_dask(state):
-    import distributed
-
-    state["cluster"] = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
-    state["client"] = distributed.Client(state["cluster"])
-
-
-def _pids(state):
-    return {pid for pid in state["client"].run(os.getpid, on_error="ignore").values() if isinstance(pid, int)}
-
-
-def _wait_for_two(state):
-    """Wait until there are two workers that answer, and that Dask would start anew if they died."""
-    for _ in range(300):
-        nannies = state["cluster"].workers.values()
-        if len(_pids(state)) == 2 and all(nanny.process.status.name == "running" for nanny in nannies):
-            return
-        time.sleep(0.1)
-    # Dask gives up a worker that ends while it is being started.
-    state["client"].close()
-    state["cluster"].close()
-    _start_dask(state)
-    state["clusters built anew"] += 1
-
-
-def dask_kills(rng, state):
-    """A worker of a Dask cluster is killed at any moment of a training: its bits are those of one undisturbed."""
-    try:
-        import dask.array as da
-
-        import skbackprop.dask
-        from skbackprop.dask import DaskBackpropClassifier
-    except ImportError as error:
-        raise NotHereError(error) from None
-    settings = {
-        "hidden_layer_sizes": (16,),
-        "batch_size": 30,
-        "max_iter": 300,
-        "n_iter_no_change": 400,
-        "random_state": 0,
-    }
-    if "cluster" not in state:
-        _start_dask(state)
-        state["clusters built anew"] = 0
-        state["data"] = da.from_array(X, chunks=(40, -1)), da.from_array(Y, chunks=40)
-        for _ in range(2):  # the first one compiles
-            started = time.monotonic()
-            state["model"] = DaskBackpropClassifier(**settings).fit(*state["data"])
-        state["window"] = 1.2 * (time.monotonic() - started)
-        state["kills"], state["slowest"] = Counter(), 0.0
-        _wait_for_two(state)
-    client = state["client"]
-    # So that some go on from a checkpoint, and some begin again.
-    skbackprop.dask.SECONDS_BETWEEN_CHECKPOINTS = [0.0, 10.0][rng.integers(2)]
-    before = client.run(os.getpid)
-    address = sorted(before)[rng.integers(2)]
-    place = PLACES[rng.integers(len(PLACES))]
-    # 5 batches an epoch, and a few sums before the first one.
-    number = {"sum": rng.integers(1500), "end": rng.integers(50)}.get(place, 1000 * rng.uniform(0.0, state["window"]))
-    client.run(_die_at, place, int(number), workers=[address])
-    started = time.monotonic()
-    model = DaskBackpropClassifier(**settings).fit(*state["data"])
-    state["slowest"] = max(state["slowest"], round(time.monotonic() - started, 1))
-    if place == "tracker" and before[address] in _pids(state):
-        place = "another's tracker"
-        os.kill(before[address], signal.SIGKILL)  # it would kill itself in the next round
-    for _ in range(100):
-        if before[address] not in _pids(state):
-            break
-        time.sleep(0.1)
-    else:
-        raise AssertionError(f"{place} {number}: the worker was not killed")
-    assert bits(model) == bits(state["model"]), f"{place} {number}: other bits"
-    left = client.run(_left_of_dask, on_error="ignore")
-    assert not any(any(found) for found in left.values() if isinstance(found, list)), f"{place} {number}: {left}"
-    tasks = client.run_on_scheduler(
-        lambda dask_scheduler: [key for key in dask_scheduler.tasks if "skbackprop" in str(key)]
-    )
-    assert not tasks, f"{place} {number}: {tasks}"
-    state["kills"][place] += 1
-    _wait_for_two(state)
-
-
-def _left_of_dask():
-    import skbackprop.dask as own
-
-    return [len(found) for found in (own._trackers, own._collectives, own._stores)]
-
-
 KINDS = {
     **{f"threads_{layer}": partial(threads, layer) for layer in ("workqueue", "omp", "tbb")},
     **{kind.__name__: kind for kind in (fork, nested, sigint, sigterm, orphans, kill, memory, dask_kills)},
@@ -636,9 +500,8 @@ def main():
         except (Exception, KeyboardInterrupt) as error:
             failures.append(f"round {n_rounds}: {type(error).__name__}: {error}")
         n_rounds += 1
-    for name in ("client", "cluster"):
-        if name in state:
-            state[name].close()
+    if "cluster" in state:
+        state["cluster"].close()
     faulthandler.cancel_dump_traceback_later()
     counts = {name: value for name, value in state.items() if name in COUNTS}
     seconds = time.monotonic() - started
@@ -659,7 +522,9 @@ COUNTS = (
     "slowest",
     "processes",
     "kills",
+    "workers",
     "clusters built anew",
+    "not reached",
     "trainings",
     "outcomes",
 )
