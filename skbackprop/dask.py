@@ -564,14 +564,14 @@ def _await(client, futures):
 def _fetched(client, future, worker):
     """Return the result of a task, which is lost if its worker is lost now: Dask would wait for that to come back."""
     result = asyncio.run_coroutine_threadsafe(client.gather(future, asynchronous=True), client.loop.asyncio_loop)
-    while True:
-        try:
-            return result.result(timeout=_SECONDS_BETWEEN_LOOKS)
-        except FutureTimeoutError:
+    try:
+        while True:
+            with suppress(FutureTimeoutError):
+                return result.result(timeout=_SECONDS_BETWEEN_LOOKS)
             if worker not in _workers(client):
-                raise WorkerLostError(f"Dask lost {worker}, and the model with it") from None
-        finally:
-            result.cancel()
+                raise WorkerLostError(f"Dask lost {worker}, and the model with it")
+    finally:
+        result.cancel()
 
 
 def _fitted_of(model):

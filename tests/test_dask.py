@@ -202,14 +202,24 @@ def _left():
     return [len(getattr(skbackprop.dask, name)) for name in ("_trackers", "_collectives", "_stores", "_written")]
 
 
-def assert_nothing_left(client):
-    """Neither a tracker nor a training nor a task is left on the workers."""
+def wait_until(condition):
     for _ in range(100):
-        found = client.run(_left), client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.tasks])
-        if not any(map(any, found[0].values())) and not any("skbackprop" in str(key) for key in found[1]):
+        if condition():
             return
         time.sleep(0.1)
-    raise AssertionError(found)
+    raise AssertionError("not within 10 seconds")
+
+
+def assert_nothing_left(client):
+    """Neither a tracker nor a training nor a port nor a task is left on the workers."""
+    wait_until(lambda: not any(map(any, client.run(_left).values())))
+    wait_until(
+        lambda: (
+            not client.run_on_scheduler(
+                lambda dask_scheduler: [key for key in dask_scheduler.tasks if "skbackprop" in str(key)]
+            )
+        )
+    )
 
 
 def _reach(path):
@@ -312,6 +322,65 @@ def test_workers_that_are_lost_again_and_again(client, monkeypatch):
     monkeypatch.setattr(skbackprop.dask, "_train_once", lost)
     with pytest.raises(WorkerLostError, match="4 trainings in a row; the last one ended with: gone"):
         DaskBackpropClassifier(**SETTINGS).fit(*arrays(X, Y))
+
+
+def test_a_worker_that_is_lost_with_the_model_changes_no_bit(client, monkeypatch):
+    x, y = arrays(X, Y)
+    undisturbed = DaskBackpropClassifier(**SETTINGS).fit(x, y)
+    awaited, pids = skbackprop.dask._await, client.run(os.getpid)
+
+    def wait_and_kill(client, futures):
+        awaited(client, futures)
+        if pids:
+            address = next(iter(futures))
+            os.kill(pids.pop(address), signal.SIGKILL)
+            pids.clear()
+            wait_until(lambda: address not in skbackprop.dask._workers(client))
+
+    monkeypatch.setattr(skbackprop.dask, "_await", wait_and_kill)
+    assert_same(DaskBackpropClassifier(**SETTINGS).fit(x, y), undisturbed)
+    assert not pids
+    assert_nothing_left(client)
+
+
+def test_no_worker_comes_back(client, monkeypatch):
+    def lost(*arguments):
+        raise WorkerLostError("gone")
+
+    monkeypatch.setattr(skbackprop.dask, "_train_once", lost)
+    monkeypatch.setattr(skbackprop.dask, "_SECONDS_FOR_ONE", 0.1)
+    monkeypatch.setattr(client, "wait_for_workers", lambda n_workers, timeout: (_ for _ in ()).throw(TimeoutError))
+    with pytest.raises(WorkerLostError, match=r"none has come back in 20.1 seconds"):
+        DaskBackpropClassifier(**SETTINGS).fit(*arrays(X, Y))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_worker_that_never_joins_keeps_nobody_waiting(client, number):
+    x, y = arrays(X, Y)
+    undisturbed = DaskBackpropClassifier(**SETTINGS).fit(x, y)
+    address = sorted(client.run(os.getpid))[number]
+    client.run(killing.at, "joining", killing.kill, workers=[address])
+    started = time.monotonic()
+    assert_same(DaskBackpropClassifier(**SETTINGS).fit(x, y), undisturbed)
+    # Most of it is a worker's start.
+    assert time.monotonic() - started < skbackprop.dask._SECONDS_TO_NOTICE
+    assert_nothing_left(client)
+
+
+def test_a_slow_worker_changes_no_bit(client, tmp_path):
+    x, y = arrays(X, Y)
+    undisturbed = DaskBackpropClassifier(**LONG).fit(x, y)
+    for number, address in enumerate(client.run(os.getpid)):
+        path = tmp_path / str(number)
+        client.run(killing.at, "sum", killing.stall, path, 1.0, number=200 * number + 200, workers=[address])
+    started = time.monotonic()
+    try:
+        assert_same(DaskBackpropClassifier(**LONG).fit(x, y), undisturbed)
+    finally:
+        client.run(killing.restore)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert time.monotonic() - started > 2.0
+    assert_nothing_left(client)
 
 
 def test_two_trainings_at_a_time_take_turns(client):

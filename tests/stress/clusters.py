@@ -3,6 +3,7 @@
 More kills than a training is begun anew after have to end with the error. After each round, nothing may be left behind.
 """
 
+import faulthandler
 import os
 import sys
 import tempfile
@@ -69,6 +70,7 @@ def _in_time(function):
     thread.start()
     thread.join(_HANGS)
     if not found:
+        faulthandler.dump_traceback()
         raise AssertionError(f"hangs for {_HANGS} s")
     return found[0]
 
