@@ -211,7 +211,7 @@ def wait_until(condition):
 
 
 def assert_nothing_left(client):
-    """Neither a tracker nor a training nor a port nor a task is left on the workers."""
+    """Neither a tracker nor a training nor a task is left on the workers."""
     wait_until(lambda: not any(map(any, client.run(_left).values())))
     wait_until(
         lambda: (
