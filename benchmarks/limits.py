@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 
+from skbackprop._compile import settle
 from skbackprop.backends.cpu import gemm
 from skbackprop.backends.cpu.memory import at
 
@@ -67,7 +68,6 @@ def _cached_rate(dtype, n_threads):
     multiply = numba.njit(gemm.multiply)
     m, k, n = _CACHED_SHAPE
 
-    @numba.njit(nogil=True)
     def run(a, b, c, scratch, n_calls):
         for _ in range(n_calls):
             multiply(at(a, 0), k, 1, at(b, 0), 0, m, k, n, at(c, 0), n, at(c, 0), n, at(scratch, 0))
@@ -78,6 +78,7 @@ def _cached_rate(dtype, n_threads):
             for size in (m * k, gemm.packed_size(k, n, np.dtype(dtype).itemsize), m * n, gemm.SCRATCH_SIZE)
         ]
 
+    run = numba.njit(nogil=True)(settle(run))
     run(*arrays(), 1)
     own = [arrays() for _ in range(n_threads)]
     with ThreadPoolExecutor(n_threads) as pool:
