@@ -11,6 +11,8 @@ from benchmarks.workloads import Workload
 from skbackprop.backends.batch_plan import row_flops
 from skbackprop.backends.cpu import _block_rows
 from skbackprop.backends.cpu.threads import _FLOPS_PER_THREAD
+from skbackprop.functions.activations import ACTIVATIONS
+from skbackprop.functions.losses import LogLoss
 from skbackprop.network import Network
 
 _WIDTHS = (8, 16, 32, 64, 128, 256, 512)
@@ -50,7 +52,8 @@ def run(options):
 def _flops_between_barriers(workload):
     """The number by which the package chooses the threads, see `skbackprop.backends.cpu.Session`."""
     # Only the sizes matter here.
-    network = Network(workload.layer_units, (), ())
+    kinds = (ACTIVATIONS.get_key("relu"),) * (len(workload.layer_units) - 2)
+    network = Network(workload.layer_units, kinds, LogLoss().for_task("multiclass").key())
     return 3 * row_flops(network, workload.density) * _block_rows(network, 4, workload.batch_size) / 2
 
 
