@@ -121,10 +121,8 @@ def image_of(content, name):
                 continue
             elif is_outside and kind == _BRANCH:
                 if text not in branches:
-                    memory += bytes(-len(memory) % _ALIGNMENT) + _FAR_BRANCH
-                    branches[text] = len(memory) - len(_FAR_BRANCH)
-                    functions.append((len(memory), text))
-                    memory += bytes(8)
+                    branches[text] = _append(memory, _FAR_BRANCH + bytes(8))
+                    functions.append((branches[text] + len(_FAR_BRANCH), text))
                 aim = branches[text]
             else:
                 raise UnsuitableError(f"it refers to {text!r}")
@@ -133,10 +131,8 @@ def image_of(content, name):
                 continue
             if kind in (_PAGE, _IN_PAGE):
                 if aim not in words:
-                    memory += bytes(-len(memory) % _ALIGNMENT)
-                    words[aim] = len(memory)
-                    places[_ADDRESS].append((len(memory), aim))
-                    memory += bytes(8)
+                    words[aim] = _append(memory, bytes(8))
+                    places[_ADDRESS].append((words[aim], aim))
                 aim = words[aim]
             places[kind].append((place, aim))
     header = {"entry": entry, "functions": functions, "places": [len(places[kind]) for kind in _FILLED]}
@@ -186,10 +182,17 @@ def _laid_out(content, sections):
         if section.flags & _ALLOCATED and section.size and name != _UNWINDING:
             if section.kind == _NO_BITS or section.alignment > _ALIGNMENT:
                 raise UnsuitableError("it has variables, or constants of a wide alignment")
-            memory += bytes(-len(memory) % _ALIGNMENT)
-            starts[index] = len(memory)
-            memory += bytes(section.size) if section.flags & _WRITABLE else section.of(content)
+            own = bytes(section.size) if section.flags & _WRITABLE else section.of(content)
+            starts[index] = _append(memory, own)
     return memory, starts
+
+
+def _append(memory, content):
+    """Append to the memory, aligned; return where."""
+    memory += bytes(-len(memory) % _ALIGNMENT)
+    start = len(memory)
+    memory += content
+    return start
 
 
 def _symbols(content, sections):
