@@ -130,6 +130,7 @@ class RabitCollective(Collective):
         except BaseException:
             self._ports = _listening_ports() - before
             self._abandon()
+            self._thread.shutdown(wait=False)
             raise
         return self
 
@@ -145,7 +146,6 @@ class RabitCollective(Collective):
         for port in self._ports:
             with suppress(OSError), socket.create_connection(("localhost", port), timeout=1) as knock:
                 knock.sendall(bytes(4))  # its signal of an orderly end
-        self._thread.shutdown(wait=False)
 
     def stop(self):
         """Make the call that waits for other workers fail, and each later one, from another thread."""

@@ -416,17 +416,17 @@ class _Tabular(SavesToFile, NamedOnce):
     def _split(self, rows, seed):
         """Return the indices of rows to train on and of rows to validate on."""
         Z, targets, weights, groups, *_ = rows
-        rows = np.arange(len(Z))
+        indices = np.arange(len(Z))
         if groups is not None:
             if len(np.unique(groups)) < 2:
-                return rows, rows[:0]
+                return indices, indices[:0]
             splitter = GroupShuffleSplit(1, test_size=self.validation_fraction, random_state=seed)
             return self._known_only(*first_split(splitter, Z, targets, groups), targets)
-        if len(rows) < _MIN_SPLIT:
-            return rows, rows[:0]
-        train, held_out = self._random_split(rows, targets, seed)
+        if len(indices) < _MIN_SPLIT:
+            return indices, indices[:0]
+        train, held_out = self._random_split(indices, targets, seed)
         has_weight = weights is None or (weights[train].any() and weights[held_out].any())
-        return (train, held_out) if has_weight else (rows, rows[:0])
+        return (train, held_out) if has_weight else (indices, indices[:0])
 
     def _known_only(self, train, held_out, targets):
         """Leave out validation rows that tell nothing of a network trained on the others."""
