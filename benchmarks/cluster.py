@@ -24,22 +24,22 @@ from skbackprop import BackpropClassifier
 _N_FEATURES = 50
 #: Hidden layers by name: 2,000, 40,000 and 2 million parameters, about.
 _NETWORKS = {"2k": (32,), "40k": (256, 100), "2M": (1400, 1350)}
+#: Rows for each of them: an epoch of the largest takes seconds.
+_N_ROWS = {"2k": 128_000, "40k": 128_000, "2M": 64_000}
+_N_PARTITIONS = 4
 _BATCH_SIZES = (1_000, 8_000, 64_000)
 _ROUND_SIZES = {"2k": 2_000, "40k": 40_000, "2M": 2_000_000}
 
 
 def run(options):
     """Run the benchmark with the command line's options."""
-    import dask.array as da
     import distributed
-
-    from skbackprop.dask import DaskBackpropClassifier
 
     os.environ["NUMBA_NUM_THREADS"] = str(options.threads)
     results = Results(options)
-    n_rows = 2_000 if options.quick else 128_000
+    n_rows = dict.fromkeys(_N_ROWS, 2_000) if options.quick else _N_ROWS
     rng = np.random.RandomState(0)
-    X = rng.standard_normal((n_rows, _N_FEATURES)).astype(np.float32)
+    X = rng.standard_normal((max(n_rows.values()), _N_FEATURES)).astype(np.float32)
     y = (X[:, :10] @ rng.standard_normal((10, 10))).argmax(axis=1)
     variables = {"distributed.nanny.environ": {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}}
     clusters = {}
@@ -50,56 +50,66 @@ def run(options):
         with dask.config.set(variables):
             for n_workers in sorted({1, options.threads}):
                 cluster = distributed.LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
-                client = distributed.Client(cluster, set_as_default=False)
-                parts = da.from_array(X, chunks=(n_rows // 4, -1)), da.from_array(y, chunks=n_rows // 4)
-                clusters[n_workers] = cluster, client, client.persist(parts)
+                clusters[n_workers] = cluster, distributed.Client(cluster, set_as_default=False)
         try:
-            _measure_epochs(options, results, X, y, clusters, DaskBackpropClassifier)
+            for name, hidden in _NETWORKS.items():
+                _measure_epochs(options, results, name, hidden, X[: n_rows[name]], y[: n_rows[name]], clusters)
             _measure_rounds(options, results, clusters)
         finally:
-            for cluster, client, _ in clusters.values():
+            for cluster, client in clusters.values():
                 client.close()
                 cluster.close()
     _measure_spark(options, results, X, y)
     results.finish()
 
 
-def _measure_epochs(options, results, X, y, clusters, on_dask):
-    for name, hidden in _NETWORKS.items():
-        for solver, batch_size in (*(("adam", size) for size in _BATCH_SIZES), ("lbfgs", len(X))):
-            case = f"{name} parameters: {solver} with batches of {min(batch_size, len(X))}"
-            if not _is_wanted(options, case):
-                continue
-            settings = {"hidden_layer_sizes": hidden, "solver": solver, "batch_size": min(batch_size, len(X))}
-            settings |= {"random_state": 0, "n_iter_no_change": np.inf, "tol": 0.0}
-            fits = {"one process": lambda max_iter: BackpropClassifier(**settings, max_iter=max_iter).fit(X, y)}  # noqa: B023
-            for n_workers, (_, client, parts) in clusters.items():
-                model = on_dask(**settings, client=client)
-                fits[f"{n_workers} worker{'s' if n_workers > 1 else ''}"] = lambda max_iter, model=model, parts=parts: (
-                    model.set_params(max_iter=max_iter).fit(*parts)
-                )
-            if solver == "adam":
-                local = BackpropClassifier(**settings)
-                _, client, parts = clusters[options.threads]
-                fits["partial_fit in sequence"] = partial(_fit_in_sequence, client, local, parts)
-            times, waited = {peer: [] for peer in fits}, {peer: [] for peer in fits}
-            for _, client, _ in clusters.values():
-                client.run(_watch_sums)
-            n_epochs = {peer: _n_epochs(fit, options.min_seconds) for peer, fit in fits.items()}
-            _seconds_of_sums(clusters)
-            for _ in range(options.rounds):
-                for peer, fit in fits.items():
-                    times[peer].append(_seconds_per_epoch(fit, n_epochs[peer]))
-                    waited[peer].append(_seconds_of_sums(clusters) / (3 * n_epochs[peer]))
-            columns = {
-                peer: {"times": own, "share in sums": statistics.median(waited[peer]) / statistics.median(own)}
-                for peer, own in times.items()
-            }
-            for peer, own in times.items():
-                # Neighbours on a shared machine slow both, so the ratio is taken within each round.
-                ratios = [base / one for base, one in zip(times["one process"], own, strict=True)]
-                columns[peer] |= {"speed": statistics.median(ratios), "rows/s": len(X) / statistics.median(own)}
-            results.add(case, columns, rows=len(X))
+def _measure_epochs(options, results, name, hidden, X, y, clusters):
+    import dask.array as da
+
+    from skbackprop.dask import DaskBackpropClassifier
+
+    n_rows = len(X)
+    parts = da.from_array(X, chunks=(n_rows // _N_PARTITIONS, -1)), da.from_array(y, chunks=n_rows // _N_PARTITIONS)
+    parts = {n_workers: client.persist(parts) for n_workers, (_, client) in clusters.items()}
+    cases = {f"adam with batches of {min(size, n_rows)}": ("adam", min(size, n_rows)) for size in _BATCH_SIZES}
+    cases["lbfgs"] = ("lbfgs", n_rows)
+    for text, (solver, batch_size) in cases.items():
+        case = f"{name} parameters: {text}"
+        if not _is_wanted(options, case):
+            continue
+        settings = {"hidden_layer_sizes": hidden, "solver": solver, "batch_size": batch_size}
+        settings |= {"random_state": 0, "n_iter_no_change": np.inf, "tol": 0.0}
+        fits = {"one process": lambda max_iter: BackpropClassifier(**settings, max_iter=max_iter).fit(X, y)}  # noqa: B023
+        for n_workers, (_, client) in clusters.items():
+            model = DaskBackpropClassifier(**settings, client=client)
+            fits[f"{n_workers} worker{'s' if n_workers > 1 else ''}"] = partial(_fit, model, parts[n_workers])
+        if solver == "adam":
+            # A batch cannot have more rows than a partition.
+            local = BackpropClassifier(**settings | {"batch_size": min(batch_size, n_rows // _N_PARTITIONS)})
+            _, client = clusters[options.threads]
+            fits["partial_fit in sequence"] = partial(_fit_in_sequence, client, local, parts[options.threads])
+        times, waited = {peer: [] for peer in fits}, {peer: [] for peer in fits}
+        for _, client in clusters.values():
+            client.run(_watch_sums)
+        n_epochs = {peer: _n_epochs(fit, options.min_seconds) for peer, fit in fits.items()}
+        _seconds_of_sums(clusters)
+        for _ in range(options.rounds):
+            for peer, fit in fits.items():
+                times[peer].append(_seconds_per_epoch(fit, n_epochs[peer]))
+                waited[peer].append(_seconds_of_sums(clusters) / (3 * n_epochs[peer]))
+        columns = {
+            peer: {"times": own, "share in sums": statistics.median(waited[peer]) / statistics.median(own)}
+            for peer, own in times.items()
+        }
+        for peer, own in times.items():
+            # Neighbours on a shared machine slow both, so the ratio is taken within each round.
+            ratios = [base / one for base, one in zip(times["one process"], own, strict=True)]
+            columns[peer] |= {"speed": statistics.median(ratios), "rows/s": n_rows / statistics.median(own)}
+        results.add(case, columns, rows=n_rows)
+
+
+def _fit(model, parts, max_iter):
+    model.set_params(max_iter=max_iter).fit(*parts)
 
 
 def _is_wanted(options, case):
@@ -146,7 +156,7 @@ def _seconds_of_sums(clusters):
         seconds, dask_worker.seconds_of_sums = dask_worker.seconds_of_sums, 0.0
         return seconds
 
-    return max(float(np.mean(list(client.run(take).values()))) for _, client, _ in clusters.values())
+    return max(float(np.mean(list(client.run(take).values()))) for _, client in clusters.values())
 
 
 def _measure_spark(options, results, X, y):
@@ -198,9 +208,12 @@ def _timed(fit, max_iter):
 
 
 def _n_epochs(fit, min_seconds):
-    """Return so many epochs that they take about this time."""
+    """Return so many epochs that they take at least this time: starts of fits on a cluster differ by tenths of seconds."""
     fit(1)
-    return max(2, int(min_seconds / max(_timed(fit, 3) - _timed(fit, 1), 1e-3) * 2))
+    n_epochs = 1
+    while _timed(fit, 2 * n_epochs) - _timed(fit, n_epochs) < min_seconds:
+        n_epochs *= 2
+    return n_epochs
 
 
 def _seconds_per_epoch(fit, n_epochs):
@@ -227,7 +240,7 @@ def _measure_rounds(options, results, clusters):
         if not _is_wanted(options, f"a round of sums, {name} parameters"):
             continue
         columns = {}
-        for n_workers, (_, client, _) in clusters.items():
+        for n_workers, (_, client) in clusters.items():
             if n_workers == 1:
                 continue
             tracker = Tracker("127.0.0.1", n_workers)
