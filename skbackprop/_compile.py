@@ -487,20 +487,20 @@ def invoke(typing_context, address, arguments):
     return types.void(types.intp, arguments), build
 
 
-def _call_out_twin(address):
-    address()
+def _call_out_twin(address, numbers, count):
+    address(numbers[:count])
 
 
 @native(_call_out_twin)
-def call_out(typing_context, address):
-    """Call a C function without arguments and result, such as a ctypes callback, by its address."""
+def call_out(typing_context, address, numbers, count):
+    """Call a `callback` by its address with `count` float64 from a pointer on."""
 
     def build(context, builder, signature, values):
-        function = ir.FunctionType(ir.VoidType(), [])
-        builder.call(builder.inttoptr(values[0], function.as_pointer()), [])
+        function = ir.FunctionType(ir.VoidType(), [value.type for value in values[1:]])
+        builder.call(builder.inttoptr(values[0], function.as_pointer()), values[1:])
         return context.get_dummy_value()
 
-    return types.void(types.intp), build
+    return types.void(types.intp, types.CPointer(types.float64), types.int64), build
 
 
 def callback(function: Callable) -> tuple[Any, Any]:
@@ -509,7 +509,8 @@ def callback(function: Callable) -> tuple[Any, Any]:
     Parameters
     ----------
     function : callable
-        Takes no arguments and raises no exceptions. It runs in the thread of the kernel that calls it, with the GIL.
+        Takes an array of float64, the memory of its caller, and raises no exceptions. It runs in the thread of the
+        kernel that calls it, with the GIL.
 
     Returns
     -------
@@ -518,7 +519,11 @@ def callback(function: Callable) -> tuple[Any, Any]:
     """
     if not JIT:
         return function, function
-    made = ctypes.CFUNCTYPE(None)(function)
+
+    def call(first, count):
+        function(np.frombuffer((ctypes.c_double * count).from_address(first)))
+
+    made = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(call)
     return made, ctypes.cast(made, ctypes.c_void_p).value
 
 

@@ -775,8 +775,9 @@ class DaskBackpropClassifier(_OnDask, BackpropClassifier):  # type: ignore[misc]
     Notes
     -----
     Partitions that are not in memory are computed before the training, and stay there until its end, unless
-    `external_memory` is set; neighbouring ones are joined on each worker, which copies them if it has several. Callbacks are not called. Of the settings of one
-    machine, ``normalization='batch'``, `device` other than 'cpu', and `scoring` other than None and 'loss' are refused.
+    `external_memory` is set; neighbouring ones are joined on each worker, which copies them if it has several. Callbacks
+    are not called. Of the settings of one machine, `device` other than 'cpu', and `scoring` other than None and 'loss' are
+    refused.
     """
 
     _local = BackpropClassifier

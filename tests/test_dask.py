@@ -148,6 +148,24 @@ def test_regression_with_weights_and_validation_data(client):
         model.predict(x, return_std=True)
 
 
+def test_batches_are_normalized_over_all_workers(client):
+    settings = SETTINGS | {"normalization": "batch", "early_stopping": True}
+    x, y = arrays(X, Y)
+    x_val, y_val = arrays(X[:200], Y[:200], chunk=200)
+    model = DaskBackpropClassifier(**settings).fit(x, y, X_val=x_val, y_val=y_val)
+    whole = BackpropClassifier(**settings).fit(X, Y, X_val=X[:200], y_val=Y[:200])
+    assert_same(model, whole, 1e-12)
+    for name in ("running_means_", "running_variances_"):
+        np.testing.assert_allclose(getattr(model, name)[0], getattr(whole, name)[0], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(model.validation_scores_, whole.validation_scores_, rtol=1e-9)
+    np.testing.assert_allclose(model.predict_proba(x).compute(), whole.predict_proba(X), rtol=1e-9, atol=1e-12)
+    # By blocks of rows and mini-batches.
+    settings = SETTINGS | {"normalization": "batch", "batch_size": 64, "learning_rate_init": 0.01, "max_iter": 20}
+    on_disk = DaskBackpropClassifier(**settings, external_memory=True).fit(x, y)
+    assert_same(clone(on_disk).fit(x, y), on_disk)
+    assert on_disk.score(X, Y) > 0.95
+
+
 def test_rows_of_this_process_are_fitted_in_it():
     assert_same(DaskBackpropClassifier(**SETTINGS).fit(X, Y), BackpropClassifier(**SETTINGS).fit(X, Y))
 
@@ -193,8 +211,8 @@ def test_data_that_do_not_fit_are_refused_at_the_client(client, make, error, wor
 def test_parameters_are_refused_at_the_client(client):
     with pytest.raises(ValueError, match="alpha"):
         DaskBackpropClassifier(alpha=-1.0).fit(*arrays(X, Y))
-    with pytest.raises(ValueError, match="normalization='batch'"):
-        DaskBackpropClassifier(normalization="batch").fit(*arrays(X, Y))
+    with pytest.raises(ValueError, match="set device='cpu'"):
+        DaskBackpropClassifier(device="auto").fit(*arrays(X, Y))
     assert_nothing_left(client)
 
 
@@ -253,13 +271,13 @@ def assert_acted(thread):
 LONG = SETTINGS | {"batch_size": 40, "max_iter": 120, "n_iter_no_change": 1000}
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_a_worker_that_is_killed_changes_no_bit(client, number):
+@pytest.mark.parametrize(("number", "normalization"), [(0, None), (1, None), (1, "batch")])
+def test_a_worker_that_is_killed_changes_no_bit(client, number, normalization):
     x, y = arrays(X, Y)
-    undisturbed = DaskBackpropClassifier(**LONG).fit(x, y)
+    undisturbed = DaskBackpropClassifier(**LONG, normalization=normalization).fit(x, y)
     address, pid = sorted(client.run(os.getpid).items())[number]
     client.run(killing.at, "sum", killing.kill, number=300, workers=[address])
-    model = DaskBackpropClassifier(**LONG).fit(x, y)
+    model = clone(undisturbed).fit(x, y)
     client.wait_for_workers(2, timeout=60)
     assert pid not in client.run(os.getpid).values()
     assert_same(model, undisturbed)

@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop.backends import mapped
-from skbackprop.backends.exchange import share_bounds
+from skbackprop.backends.exchange import join_small, share_bounds
 from skbackprop.distributed import FileStore, MemoryStore, PartWriter, fit_part
 from skbackprop.exceptions import TrainingWarning, WorkerLostError
 from skbackprop.training.collective import ThreadCollective
@@ -90,7 +90,8 @@ def fitted(estimator, parts):
 
 
 def assert_same(model, other, tolerance):
-    for name in ("coefs_", "intercepts_", "input_params_", "scales_"):
+    names = "coefs_", "intercepts_", "input_params_", "scales_", "offsets_", "running_means_", "running_variances_"
+    for name in names:
         for array, expected in zip(getattr(model, name, ()), getattr(other, name, ()), strict=True):
             np.testing.assert_allclose(array, expected, rtol=tolerance, atol=tolerance)
     assert model.n_iter_ == other.n_iter_
@@ -121,6 +122,14 @@ FITS = {
     "lbfgs with weights": ("classifier", {"solver": "lbfgs", "class_weight": "balanced"}, Y_IRIS // 2, WEIGHT),
     "penalties": ("classifier", {"l1_ratio": 0.5, "alpha": 0.1, "clip_norm": 0.3, "max_norm": 0.8}, Y_IRIS, None),
     "clipping": ("classifier", {"clip_value": 0.01, "averaging": 0.9, "frozen_layers": (0,)}, Y_IRIS, None),
+    "batches": ("classifier", {"normalization": "batch"}, Y_IRIS, None),
+    "weighted batches": ("classifier", {"normalization": "batch", "clip_norm": 0.3, "max_norm": 0.8}, Y_IRIS, WEIGHT),
+    "batches of numbers": (
+        "regressor",
+        {"normalization": "batch", "input_layers": "periodic", "solver": "sgd", "standardize_target": True},
+        Y_DIABETES,
+        None,
+    ),
     "layers": ("classifier", {"normalization": "layer", "input_layers": ("scale", "periodic")}, Y_IRIS, None),
     "numbers": ("regressor", {"standardize_target": True, "output_bias": "prior"}, Y_DIABETES, None),
     "weighted numbers": ("regressor", {"standardize_target": True}, Y_DIABETES, WEIGHT),
@@ -169,7 +178,10 @@ def test_dropout_equals_one_machine_without_shuffling():
     assert_same(fitted(estimator, split([20, 90], X=X_IRIS, y=Y_IRIS)), whole, 1e-12)
 
 
-@pytest.mark.parametrize("settings", [{"early_stopping": True}, {"restore_best_weights": True}, {"scoring": "loss"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"early_stopping": True}, {"restore_best_weights": True}, {"scoring": "loss"}, {"normalization": "batch"}],
+)
 @pytest.mark.parametrize("kind", ["classifier", "regressor"])
 def test_validation_data_equal_one_machine(kind, settings):
     estimator, data = cases("adam" if kind == "classifier" else "numbers")
@@ -198,7 +210,11 @@ def test_workers_split_off_validation_rows_of_their_own(kind):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("settings", [{}, {"solver": "sgd", "learning_rate": "adaptive"}, {"dropout": 0.2}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"solver": "sgd", "learning_rate": "adaptive"}, {"dropout": 0.2}, {"normalization": "batch"}],
+    ids=str,
+)
 def test_the_same_partitions_give_the_same_bits(dtype, settings):
     estimator = clone(CLASSIFIER).set_params(batch_size=16, dtype=dtype, **settings)
     parts = split([7, 110], X=X_IRIS, y=Y_IRIS)
@@ -232,12 +248,64 @@ def test_batches_are_shared_out_in_proportion(counts, batch_size):
         assert (bounds.sum(axis=0) == stops).all()
 
 
-def test_batches_in_which_a_worker_has_no_rows():
+@pytest.mark.parametrize("normalization", [None, "batch"])
+def test_batches_in_which_a_worker_has_no_rows(normalization):
     # The first worker has rows in 2 batches of 30, and the second in almost all.
-    estimator = clone(CLASSIFIER).set_params(batch_size=5, learning_rate_init=0.01)
+    estimator = clone(CLASSIFIER).set_params(batch_size=5, learning_rate_init=0.01, normalization=normalization)
     model = fitted(estimator, split([2], X=X_IRIS, y=Y_IRIS))
     assert model.score(X_IRIS, Y_IRIS) > 0.9
     assert model.t_ == 15 * N_ROWS
+
+
+def test_variances_of_batches_far_from_zero():
+    """Deviations from the means are squared and summed, not squares, of which rounding would leave few digits."""
+    estimator = clone(CLASSIFIER).set_params(normalization="batch", max_iter=1)
+    whole = clone(estimator).fit(X_IRIS + 1e5, Y_IRIS)
+    model = fitted(estimator, split([10, 90], X=X_IRIS + 1e5, y=Y_IRIS))
+    np.testing.assert_allclose(model.running_variances_[0], whole.running_variances_[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "stops"),
+    [
+        ([5, 5, 1], [0, 1, 3]),
+        ([1, 5, 0, 1, 2], [0, 2, 5]),
+        ([0, 1, 1, 4, 0], [0, 3, 5]),
+        ([1, 1, 1, 1], [0, 2, 4]),
+        ([1, 1], [0, 2]),
+        ([3, 2], [0, 1, 2]),
+    ],
+    ids=str,
+)
+def test_batches_of_one_row_are_joined_with_others(sizes, stops):
+    bounds = np.arange(len(sizes) + 1) * 10
+    assert (join_small(bounds, np.array(sizes, dtype=float), 2) == bounds[stops]).all()
+
+
+@pytest.mark.parametrize("batch_size", [2, 3])
+@pytest.mark.parametrize("stops", [[1], [2, 2, 60], [75]], ids=str)
+def test_normalized_batches_have_a_row_or_none_of_a_worker(batch_size, stops):
+    estimator = clone(CLASSIFIER).set_params(normalization="batch", batch_size=batch_size)
+    model = fitted(estimator, split(stops, X=X_IRIS, y=Y_IRIS))
+    assert np.isfinite(model.running_variances_[0]).all()
+    assert model.t_ == 15 * N_ROWS
+    assert model.loss_ < model.loss_curve_[0]
+
+
+@pytest.mark.parametrize("stops", [[75], [50, 100]], ids=str)
+def test_a_last_row_is_normalized_with_the_batch_before(stops):
+    whole = clone(CLASSIFIER).set_params(normalization="batch").fit(X_IRIS, Y_IRIS)
+    estimator = clone(whole).set_params(batch_size=N_ROWS - 1)
+    assert_same(fitted(estimator, split(stops, X=X_IRIS, y=Y_IRIS)), whole, 1e-12)
+
+
+def test_normalized_batches_of_one_row_are_refused():
+    estimator = clone(CLASSIFIER).set_params(normalization="batch")
+    parts = [split([75], X=X_IRIS, y=Y_IRIS), split([1], X=X_IRIS[:1], y=Y_IRIS[:1])]
+    for batch_size, own in zip((1, "auto"), parts, strict=True):
+        for result in fit_in_threads(estimator.set_params(batch_size=batch_size), own):
+            assert isinstance(result, ValueError)
+            assert "at least 2 rows" in str(result)
 
 
 def test_a_worker_without_rows_changes_nothing():
@@ -327,7 +395,6 @@ def test_data_of_one_worker_that_do_not_fit_are_refused(changes, words):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"normalization": "batch"}, "normalization='batch' takes means over mini-batches"),
         ({"device": "auto"}, "set device='cpu'"),
         ({"early_stopping": True, "batch_size": 20, "scoring": "accuracy"}, "set scoring=None"),
         ({"early_stopping": True, "validation_fraction": GroupShuffleSplit()}, "set it to a number"),
@@ -359,7 +426,16 @@ class _Leaves(ThreadCollective):
         super().sum(array)
 
 
-@pytest.mark.parametrize("settings", [{"batch_size": 10}, {"solver": "lbfgs", "max_iter": 100}, {"n_jobs": 2}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_size": 10},
+        {"solver": "lbfgs", "max_iter": 100},
+        {"n_jobs": 2},
+        {"normalization": "batch", "batch_size": 10},
+    ],
+    ids=str,
+)
 def test_a_worker_that_is_lost_in_the_middle_ends_the_training_of_all(settings):
     collectives = _Leaves.team(3)
     estimator = clone(CLASSIFIER).set_params(**{"max_iter": 200, **settings})
@@ -415,6 +491,15 @@ def attempt(estimator, parts, stores, last=np.inf):
     return in_threads([lambda own=own: fit(*own) for own in given]), collectives[0].n_sums
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("more", range(7))
+def test_a_worker_that_is_lost_at_any_sum_of_a_batch_ends_the_training_of_all(more, n_jobs):
+    # Of two normalized layers: two sums each of the forward pass, one each of the backward pass, and one of the gradient.
+    estimator = clone(CLASSIFIER).set_params(normalization="batch", n_jobs=n_jobs)
+    lost, _ = attempt(estimator, split([40, 90], X=X_IRIS, y=Y_IRIS), [MemoryStore() for _ in range(3)], 50 + more)
+    assert [type(result) for result in lost] == [WorkerLostError, WorkerLostError, KeyboardInterrupt]
+
+
 #: So long that a training has many calls of the kernel, after each of which there may be a checkpoint.
 LONG = {"batch_size": 10, "max_iter": 200, "n_iter_no_change": 1000}
 
@@ -425,6 +510,7 @@ LONG = {"batch_size": 10, "max_iter": 200, "n_iter_no_change": 1000}
         {"dropout": 0.2, "averaging": 0.99},
         {"shuffle": False, "solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 5, "tol": 1e-3},
         {"early_stopping": True, "learning_rate": "one_cycle", "solver": "adamw"},
+        {"normalization": "batch", "early_stopping": True},
     ],
     ids=str,
 )
@@ -540,7 +626,13 @@ def in_blocks(order, n_epochs, random_state):
 
 @pytest.mark.parametrize("stops", [[75], [10, 11, 140]])
 @pytest.mark.parametrize(
-    "settings", [{"batch_size": 20, "early_stopping": True}, {"solver": "lbfgs"}], ids=["batches", "lbfgs"]
+    "settings",
+    [
+        {"batch_size": 20, "early_stopping": True},
+        {"batch_size": 20, "early_stopping": True, "normalization": "batch"},
+        {"solver": "lbfgs"},
+    ],
+    ids=["batches", "normalized", "lbfgs"],
 )
 def test_rows_on_disk_give_the_bits_of_memory(small_blocks, monkeypatch, tmp_path, stops, settings):
     estimator = BackpropClassifier((5,), max_iter=6, random_state=0, **settings)

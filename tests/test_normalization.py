@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from skbackprop.functions.penalties import Penalties
 from skbackprop.functions.schedules import SCHEDULES
 from skbackprop.network import Network
 from skbackprop.testing import numerical_gradient, reference_loss, reference_predict
+from skbackprop.training.collective import ThreadCollective
 from skbackprop.training.progress import OptimizerState
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -80,6 +82,34 @@ def test_gradients_are_numerical_gradients(normalization, loss, activation, is_s
     expected = numerical_gradient(lambda p: reference_loss(network, p, X, Y, weights, penalties), params)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
     assert loss_value == pytest.approx(reference_loss(network, params, X, Y, weights, penalties), rel=1e-12)
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("stops", [[11], [0, 5, 6], [23]], ids=str)
+def test_batches_of_several_workers_are_normalized_together(stops, n_jobs, is_sparse, rng):
+    network, params, X, Y, _ = make_problem("batch", "log_loss", "tanh", rng)
+    weights, n_rows = rng.uniform(0.2, 2.0, len(X)), len(X)
+
+    def run(rows, workers):
+        order = np.arange(rows.start, rows.stop)
+        own = as_rows(X[rows] if not is_sparse else sparse.csr_array(X[rows]), params.dtype)
+        arguments = own, Y[rows], weights[rows], n_rows, len(order), n_jobs, Penalties(0.1)
+        with cpu.Session(network, params.dtype, *arguments, workers=workers) as session:
+            loss, gradient = session.loss_gradient(order - rows.start, params)
+            gradient, trained, optimizer = gradient.copy(), params.copy(), start_optimizer(network, params)
+            losses = session.run_epochs(np.tile(order - rows.start, 2), np.full(2, 0.1), trained, optimizer).losses
+            after = session.loss(order - rows.start, trained, optimizer.running)
+        return np.hstack((loss, gradient, losses, trained, optimizer.running, after))
+
+    whole = run(slice(0, n_rows), None)
+    bounds = [0, *stops, n_rows]
+    workers = ThreadCollective.team(len(bounds) - 1)
+    with ThreadPoolExecutor(len(workers)) as pool:
+        parts = list(pool.map(run, map(slice, bounds[:-1], bounds[1:]), workers))
+    for part in parts:
+        np.testing.assert_array_equal(part, parts[0])
+        np.testing.assert_allclose(part, whole, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)

@@ -100,6 +100,13 @@ def test_the_model_of_one_machine(spark, frame, tmp_path):
     assert_same(loaded.to_local(), local)
 
 
+def test_batches_are_normalized_over_all_tasks(frame):
+    local = SparkBackpropClassifier(**PARAMS | {"normalization": "batch"}).fit(frame).to_local()
+    whole = BackpropClassifier(**SETTINGS, normalization="batch").fit(X, Y.astype(float))
+    assert_same(local, whole, 1e-12)
+    np.testing.assert_allclose(local.running_variances_[0], whole.running_variances_[0], rtol=1e-12)
+
+
 def test_the_same_rows_give_the_same_bits(frame):
     estimator = SparkBackpropClassifier(**PARAMS | {"batchSize": 32})
     model = estimator.fit(frame).to_local()
@@ -167,9 +174,9 @@ def test_parameters(frame):
         ({}, lambda frame: frame.filter("label < 0"), "no rows"),
         ({}, lambda frame: frame.withColumn("label", F.when(F.col("label") > 0, F.col("label"))), "label column has"),
         ({"featuresCol": NAMES}, lambda frame: frame.withColumn("pixel3", F.lit(float("nan"))), "contains NaN"),
-        ({"normalization": "batch"}, lambda frame: frame, "normalization='batch'"),
+        ({"device": "auto"}, lambda frame: frame, "set device='cpu'"),
     ],
-    ids=["text", "empty", "null", "nan", "normalization"],
+    ids=["text", "empty", "null", "nan", "device"],
 )
 def test_data_that_do_not_fit_are_refused_on_the_driver(frame, params, change, words):
     with pytest.raises(ValueError, match=words):

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BatchPlan", "plan_batches", "row_flops"]
+__all__ = ["LEAST_NORMALIZED", "BatchPlan", "check_normalized", "plan_batches", "row_flops"]
+
+#: Least rows of a mini-batch whose means and variances are taken.
+LEAST_NORMALIZED = 2
 
 # Maximum number of epochs per call.
 _MAX_EPOCHS = 64
@@ -73,7 +76,22 @@ def row_flops(network, density):
     return 2.0 * (network.n_weights - first * (1.0 - density))
 
 
-def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, block_rows, call_flops):
+def check_normalized(batch_size, n_rows):
+    """Raise ValueError if mini-batches of one row would be normalized.
+
+    Parameters
+    ----------
+    batch_size, n_rows : int
+        Rows per mini-batch and per epoch.
+    """
+    if min(batch_size, n_rows) < LEAST_NORMALIZED:
+        raise ValueError(
+            "normalization='batch' takes means over mini-batches of at least 2 rows, but here they have 1 sample: "
+            "set a larger batch_size, or give more rows"
+        )
+
+
+def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, block_rows, call_flops, exchange=None):
     """Plan the batches of a training.
 
     Parameters
@@ -89,6 +107,8 @@ def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, blo
         Returns the device's rows per block for a given number of rows.
     call_flops : float
         Target operations per call on the device.
+    exchange : Exchange or None, default=None
+        Of several workers, on which batches have other numbers of rows, or none.
 
     Returns
     -------
@@ -99,14 +119,12 @@ def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, blo
     ValueError
         If mini-batches of one row would be normalized. A last mini-batch of one row is dropped instead.
     """
-    batch_size, n_given = int(batch_size), n_trained
     normalizes_batches = network.over_batch and trains
-    if normalizes_batches:
-        if min(batch_size, n_trained) < 2:
-            raise ValueError(
-                "normalization='batch' takes means over mini-batches of at least 2 rows, but here they have 1 sample: "
-                "set a larger batch_size, or give more rows"
-            )
+    if exchange is not None:
+        batch_size, n_trained = exchange.most_rows, max(n_trained, 1)
+    batch_size, n_given = int(batch_size), n_trained
+    if normalizes_batches and exchange is None:
+        check_normalized(batch_size, n_trained)
         n_trained -= n_trained % batch_size == 1
     n_batches = -(-n_trained // batch_size)
     # An update takes about ten operations per parameter.

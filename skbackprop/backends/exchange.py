@@ -7,6 +7,7 @@ it, and its gradient is the sum of theirs, so that parameters are never sent.
 import numpy as np
 
 from skbackprop._compile import callback
+from skbackprop.backends.batch_plan import LEAST_NORMALIZED, check_normalized
 from skbackprop.backends.data import OF_ROWS, OF_WEIGHT
 
 __all__ = ["Exchange", "share_bounds"]
@@ -38,6 +39,32 @@ def share_bounds(counts, rank, batch_size):
     return np.array(own, dtype=np.int64)
 
 
+def join_small(bounds, sizes, least):
+    """Join mini-batches that are too small with the next ones, and the last one with the one before it.
+
+    Parameters
+    ----------
+    bounds : ndarray of shape (n_batches + 1,), int64
+        See `share_bounds`.
+    sizes : ndarray of shape (n_batches,)
+        Rows of each batch, over all workers.
+    least : int
+        Least rows of a batch. There are as many rows.
+
+    Returns
+    -------
+    bounds : ndarray of shape (n_joined + 1,), int64
+    """
+    kept, n_rows = [0], 0
+    for stop, size in enumerate(sizes.tolist(), start=1):
+        n_rows += size
+        if n_rows >= least:
+            kept.append(stop)
+            n_rows = 0
+    kept[-1] = len(sizes)
+    return bounds[kept]
+
+
 class Exchange:
     """The sums over workers that a session needs.
 
@@ -51,6 +78,8 @@ class Exchange:
         Rows per mini-batch of all workers.
     weighted : bool
         Whether this worker's rows have weights.
+    normalizes_batches : bool, default=False
+        Whether means are taken over mini-batches, which then have at least two rows.
 
     Attributes
     ----------
@@ -62,10 +91,15 @@ class Exchange:
     offset : int
         Number of this worker's first row among those of all workers.
     address : int
-        Address of the callback that kernels call between gradient and update.
+        Address of the callback by which kernels sum numbers over the workers.
+
+    Raises
+    ------
+    ValueError
+        If mini-batches of one row would be normalized.
     """
 
-    def __init__(self, workers, n_trained, batch_size, weighted):
+    def __init__(self, workers, n_trained, batch_size, weighted, normalizes_batches=False):
         given = workers.gather((n_trained, weighted))
         counts = [count for count, _ in given]
         self._workers = workers
@@ -73,17 +107,20 @@ class Exchange:
         self.offset = sum(counts[: workers.rank])
         # A session for losses only has batches of all its rows, of which there may be none.
         self.bounds = share_bounds(counts, workers.rank, max(batch_size, 1))
+        if normalizes_batches:
+            check_normalized(batch_size, sum(counts))
+            self.bounds = join_small(self.bounds, workers.total(np.diff(self.bounds)), LEAST_NORMALIZED)
         self.n_batches = len(self.bounds) - 1
         self.most_rows = max(1, int(np.diff(self.bounds).max()))
         self._totals = None
         self._error = None
-        self._callback, self.address = callback(self._add)
+        self._callback, self.address = callback(self._sum)
 
     def least(self, value):
         """Return the least of the workers' values."""
         return min(self._workers.gather(value))
 
-    def begin(self, bounds, n_epochs, weights, gradient, sums, loss, control, abort):
+    def begin(self, bounds, n_epochs, weights, control, abort):
         """Prepare a call of the training kernel.
 
         Parameters
@@ -93,11 +130,6 @@ class Exchange:
         n_epochs : int
         weights : ndarray of shape (n_epochs * n_rows,) or None
             Sample weights in the order of the rows; None for ones.
-        gradient : ndarray of shape (n_params,) or (0,)
-            Summed between gradient and update.
-        sums : ndarray of float64
-            The batch's loss, at index `loss`, is summed with it.
-        loss : int
         control : ndarray of int64
             If a sum fails, index `abort` is set to 1.
         abort : int
@@ -110,8 +142,7 @@ class Exchange:
             Rows per epoch of all workers.
         """
         self._error = None
-        self._arguments = gradient, sums, loss, control, abort
-        self._buffer = np.empty(gradient.size + 1)
+        self._control, self._abort = control, abort
         totals = self._sum_totals(bounds, n_epochs, weights)
         return totals, int(totals[: len(bounds) - 1, OF_ROWS].sum())
 
@@ -133,19 +164,13 @@ class Exchange:
             self._totals = totals[: len(sizes)].copy()
         return totals
 
-    def _add(self):
-        """Replace gradient and loss by their sums; called by the kernel, which cannot take exceptions."""
-        gradient, sums, loss, control, abort = self._arguments
+    def _sum(self, numbers):
+        """Replace numbers by their sums; called by the kernel, which cannot take exceptions."""
         try:
-            buffer = self._buffer
-            buffer[:-1], buffer[-1] = gradient, sums[loss]
-            self._workers.sum(buffer)
-            # The sum may overflow float32, which training reports.
-            with np.errstate(all="ignore"):
-                gradient[:], sums[loss] = buffer[:-1], buffer[-1]
+            self._workers.sum(numbers)
         except BaseException as error:
             self._error = error
-            control[abort] = 1
+            self._control[self._abort] = 1
 
     def check(self):
         """Raise the error of a sum that failed in the kernel."""

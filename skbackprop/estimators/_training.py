@@ -264,11 +264,6 @@ class StochasticTraining:
 
 def _prepare_stochastic(fit, problem, scorer):
     model, resumed, random_state = fit.model, fit.resumed, fit.random_state
-    if fit.workers is not None and problem.network.over_batch:
-        raise ValueError(
-            f"normalization={model.normalization!r} takes means over mini-batches, which are shared out over several workers here; "
-            "choose normalization='layer', or fit on one machine"
-        )
     if resumed is not None:
         take_over(model, resumed.model, problem)
     optimizer = model._optimizer = _optimizer(fit, problem)

@@ -20,7 +20,6 @@ from skbackprop.backends.cpu.state import (
     DELTAS,
     FORM,
     FORWARD,
-    LOSS,
     N_CLOCK,
     N_SUMS,
     SPARSE,
@@ -159,7 +158,7 @@ _offsets_of = lru_cache(maxsize=64)(_Offsets)
 
 
 @lru_cache(maxsize=64)
-def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes, n_rates):
+def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, keeps, normalizes, n_rates, exchanges):
     """Lay out the workspace of a training."""
     scratch = SCRATCH_SIZE + max(network.stage_units) + block_rows
     return Workspace(
@@ -181,6 +180,7 @@ def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, kee
         losses=block_rows,
         squares=offsets.n_chunks,
         gradient_squares=2 * offsets.n_chunks,
+        exchanged=network.n_params + 1 if exchanges else 0,
         scratches=(n_threads, _whole_lines(scratch, dtype.itemsize)),
     )
 
@@ -302,10 +302,10 @@ class Session:
         self._dtype = dtype = np.dtype(dtype)
         self._exchange = None
         if workers is not None:
-            self._exchange = Exchange(workers, n_trained, batch_size, sample_weight is not None)
-            batch_size = self._exchange.most_rows
+            weighted, normalizes_batches = sample_weight is not None, network.over_batch and trains
+            self._exchange = Exchange(workers, n_trained, batch_size, weighted, normalizes_batches)
         self._batches = batches = plan_batches(
-            network, rows, batch_size, n_trained if workers is None else max(n_trained, 1), penalties, trains,
+            network, rows, batch_size, n_trained, penalties, trains, exchange=self._exchange,
             block_rows=partial(_block_rows, network, dtype.itemsize), call_flops=_CALL_FLOPS,
         )  # fmt: skip
         self.n_batches, self.max_epochs, self._bounds = batches.n_batches, batches.max_epochs, batches.bounds
@@ -340,7 +340,7 @@ class Session:
         self._workspace = _workspace_of(
             self._offsets, self._network, self._dtype, self._team.n_threads, self._batches.block_rows,
             self._targets.shape[1], any(self._batches.keeps), self._normalizes,
-            len(group_tables(self._penalties.groups, len(self._network.layout))[0]),
+            len(group_tables(self._penalties.groups, len(self._network.layout))[0]), self._exchange is not None,
         )  # fmt: skip
         self._memory = self._workspace.allocate()
         self._work("scratches")[:, -self._batches.block_rows :] = 1
@@ -507,16 +507,7 @@ class Session:
         if self._exchange is not None:
             # Dropout uses the rows' numbers among those of all workers.
             weights = self._weights[places] if self._weights.size else None
-            totals, n_rows = self._exchange.begin(
-                bounds,
-                len(report.epoch_losses),
-                weights,
-                model.grads,
-                self._work("sums"),
-                LOSS,
-                self._team.control,
-                ABORT,
-            )
+            totals, n_rows = self._exchange.begin(bounds, len(report.epoch_losses), weights, self._team.control, ABORT)
             order = order + self._exchange.offset
         if self._rows.mapped is not None:
             self._rows.mapped.follow(places, self._work("clock")[START : START + 1])

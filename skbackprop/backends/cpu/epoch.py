@@ -38,6 +38,7 @@ from skbackprop.backends.cpu.state import (
     SQUARES,
     START,
     STEP,
+    TOTAL_ROWS,
     WAITS,
     WEIGHT,
     WHEN,
@@ -105,7 +106,7 @@ def train_batches(thread, n_threads, control, words):
             total_weight = sums[WEIGHT]
         if total_weight == 0.0:
             continue
-        sums[FACTOR], sums[LOSS] = 1.0 / total_weight, 0.0
+        sums[FACTOR], sums[LOSS], sums[TOTAL_ROWS] = 1.0 / total_weight, 0.0, total_rows
         sums[DROPOUT], sums[DECAY] = factors[number, OF_DROPOUT], factors[number, OF_DECAY]
         if prepare != 0:
             for index in range(n_rates):
@@ -116,7 +117,7 @@ def train_batches(thread, n_threads, control, words):
         if thread == 0:
             for position in range(n_squares):
                 penalty += work.squares[position]
-        # A worker without rows in this batch takes part in the update only.
+        # A worker without rows in this batch takes part in sums over workers and in the update only.
         for block in range(0, max(batch_rows, one), block_rows):
             n_rows = min(block_rows, batch_rows - block)
             first, last = share(n_rows, tile_rows, thread, n_threads)

@@ -2,17 +2,29 @@
 
 They are steps (see `steps`). A step that needs results of other threads contains a barrier. One thread computes each
 sum over a unit's rows or a row's units, in an order that does not depend on the vector width; sums over rows are in
-float64.
+float64. With several workers, sums over the rows of a batch are summed over the workers.
 
 In the formulas x is the normalized input, y the output, and g, h are the gradients with respect to y and x.
 """
 
 import numpy as np
 
-from skbackprop._compile import formula
+from skbackprop._compile import call_out, formula
 from skbackprop.backends.cpu.layers import share
 from skbackprop.backends.cpu.memory import at
-from skbackprop.backends.cpu.state import BASE, BLOCK, FIRST, LAST, N_CLOCK, N_ROWS, STATISTICS, UNITS, opened
+from skbackprop.backends.cpu.state import (
+    BASE,
+    BLOCK,
+    FIRST,
+    LAST,
+    N_CLOCK,
+    N_ROWS,
+    N_SUMS,
+    STATISTICS,
+    TOTAL_ROWS,
+    UNITS,
+    opened,
+)
 from skbackprop.backends.cpu.sync import aborted, barrier
 from skbackprop.backends.cpu.unpacked import inner_product, plain_sum
 from skbackprop.functions._function import N_SETTINGS, named
@@ -32,7 +44,7 @@ _CHUNK = np.int64(16)
 
 
 def normalize_units(record, thread, layer):
-    """Batch-normalize a mini-batch, which is a single block (Ioffe and Szegedy, 2015, algorithm 1).
+    """Batch-normalize a mini-batch, which is a single block on each worker (Ioffe and Szegedy, 2015, algorithm 1).
 
     `statistics` stores the batch's means, its inverse standard deviations, and two scratch numbers per unit. The step
     updates the running means and variances and the count of mini-batches, which follows them.
@@ -40,6 +52,7 @@ def normalize_units(record, thread, layer):
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_rows, n_units = now[N_ROWS], plan.layout[layer, FAN_OUT]
+    total_rows = work.sums[thread * N_SUMS + TOTAL_ROWS]
     s = named(_settings(plan), plan.settings)
     units, normalized = (
         at(work.units, plan.offsets[layer + 1, UNITS]),
@@ -59,22 +72,26 @@ def normalize_units(record, thread, layer):
         for unit in range(low, high):
             j = natural(unit)
             means[j] += np.float64(z[j])
+    if not _sum_over_workers(plan, thread, means, n_units):
+        return
     for unit in range(low, high):
-        means[natural(unit)] /= n_rows
+        means[natural(unit)] /= total_rows
     for row in range(n_rows):
         z = at(units, row * n_units)
         for unit in range(low, high):
             j = natural(unit)
             difference = np.float64(z[j]) - means[j]
             inverses[j] += difference * difference
+    if not _sum_over_workers(plan, thread, inverses, n_units):
+        return
     # The first batches are averaged with equal weights.
     rate = max(1.0 - s.momentum, 1.0 / (running[2 * n_units] + 1.0))
     for unit in range(low, high):
         j, k = natural(unit), natural(n_units + unit)
         running[j] = (1.0 - rate) * running[j] + rate * means[j]
         # Unbiased, as in the paper's algorithm 2.
-        running[k] = (1.0 - rate) * running[k] + rate * (inverses[j] / (n_rows - 1))
-        inverses[j] = 1.0 / np.sqrt(inverses[j] / n_rows + s.epsilon)
+        running[k] = (1.0 - rate) * running[k] + rate * (inverses[j] / (total_rows - 1.0))
+        inverses[j] = 1.0 / np.sqrt(inverses[j] / total_rows + s.epsilon)
     barrier(plan.control, plan.n_threads)
     if aborted(plan.control):
         return
@@ -96,6 +113,7 @@ def normalize_backward_units(record, thread, layer):
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_rows, n_units = now[N_ROWS], plan.layout[layer, FAN_OUT]
+    total_rows = work.sums[thread * N_SUMS + TOTAL_ROWS]
     deltas, normalized, scales, grads = _backward_arrays(plan, model, work, layer)
     inverses = at(work.statistics, plan.offsets[layer + 1, STATISTICS] + n_units)
     sums = at(inverses, n_units)
@@ -104,11 +122,14 @@ def normalize_backward_units(record, thread, layer):
         return
     low, high = share(n_units, _CHUNK, thread, plan.n_threads)
     _sum_units(n_rows, low, high, n_units, deltas, normalized, sums, grads, now[BLOCK] > 0)
+    # The gradients of scales and offsets remain this worker's, as those of all parameters do until the update.
+    if not _sum_over_workers(plan, thread, sums, 2 * n_units):
+        return
     for unit in range(low, high):
         j, k = natural(unit), natural(n_units + unit)
         inverses[j] *= np.float64(scales[j])
-        sums[j] /= n_rows
-        sums[k] /= n_rows
+        sums[j] /= total_rows
+        sums[k] /= total_rows
     barrier(plan.control, plan.n_threads)
     if aborted(plan.control):
         return
@@ -204,6 +225,18 @@ def normalize_backward_rows(record, thread, layer):
         for unit in range(n_units):
             j = natural(unit)
             g[j] = inverse * (g[j] - mean - x[j] * slope)
+
+
+@formula
+def _sum_over_workers(plan, thread, sums, count):
+    """Replace sums, of which each thread has computed some, by those over all workers; False if the kernel is aborted."""
+    if plan.exchange != 0:
+        barrier(plan.control, plan.n_threads)
+        if thread == 0 and not aborted(plan.control):
+            call_out(plan.exchange, sums, count)
+        barrier(plan.control, plan.n_threads)
+        return not aborted(plan.control)
+    return True
 
 
 @formula

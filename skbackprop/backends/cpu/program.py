@@ -41,6 +41,10 @@ class Call(NamedTuple):
     waits: int = 0
 
 
+# Of such a batch, which is a single block, a worker may have no rows, but it takes part in the sums over workers.
+_OVER_BATCH = "normalize_units", "normalize_backward_units"
+
+
 def _layer_calls(layer, steps, offsets):
     """List a layer's steps in their variants for the sizes of the network and of a block."""
     stage, calls = layer.stage, []
@@ -51,7 +55,7 @@ def _layer_calls(layer, steps, offsets):
             step = "backward_alone"
         elif step == "gradient" and offsets[stage, DELTAS] == SPARSE:
             step = "gradient_sparse"
-        calls.append(Call(step, stage))
+        calls.append(Call(step, stage, ALWAYS | AT_LAST if step in _OVER_BATCH else ALWAYS))
     return calls
 
 

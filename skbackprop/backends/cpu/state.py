@@ -46,9 +46,9 @@ ALL, ALL_FINITE = 1, 2
 #: start in the order, and its first row within the batch; the batch's number of rows; number of previous updates; the
 #: epoch; offset of the thread's units.
 FIRST, LAST, N_ROWS, START, BLOCK, BATCH_ROWS, STEP, EPOCH, BASE = range(9)
-#: Entries of a thread's `Work.sums`: the batch's weight; the factor of its gradient; the loss; and the factors of the
-#: dropout rates and of the weight decay.
-WEIGHT, FACTOR, LOSS, DROPOUT, DECAY = range(5)
+#: Entries of a thread's `Work.sums`: the batch's weight; the factor of its gradient; the loss; the factors of the
+#: dropout rates and of the weight decay; and the batch's number of rows, over all workers.
+WEIGHT, FACTOR, LOSS, DROPOUT, DECAY, TOTAL_ROWS = range(6)
 #: A thread's part of either: two cache lines, to avoid false sharing.
 N_CLOCK = N_SUMS = 16
 
@@ -106,7 +106,7 @@ class Plan(NamedTuple):
     pack: Integer
     refresh: Integer
     weigh: Integer
-    exchange: Integer  # a callback that sums over workers
+    exchange: Integer  # a callback that sums over workers; 0 for a single one
     prepare: Integer
     update: Integer
 
@@ -139,6 +139,7 @@ class Work(NamedTuple):
     losses: Doubles
     squares: Doubles  # penalties of the weights
     gradient_squares: Doubles
+    exchanged: Doubles  # gradient and loss, to be summed over workers; empty for a single worker
     scratches: Numbers2D  # of each thread: SCRATCH_SIZE numbers, a zero per unit of the widest layer, a one per row
 
 

@@ -52,7 +52,7 @@ from skbackprop.backends.cpu.state import (
 from skbackprop.backends.cpu.unpacked import backward_unpacked, forward_unpacked, outer_product
 from skbackprop.backends.data import first_at_least
 from skbackprop.functions._function import N_SETTINGS
-from skbackprop.functions.elementary import fma, natural
+from skbackprop.functions.elementary import fma, natural, number
 from skbackprop.functions.optimizers import N_CONSTANTS
 from skbackprop.network import FAN_IN, FAN_OUT, GROUPS, INTERCEPTS, UNPENALISED, WEIGHTS
 
@@ -432,9 +432,16 @@ def exchange(record, thread, layer):
     """Replace a batch's gradient and loss by their sums over all workers; a worker without rows adds zeros."""
     _, plan, model, work, _ = opened(record)
     if thread == 0:
+        grads, exchanged, n_params = at(model.grads, np.int64(0)), at(work.exchanged, np.int64(0)), model.grads.size
         if work.clock[BATCH_ROWS] == 0:
-            fill_zero(model.grads, np.int64(0), model.grads.size)
-        call_out(plan.exchange)
+            fill_zero(model.grads, np.int64(0), n_params)
+        for i in range(n_params):
+            exchanged[natural(i)] = np.float64(grads[natural(i)])
+        exchanged[n_params] = work.sums[LOSS]
+        call_out(plan.exchange, exchanged, n_params + 1)
+        for i in range(n_params):
+            grads[natural(i)] = number(exchanged[natural(i)], grads)
+        work.sums[LOSS] = exchanged[n_params]
 
 
 def count_dead(record, thread, layer):
