@@ -139,7 +139,8 @@ class Work(NamedTuple):
     losses: Doubles
     squares: Doubles  # penalties of the weights
     gradient_squares: Doubles
-    scratches: Numbers2D  # of each thread: SCRATCH_SIZE numbers, a zero per unit of the widest layer, a one per row
+    # Of each thread: SCRATCH_SIZE numbers, a zero per unit of the widest layer, a one per row. None for predictions.
+    scratches: Numbers2D
 
 
 class Report(NamedTuple):
