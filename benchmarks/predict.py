@@ -1,17 +1,20 @@
-"""Seconds per prediction of class probabilities, for one row, a thousand and a million."""
+"""Seconds per prediction of class probabilities, for one row, a thousand and a million, and for one row of a table."""
 
 import time
 import warnings
 from abc import ABC, abstractmethod
+from importlib.util import find_spec
 
 import numpy as np
 
-from benchmarks.measure import Pool, Results, choose_peers
+from benchmarks.measure import OURS, Pool, Results, choose_peers
 from benchmarks.peers import Jax, ScikitLearn, Skbackprop, Torch
 from benchmarks.workloads import Workload, initial_params, load
 
 _N_ROWS = {"1 row": 1, "1k rows": 1_000, "1M rows": 1_000_000}
-_UNITS = {"1 row": "us", "1k rows": "ms", "1M rows": "s"}
+#: Libraries of the tables of which a row is predicted.
+_TABLES = {"1 row of pandas": "pandas", "1 row of polars": "polars"}
+_UNITS = {"1 row": "us", "1k rows": "ms", "1M rows": "s", **dict.fromkeys(_TABLES, "ms")}
 # Frameworks get many rows in chunks whose activations stay in the cache, which is faster than all at once.
 _CHUNK_ROWS = 2048
 
@@ -148,8 +151,6 @@ class OnnxPredictor(Predictor):
     @classmethod
     def available(cls):
         """Whether both packages are installed."""
-        from importlib.util import find_spec
-
         return all(find_spec(package) for package in cls.package.split())
 
     def prepare(self):
@@ -177,10 +178,62 @@ def _in_chunks(predict):
     return predict_chunks
 
 
+class TablePredictor(Predictor):
+    """`BackpropTabularClassifier` with a row of a DataFrame as it is: numbers, categories, text, booleans and a date.
+
+    Parameters
+    ----------
+    library : {"pandas", "polars"}
+    n_threads : int
+    """
+
+    def __init__(self, library, n_threads):
+        self._library = library
+        self.n_threads = n_threads
+
+    @classmethod
+    def available(cls):
+        """Whether it is installed."""
+        return Skbackprop.available()
+
+    def prepare(self):
+        """Fit an estimator with its defaults, but for a few epochs only."""
+        from skbackprop import BackpropTabularClassifier
+
+        table, y = _drawn_table()
+        if self._library == "polars":
+            import polars
+
+            table = polars.from_pandas(table)
+        self.X = table[:1]
+        self.predict = BackpropTabularClassifier(max_iter=16, random_state=0).fit(table, y).predict_proba
+
+
+def _drawn_table(n_rows=1_000):
+    """25 columns of a DataFrame, and classes that depend on two of them."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    columns = {f"number {i}": rng.standard_normal(n_rows) for i in range(11)}
+    columns["number 0"][::10] = np.nan
+    columns |= {f"count {i}": rng.integers(0, 50, n_rows) for i in range(4)}
+    levels = np.array([f"level {i}" for i in range(8)], dtype=object)
+    columns |= {f"category {i}": pd.Categorical(rng.choice(levels, n_rows)) for i in range(4)}
+    columns |= {f"text {i}": rng.choice(levels, n_rows) for i in range(3)}
+    columns |= {f"flag {i}": rng.random(n_rows) < 0.5 for i in range(2)}
+    columns["date"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 1000, n_rows), unit="D")
+    return pd.DataFrame(columns), (columns["number 1"] + columns["flag 0"] > 0.5).astype(int)
+
+
 PEERS = {
     predictor.name: predictor
     for predictor in (SkbackpropPredictor, ScikitLearnPredictor, TorchPredictor, JaxPredictor, OnnxPredictor)
 }
+
+
+def make_peer(peer, case, n_threads):
+    """The predictor of a peer for a case: a table's library, or a number of rows."""
+    return TablePredictor(case["table"], n_threads) if "table" in case else PEERS[peer](case["n_rows"], n_threads)
 
 
 def run(options):
@@ -192,5 +245,13 @@ def run(options):
                 continue
             n_rows = min(n_rows, 5_000) if options.quick else n_rows
             measured = pool.measure({"n_rows": n_rows}, options.rounds, options.min_seconds)
+            results.add(name, measured, unit=_UNITS[name])
+        for name, library in _TABLES.items():
+            if (options.only and name not in options.only) or (options.peers and OURS not in options.peers):
+                continue
+            if find_spec(library) is None:
+                print(f"{name} is left out: pip install {library}")
+                continue
+            measured = pool.measure({"table": library}, options.rounds, options.min_seconds, [OURS])
             results.add(name, measured, unit=_UNITS[name])
     results.finish()

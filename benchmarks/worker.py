@@ -133,9 +133,9 @@ def _kilobytes(field):
 def _factory(benchmark, peer):
     """The function that creates the peer of a benchmark, with its imports in this process only."""
     if benchmark == "predict":
-        from benchmarks.predict import PEERS
+        from benchmarks.predict import make_peer
 
-        return lambda case, n_threads: PEERS[peer](case["n_rows"], n_threads)
+        return lambda case, n_threads: make_peer(peer, case, n_threads)
     if benchmark == "gpu":
         from benchmarks.gpu import make_peer
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.backends import cpu
+from skbackprop.backends.cpu import threads as cpu_threads
 from skbackprop.estimators import _prediction
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -108,6 +110,38 @@ def test_rows_that_need_validation_get_it():
     rows[:] = X[:2]
     assert not state.holds_for(model, rows)
     np.testing.assert_array_equal(model.predict(rows), expected)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_each_of_many_numbers_is_looked_at(number):
+    model, rows = BackpropRegressor(**SETTINGS).fit(X, X[:, 0]), np.tile(X, (50, 1))
+    assert rows.size > _prediction._MOST_SQUARED
+    known(model, rows)
+    rows[-1, -1] = number
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        model.predict(rows)
+
+
+def test_several_threads_predict_again(monkeypatch):
+    model, rows = BackpropRegressor(**SETTINGS, n_jobs=3).fit(X, X[:, 0]), np.tile(X, (10, 1))
+    expected, sizes = model.predict(rows), []
+
+    class Team(cpu_threads.Team):
+        def __enter__(self):
+            super().__enter__()
+            sizes.append(self.n_threads)
+            return self
+
+    monkeypatch.setattr(cpu, "Team", Team)
+    monkeypatch.setattr(cpu_threads, "available_threads", lambda: 4)
+    state = known(model, rows)
+    for n_available in (4, 2, 1, 4):
+        monkeypatch.setattr(cpu_threads, "available_threads", lambda n=n_available: n)
+        assert state.holds_for(model, rows)
+        np.testing.assert_array_equal(model.predict(rows), expected)
+        np.testing.assert_array_equal(model.predict(2 * rows), anew(model, "predict", 2 * rows))
+    assert max(sizes) == 3
+    assert min(sizes) == 1
 
 
 def test_objects_that_may_change_are_looked_at_each_time():

@@ -928,3 +928,26 @@ def test_any_table(data, n_samples, max_onehot, dtype):
         np.testing.assert_array_equal(clone(encoder).fit(other).transform(table), found)
         np.testing.assert_array_equal(encoder.transform(other), found)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(encoder)).transform(table), found)
+
+
+def test_columns_are_the_same_without_the_iterator_of_pandas(monkeypatch):
+    table = pd.DataFrame(
+        {
+            "number": [1.5, np.nan, 3.0],
+            "integer": [1, 2, 3],
+            "nullable": pd.array([1, None, 3], dtype="Int64"),
+            "text": ["a", None, "b"],
+            "category": pd.Categorical(["x", "y", None]),
+            "flag": [True, False, True],
+            "date": pd.to_datetime(["2020-01-01", None, "2021-05-05"]),
+            "zoned": pd.to_datetime(["2020-01-01", None, "2021-05-05"], utc=True),
+            "period": pd.period_range("2020-01", periods=3, freq="M"),
+            "sparse": pd.arrays.SparseArray([0.0, 0.0, 1.0]),
+        }
+    )
+    encoder = TableEncoder().fit(table)
+    expected = [encoder.transform(rows) for rows in (table, table[1:2])]
+    monkeypatch.delattr(pd.DataFrame, "_iter_column_arrays")
+    for rows, encoded in zip((table, table[1:2]), expected, strict=True):
+        np.testing.assert_array_equal(encoder.transform(rows), encoded)
+        np.testing.assert_array_equal(TableEncoder().fit(table).transform(rows), encoded)

@@ -23,6 +23,8 @@ __all__ = ["Ready", "for_backend", "get_ready", "predict_hidden", "predict_ready
 
 # Predictions of arrays up to this size may take no longer than scikit-learn's validation.
 _SMALL_SIZE = 100_000
+# BLAS divides the squares of more numbers among its own threads, which then get in the way of the kernels'.
+_MOST_SQUARED = 10_000
 # Models and numbers of rows that a thread knows at most.
 _MOST_KNOWN = 32
 
@@ -140,8 +142,7 @@ class _Known:
             and all(map(is_, state, self._state))
             and len(arrays) == len(self._arrays)
             and all(map(is_, arrays, self._arrays))
-            # Finite only if all of X is. If squares overflow, X is validated.
-            and isfinite(np.vdot(X, X))
+            and _is_finite(X)
         )
 
 
@@ -259,5 +260,10 @@ def _is_valid(estimator, X, dtype):
         and 0 < X.size <= _SMALL_SIZE
         and X.flags.c_contiguous
         and not hasattr(estimator, "feature_names_in_")
-        and bool(np.isfinite(X).all())
+        and _is_finite(X)
     )
+
+
+def _is_finite(X):
+    """Whether all numbers of an array are finite; False as well if the sum of their squares overflows."""
+    return isfinite(np.vdot(X, X)) if X.size <= _MOST_SQUARED else bool(np.isfinite(X).all())

@@ -47,7 +47,6 @@ Column = namedtuple("Column", ["kind", "values", "levels", "ordered", "zone"], d
 _MICROSECONDS = "datetime64[us]"
 _SECOND = np.timedelta64(1, "s")
 _PLAIN_NUMBERS = "fiu"
-_MANY_COLUMNS = 32
 
 
 def is_missing(value):
@@ -169,21 +168,13 @@ def _is_pandas(X):
 
 
 def _pandas_columns(X):
-    """The columns of a DataFrame as series, but those of plain numbers read at once where they are many.
+    """The columns of a DataFrame as arrays of NumPy or of pandas, to be read only.
 
-    pandas takes about 10 microseconds to make a series of a column, half of them for its name, and 200 to make an array
-    of some columns.
+    pandas' own iterator takes a microsecond for each, and to make a series of it ten times as long.
     """
-    is_wide = X.shape[1] >= _MANY_COLUMNS
-    dtypes = X.dtypes.tolist() if is_wide else []
-    places = [j for j, dtype in enumerate(dtypes) if dtype.kind in _PLAIN_NUMBERS and isinstance(dtype, np.dtype)]
-    if len(places) < X.shape[1] and len(places) < _MANY_COLUMNS:
-        return [series for _, series in X.set_axis(range(X.shape[1]), axis=1).items()]
-    numbers = X if len(places) == X.shape[1] else X.take(places, axis=1)
-    columns = [None] * X.shape[1]
-    for place, values in zip(places, numbers.to_numpy(dtype=np.float64).T, strict=True):
-        columns[place] = Column("number", values)
-    return [X.iloc[:, place] if column is None else column for place, column in enumerate(columns)]
+    if hasattr(X, "_iter_column_arrays"):
+        return list(X._iter_column_arrays())
+    return [X.iloc[:, place].array for place in range(X.shape[1])]
 
 
 def _as_array(X, estimator):
@@ -262,56 +253,58 @@ _OBJECTS = {
 }
 
 
-def _read_pandas(series, label, zone):
+def _read_pandas(values, label, zone):
     """A column of a pandas DataFrame: what is common without narwhals, which takes ten times as long for one row."""
-    dtype = series.dtype
+    dtype = values.dtype
     if isinstance(dtype, np.dtype):
-        return _read_array(series.to_numpy(), label)
+        return _read_array(np.asarray(values), label)
     pandas = sys.modules["pandas"]
     if isinstance(dtype, pandas.CategoricalDtype):
-        array = series.array
-        return Column("category", array.codes, array.categories, bool(dtype.ordered))
+        return Column("category", values.codes, values.categories, bool(dtype.ordered))
     if isinstance(dtype, pandas.StringDtype):
-        return Column("string", series.to_numpy(dtype=object))
+        return Column("string", values.to_numpy(dtype=object))
     if isinstance(dtype, pandas.SparseDtype):
-        return _read_array(np.asarray(series.array), label)
+        return _read_array(np.asarray(values), label)
     if isinstance(dtype, pandas.PeriodDtype):
-        return _from_dates(series.array.to_timestamp().to_numpy())
-    return _read_narwhals(nw.from_native(series, series_only=True), label, zone)
+        return _from_dates(values.to_timestamp().to_numpy())
+    return _read_narwhals(nw.from_native(pandas.Series(values), series_only=True), label, zone)
 
 
 def _read_narwhals(series, label, zone=None):
     """A column of another library."""
     dtype = series.dtype
-    if dtype.is_numeric() or dtype == nw.Boolean:
-        values = None if dtype in (nw.Boolean, nw.Decimal, nw.Int128, nw.UInt128) else series.to_numpy()
+    # Not by `==`: narwhals' comparisons would take about as long as reading a row.
+    is_boolean = isinstance(dtype, nw.Boolean)
+    if is_boolean or dtype.is_numeric():
+        is_foreign = isinstance(dtype, (nw.Boolean, nw.Decimal, nw.Int128, nw.UInt128))
+        values = None if is_foreign else series.to_numpy()
         if values is None or values.dtype.kind not in _PLAIN_NUMBERS:
             values = series.cast(nw.Float64).to_numpy()
-        return Column("boolean" if dtype == nw.Boolean else "number", values.astype(np.float64, copy=False))
-    if dtype == nw.Enum:
+        return Column("boolean" if is_boolean else "number", values.astype(np.float64, copy=False))
+    if isinstance(dtype, nw.Enum):
         codes = {level: code for code, level in enumerate(dtype.categories)}
         values = [codes.get(value, -1) for value in series.to_list()]
         return Column("category", np.array(values, dtype=np.intp), dtype.categories, True)
-    if dtype == nw.String:
+    if isinstance(dtype, nw.String):
         return Column("string", _as_objects(series))
-    if dtype == nw.Categorical:
+    if isinstance(dtype, nw.Categorical):
         column = _read_objects(_as_objects(series), label)
         if column.kind in ("string", "missing"):
             return column
         levels, codes = np.unique(column.values, return_inverse=True)
         return Column("category", np.where(np.isnan(column.values), -1, codes), levels)
-    if dtype == nw.Datetime:
+    if isinstance(dtype, nw.Datetime):
         if dtype.time_zone is not None:
             zone = zone or dtype.time_zone
             return _from_dates(
                 series.dt.convert_time_zone(zone).dt.replace_time_zone(None).to_numpy().astype(_MICROSECONDS), zone
             )
         return _from_dates(series.to_numpy().astype(_MICROSECONDS))
-    if dtype == nw.Date:
+    if isinstance(dtype, nw.Date):
         return _from_dates(series.cast(nw.Datetime("us")).to_numpy().astype(_MICROSECONDS))
-    if dtype == nw.Duration:
+    if isinstance(dtype, nw.Duration):
         return Column("duration", series.to_numpy() / _SECOND)
-    if dtype in (nw.Time, nw.Object, nw.Unknown):
+    if isinstance(dtype, (nw.Time, nw.Object, nw.Unknown)):
         return _read_objects(_as_objects(series), label)
     raise _unreadable(label, f"values of type {dtype}")
 

@@ -632,7 +632,9 @@ class TableEncoder(TransformerMixin, NamedOnce):
         if kind == "other":
             return (values != self.centers_[output]) & ~np.isnan(values)
         cycle, part = kind.split("_")
-        return np.nan_to_num(_PARTS[part](angle(self.kinds_[source], values, cycle)))
+        parts = _PARTS[part](angle(self.kinds_[source], values, cycle))
+        # For a row, NumPy's nan_to_num would take longer than all else here.
+        return np.where(np.isnan(parts), 0.0, parts)
 
     def _values(self, source, column):
         """A column as what it was in `fit`: numbers, dates, or codes."""

@@ -34,7 +34,7 @@ from skbackprop.backends.cpu.state import (
     Work,
 )
 from skbackprop.backends.cpu.sync import ABORT, N_CONTROL, NON_FINITE
-from skbackprop.backends.cpu.threads import Team, is_inline
+from skbackprop.backends.cpu.threads import Team, is_inline, wanted_threads
 from skbackprop.backends.data import Epochs, check_data, check_state, frozen, unscheduled
 from skbackprop.backends.exchange import Exchange
 from skbackprop.backends.record import LINE_BYTES, Record, Workspace, aligned
@@ -187,8 +187,7 @@ def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, kee
 
 @lru_cache(maxsize=64)
 def _prediction_workspace_of(offsets, network, dtype, n_threads):
-    """Lay out the workspace of a prediction; each thread has its own units."""
-    scratch = SCRATCH_SIZE + max(network.stage_units)
+    """Lay out the workspace of a prediction; each thread has its own units, and no product needs scratch memory."""
     return Workspace(
         FORM,
         Work,
@@ -197,7 +196,7 @@ def _prediction_workspace_of(offsets, network, dtype, n_threads):
         sums=n_threads * N_SUMS,
         forward_panels=offsets.n_forward,
         units=n_threads * offsets.n_units,
-        scratches=(n_threads, _whole_lines(scratch, dtype.itemsize)),
+        scratches=(n_threads, 0),
     )
 
 
@@ -572,7 +571,7 @@ def predict(network, params, rows, n_jobs, link=True, running=None, out=None):
 
 
 def repeated(network, params, rows, n_jobs, link):
-    """Return a function that predicts as many rows each time, if they are so few that one thread does so at once.
+    """Return a function that predicts as many rows each time, if they are few enough to keep the memory for that.
 
     Parameters
     ----------
@@ -585,33 +584,51 @@ def repeated(network, params, rows, n_jobs, link):
         ``predict(X)`` returns the predictions of an aligned, C-contiguous array of the shape and the dtype of these
         rows. It is for the calling thread only.
     """
-    flops = row_flops(network, rows.density) * rows.shape[0]
-    if rows.is_sparse or rows.index is not None or network.n_running or not is_inline(n_jobs, flops):
+    if rows.is_sparse or rows.index is not None or network.n_running:
         return None
-    made = _Repeated(network, params, rows.shape[0], link)
-    return made if made.n_bytes <= _KEPT_BYTES else None
+    n_rows = rows.shape[0]
+    flops = row_flops(network, rows.density) * n_rows
+    n_threads = wanted_threads(n_jobs, flops, flops)
+    offsets, plan = _forward(network, params.dtype, n_rows, None, link)
+    if _prediction_workspace_of(offsets, network, params.dtype, n_threads).n_bytes > _KEPT_BYTES:
+        return None
+    prediction = _Prediction(offsets, plan, network, params.dtype, n_threads)
+    prediction.enter(params, _NO_NUMBERS, _all_rows(n_rows))
+    out = (n_rows, network.layer_units[-1]), params.dtype
+    # There is memory for so many threads; later there may be fewer.
+    team = None if is_inline(n_threads, flops) else (n_threads, flops, flops, flops)
+    return _Repeated(prediction, out, team)
 
 
 class _Repeated:
-    """What `repeated` returns."""
+    """What `repeated` returns.
 
-    def __init__(self, network, params, n_rows, link):
-        offsets, plan = _forward(network, params.dtype, n_rows, None, link)
-        self._prediction = _Prediction(offsets, plan, network, params.dtype, 1)
-        self._prediction.enter(params, _NO_NUMBERS, _all_rows(n_rows))
-        self.n_bytes = self._prediction.n_bytes
-        self._out = (n_rows, network.layer_units[-1]), params.dtype
-        record = self._prediction.record
-        self._point = record.pointer("X", "predictions")
+    Parameters
+    ----------
+    prediction : _Prediction
+        With a model.
+    out : tuple
+        Shape and dtype of the predictions.
+    team : tuple or None
+        Arguments of a `Team`; None if the calling thread predicts at once.
+    """
+
+    def __init__(self, prediction, out, team):
+        self._prediction, self._out, self._team = prediction, out, team
+        self._point = prediction.record.pointer("X", "predictions")
         self._control = np.zeros(N_CONTROL, dtype=np.int64)
-        self._run = bound(predict_rows, 0, 1, self._control, record.argument)
+        self._run = bound(predict_rows, 0, 1, self._control, prediction.record.argument)
 
     def __call__(self, X):
         out = np.empty(*self._out)
         self._point(X, out)
-        # Threads share out the blocks of rows there.
-        self._control.fill(0)
-        self._run()
+        if self._team is None:
+            # Threads share out the blocks of rows there.
+            self._control.fill(0)
+            self._run()
+        else:
+            with Team(*self._team) as team:
+                team.run(predict_rows, self._prediction.record.argument)
         return out
 
 

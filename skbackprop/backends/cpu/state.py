@@ -140,7 +140,8 @@ class Work(NamedTuple):
     squares: Doubles  # penalties of the weights
     gradient_squares: Doubles
     exchanged: Doubles  # gradient and loss, to be summed over workers; empty for a single worker
-    scratches: Numbers2D  # of each thread: SCRATCH_SIZE numbers, a zero per unit of the widest layer, a one per row
+    # Of each thread: SCRATCH_SIZE numbers, a zero per unit of the widest layer, a one per row. None for predictions.
+    scratches: Numbers2D
 
 
 class Report(NamedTuple):
