@@ -106,7 +106,7 @@ def _measure_epochs(options, results, name, hidden, X, y, clusters):
             # Neighbours on a shared machine slow both, so the ratio is taken within each round.
             ratios = [base / one for base, one in zip(times["one process"], own, strict=True)]
             columns[peer] |= {"speed": statistics.median(ratios), "rows/s": n_rows / statistics.median(own)}
-        results.add(case, columns, rows=n_rows)
+        results.add(case, columns, rows=n_rows, network=name, solver=solver, batch_size=batch_size)
 
 
 def _fit(model, parts, max_iter):

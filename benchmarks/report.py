@@ -164,17 +164,17 @@ def _machines(content):
     from matplotlib import pyplot as plt
 
     cases = {case["name"]: case for case in content["cases"]}
-    n_params = {name.split()[0]: 0 for name in cases if "adam" in name}
-    n_params = {name: int(float(name[:-1]) * {"k": 1e3, "M": 1e6}[name[-1]]) for name in n_params}
+    networks = list(dict.fromkeys(case["network"] for case in content["cases"] if "network" in case))
     figure, grid = plt.subplots(
-        1, len(n_params), figsize=(3.6 * len(n_params), 3.6), layout="constrained", squeeze=False, sharey=True
+        1, len(networks), figsize=(3.6 * len(networks), 3.6), layout="constrained", squeeze=False, sharey=True
     )
     machines = [1, 2, 4, 8, 16, 32, 64]
-    for axes, (network, size) in zip(grid.flat, n_params.items(), strict=True):
+    for axes, network in zip(grid.flat, networks, strict=True):
+        size = int(float(network[:-1]) * {"k": 1e3, "M": 1e6}[network[-1]])
         seconds = cases[f"a round of sums, {network} parameters"]["results"]["2 workers"]["median"]
-        for name, case in cases.items():
-            if name.startswith(f"{network} parameters: "):
-                solver, batch_size = name.split()[2], int(name.split()[-1])
+        for case in content["cases"]:
+            if case.get("network") == network:
+                solver, batch_size = case["solver"], case["batch_size"]
                 rate = case["results"]["one process"]["rows/s"]
                 speeds = [reckoned_speed(n, size, batch_size, rate, seconds) for n in machines]
                 axes.plot(machines, speeds, marker=".", label=f"{solver}, batches of {batch_size:,}")
