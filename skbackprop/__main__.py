@@ -33,6 +33,7 @@ import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop._compile import JIT, cache_folder
 from skbackprop._extras import how_to_install
+from skbackprop._kernel_files import packaged_folder
 from skbackprop._sklearn import HAS_CALLBACKS
 from skbackprop.backends.cpu import gemm
 from skbackprop.backends.cpu.threads import available_threads
@@ -381,13 +382,10 @@ def nvidia_devices():
     return [line.strip() for line in done.stdout.splitlines() if line.strip()]
 
 
-def cache_facts():
-    """Folder and size of the cache of compiled kernels, as text."""
-    folder = cache_folder()
-    if folder is None:
-        return "none: no folder is writable, so each process compiles anew", "0 files"
-    sizes = [file.stat().st_size for file in folder.glob("*.kernel")]
-    return str(folder), f"{len(sizes)} files, {sum(sizes) / 2**20:.2f} MiB"
+def kernels_in(folder):
+    """Number and size of the compiled kernels in a folder, as text."""
+    sizes = [file.stat().st_size for file in folder.glob("*.kernel")] if folder is not None else []
+    return f"{len(sizes)} files, {sum(sizes) / 2**20:.2f} MiB"
 
 
 def facts():
@@ -406,7 +404,10 @@ def facts():
     result["threads"] = f"{available_threads()} available"
     result["threading layer"] = "none of Numba's is used: kernels run in plain Python threads and release the GIL"
     result["compiler"] = "on" if JIT else "off (NUMBA_DISABLE_JIT)"
-    result["cache folder"], result["cache size"] = cache_facts()
+    packaged, cached = packaged_folder(), cache_folder()
+    result["packaged kernels"] = kernels_in(packaged) if packaged else "none for this processor and this Python"
+    result["cache folder"] = str(cached or "none: no folder is writable, so each process compiles anew")
+    result["cache size"] = kernels_in(cached)
     result["GPU"] = (
         f"numba-cuda {installed('numba-cuda') or 'not installed, without which there is only the CPU'}; "
         f"NVIDIA devices: {', '.join(nvidia_devices()) or 'none found'}"

@@ -407,20 +407,27 @@ class Loop:
         return _pointer(kernel.overloads[kinds])
 
     def _image_address(self, signature):
-        files, key = self._files, str(signature)
-        found = files.load(key, _load)
+        found = self._files.load(str(signature), _load)
         if found is None:
             start = time.perf_counter()
-            # Wrappers for calls from Python would take longer to compile than many a loop.
-            made = settle(_Formula(self._function, _FORMULA_OPTIONS))
-            kinds = tuple(map(_type_of, signature))
-            made.compile(kinds)
-            result = made.overloads[kinds]
-            _report(files.name, time.perf_counter() - start)
-            image = _image(result, files.name)
-            found = _load(image)
-            files.save(key, image)
+            result = self.compiled(signature)
+            _report(self._files.name, time.perf_counter() - start)
+            found = _load(self.keep(signature, result))
         return found or self._kernel_address(signature)
+
+    def compiled(self, signature: tuple[str, ...]) -> Any:
+        """Return what Numba compiles for a signature."""
+        # Wrappers for calls from Python would take longer to compile than many a loop.
+        made = settle(_Formula(self._function, _FORMULA_OPTIONS))
+        kinds = tuple(map(_type_of, signature))
+        made.compile(kinds)
+        return made.overloads[kinds]
+
+    def keep(self, signature: tuple[str, ...], result: Any) -> bytes:
+        """Write an image of what Numba has compiled to disk; return the image."""
+        image = _image(result, self._files.name)
+        self._files.save(str(signature), image)
+        return image
 
 
 def _load(image):

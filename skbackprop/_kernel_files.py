@@ -23,7 +23,7 @@ import numpy as np
 
 from skbackprop._processor import identity, identity_of, level, variables
 
-__all__ = ["PACKAGED", "KernelFiles", "cache_folder", "package_digest", "setting"]
+__all__ = ["PACKAGED", "KernelFiles", "cache_folder", "package_digest", "packaged_folder", "setting"]
 
 logger = logging.getLogger("skbackprop")
 
@@ -201,8 +201,14 @@ def cache_folder():
 
 
 @cache
-def _packaged_folder():
-    """Return the folder of packaged kernels of these sources; None if there is none, or if others are asked for."""
+def packaged_folder():
+    """Return the folder of the packaged kernels of these sources.
+
+    Returns
+    -------
+    path : pathlib.Path or None
+        None if there is none, or if others are asked for.
+    """
     asked = setting("BOUNDSCHECK") or any(name in os.environ for name in _SETTINGS)
     if asked or level() is None or not PACKAGED.is_dir():
         return None
@@ -235,7 +241,7 @@ class KernelFiles:
         return folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.kernel"
 
     def _places(self, signature):
-        packaged = _packaged_folder()
+        packaged = packaged_folder()
         if packaged is not None:
             yield self._path(packaged, signature, identity_of(*variables(level()).values()))
         # Where all kernels are packaged, no folder is asked for.

@@ -1,6 +1,7 @@
 """The disk cache of compiled kernels, in processes of their own."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -187,20 +188,27 @@ def test_what_cannot_be_loaded_without_numba_is_loaded_by_numba(fake):
     assert again == [first[0], "0", "True", "True"]
 
 
+BUILD = """
+from fake import build_kernels
+build = build_kernels.build
+program = "from own import made; made.address('float64*', 'int64')"
+"""
+
+
 @pytest.fixture
-def packaged(fake):
-    """The fake package with kernels beside the sources, for this machine's level."""
+def buildable(fake):
+    """The fake package with a kernel that can be packaged for this machine's level."""
     if not HAS_IMAGES or level() is None:
         pytest.skip("nothing can be packaged here")
     (fake / "own.py").write_text(LOOP.format(body="return 2 * x"))
-    path = fake / "fake" / "build_kernels.py"
-    source = path.read_text()
-    start, end = source.index('_WARM_UP = """'), source.index('"""\n\n\ndef build')
-    warm_up = "from own import made; made.address('float64*', 'int64')"
-    path.write_text(source[:start] + f'_WARM_UP = """{warm_up}' + source[end:])
-    done = run(fake, f"from fake.build_kernels import main; main(['--level', '{level()}'])")
-    assert re.match(r"1 kernels, 0.0 MiB, in .*fake/kernels/", done.stdout)
     return fake
+
+
+@pytest.fixture
+def packaged(buildable):
+    """The same with the kernel beside the sources."""
+    run(buildable, BUILD + f"build(['{level()}'], program=program)")
+    return buildable
 
 
 def test_packaged_kernels_are_loaded_where_nothing_can_be_written(packaged, tmp_path):
@@ -215,17 +223,47 @@ def test_packaged_kernels_of_other_sources_are_ignored(packaged):
     assert run(packaged, COUNT + LOADED).stdout.split() == ["10.0", "1", "True", "True"]
 
 
+def test_packaged_kernels_that_are_damaged_are_compiled(packaged):
+    (file,) = (packaged / "fake" / "kernels").rglob("*.kernel")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert run(packaged, COUNT + LOADED).stdout.split() == ["10.0", "1", "True", "True"]
+    assert run(packaged, COUNT + LOADED).stdout.split() == ["10.0", "0", "False", "False"]
+
+
+def test_packaged_kernels_of_another_level_are_ignored(packaged):
+    """As on a processor that has none of the levels."""
+    lacking = "import fake._processor as p; p._cpuinfo = lambda: {'flags': 'sse2'}\n"
+    assert run(packaged, lacking + COUNT + LOADED).stdout.split() == ["10.0", "1", "True", "True"]
+
+
 @pytest.mark.parametrize("variable", ["NUMBA_BOUNDSCHECK", "NUMBA_OPT"])
 def test_packaged_kernels_are_ignored_where_others_are_asked_for(packaged, variable):
     assert run(packaged, COUNT + LOADED, **{variable: "1"}).stdout.split() == ["10.0", "1", "True", "True"]
 
 
-def test_kernels_are_not_built_for_processors_that_could_not_run_them(monkeypatch, capsys):
-    monkeypatch.setattr(build_kernels, "supported", lambda: ["x86-64-v3"])
-    monkeypatch.setattr(build_kernels, "HAS_IMAGES", True)
+def test_kernels_are_built_for_processors_that_this_machine_is_not(buildable):
+    """What runs while they are built is a translation, and what is kept is the code of the level."""
+    files = []
+    for lacking in "", "build_kernels.supported = lambda: []\n":
+        folder = buildable / f"kernels-{len(files)}"
+        run(buildable, BUILD + lacking + f"build(['{level()}'], {str(folder)!r}, program)")
+        files.append({file.name: file.read_bytes() for file in folder.rglob("*.kernel")})
+    assert len(files[0]) == 1
+    assert files[0] == files[1]
+
+
+@pytest.mark.skipif(not HAS_IMAGES, reason="no kernels can be packaged on this system")
+@pytest.mark.parametrize(("machine", "level"), [("x86_64", "armv8-a"), ("aarch64", "x86-64-v3")])
+def test_kernels_are_not_built_for_other_architectures(machine, level, monkeypatch, capsys):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
     with pytest.raises(SystemExit):
-        build_kernels.main(["--level", "x86-64-v4"])
-    assert "kernels for x86-64-v4 cannot be built here" in capsys.readouterr().err
+        build_kernels.main(["--level", level])
+    assert f"kernels for {level} cannot be built here" in capsys.readouterr().err
+
+
+def test_kernels_are_not_built_where_there_are_no_images(monkeypatch):
     monkeypatch.setattr(build_kernels, "HAS_IMAGES", False)
     with pytest.raises(RuntimeError, match="this machine has none of them"):
         build_kernels.build()

@@ -127,18 +127,21 @@ def test_info_tells_versions_threads_cache_and_gpu(capsys):
     assert "numba-cuda" in lines["GPU"]
 
 
-def test_info_counts_the_files_of_the_cache(monkeypatch, tmp_path):
+@pytest.mark.parametrize("name", ["cache_folder", "packaged_folder"])
+def test_info_counts_the_kernels(name, monkeypatch, tmp_path):
     (tmp_path / "a.kernel").write_bytes(bytes(1 << 20))
     (tmp_path / "b.kernel").write_bytes(bytes(1 << 19))
-    monkeypatch.setattr(command_line, "cache_folder", lambda: tmp_path)
-    assert command_line.cache_facts() == (str(tmp_path), "2 files, 1.50 MiB")
+    monkeypatch.setattr(command_line, name, lambda: tmp_path)
+    assert "2 files, 1.50 MiB" in command_line.facts().values()
 
 
-def test_info_without_a_writable_cache_folder(monkeypatch):
-    monkeypatch.setattr(command_line, "cache_folder", lambda: None)
-    folder, size = command_line.cache_facts()
-    assert folder.startswith("none")
-    assert size == "0 files"
+def test_info_without_a_folder_of_kernels(monkeypatch):
+    for name in "cache_folder", "packaged_folder":
+        monkeypatch.setattr(command_line, name, lambda: None)
+    found = command_line.facts()
+    assert found["packaged kernels"].startswith("none")
+    assert found["cache folder"].startswith("none")
+    assert found["cache size"] == "0 files, 0.00 MiB"
 
 
 def test_info_without_an_optional_distribution():

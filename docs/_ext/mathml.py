@@ -13,11 +13,14 @@ from sphinx.errors import ExtensionError
 #: The space that LaTeX sets on both sides of a function's name, and docutils does not.
 _BEFORE = re.compile(r"(?<=[\w)}])\s+(?=\\(?:exp|ln|log|tanh)\b)")
 _AFTER = re.compile(r"(\\(?:exp|ln|log|tanh))\s+(?=[\w\\])")
+#: Within text, LaTeX needs a backslash before an underscore, and docutils shows it.
+_UNDERSCORE = re.compile(r"(?<=\w)\\_(?=\w+})")
 
 
 def _formula(node, **options):
+    formula = _UNDERSCORE.sub("_", _AFTER.sub(r"\1\\,", _BEFORE.sub(r"\\,", node.astext())))
     try:
-        return tex2mathml(_AFTER.sub(r"\1\\,", _BEFORE.sub(r"\\,", node.astext())), **options)
+        return tex2mathml(formula, **options)
     except MathError as error:
         raise ExtensionError(f"a formula cannot be translated: {node.astext()!r}: {error}") from None
 

@@ -117,7 +117,7 @@ REGISTRIES = {
 
 
 def _list_table(headings, rows):
-    lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", ""]
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", "   :class: formulas", ""]
     for row in [headings, *rows]:
         for index, cell in enumerate(row):
             lines.append(f"   {'* -' if index == 0 else '  -'} {cell}")

@@ -10,20 +10,14 @@ not support. The third one is for a machine, or an emulator, of that level. It n
 
 import argparse
 import hashlib
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import warnings
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
-from skbackprop import _compile, _kernel_files
-from skbackprop._processor import LEVELS, variables
+from skbackprop._processor import LEVELS
+from skbackprop.build_kernels import build
 
 N_ROWS = 120
 LOSSES_OF_CLASSES = ("log_loss", "hinge", "squared_hinge", "focal")
@@ -108,22 +102,6 @@ def run():
             print(digest(model, X), X.dtype, name, flush=True)
 
 
-def compiled_elsewhere(loop, signature):
-    """Keep the image for the named processor; return the address of the same optimized code, translated for this one."""
-    from llvmlite import binding
-
-    made = _compile.settle(_compile._Formula(loop._function, _compile._FORMULA_OPTIONS))
-    kinds = tuple(map(_compile._type_of, signature))
-    made.compile(kinds)
-    result = made.overloads[kinds]
-    loop._files.save(str(signature), _compile._image(result, loop._files.name))
-    machine = binding.Target.from_default_triple().create_target_machine(
-        binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), opt=3, codemodel="large", jit=True
-    )
-    own = machine.emit_object(binding.parse_assembly(result.library.get_llvm_str()))
-    return _compile.load(_compile.image_of(own, result.fndesc.llvm_func_name))
-
-
 def main():
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -131,17 +109,8 @@ def main():
     level = parser.parse_args().kernels
     if level is None:
         run()
-    elif os.environ.get("NUMBA_CPU_NAME") == level:
-        _compile.Loop._image_address = compiled_elsewhere
-        run()
     else:
-        folder = _kernel_files.PACKAGED / _kernel_files.package_digest()
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as cache:
-            environment = os.environ | variables(level) | {"NUMBA_CACHE_DIR": cache}
-            subprocess.run([sys.executable, *sys.argv], env=environment, check=True)
-            for file in Path(cache).rglob("*.kernel"):
-                shutil.copy2(file, folder)
+        build([level], program=f"import runpy; runpy.run_path({__file__!r}, run_name='__main__')")
 
 
 if __name__ == "__main__":
