@@ -90,7 +90,7 @@ def fitted(estimator, parts):
 
 
 def assert_same(model, other, tolerance):
-    for name in ("coefs_", "intercepts_", "input_params_", "scales_"):
+    for name in ("coefs_", "intercepts_", "input_params_", "scales_", "activation_alphas_"):
         for array, expected in zip(getattr(model, name, ()), getattr(other, name, ()), strict=True):
             np.testing.assert_allclose(array, expected, rtol=tolerance, atol=tolerance)
     assert model.n_iter_ == other.n_iter_
@@ -122,6 +122,7 @@ FITS = {
     "penalties": ("classifier", {"l1_ratio": 0.5, "alpha": 0.1, "clip_norm": 0.3, "max_norm": 0.8}, Y_IRIS, None),
     "clipping": ("classifier", {"clip_value": 0.01, "averaging": 0.9, "frozen_layers": (0,)}, Y_IRIS, None),
     "layers": ("classifier", {"normalization": "layer", "input_layers": ("scale", "periodic")}, Y_IRIS, None),
+    "parametric activations": ("classifier", {"parametric_activation": True, "clip_norm": 0.3}, Y_IRIS, None),
     "numbers": ("regressor", {"standardize_target": True, "output_bias": "prior"}, Y_DIABETES, None),
     "weighted numbers": ("regressor", {"standardize_target": True}, Y_DIABETES, WEIGHT),
     "spread": ("regressor", {"loss": "gaussian_nll", "output_bias": "prior"}, Y_DIABETES / 100, None),

@@ -134,6 +134,7 @@ class Work(NamedTuple):
     slopes: Numbers
     deltas: Numbers  # gradients with respect to the units
     normalized: Numbers
+    changes: Numbers  # of parametric activations, see `parametric`
     statistics: Doubles
     targets: Numbers
     losses: Doubles

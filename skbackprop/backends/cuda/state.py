@@ -105,6 +105,7 @@ class Work(NamedTuple):
     slopes: object
     deltas: object
     normalized: object
+    changes: object  # of parametric activations: the derivatives with respect to their proportions
     statistics: object
     targets: object
     losses: object
