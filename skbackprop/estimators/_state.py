@@ -449,6 +449,6 @@ def _check_activations(source, network, beginning):
     fitted = hasattr(source, "activation_alphas_")
     if fitted != network.parametric:
         raise ValueError(
-            f"{beginning} parametric_activation={fitted}, but parametric_activation={network.parametric} is asked for: the weights of "
-            f"one mean something else to the other. Set parametric_activation={fitted}, or fit anew"
+            f"{beginning} parametric_activation={fitted}, but parametric_activation={network.parametric} is asked for: the "
+            f"weights of one mean something else to the other. Set parametric_activation={fitted}, or fit anew"
         )

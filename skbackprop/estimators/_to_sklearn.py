@@ -58,7 +58,8 @@ def to_sklearn(model):
     ValueError
         If no network of scikit-learn has the same predictions; the message names each reason: an activation other than
         'identity', 'logistic', 'tanh' and 'relu', or several different ones; parametric activations; layer
-        normalization; layers in front of the first dense one; a loss without probabilities, or with other outputs than means; several columns of classes.
+        normalization; layers in front of the first dense one; a loss without probabilities, or with other outputs than
+        means; several columns of classes.
     sklearn.exceptions.NotFittedError
         If `model` is not fitted.
 

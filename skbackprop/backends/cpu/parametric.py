@@ -1,7 +1,7 @@
 """Steps of parametric activations, around those of the activation itself; functions here are steps, see `steps`.
 
-A unit is ``(1 - alpha) z + alpha f(z)``. What `changes` holds for it turns from z into the change ``f(z) - z``, which is
-the derivative with respect to alpha, and then into the derivative of the loss, whose sum over the rows is the gradient.
+A unit is ``(1 - alpha) z + alpha f(z)``. What `changes` holds for it turns from z into the change ``f(z) - z``, the
+derivative with respect to alpha, and then into the derivative of the loss, whose sum over the rows is the gradient.
 """
 
 import numpy as np
@@ -54,7 +54,7 @@ def mix_backward(record, thread, layer):
 
 
 def mix_gradient(record, thread, layer):
-    """Compute the gradient of a thread's share of the proportions, as `steps.gradient` shares out a layer's parameters."""
+    """Compute the gradient of the proportions in a thread's share of a layer's parameters, which it updates next."""
     _, plan, model, work, _ = opened(record)
     now = at(work.clock, thread * N_CLOCK)
     n_units, n_others = plan.layout[layer, FAN_OUT], plan.layout[layer, UNPENALISED] - plan.layout[layer, FAN_OUT]

@@ -147,7 +147,7 @@ def make_store(activate, parametric):
         a, slope = activate(plan.layers[layer, ACTIVATION], z, plan.settings[layer])
         if parametric:
             change, n_units, one = a - z, plan.layers[layer, FAN_OUT], number(1.0, z)
-            alpha = model.params[natural(alphas_start(layer, plan) + i % n_units)]
+            alpha = model.params[natural(_alphas_start(layer, plan) + i % n_units)]
             a, slope = (one - alpha) * z + alpha * a, (one - alpha) + alpha * slope
         work.units[natural(plan.layers[layer + 1, UNITS] + i)] = a
         if plan.layers[layer, KEEPS] != 0:
@@ -160,7 +160,7 @@ def make_store(activate, parametric):
 
 
 @formula
-def alphas_start(layer, plan):
+def _alphas_start(layer, plan):
     """Return the offset of a layer's proportions of a parametric activation, the last of its parameters."""
     return plan.layers[layer, INTERCEPTS] + plan.layers[layer, UNPENALISED] - plan.layers[layer, FAN_OUT]
 
@@ -414,7 +414,7 @@ def intercept_step(is_centred):
 @formula
 def alpha_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
     """Compute the gradient of a layer's proportions of a parametric activation."""
-    fan_out, source, target = plan.layers[layer, FAN_OUT], plan.layers[layer + 1, DELTAS], alphas_start(layer, plan)
+    fan_out, source, target = plan.layers[layer, FAN_OUT], plan.layers[layer + 1, DELTAS], _alphas_start(layer, plan)
     for j in range(thread, fan_out, n_threads):
         total = number(0.0, model.params) if batches.table[number_, FIRST] != 0 else model.grads[target + j]
         for row in range(batches.table[number_, N_ROWS]):

@@ -549,8 +549,9 @@ class Session:
         over_batch = None if network.normalization is None else network.over_batch
         resident = self._tier == "resident"
         functions = Functions(
-            self._layout.kinds, network.loss[0], _input_kinds(network), over_batch, network.parametric, differentiates, optimizer,
-            finishes, clips_norm, None if resident else self._tiles, dtype.name, self._rows.indices.dtype.name,
+            self._layout.kinds, network.loss[0], _input_kinds(network), over_batch, network.parametric, differentiates,
+            optimizer, finishes, clips_norm, None if resident else self._tiles, dtype.name,
+            self._rows.indices.dtype.name,
         )  # fmt: skip
         run = self._run_together if resident else self._run_alone
         run(order.astype(np.int64, copy=False), arrays, model, penalties, functions, report)

@@ -27,7 +27,7 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
     LARGE,
     TREATMENT,
 ) = range(16)
-#: Parts of a layer's parameters: its weights; its intercepts, scales and offsets.
+#: Parts of a layer's parameters: its weights; the others, which are not penalized.
 N_PARTS = 2
 N_COLUMNS = TREATMENT + N_PARTS
 

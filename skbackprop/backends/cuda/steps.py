@@ -548,7 +548,8 @@ def _in_table(functions):
     )
     (
         program, X, entries, indices, indptr, Y, weights, order, places, table, constants, thresholds, scales, layers,
-        settings, limits, groups, params, grads, slots, average, running, units, slopes, deltas, normalized, changes, statistics,
+        settings, limits, groups, params, grads, slots, average, running, units, slopes, deltas, normalized, changes,
+        statistics,
         targets, losses, squares, lane_losses, penalties, layer_squares, constant,
     ) = (N_NUMBERS + 2 * place for place in range(len(ARRAYS)))  # fmt: skip
 
