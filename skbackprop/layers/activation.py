@@ -75,7 +75,7 @@ class ParametricActivationLayer(ActivationLayer):
     """Mix the activation of each unit with the identity, in a trained proportion: ``(1 - alpha) z + alpha f(z)``.
 
     With relu, this is the PReLU of He et al. (2015), whose slope for negative z is ``1 - alpha``; for any activation,
-    the parametric activation of Holzmüller et al. (2024), table A.1.
+    the parametric activation of Holzmüller et al. (2024).
     """
 
     attributes: ClassVar[tuple] = ("activation_alphas_",)
