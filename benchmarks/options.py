@@ -159,6 +159,9 @@ def _functions():
     for activation in (*ACTIVATIONS, LeakyReLU(0.2)):
         yield Option("activation", {"activation": activation})
     yield Option("activation", {"activation": ["tanh", "gelu"]}, base={"hidden_layer_sizes": (50, 30)})
+    for activation in ("relu", "silu"):
+        label = f"parametric_activation=True, activation={activation!r}"
+        yield Option("activation", {"parametric_activation": True}, base={"activation": activation}, label=label)
 
     classifier_losses = [name for name, kind in LOSSES.items() if "multiclass" in kind.kinds()]
     for loss in (*classifier_losses, LogLoss(label_smoothing=0.1), Focal(gamma=1.0)):

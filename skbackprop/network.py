@@ -18,6 +18,7 @@ from skbackprop.layers import (
     Dense,
     Dropout,
     LayerNormalizationLayer,
+    ParametricActivationLayer,
 )
 
 __all__ = ["Network"]
@@ -87,6 +88,8 @@ class Network:
         `Function.key` of the normalization of all hidden layers; None for none.
     inputs : tuple, default=()
         `InputLayer.bound` of each layer in front of the first dense one.
+    parametric : bool, default=False
+        Whether the activations are mixed with the identity in trained proportions.
     """
 
     layer_units: tuple
@@ -94,6 +97,7 @@ class Network:
     loss: tuple
     normalization: tuple | None = None
     inputs: tuple = ()
+    parametric: bool = False
 
     def __hash__(self):
         return self._hash
@@ -101,13 +105,13 @@ class Network:
     @lazy
     def _hash(self):
         # Cached: each prediction needs it several times.
-        return hash((self.layer_units, self.activations, self.loss, self.normalization, self.inputs))
+        return hash((self.layer_units, self.activations, self.loss, self.normalization, self.inputs, self.parametric))
 
     @classmethod
     @lru_cache(maxsize=64)
-    def cached(cls, layer_units, activations, loss, normalization, inputs=()):
+    def cached(cls, layer_units, activations, loss, normalization, inputs=(), parametric=False):
         """Return the same object for the same arguments, so that derived values are computed once."""
-        return cls(layer_units, activations, loss, normalization, inputs)
+        return cls(layer_units, activations, loss, normalization, inputs, parametric)
 
     @lazy
     def layers(self):
@@ -131,7 +135,8 @@ class Network:
                     over_batch = self.normalization[0].over_batch
                     kind = BatchNormalizationLayer if over_batch else LayerNormalizationLayer
                     layers.append(kind(*place, self.normalization))
-                layers.append(ActivationLayer(*place, self.activations[index]))
+                kind = ParametricActivationLayer if self.parametric else ActivationLayer
+                layers.append(kind(*place, self.activations[index]))
             n_units = n_outputs
         return tuple(layers)
 
@@ -227,8 +232,9 @@ class Network:
         """Sizes and offsets for the kernels.
 
         ndarray of shape (n_stages, 8), int64; the columns are fan-in, fan-out, offset of the weights, offset of the
-        intercepts, the number of unpenalized parameters that start there (intercepts, and in normalized layers scales
-        and offsets; all parameters of an input layer), the offset of the stage's running means and variances among
+        intercepts, the number of unpenalized parameters that start there (intercepts, in normalized layers scales
+        and offsets, and the proportions of a parametric activation, which are the last of them; all parameters of an
+        input layer), the offset of the stage's running means and variances among
         those of all stages, the number of rows of weights, and the index of the first of an input layer's groups.
         """
         sizes = np.zeros((2, len(self.stages)), dtype=np.int64)

@@ -55,7 +55,13 @@ class Problem(NamedTuple):
 
 
 def make_problem(
-    rng, dtype=np.float64, is_sparse=False, normalization=None, activations=("tanh", "gelu"), input_layers=()
+    rng,
+    dtype=np.float64,
+    is_sparse=False,
+    normalization=None,
+    activations=("tanh", "gelu"),
+    input_layers=(),
+    parametric=False,
 ):
     """A classifier's network with an activation whose slope comes from the output and one whose slope does not."""
     X = (rng.standard_normal((17, 6)) * (rng.random((17, 6)) < 0.7)).astype(dtype)
@@ -63,10 +69,11 @@ def make_problem(
     kinds = tuple(ACTIVATIONS.get_key(name) for name in activations)
     normalizing = None if normalization is None else NORMALIZATIONS.get_key(normalization)
     loss = LOSSES["log_loss"]().for_task("multiclass").key()
-    network = Network((6, 8, 7, 3), kinds, loss, normalizing, bound_layers(input_layers, 6))
+    network = Network((6, 8, 7, 3), kinds, loss, normalizing, bound_layers(input_layers, 6), parametric)
     params = (rng.standard_normal(network.n_params) * 0.4).astype(dtype)
-    for scale in network.arrays(params).get("scales_", []):
-        scale[:] = rng.uniform(0.5, 1.5, scale.size)
+    for name in ("scales_", "activation_alphas_"):
+        for factors in network.arrays(params).get(name, []):
+            factors[:] = rng.uniform(0.5, 1.5, factors.size)
     data = as_rows(sparse.csr_array(X) if is_sparse else X, np.dtype(dtype))
     return Problem(network, params, data, X, Y, np.random.default_rng(3).uniform(0.2, 2.0, 17))
 
@@ -279,6 +286,89 @@ def test_training_with_every_input_layer(kind, others, backend_tier, rng):
 def test_training_with_every_activation(activation, backend, rng):
     problem = make_problem(rng, activations=(activation, "relu"))
     check_training(backend, problem, OPTIMIZERS["sgd"](), Penalties(), n_epochs=1, batch_size=17)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_training_with_every_parametric_activation(activation, dtype, backend, rng):
+    problem = make_problem(rng, dtype, activations=(activation, "relu"), parametric=True)
+    penalties = Penalties(1e-2, groups=GROUPS)
+    tolerance = 1e-4 if dtype == np.float32 else 1e-9
+    check_training(backend, problem, OPTIMIZERS["sgd"](), penalties, tolerance, n_epochs=1, batch_size=9)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "is_sparse", "normalization", "input_layers"),
+    [
+        (np.float32, False, None, ()),
+        (np.float64, True, None, ()),
+        (np.float64, True, "batch", ()),
+        (np.float64, False, "layer", [InputScale()]),
+    ],
+)
+def test_parametric_activations_with_everything_at_once(
+    dtype, is_sparse, normalization, input_layers, backend_tier, rng
+):
+    problem = make_problem(
+        rng, dtype, is_sparse, normalization, input_layers=input_layers, activations=("tanh", "gelu"), parametric=True
+    )
+    penalties = EVERYTHING
+    if input_layers:
+        groups = (Group(), Group(6.0, 0.0)), *GROUPS
+        penalties = replace(EVERYTHING, dropout=(0.0, 0.3, 0.3), groups=groups)
+    tolerance = 1e-4 if dtype == np.float32 else 1e-9
+    # Adam would scale up the noise of numerical gradients of intercepts before a batch normalization.
+    optimizer = OPTIMIZERS["sgd"]() if normalization == "batch" else OPTIMIZERS["adam"](epsilon=1e-3)
+    check_training(backend_tier, problem, optimizer, penalties, tolerance)
+
+
+@pytest.mark.parametrize("normalization", [None, *NORMALIZATIONS])
+def test_gradients_of_parametric_activations_go_through_dropout(normalization, backend, rng):
+    """The units that are dropped are the same whenever the gradient is computed."""
+    problem = make_problem(rng, normalization=normalization, activations=("relu", "gelu"), parametric=True)
+    network, params, data, _, Y, weights = problem
+    penalties, order = Penalties(dropout=(0.2, 0.4, 0.4)), np.arange(17)
+    with backend.Session(network, params.dtype, data, Y, weights, 17, 17, 1, penalties, 7) as session:
+        _, gradient = session.loss_gradient(order, params)
+        gradient = gradient.copy()
+        expected = numerical_gradient(lambda values: session.loss_gradient(order, values)[0], params)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
+    with backend.Session(network, params.dtype, data, Y, weights, 17, 17, 1, Penalties(), 7) as session:
+        _, whole = session.loss_gradient(order, params)
+    for ours, other in zip(*(network.arrays(grads)["activation_alphas_"] for grads in (gradient, whole)), strict=True):
+        assert (ours != other).any()
+
+
+def test_parametric_activations_begin_as_the_activations(backend, rng):
+    """The same bits; a gradient of the activation's own parameters besides."""
+    plain, own = (make_problem(np.random.default_rng(0), np.float32, parametric=choice) for choice in (False, True))
+    for views in own.network.arrays(own.params).values():
+        for view in views:
+            view[...] = 1
+    for name, views in plain.network.arrays(plain.params).items():
+        for view, other in zip(own.network.arrays(own.params)[name], views, strict=True):
+            view[...] = other
+    results, penalties = [], Penalties(1e-3, 0.5, (0.1, 0.3, 0.3))
+    for network, params, data, _, Y, weights in (plain, own):
+        with backend.Session(network, params.dtype, data, Y, weights, 17, 17, 1, penalties, 7) as session:
+            loss, gradient = session.loss_gradient(np.arange(17), params)
+            results.append((loss, network.arrays(gradient.copy()), backend.predict(network, params, data, 1)))
+    (loss, arrays, predictions), (own_loss, own_arrays, own_predictions) = results
+    np.testing.assert_array_equal(own_predictions, predictions)
+    assert own_loss == loss
+    for name, views in arrays.items():
+        for view, other in zip(own_arrays[name], views, strict=True):
+            np.testing.assert_array_equal(view, other)
+    assert all(alphas.any() for alphas in own_arrays["activation_alphas_"])
+
+
+def test_sums_of_parametric_activations_over_blocks_of_rows(backend_tier, rng, monkeypatch):
+    problem = make_problem(rng, normalization="layer", parametric=True)
+    expected = train(cpu.Session, problem, OPTIMIZERS["sgd"](), Penalties(1e-2))
+    owner = "cpu" if backend_tier.device == "cpu" else "cuda.session"
+    monkeypatch.setattr(f"skbackprop.backends.{owner}._block_rows", lambda network, itemsize, n_rows: 4)
+    ours = train(backend_tier.Session, problem, OPTIMIZERS["sgd"](), Penalties(1e-2))
+    assert_same(ours[:-1], expected[:-1], 1e-9)
 
 
 def test_blocks_of_rows(backend_tier, rng, monkeypatch):

@@ -141,6 +141,7 @@ SETTINGS = {
         },
     ),
     "parametrization": (classifier, {"parametrization": "ntp", "solver": "nadam"}),
+    "parametric activation": (classifier, {"parametric_activation": True, "normalization": "layer", "dropout": 0.2}),
     "best weights": (classifier, {"restore_best_weights": True, "learning_rate_init": 0.3}),
     "all together": (
         classifier,

@@ -159,10 +159,12 @@ def usage(cubin, tmp_path):
     return int(registers), int(stack)
 
 
-def make_network(activation=ReLU, loss="log_loss", task="multiclass", normalization=None, hidden=(64, 64)):
+def make_network(
+    activation=ReLU, loss="log_loss", task="multiclass", normalization=None, hidden=(64, 64), parametric=False
+):
     normalizing = None if normalization is None else NORMALIZATIONS.get_key(normalization)
     kinds = (activation().key(),) * 2
-    return Network((8, *hidden, 3), kinds, LOSSES[loss]().for_task(task).key(), normalizing)
+    return Network((8, *hidden, 3), kinds, LOSSES[loss]().for_task(task).key(), normalizing, (), parametric)
 
 
 def run(network, tier, dtype, penalties, optimizer="adam", is_sparse=False):
@@ -209,13 +211,18 @@ def test_training_kernels_for_all_processors(tier, launches, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("normalization", "is_sparse", "dtype"),
-    [(None, True, np.float64), ("batch", False, np.float32), ("layer", True, np.float32)],
+    ("normalization", "is_sparse", "dtype", "parametric"),
+    [
+        (None, True, np.float64, False),
+        ("batch", False, np.float32, False),
+        ("layer", True, np.float32, False),
+        ("layer", False, np.float32, True),
+    ],
 )
-def test_all_steps_compile(normalization, is_sparse, dtype, launches):
+def test_all_steps_compile(normalization, is_sparse, dtype, parametric, launches):
     """Every kernel of a session of which everything is asked, and of its predictions."""
     run(
-        make_network(ACTIVATIONS["gelu"], normalization=normalization),
+        make_network(ACTIVATIONS["gelu"], normalization=normalization, parametric=parametric),
         "resident",
         dtype,
         EVERYTHING,
@@ -235,15 +242,17 @@ def test_all_steps_compile(normalization, is_sparse, dtype, launches):
 _SUMS = {"loss", "total", "factor", "limit"}
 
 
-@pytest.mark.parametrize("is_sparse", [False, True])
-def test_steps_in_float32_have_no_float64(is_sparse, launches, tmp_path):
+@pytest.mark.parametrize(("is_sparse", "parametric"), [(False, False), (True, False), (False, True)])
+def test_steps_in_float32_have_no_float64(is_sparse, parametric, launches, tmp_path):
     from skbackprop.backends.cuda import steps
 
-    run(make_network(), "stepwise", np.float32, EVERYTHING, is_sparse=is_sparse)
+    network = make_network(parametric=parametric)
+    run(network, "stepwise", np.float32, EVERYTHING, is_sparse=is_sparse)
     _, (_, *arguments) = launches[0]
     functions = steps.Functions(
         ((ReLU, True),),
         LOSSES["log_loss"]().for_task("multiclass").key()[0],
+        parametric=parametric,
         differentiates=True,
         optimizer=OPTIMIZERS["adam"],
         finishes=True,
@@ -251,7 +260,6 @@ def test_steps_in_float32_have_no_float64(is_sparse, launches, tmp_path):
         tiles=importlib.import_module("skbackprop.backends.cuda.session")._TILES[np.dtype(np.float32)],
         dtype="float32",
     )
-    network = make_network()
     names = dict.fromkeys(call.step for call in steps.training_calls(network, functions, is_sparse, EVERYTHING))
     for name in names:
         if name in _SUMS:

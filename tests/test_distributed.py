@@ -91,7 +91,7 @@ def fitted(estimator, parts):
 
 def assert_same(model, other, tolerance):
     names = "coefs_", "intercepts_", "input_params_", "scales_", "offsets_", "running_means_", "running_variances_"
-    for name in names:
+    for name in (*names, "activation_alphas_"):
         for array, expected in zip(getattr(model, name, ()), getattr(other, name, ()), strict=True):
             np.testing.assert_allclose(array, expected, rtol=tolerance, atol=tolerance)
     assert model.n_iter_ == other.n_iter_
@@ -131,6 +131,7 @@ FITS = {
         None,
     ),
     "layers": ("classifier", {"normalization": "layer", "input_layers": ("scale", "periodic")}, Y_IRIS, None),
+    "parametric activations": ("classifier", {"parametric_activation": True, "clip_norm": 0.3}, Y_IRIS, None),
     "numbers": ("regressor", {"standardize_target": True, "output_bias": "prior"}, Y_DIABETES, None),
     "weighted numbers": ("regressor", {"standardize_target": True}, Y_DIABETES, WEIGHT),
     "spread": ("regressor", {"loss": "gaussian_nll", "output_bias": "prior"}, Y_DIABETES / 100, None),

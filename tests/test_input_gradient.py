@@ -82,6 +82,14 @@ def test_normalized_layers(normalization):
     np.testing.assert_allclose(input_gradient(model, X), expected, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus"])
+def test_parametric_activations(activation):
+    settings = {"activation": activation, "parametric_activation": True, "normalization": "layer"}
+    model = regressor(**settings, learning_rate_init=0.02).fit(X, X[:, 0])
+    assert np.ptp(model.activation_alphas_[0]) > 0.01
+    np.testing.assert_allclose(input_gradient(model, X), differences(model.predict, X), rtol=1e-5, atol=1e-8)
+
+
 @pytest.mark.parametrize("hidden", [(), (1,), (4, 1, 3)])
 def test_depths(hidden):
     model = regressor(hidden_layer_sizes=hidden, activation="tanh").fit(X, X[:, 0])

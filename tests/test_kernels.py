@@ -134,13 +134,14 @@ def test_products_do_not_depend_on_the_number_of_registers(tile_rows, monkeypatc
 LOSS_KINDS = [loss().for_task(task) for loss in LOSSES.values() for task in loss.kinds()]
 
 
-def make_problem(loss, activation, hidden, dtype, rng, n_rows=23, n_features=5, is_sparse=False):
+def make_problem(loss, activation, hidden, dtype, rng, n_rows=23, n_features=5, is_sparse=False, parametric=False):
     """A network, parameters and data for a loss, a `Loss` or the name of a class that runs."""
     if isinstance(loss, str):
         loss = next(kind for kind in LOSS_KINDS if type(kind).__name__ == loss)
     n_targets = 3 if type(loss).__name__ == "SquaredError" else 2
     n_outputs = 3 if loss.n_codes else n_targets * loss.outputs_per_target()
-    network = Network((n_features, *hidden, n_outputs), (ACTIVATIONS.get_key(activation),) * len(hidden), loss.key())
+    activations = (ACTIVATIONS.get_key(activation),) * len(hidden)
+    network = Network((n_features, *hidden, n_outputs), activations, loss.key(), parametric=parametric)
     X = rng.standard_normal((n_rows, n_features)) * (rng.random((n_rows, n_features)) < 0.6)
     if loss.n_codes:
         Y = rng.integers(0, n_outputs, (n_rows, 1)).astype(float)
@@ -171,6 +172,16 @@ def check_gradient(backend, network, params, X, Y, data, rng, penalties):
 def test_gradients_are_numerical_gradients(loss, activation, is_sparse, backend, rng):
     problem = make_problem(loss, activation, (7, 6), np.float64, rng, is_sparse=is_sparse)
     check_gradient(backend, *problem, rng, Penalties(0.1, l1_ratio=0.5 if is_sparse else 0.0))
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+@pytest.mark.parametrize("hidden", [(7, 6), (1,)])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_of_parametric_activations(activation, hidden, is_sparse, backend, rng):
+    problem = make_problem(
+        "MulticlassLogLoss", activation, hidden, np.float64, rng, is_sparse=is_sparse, parametric=True
+    )
+    check_gradient(backend, *problem, rng, Penalties(0.1, l1_ratio=0.5))
 
 
 def test_penalties_are_off_unless_they_are_asked_for():
@@ -226,10 +237,12 @@ EVERYTHING = Penalties(
 )
 
 
-def train_bits(n_threads, dtype, is_sparse, batch_size, n_epochs=3, penalties=None, activation="tanh"):
+def train_bits(
+    n_threads, dtype, is_sparse, batch_size, n_epochs=3, penalties=None, activation="tanh", parametric=False
+):
     rng = np.random.default_rng(1)
     network, params, _, Y, data = make_problem(
-        "MulticlassLogLoss", activation, (70, 33), dtype, rng, n_rows=301, n_features=40, is_sparse=is_sparse
+        "MulticlassLogLoss", activation, (70, 33), dtype, rng, 301, 40, is_sparse, parametric
     )
     penalties = Penalties(1e-3) if penalties is None else penalties
     optimizer = start_optimizer("adam", params, averages=penalties.average is not None)
@@ -252,20 +265,23 @@ def _four_cores(monkeypatch):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("is_sparse", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 50, 301])
-def test_same_bits_for_any_number_of_threads(batch_size, is_sparse, dtype):
-    reference = train_bits(1, dtype, is_sparse, batch_size)
+@pytest.mark.parametrize("parametric", [False, True])
+def test_same_bits_for_any_number_of_threads(parametric, batch_size, is_sparse, dtype):
+    reference = train_bits(1, dtype, is_sparse, batch_size, parametric=parametric)
     for n_threads in (2, 3, 4):
-        for ours, one in zip(train_bits(n_threads, dtype, is_sparse, batch_size), reference, strict=True):
+        own = train_bits(n_threads, dtype, is_sparse, batch_size, parametric=parametric)
+        for ours, one in zip(own, reference, strict=True):
             np.testing.assert_array_equal(ours, one)
 
 
 @pytest.mark.skipif(not JIT, reason="interpreted kernels run on one thread")
 @pytest.mark.usefixtures("_four_cores")
-@pytest.mark.parametrize("activation", ["tanh", "gelu"])
-def test_same_bits_for_any_number_of_threads_with_everything_on(activation):
-    reference = train_bits(1, np.float32, False, 50, penalties=EVERYTHING, activation=activation)
+@pytest.mark.parametrize(("activation", "parametric"), [("tanh", False), ("gelu", False), ("gelu", True)])
+def test_same_bits_for_any_number_of_threads_with_everything_on(activation, parametric):
+    settings = {"penalties": EVERYTHING, "activation": activation, "parametric": parametric}
+    reference = train_bits(1, np.float32, False, 50, **settings)
     for n_threads in (2, 3):
-        ours = train_bits(n_threads, np.float32, False, 50, penalties=EVERYTHING, activation=activation)
+        ours = train_bits(n_threads, np.float32, False, 50, **settings)
         for array, one in zip(ours, reference, strict=True):
             np.testing.assert_array_equal(array, one)
 

@@ -118,6 +118,7 @@ MODELS = {
         Y,
     ),
     "parametrization": (classifier, {"parametrization": "ntp", "weight_init": "ntp"}, Y),
+    "parametric activation": (classifier, {"parametric_activation": True, "normalization": "batch"}, Y),
     "standardized": (regressor, {"standardize_target": True}, Y_DIABETES),
     "two targets": (regressor, {"standardize_target": True}, np.column_stack([Y_DIABETES, -Y_DIABETES])),
     "one class": (classifier, {}, np.zeros(150, dtype=int)),
@@ -514,6 +515,10 @@ CONTRADICTIONS = {
     "weights": (fill(lambda model: model.coefs_[1]), "coefs_ has values that are not finite"),
     "intercepts": (fill(lambda model: model.intercepts_[0], np.inf), "intercepts_ has values that are not finite"),
     "scales": (fill(lambda model: model.scales_[0]), "scales_ has values that are not finite"),
+    "proportions": (
+        fill(lambda model: model.activation_alphas_[0]),
+        "activation_alphas_ has values that are not finite",
+    ),
     "variances": (fill(lambda model: model.running_variances_[0], -1), "variance is negative"),
     "best parameters": (fill(lambda model: model._best_params), "_best_params has values that are not finite"),
     "slots": (fill(lambda model: model._optimizer.slots), "slots has values that are not finite"),
@@ -526,7 +531,7 @@ CONTRADICTIONS = {
 def test_what_load_would_refuse_is_refused_before_anything_is_written(name, path):
     change, message = CONTRADICTIONS[name]
     settings = {"normalization": "batch", "averaging": 0.9, "early_stopping": True, "solver": public_functions.Adam()}
-    model = classifier(**settings).fit(X, Y)
+    model = classifier(**settings, parametric_activation=True).fit(X, Y)
     change(model)
     with pytest.raises(ValueError, match=message):
         model.save(path)
@@ -838,6 +843,7 @@ HOSTILE = {
     "optimizer is a number": (attribute("_optimizer", 3), "no estimator"),
     "layers of other sizes": (parameter("activation", ["relu", "tanh"]), "activation"),
     "scales without normalization": (attribute("scales_", []), "normalization"),
+    "proportions of no activation": (attribute("activation_alphas_", []), "parametric_activation"),
     "names for other columns": (
         attribute("feature_names_in_", {"strings": ["a"], "shape": [1], "dtype": "|O"}),
         "feature_names_in_",

@@ -114,6 +114,7 @@ GRID = {"alpha": [1e-4, 1.0], "learning_rate_init": [1e-3, 1e-2]}
         {"weight_init": "he_normal", "frozen_layers": (0,)},
         {"solver": "adamw", "dropout": 0.2, "dropout_schedule": "cosine", "weight_decay_schedule": "flat_cosine"},
         {"parametrization": "ntp", "hidden_layer_sizes": (8, 4), "solver": "adamw"},
+        {"parametric_activation": True, "hidden_layer_sizes": (8, 4), "activation": "silu"},
     ],
     ids=lambda settings: "-".join(settings) or "default",
 )

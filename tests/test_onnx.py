@@ -116,6 +116,15 @@ def test_activations(activation, dtype):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+def test_parametric_activations(activation, dtype):
+    settings = {"activation": activation, "parametric_activation": True, "learning_rate_init": 0.02}
+    model = classifier(**settings, dtype=dtype).fit(X, Y)
+    assert np.ptp(model.activation_alphas_[0]) > 0.01
+    assert_same_classes(model, np.vstack([X, 30 * X, -8 * X, np.zeros_like(X)]), dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_normalizations(normalization, dtype):
     model = classifier(normalization=normalization, dtype=dtype, averaging=0.9).fit(X, Y)

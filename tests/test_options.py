@@ -79,6 +79,7 @@ CHOICES = [
     ({"averaging": 0.9}, {}),
     ({"output_bias": "prior"}, {}),
     ({"parametrization": "ntp"}, {"learning_rate_init": 0.04}),
+    ({"parametric_activation": True}, {}),
     ({"dropout_schedule": "flat_cosine"}, {"dropout": 0.3}),
     ({"weight_decay_schedule": FlatCosine(flat_fraction=0.2)}, {"solver": AdamW(weight_decay=0.5)}),
     ({"restore_best_weights": True}, {"learning_rate_init": 0.03}),

@@ -89,6 +89,7 @@ REFUSED = {
     "activation": ("classes", {"activation": "gelu"}, "activation='gelu': it has one of"),
     "activations": ("classes", {"activation": ["relu", "tanh"]}, r"activation=\['relu', 'tanh'\]"),
     "normalization": ("numbers", {"normalization": "layer"}, "normalization='layer'"),
+    "parametric": ("numbers", {"parametric_activation": True}, "parametric_activation=True: it has none"),
     "inputs": ("numbers", {"input_layers": PeriodicEmbedding()}, r"input_layers=PeriodicEmbedding\(\)"),
     "no probabilities": ("binary", {"loss": "hinge"}, "loss='hinge'.*has none"),
     "deviations": ("numbers", {"loss": "gaussian_nll"}, "loss='gaussian_nll'"),

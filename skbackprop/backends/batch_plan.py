@@ -141,9 +141,9 @@ def plan_batches(network, rows, batch_size, n_trained, penalties, trains, *, blo
         epoch_flops=epoch_flops,
         max_epochs=int(max(1, min(_MAX_EPOCHS, call_flops // epoch_flops))),
         dropout=dropout,
-        # With dropout, the slopes also store the factors of the kept units.
+        # With dropout, the slopes also store the factors of the kept units; with parametric activations, the mixture.
         keeps=tuple(
-            kind.slope_of_input or rate > 0
+            network.parametric or kind.slope_of_input or rate > 0
             for (kind, _), rate in zip(network.activations, dropout[network.n_front + 1 :], strict=True)
         ),
     )

@@ -64,6 +64,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     intercepts_: list[np.ndarray]
     scales_: list[np.ndarray]
     offsets_: list[np.ndarray]
+    activation_alphas_: list[np.ndarray]
     input_params_: list[np.ndarray]
     running_means_: list[np.ndarray]
     running_variances_: list[np.ndarray]
@@ -95,6 +96,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
     _parameter_constraints: dict[Any, Any] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS)), Activation, "array-like"],
+        "parametric_activation": ["boolean"],
         "solver": [StrOptions({"lbfgs", *OPTIMIZERS}), Optimizer],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],

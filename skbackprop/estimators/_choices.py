@@ -88,7 +88,8 @@ def choose_network(estimator, n_units):
                 f"{estimator.hidden_layer_sizes!r} has a layer of one, which it would make constant; use two or more"
             )
     inputs = bound_layers(input_layers(estimator), n_units[0])
-    return Network.cached(n_units, activations, estimator._targets.loss_key(), normalization, inputs)
+    parametric = bool(estimator.parametric_activation and n_hidden)
+    return Network.cached(n_units, activations, estimator._targets.loss_key(), normalization, inputs, parametric)
 
 
 def input_layers(estimator):

@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from dataclasses import replace
 from math import isfinite
 from operator import is_
 from types import SimpleNamespace
@@ -173,7 +174,7 @@ def predict_hidden(estimator, X, layer):
     dtype = weights_dtype(estimator.coefs_)
     units = whole.layer_units[: n_layers + 1]
     loss = LOSSES.get_key("squared_error")
-    network = Network((*units, units[-1]), whole.activations[:n_layers], loss, whole.normalization, whole.inputs)
+    network = replace(whole, layer_units=(*units, units[-1]), activations=whole.activations[:n_layers], loss=loss)
     hidden = {}
     for name in (name for names in network.attributes for name in names):
         hidden[name] = getattr(estimator, name)[: whole.n_front if name == "input_params_" else n_layers]
@@ -200,11 +201,15 @@ def for_backend(estimator, X):
     return *_fitted_network(estimator, dtype), as_rows(X, dtype)
 
 
+#: Fitted attributes of layers beside the dense ones.
+_OF_OTHER_LAYERS = "scales_", "input_params_", "activation_alphas_"
+
+
 def _fitted_network(estimator, dtype):
     """Return the fitted network, its parameters and running statistics."""
     network = choose_network(estimator, layer_units(estimator))
     fitted = vars(estimator)
-    if network.normalizes or network.inputs or "scales_" in fitted or "input_params_" in fitted:
+    if len(network.attributes[0]) > 2 or not fitted.keys().isdisjoint(_OF_OTHER_LAYERS):
         check_same_layers(estimator, network)
     return network, *flat_state(estimator, network, dtype)
 

@@ -355,7 +355,7 @@ def given_state(given, network, dtype, random_state):
     """Return the flat vectors of `weight_init` if it is an estimator or a tuple.
 
     Weights of a network without normalization may initialize one with it, but not the other way round, nor may weights
-    of another normalization: they mean nothing to the other network.
+    of another normalization: they mean nothing to the other network. So it is with parametric activations.
 
     Parameters
     ----------
@@ -380,6 +380,8 @@ def given_state(given, network, dtype, random_state):
         _check_normalization(given, network, "weight_init comes from")
     if not isinstance(given, tuple) and hasattr(given, "input_params_"):
         _check_input_layers(given, network, "weight_init comes from a network with")
+    if not isinstance(given, tuple) and hasattr(given, "activation_alphas_"):
+        _check_activations(given, network, "weight_init comes from a network with")
     names, state_names = network.attributes
     arrays = dict(zip(("coefs_", "intercepts_"), map(list, _given_weights(given)), strict=True))
     arrays |= {name: getattr(given, name) for name in names if hasattr(given, name)}
@@ -420,6 +422,7 @@ def check_same_layers(estimator, network):
     """Raise ValueError if an estimator was fitted with other layers beside the dense ones than its parameters choose now."""
     _check_normalization(estimator, network, "the fitted network has")
     _check_input_layers(estimator, network, "the fitted network has")
+    _check_activations(estimator, network, "the fitted network has")
 
 
 def _check_input_layers(source, network, beginning):
@@ -439,4 +442,13 @@ def _check_normalization(source, network, beginning):
         raise ValueError(
             f"{beginning} normalization={fitted!r}, but normalization={asked!r} is asked for: the weights of one mean nothing "
             f"to the other. Set normalization={fitted!r}, or fit anew"
+        )
+
+
+def _check_activations(source, network, beginning):
+    fitted = hasattr(source, "activation_alphas_")
+    if fitted != network.parametric:
+        raise ValueError(
+            f"{beginning} parametric_activation={fitted}, but parametric_activation={network.parametric} is asked for: the "
+            f"weights of one mean something else to the other. Set parametric_activation={fitted}, or fit anew"
         )

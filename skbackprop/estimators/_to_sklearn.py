@@ -57,8 +57,9 @@ def to_sklearn(model):
         If `model` is of another kind.
     ValueError
         If no network of scikit-learn has the same predictions; the message names each reason: an activation other than
-        'identity', 'logistic', 'tanh' and 'relu', or several different ones; layer normalization; layers in front of
-        the first dense one; a loss without probabilities, or with other outputs than means; several columns of classes.
+        'identity', 'logistic', 'tanh' and 'relu', or several different ones; parametric activations; layer
+        normalization; layers in front of the first dense one; a loss without probabilities, or with other outputs than
+        means; several columns of classes.
     sklearn.exceptions.NotFittedError
         If `model` is not fitted.
 
@@ -129,6 +130,8 @@ def _refuse_other_predictions(model, network):
         reasons.append(
             f"normalization={model.normalization!r}: it has none, and only that over batches becomes weights"
         )
+    if network.parametric:
+        reasons.append(f"parametric_activation={model.parametric_activation!r}: it has none")
     if network.inputs:
         reasons.append(f"input_layers={model.input_layers!r}: it has none")
     link = loss_link(network.loss[0])

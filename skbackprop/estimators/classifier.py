@@ -345,6 +345,13 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         Schedule of a factor from 1 down to 0 by which the `weight_decay` of the optimizer is multiplied, besides the
         learning rate. None for a constant one. Used by 'adamw' and 'lion', which have one.
 
+    parametric_activation : bool, default=False
+        Whether each hidden unit mixes `activation` with the identity in a proportion of its own, which is trained:
+        ``(1 - alpha) * z + alpha * f(z)``, from ``alpha = 1`` on. With 'relu', these are the rectifiers of a learned
+        slope for negative z, 1 - alpha, that are known as PReLU (He et al., 2015); with any, the parametric activations
+        of RealMLP (Holzmüller, Grinsztajn and Steinwart, 2024). `alpha`, weight decay and `max_norm` leave the
+        proportions alone; with ``parametrization='ntp'`` they have a tenth of the learning rate.
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,), or list of ndarray
@@ -364,6 +371,10 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
     scales_, offsets_ : list of ndarray of length n_layers - 2
         Scales and offsets of the normalized pre-activations. Entry i has shape (units of hidden layer i,). Only with
         `normalization`.
+
+    activation_alphas_ : list of ndarray of length n_layers - 2
+        Proportions of the activation and the identity. Entry i has shape (units of hidden layer i,). Only with
+        `parametric_activation`.
 
     running_means_, running_variances_ : list of ndarray of length n_layers - 2, float64
         Running means and variances of the pre-activations. Entry i has shape (units of hidden layer i,). Only with
@@ -614,6 +625,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         parametrization: str = "standard",
         dropout_schedule: str | None = None,
         weight_decay_schedule: str | None = None,
+        parametric_activation: bool = False,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -660,6 +672,7 @@ class BackpropClassifier(ClassifierMixin, BaseBackprop):
         self.parametrization = parametrization
         self.dropout_schedule = dropout_schedule
         self.weight_decay_schedule = weight_decay_schedule
+        self.parametric_activation = parametric_activation
 
     def _refuse_targets(self, y, name):
         refuse_misread_labels(y, name)

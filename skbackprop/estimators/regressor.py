@@ -319,6 +319,13 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         Schedule of a factor from 1 down to 0 by which the `weight_decay` of the optimizer is multiplied, besides the
         learning rate. None for a constant one. Used by 'adamw' and 'lion', which have one.
 
+    parametric_activation : bool, default=False
+        Whether each hidden unit mixes `activation` with the identity in a proportion of its own, which is trained:
+        ``(1 - alpha) * z + alpha * f(z)``, from ``alpha = 1`` on. With 'relu', these are the rectifiers of a learned
+        slope for negative z, 1 - alpha, that are known as PReLU (He et al., 2015); with any, the parametric activations
+        of RealMLP (Holzmüller, Grinsztajn and Steinwart, 2024). `alpha`, weight decay and `max_norm` leave the
+        proportions alone; with ``parametrization='ntp'`` they have a tenth of the learning rate.
+
     Attributes
     ----------
     coefs_ : list of ndarray of length n_layers - 1
@@ -334,6 +341,10 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
     scales_, offsets_ : list of ndarray of length n_layers - 2
         Scales and offsets of the normalized pre-activations. Entry i has shape (units of hidden layer i,). Only with
         `normalization`.
+
+    activation_alphas_ : list of ndarray of length n_layers - 2
+        Proportions of the activation and the identity. Entry i has shape (units of hidden layer i,). Only with
+        `parametric_activation`.
 
     running_means_, running_variances_ : list of ndarray of length n_layers - 2, float64
         Running means and variances of the pre-activations. Entry i has shape (units of hidden layer i,). Only with
@@ -588,6 +599,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         parametrization: str = "standard",
         dropout_schedule: str | None = None,
         weight_decay_schedule: str | None = None,
+        parametric_activation: bool = False,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -634,6 +646,7 @@ class BackpropRegressor(RegressorMixin, BaseBackprop):
         self.parametrization = parametrization
         self.dropout_schedule = dropout_schedule
         self.weight_decay_schedule = weight_decay_schedule
+        self.parametric_activation = parametric_activation
 
     def _advice(self, parameter, value):
         if parameter == "loss" and isinstance(value, Integral | list | tuple | np.ndarray):

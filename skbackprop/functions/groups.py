@@ -28,7 +28,7 @@ class Group(NamedTuple):
     decay: float = 1.0
 
 
-#: Of a dense layer: of its weights; and of its intercepts, scales and offsets, which do not decay.
+#: Of a dense layer: of its weights; and of its stage's other parameters, which do not decay.
 DENSE = Group(), Group(decay=0.0)
 
 

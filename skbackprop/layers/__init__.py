@@ -4,7 +4,7 @@
 """
 
 from skbackprop.layers._layer import Layer
-from skbackprop.layers.activation import ActivationLayer
+from skbackprop.layers.activation import ActivationLayer, ParametricActivationLayer
 from skbackprop.layers.dense import Dense
 from skbackprop.layers.dropout import Dropout
 from skbackprop.layers.inputs import ColumnLayer
@@ -12,7 +12,7 @@ from skbackprop.layers.normalization import BatchNormalizationLayer, LayerNormal
 
 #: The kinds of layers that have arrays; then the fitted attributes that list these, in the order in which files have
 #: them.
-_KINDS = (Dense, LayerNormalizationLayer, BatchNormalizationLayer, ColumnLayer)
+_KINDS = (Dense, LayerNormalizationLayer, BatchNormalizationLayer, ColumnLayer, ParametricActivationLayer)
 ATTRIBUTES = tuple(dict.fromkeys(name for kind in _KINDS for name in (*kind.attributes, *kind.state_attributes)))
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "Dropout",
     "Layer",
     "LayerNormalizationLayer",
+    "ParametricActivationLayer",
 ]

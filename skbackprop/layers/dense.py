@@ -54,7 +54,7 @@ class Dense(Layer):
         return ("gradient",)
 
     def parameter_groups(self, parametrization, degree):
-        """Return those of the weights, and of the intercepts and a normalization's parameters."""
+        """Return those of the weights, and of the stage's other parameters."""
         return PARAMETRIZATIONS[parametrization](self.n_inputs, degree)
 
     def draw(self, arrays, initializer, random_state):

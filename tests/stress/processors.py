@@ -37,6 +37,7 @@ def settings():
     for solver, threads in product(OPTIMIZERS, (1, 2)):
         yield {"solver": solver, "n_jobs": threads, **averaged}
     yield from ({"activation": name} for name in ACTIVATIONS)
+    yield from ({"activation": name, "parametric_activation": True} for name in ACTIVATIONS)
     yield from ({"learning_rate": name, "solver": "sgd"} for name in SCHEDULES)
     for normalization, dropout in product(("batch", "layer"), (0.0, 0.3)):
         yield {"normalization": normalization, "dropout": dropout, "activation": "tanh"}

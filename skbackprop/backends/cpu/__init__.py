@@ -175,6 +175,7 @@ def _workspace_of(offsets, network, dtype, n_threads, block_rows, n_targets, kee
         slopes=offsets.n_units if keeps else 0,
         deltas=offsets.n_units,
         normalized=offsets.n_units if normalizes else 0,
+        changes=offsets.n_units if network.parametric else 0,
         statistics=offsets.n_statistics,
         targets=block_rows * n_targets,
         losses=block_rows,
@@ -196,6 +197,7 @@ def _prediction_workspace_of(offsets, network, dtype, n_threads):
         sums=n_threads * N_SUMS,
         forward_panels=offsets.n_forward,
         units=n_threads * offsets.n_units,
+        changes=n_threads * offsets.n_units if network.parametric else 0,
         scratches=(n_threads, 0),
     )
 

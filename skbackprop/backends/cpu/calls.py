@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from skbackprop._compile import JIT, loop
-from skbackprop.backends.cpu import normalization, penalties, steps
+from skbackprop.backends.cpu import normalization, parametric, penalties, steps
 from skbackprop.backends.cpu.gemm import multiply, pack
 from skbackprop.backends.cpu.layers import refresh_weights
 from skbackprop.backends.cpu.state import BACK, FORM, FORTH, GRADIENT
@@ -53,7 +53,7 @@ def _pointer(dtype):
 
 @lru_cache(maxsize=256)
 def _step(name, dtype, index_dtype):
-    modules = steps, normalization, penalties
+    modules = steps, normalization, parametric, penalties
     template = next(getattr(module, name) for module in modules if hasattr(module, name))
     make = _SETTINGS[name].loop if name in _SETTINGS else loop
     return make(template, opened=FORM.opened(dtype, index_dtype))
@@ -65,7 +65,7 @@ def step_address(name, dtype, index_dtype=None):
     Parameters
     ----------
     name : str
-        A function of `steps`, `normalization` or `penalties`; "wait" for none.
+        A function of `steps`, `normalization`, `parametric` or `penalties`; "wait" for none.
     dtype : numpy.dtype
     index_dtype : numpy.dtype or None, default=None
         Dtype of a sparse matrix's indices; None for dense rows.

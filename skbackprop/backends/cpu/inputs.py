@@ -51,10 +51,11 @@ def input_gradient(network, params, rows, outputs, running=None):
             for layer, arrays in pairs[:last]:
                 kept.append(units)
                 if isinstance(layer, ActivationLayer):
-                    units = np.ascontiguousarray(units)
-                    kept[-1] = slopes = np.empty_like(units)
+                    before, units = units, np.array(units, order="C")
+                    slopes = np.empty_like(units)
                     arguments = units.reshape(-1), slopes.reshape(-1), units.size, network.settings[layer.stage]
                     run(calls[layer.stage, FORTH], activation_types(params.dtype), *arguments)
+                    units, kept[-1] = layer.mixed(before, units, arrays), layer.mixed(1, slopes, arrays)
                 else:
                     units = layer.naive(units, arrays).astype(params.dtype, copy=False)
             deltas = pairs[last][1]["coefs_"].T[outputs[start:stop]]

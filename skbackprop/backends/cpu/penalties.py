@@ -18,7 +18,7 @@ __all__ = ["average_params", "finish_gradient", "limit_norms", "sum_squares", "t
 
 @formula
 def _own_part(layout, layer, part, thread, n_threads):
-    """Return a thread's range of the flat vector: weights (part 0) or intercepts, scales and offsets (part 1)."""
+    """Return a thread's range of the flat vector: weights (part 0) or other parameters (part 1)."""
     fan_out = layout[layer, FAN_OUT]
     if part == 0:
         first, last = own_rows(layout, layer, chunk(fan_out), thread, n_threads)

@@ -117,7 +117,8 @@ def training_calls(network, offsets, penalties, *, differentiates, updates, exch
             calls.append(Call("pack_deltas", layer.stage))
         calls += _layer_calls(layer, layer.backward_steps(), offsets)
     calls[-1] = calls[-1]._replace(waits=ALL_FINITE)
-    for layer in network.layers if differentiates else ():
+    # The step of the dense layer updates all parameters of its stage: it comes last.
+    for layer in (layer for stage in network.stages for layer in reversed(stage)) if differentiates else ():
         calls += _layer_calls(layer, layer.gradient_steps(), offsets)
     if updates:
         calls += [Call("count_dead", layer.stage, AT_END) for layer in network.layers if layer.is_hidden]

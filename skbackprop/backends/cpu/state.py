@@ -83,7 +83,7 @@ class Plan(NamedTuple):
     trained: Integers  # whether a layer's parameters are updated
     update_settings: Doubles  # the optimizer's
     rate_factors: Doubles  # the different ones of groups of parameters
-    rate_index: Integers2D  # of these, for each layer's weights, and for its intercepts, scales and offsets
+    rate_index: Integers2D  # of these, for each layer's weights, and for its other parameters
     decays: Doubles2D  # factors of the optimizer's weight decay, in the same places
     n_threads: Integer
     n_targets: Integer
@@ -134,6 +134,7 @@ class Work(NamedTuple):
     slopes: Numbers
     deltas: Numbers  # gradients with respect to the units
     normalized: Numbers
+    changes: Numbers  # of parametric activations, see `parametric`
     statistics: Doubles
     targets: Numbers
     losses: Doubles

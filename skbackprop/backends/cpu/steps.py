@@ -88,10 +88,16 @@ def drop(record, thread, layer):
     now = at(work.clock, thread * N_CLOCK)
     first, last, n_units = now[FIRST], now[LAST], plan.layout[layer, FAN_IN]
     low = plan.offsets[layer, UNITS] + first * n_units
+    rate = plan.dropout[layer] * work.sums[thread * N_SUMS + DROPOUT]
     drop_rows(
-        plan.dropout[layer] * work.sums[thread * N_SUMS + DROPOUT], plan.seed, now[STEP], layer, at(data.order, now[START]), first, last, n_units,
+        rate, plan.seed, now[STEP], layer, at(data.order, now[START]), first, last, n_units,
         at(work.units, low), at(work.slopes, low), layer > 0,
     )  # fmt: skip
+    if layer > 0 and work.changes.size > 0:
+        drop_rows(
+            rate, plan.seed, now[STEP], layer, at(data.order, now[START]), first, last, n_units,
+            at(work.changes, low), at(work.slopes, low), False,
+        )  # fmt: skip
 
 
 def forward(record, thread, layer):
@@ -391,7 +397,7 @@ def _refresh(plan, model, work, layer, first, last):
 def _finish_layer(plan, model, work, thread, layer, n_rows, is_first, updates):
     """Compute the gradient of a thread's share of a layer's intercepts, and update them.
 
-    The gradients of scales and offsets are computed already.
+    The gradients of scales, offsets and parametric activations are computed already.
     """
     fan_out, intercepts = plan.layout[layer, FAN_OUT], plan.layout[layer, INTERCEPTS]
     own_first, own_last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
@@ -411,7 +417,7 @@ def _finish_layer(plan, model, work, thread, layer, n_rows, is_first, updates):
 
 @formula
 def _update_intercepts(plan, model, work, thread, layer):
-    """Update a thread's share of a layer's intercepts, scales and offsets, which are not penalized."""
+    """Update a thread's share of a layer's intercepts and other parameters that are not penalized."""
     first, last = share(plan.layout[layer, UNPENALISED], np.int64(1), thread, plan.n_threads)
     low = plan.layout[layer, INTERCEPTS] + first
     rate, decays = plan.rate_index[layer, OF_OTHERS], plan.decays[layer, OF_OTHERS]

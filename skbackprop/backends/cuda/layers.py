@@ -24,6 +24,7 @@ from skbackprop.backends.cuda.state import (
     START,
     STEP,
     UNITS,
+    UNPENALISED,
     WEIGHTS,
 )
 from skbackprop.functions.elementary import natural, number
@@ -31,6 +32,7 @@ from skbackprop.functions.random import draw_units
 
 __all__ = [
     "activations",
+    "alpha_step",
     "constant_step",
     "dense_steps",
     "drop_step",
@@ -124,31 +126,46 @@ def activations(kinds):
     return activate, derive
 
 
-def make_store(activate):
+def make_store(activate, parametric):
     """Make the formula that turns a unit's weighted input into its output.
 
     Parameters
     ----------
     activate : formula
         See `activations`.
+    parametric : bool
+        Whether input and output are mixed; see `cpu.parametric` for the equations.
 
     Returns
     -------
     store : formula
-        ``store(layer, i, z, plan, work)`` for unit `i` of the layer's outputs, counted over all rows.
+        ``store(layer, i, z, plan, model, work)`` for unit `i` of the layer's outputs, counted over all rows.
     """
 
     @formula
-    def store(layer, i, z, plan, work):
+    def store(layer, i, z, plan, model, work):
         a, slope = activate(plan.layers[layer, ACTIVATION], z, plan.settings[layer])
+        if parametric:
+            change, n_units, one = a - z, plan.layers[layer, FAN_OUT], number(1.0, z)
+            alpha = model.params[natural(_alphas_start(layer, plan) + i % n_units)]
+            a, slope = (one - alpha) * z + alpha * a, (one - alpha) + alpha * slope
         work.units[natural(plan.layers[layer + 1, UNITS] + i)] = a
         if plan.layers[layer, KEEPS] != 0:
-            work.slopes[natural(plan.layers[layer + 1, DELTAS] + i)] = slope
+            place = natural(plan.layers[layer + 1, DELTAS] + i)
+            work.slopes[place] = slope
+            if parametric:
+                work.changes[place] = change
 
     return store
 
 
-def dense_steps(store, derive, normalizes, tiles, dtype):
+@formula
+def _alphas_start(layer, plan):
+    """Return the offset of a layer's proportions of a parametric activation, the last of its parameters."""
+    return plan.layers[layer, INTERCEPTS] + plan.layers[layer, UNPENALISED] - plan.layers[layer, FAN_OUT]
+
+
+def dense_steps(store, derive, normalizes, parametric, tiles, dtype):
     """Make the three products of a layer.
 
     Parameters
@@ -157,6 +174,8 @@ def dense_steps(store, derive, normalizes, tiles, dtype):
         See `make_store` and `activations`.
     normalizes : bool
         Whether hidden layers' weighted inputs are normalized; the normalization then applies the activation.
+    parametric : bool
+        See `make_store`.
     tiles : Tiles or None
         Tiles of the products of large layers; None if one block trains.
     dtype : numpy.dtype
@@ -177,7 +196,7 @@ def dense_steps(store, derive, normalizes, tiles, dtype):
         if of.layer == of.plan.n_layers - 1 or normalizes:
             of.work.units[natural(of.plan.layers[of.layer + 1, UNITS] + place)] = total
         else:
-            store(of.layer, place, total, of.plan, of.work)
+            store(of.layer, place, total, of.plan, of.model, of.work)
 
     @formula
     def begin_backward(i, j, of):
@@ -190,6 +209,8 @@ def dense_steps(store, derive, normalizes, tiles, dtype):
         a = of.work.units[natural(of.plan.layers[of.layer, UNITS] + place)]
         settings = of.plan.settings[of.layer - 1]
         kept = of.work.slopes[at] if of.plan.layers[of.layer - 1, KEEPS] != 0 else a
+        if parametric:
+            of.work.changes[at] = of.work.changes[at] * total
         of.work.deltas[at] = total * derive(of.plan.layers[of.layer - 1, ACTIVATION], a, kept, settings)
 
     @formula
@@ -266,25 +287,41 @@ def target_step(thread, n_threads, layer, number_, data, batches, plan, model, w
         work.targets[natural(i)] = data.Y[natural(data.order[start + row] * plan.n_targets + i - row * plan.n_targets)]
 
 
-@formula
-def drop_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
-    """Apply dropout to the inputs of a layer of weights and to a hidden layer's slopes, which are then stored."""
-    start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
-    n_units = plan.layers[layer, FAN_IN]
-    n_quads = (n_units + 3) // 4
-    batch = batches.table[number_, BATCH]
-    zero, scale, threshold = number(0.0, work.units), batches.scales[batch, layer], batches.thresholds[batch, layer]
-    for item in range(thread, n_rows * n_quads, n_threads):
-        row, quad = item // n_quads, item % n_quads
-        drawn = draw_units(plan.seed, batches.table[number_, STEP], layer, data.order[start + row], quad)
-        for lane in range(min(4, n_units - 4 * quad)):
-            factor = scale if drawn[lane] >= threshold else zero
-            place = row * n_units + 4 * quad + lane
-            i = natural(plan.layers[layer, UNITS] + place)
-            work.units[i] = work.units[i] * factor
-            if layer > 0:
-                i = natural(plan.layers[layer, DELTAS] + place)
-                work.slopes[i] = work.slopes[i] * factor
+def drop_step(parametric):
+    """Make the step that applies dropout to the inputs of a layer of weights and to a hidden layer's stored slopes.
+
+    Parameters
+    ----------
+    parametric : bool
+        See `make_store`.
+
+    Returns
+    -------
+    step : formula
+    """
+
+    @formula
+    def step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+        start, n_rows = batches.table[number_, START], batches.table[number_, N_ROWS]
+        n_units = plan.layers[layer, FAN_IN]
+        n_quads = (n_units + 3) // 4
+        batch = batches.table[number_, BATCH]
+        zero, scale, threshold = number(0.0, work.units), batches.scales[batch, layer], batches.thresholds[batch, layer]
+        for item in range(thread, n_rows * n_quads, n_threads):
+            row, quad = item // n_quads, item % n_quads
+            drawn = draw_units(plan.seed, batches.table[number_, STEP], layer, data.order[start + row], quad)
+            for lane in range(min(4, n_units - 4 * quad)):
+                factor = scale if drawn[lane] >= threshold else zero
+                place = row * n_units + 4 * quad + lane
+                i = natural(plan.layers[layer, UNITS] + place)
+                work.units[i] = work.units[i] * factor
+                if layer > 0:
+                    i = natural(plan.layers[layer, DELTAS] + place)
+                    work.slopes[i] = work.slopes[i] * factor
+                    if parametric:
+                        work.changes[i] = work.changes[i] * factor
+
+    return step
 
 
 def loss_step(evaluate):
@@ -372,6 +409,17 @@ def intercept_step(is_centred):
             model.grads[target + j] = total
 
     return step
+
+
+@formula
+def alpha_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
+    """Compute the gradient of a layer's proportions of a parametric activation."""
+    fan_out, source, target = plan.layers[layer, FAN_OUT], plan.layers[layer + 1, DELTAS], _alphas_start(layer, plan)
+    for j in range(thread, fan_out, n_threads):
+        total = number(0.0, model.params) if batches.table[number_, FIRST] != 0 else model.grads[target + j]
+        for row in range(batches.table[number_, N_ROWS]):
+            total += work.changes[natural(source + row * fan_out + j)]
+        model.grads[target + j] = total
 
 
 @formula

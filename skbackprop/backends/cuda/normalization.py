@@ -79,7 +79,7 @@ def normalization_steps(store, over_batch, trains):
             z = np.float64(work.units[natural(plan.layers[layer + 1, UNITS] + i)]) - work.statistics[means + unit]
             x = number(z * work.statistics[means + n_units + unit], work.units)
             work.normalized[natural(plan.layers[layer + 1, DELTAS] + i)] = x
-            store(layer, i, model.params[scales + unit] * x + model.params[scales + n_units + unit], plan, work)
+            store(layer, i, model.params[scales + unit] * x + model.params[scales + n_units + unit], plan, model, work)
 
     @formula
     def scale_units(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
@@ -89,7 +89,7 @@ def normalization_steps(store, over_batch, trains):
             unit = i % n_units
             z = np.float64(work.units[natural(plan.layers[layer + 1, UNITS] + i)])
             z = z * model.running[factors + unit] + model.running[factors + n_units + unit]
-            store(layer, i, number(z, work.units), plan, work)
+            store(layer, i, number(z, work.units), plan, model, work)
 
     @formula
     def normalize_rows(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
@@ -116,7 +116,9 @@ def normalization_steps(store, over_batch, trains):
                 x = (work.units[natural(start + unit)] - mean) * factor
                 if trains:
                     work.normalized[natural(plan.layers[layer + 1, DELTAS] + i)] = x
-                store(layer, i, model.params[scales + unit] * x + model.params[scales + n_units + unit], plan, work)
+                store(
+                    layer, i, model.params[scales + unit] * x + model.params[scales + n_units + unit], plan, model, work
+                )
 
     @formula
     def sum_units(thread, n_threads, layer, number_, data, batches, plan, model, work, report):

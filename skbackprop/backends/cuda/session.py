@@ -83,8 +83,8 @@ def _power_of_two(n):
 
 
 def _row_numbers(network):
-    """Return the workspace numbers per row: units, slopes, gradients, normalized units."""
-    return 4 * sum(network.stage_units)
+    """Return the workspace numbers per row: units, slopes, gradients, normalized units, changes."""
+    return (4 + network.parametric) * sum(network.stage_units)
 
 
 def _block_rows(network, itemsize, n_rows):
@@ -334,7 +334,7 @@ class Session:
         data += 0 if self._weights is None else self._weights.nbytes
         # Parameters, gradient, three arrays of optimizer state (few optimizers need more), average.
         model = 6 * self._network.n_params * itemsize
-        work = (layout.n_units + 3 * layout.n_deltas) * itemsize + 8 * layout.n_statistics
+        work = (layout.n_units + (3 + self._network.parametric) * layout.n_deltas) * itemsize + 8 * layout.n_statistics
         return data + model + work + 8 * self._batches.n_given
 
     def __enter__(self):
@@ -370,6 +370,7 @@ class Session:
             (layout.n_deltas if has_slopes else 0, dtype),
             (layout.n_deltas, dtype),
             (layout.n_deltas if network.normalizes and self._trains else 0, dtype),
+            (layout.n_deltas if network.parametric else 0, dtype),
             (layout.n_statistics, np.float64),
             (rows * n_outputs, dtype),
             (rows, np.float64),
@@ -548,8 +549,9 @@ class Session:
         over_batch = None if network.normalization is None else network.over_batch
         resident = self._tier == "resident"
         functions = Functions(
-            self._layout.kinds, network.loss[0], _input_kinds(network), over_batch, differentiates, optimizer, finishes, clips_norm,
-            None if resident else self._tiles, dtype.name, self._rows.indices.dtype.name,
+            self._layout.kinds, network.loss[0], _input_kinds(network), over_batch, network.parametric, differentiates,
+            optimizer, finishes, clips_norm, None if resident else self._tiles, dtype.name,
+            self._rows.indices.dtype.name,
         )  # fmt: skip
         run = self._run_together if resident else self._run_alone
         run(order.astype(np.int64, copy=False), arrays, model, penalties, functions, report)
@@ -722,8 +724,8 @@ def _predict(network, params, rows, link, running, out, index, precision):
     layout = _Layout(network, (False,) * n_hidden, [True] * n_layers, rows.is_sparse, block_rows, True, False)
     over_batch = None if network.normalization is None else network.over_batch
     functions = Functions(
-        layout.kinds, network.loss[0], _input_kinds(network), over_batch, tiles=_tiles(dtype, precision),
-        dtype=dtype.name,
+        layout.kinds, network.loss[0], _input_kinds(network), over_batch, network.parametric,
+        tiles=_tiles(dtype, precision), dtype=dtype.name,
     )  # fmt: skip
     device = Device(index)
     needed = (layout.n_units + network.n_params) * dtype.itemsize
@@ -733,7 +735,7 @@ def _predict(network, params, rows, link, running, out, index, precision):
             nothing, none = device.zeros(0, dtype), device.zeros(0, np.float64)
             nothing_dropped = device.zeros(1, np.uint64).reshape(1, 1)
             units = device.empty(layout.n_units, dtype)
-            work = Work(units, nothing, nothing, nothing, none, nothing, none, nothing)
+            work = Work(units, nothing, nothing, nothing, nothing, none, nothing, none, nothing)
             plan = Plan(
                 device.upload(layout.layers), device.upload(_settings(network, dtype)), nothing,
                 device.upload(network.groups.reshape(-1)), n_layers, 1, 0, 0, 1, 1,

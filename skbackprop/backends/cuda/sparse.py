@@ -63,7 +63,7 @@ def forward_sparse_step(store, normalizes):
             if plan.n_layers == 1 or normalizes:
                 work.units[natural(plan.layers[1, UNITS] + i)] = z
             else:
-                store(0, i, z, plan, work)
+                store(0, i, z, plan, model, work)
 
     return step
 

@@ -27,7 +27,7 @@ __all__ = ["ARRAYS", "N_NUMBERS", "N_WORDS", "Batches", "Data", "Model", "Plan",
     LARGE,
     TREATMENT,
 ) = range(16)
-#: Parts of a layer's parameters: its weights; its intercepts, scales and offsets.
+#: Parts of a layer's parameters: its weights; the others, which are not penalized.
 N_PARTS = 2
 N_COLUMNS = TREATMENT + N_PARTS
 
@@ -105,6 +105,7 @@ class Work(NamedTuple):
     slopes: object
     deltas: object
     normalized: object
+    changes: object  # of parametric activations: the derivatives with respect to their proportions
     statistics: object
     targets: object
     losses: object

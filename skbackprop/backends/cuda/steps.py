@@ -18,6 +18,7 @@ from skbackprop.backends.cuda.device import arrays_at, compiled, cuda, device_fu
 from skbackprop.backends.cuda.inputs import input_steps
 from skbackprop.backends.cuda.layers import (
     activations,
+    alpha_step,
     constant_step,
     dense_steps,
     drop_step,
@@ -113,6 +114,8 @@ class Functions(NamedTuple):
         Distinct classes of input layers.
     over_batch : bool or None
         Whether a normalization takes means over the batch; None for no normalization.
+    parametric : bool
+        Whether activations are mixed with the identity.
     differentiates : bool
         Whether the gradient is computed.
     optimizer : type or None
@@ -130,6 +133,7 @@ class Functions(NamedTuple):
     loss: type
     input_kinds: tuple = ()
     over_batch: bool | None = None
+    parametric: bool = False
     differentiates: bool = False
     optimizer: type | None = None
     finishes: bool = False
@@ -157,20 +161,23 @@ class Functions(NamedTuple):
             Per-thread variant, and per-block variant for large layers.
         """
         activate, derive = activations(self.kinds)
-        store = make_store(activate)
+        store = make_store(activate, self.parametric)
         normalizes = self.over_batch is not None
         evaluate, link = loss_loops(self.loss)
-        forward, backward, gradient = dense_steps(store, derive, normalizes, self.tiles, np.dtype(self.dtype))
+        forward, backward, gradient = dense_steps(
+            store, derive, normalizes, self.parametric, self.tiles, np.dtype(self.dtype)
+        )
         made = {"forward": forward, "backward": backward, "gradient": gradient}
         by_threads = {
             "gather": gather_step,
             "targets": target_step,
-            "drop": drop_step,
+            "drop": drop_step(self.parametric),
             "forward_sparse": forward_sparse_step(store, normalizes),
             "loss": loss_step(evaluate.formula()),
             "total": total_step,
             "link": _link_step(link.formula()),
             "gradient_sparse": gradient_sparse_step,
+            "mix_gradient": alpha_step,
             "intercepts": intercept_step(bool(self.over_batch)),
             "penalty": penalty_step,
             "norm": norm_step,
@@ -209,12 +216,14 @@ class Functions(NamedTuple):
         stage, calls = layer.stage, []
         n_forward, n_backward = (len(steps) for steps in self.normalization(None))
         for step in steps:
-            if step in ("activate", "derive"):
+            if step in ("keep_inputs", "activate", "mix", "mix_backward", "derive"):
                 continue  # the step that writes a unit or its gradient does this, too
             if step == "gradient":
                 # Steps that read the same gradients need no barrier in between.
                 calls.append(Call("gradient_sparse" if is_sparse and stage == 0 else "gradient", stage, waits=False))
                 calls.append(Call("intercepts", stage, waits=stage == 0))
+            elif step == "mix_gradient":
+                calls.append(Call(step, stage, waits=False))
             elif step.startswith("transform"):
                 name = f"{step}_{self.input_kinds.index(layer.kind)}"
                 calls.append(Call(name, stage, waits=step != "transform_gradient" or stage == 0))
@@ -525,7 +534,7 @@ def _in_shared_memory(arrays_of):
         own_model = Model(params, grads, model.slots, model.average, model.running)
         own_work = Work(
             part_of(shared, units, n_units), part_of(shared, deltas + n_deltas, work.slopes.size), part_of(shared,
-            deltas, n_deltas), work.normalized, work.statistics, work.targets, work.losses, work.squares,
+            deltas, n_deltas), work.normalized, work.changes, work.statistics, work.targets, work.losses, work.squares,
         )  # fmt: skip
         return data, batches, plan, own_model, own_work, report
 
@@ -539,7 +548,7 @@ def _in_table(functions):
     )
     (
         program, X, entries, indices, indptr, Y, weights, order, places, table, constants, thresholds, scales, layers,
-        settings, limits, groups, params, grads, slots, average, running, units, slopes, deltas, normalized,
+        settings, limits, groups, params, grads, slots, average, running, units, slopes, deltas, normalized, changes,
         statistics,
         targets, losses, squares, lane_losses, penalties, layer_squares, constant,
     ) = (N_NUMBERS + 2 * place for place in range(len(ARRAYS)))  # fmt: skip
@@ -573,6 +582,7 @@ def _in_table(functions):
         work = Work(
             number_at(row[units], (row[units + 1],)), number_at(row[slopes], (row[slopes + 1],)),
             number_at(row[deltas], (row[deltas + 1],)), number_at(row[normalized], (row[normalized + 1],)),
+            number_at(row[changes], (row[changes + 1],)),
             double_at(row[statistics], (row[statistics + 1],)), number_at(row[targets], (row[targets + 1],)),
             double_at(row[losses], (row[losses + 1],)), number_at(row[squares], (row[squares + 1],)),
         )  # fmt: skip
