@@ -53,14 +53,23 @@ _ARGUMENTS = ("X", "y", "sample_weight", "X_val", "y_val", "sample_weight_val")
 
 # On the workers.
 
-#: Trackers of this process by the name of their training, and its collectives with that name; a process may have several
-#: of Dask's workers.
+#: Trackers of this process by the name of their training.
 _trackers: dict[str, Tracker] = {}
-_collectives: dict[RabitCollective, str] = {}
+#: Collectives of this process by the name of their training, from its announcement until it is stopped; a process may
+#: have several of Dask's workers.
+_collectives: dict[str, list[RabitCollective]] = {}
 #: Checkpoints by the name of their fit, which may begin several trainings.
 _stores: dict[str, MemoryStore] = {}
 #: Parts on this process's disk by the name of their fit, and the number of their group; whether they are complete.
 _written: dict[str, dict[int, tuple[PartWriter, bool]]] = {}
+# The client's calls and Dask's tasks have threads of their own.
+_lock = threading.Lock()
+
+
+def _announce(fit, training):
+    """Let tasks of a training begin in this process."""
+    _stores.setdefault(fit, MemoryStore())
+    _collectives.setdefault(training, [])
 
 
 def _start_tracker(training, size, dask_worker):
@@ -70,9 +79,9 @@ def _start_tracker(training, size, dask_worker):
 
 
 def _stop(training):
-    """Make a training in this process fail at its next sum."""
-    for collective, own in list(_collectives.items()):
-        if own == training:
+    """Make a training in this process fail at its next sum, and tasks of it that have not begun yet at once."""
+    with _lock:
+        for collective in _collectives.pop(training, ()):
             collective.stop()
 
 
@@ -166,9 +175,13 @@ def _fit_groups(fit, training, estimator, address, size, groups, seconds):
         The model and the warnings, if the first group is one of them.
     """
     results, collectives = {}, [RabitCollective(address, rank, size) for rank in groups]
-    store = _stores.setdefault(fit, MemoryStore())
+    with _lock:
+        # Dask may run a task long after the client has given it up, when nobody would stop it any more.
+        if training not in _collectives:
+            raise WorkerLostError("the training was over before this task began")
+        _collectives[training] += collectives
+        store = _stores[fit]
     summary = WarningSummary()
-    _collectives.update(dict.fromkeys(collectives, training))
 
     def fit_group(collective, parts):
         rank = collective.rank
@@ -180,17 +193,11 @@ def _fit_groups(fit, training, estimator, address, size, groups, seconds):
         except BaseException as error:
             results[rank] = error
 
-    try:
-        threads = [
-            threading.Thread(target=fit_group, args=pair) for pair in zip(collectives, groups.values(), strict=True)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        for collective in collectives:
-            del _collectives[collective]
+    threads = [threading.Thread(target=fit_group, args=pair) for pair in zip(collectives, groups.values(), strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     errors = [results[rank] for rank in sorted(results) if isinstance(results[rank], BaseException)]
     if errors:
         raise cause_of(errors)
@@ -364,6 +371,13 @@ def _workers(client):
     return sorted(client.scheduler_info(n_workers=-1)["workers"])
 
 
+def _check_there(client, workers):
+    """Raise WorkerLostError if Dask has lost a worker: tasks that only this one may run would wait forever."""
+    lost = set(workers).difference(_workers(client))
+    if lost:
+        raise WorkerLostError(f"Dask lost {', '.join(sorted(lost))}")
+
+
 def _train(client, estimator, arguments, external_memory):
     """Train, and go on from the newest checkpoint if a worker is lost; return the model and its warnings."""
     fit = f"skbackprop-fit-{uuid.uuid4().hex}"
@@ -474,9 +488,7 @@ def _write(client, fit, estimator, homes, groups):
                 futures[rank] = client.compute(step, workers=[homes[rank]], allow_other_workers=False)
             with suppress(TimeoutError, CancelledError):
                 distributed.wait(list(futures.values()), _SECONDS_BETWEEN_LOOKS, "FIRST_COMPLETED")
-            lost = {homes[rank] for rank in futures} - set(_workers(client))
-            if lost:
-                raise WorkerLostError(f"Dask lost {', '.join(sorted(lost))}")
+            _check_there(client, [homes[rank] for rank in futures])
             for rank, future in list(futures.items()):
                 if future.status == "pending":
                     continue
@@ -508,6 +520,7 @@ def _train_once(client, fit, estimator, groups, assigned):
     with distributed.MultiLock(sorted(assigned), client=client):
         futures = {}
         try:
+            client.run(_announce, fit, training, workers=list(assigned))
             first = next(worker for worker, ranks in assigned.items() if 0 in ranks)
             address = client.run(_start_tracker, training, len(groups), workers=[first])[first]
             for worker, ranks in assigned.items():
@@ -521,11 +534,11 @@ def _train_once(client, fit, estimator, groups, assigned):
         finally:
             # Also after Ctrl-C: a task that runs cannot be cancelled, but its next sum fails.
             _run_on(client, assigned, _stop, training)
-            # The workers leave the tracker, before that is closed.
+            # Before the tasks are waited for: some may wait to join.
+            _run_on(client, assigned, _close_tracker, training)
             with suppress(TimeoutError, CancelledError):
                 left = [future for worker, future in futures.items() if worker in _workers(client)]
                 distributed.wait(left, timeout=_SECONDS_TO_NOTICE)
-            _run_on(client, assigned, _close_tracker, training)
             client.cancel(list(futures.values()))
 
 
@@ -550,9 +563,7 @@ def _await(client, futures):
                 raise error
         if set(states) == {"finished"}:
             return
-        lost = sorted(futures.keys() - set(_workers(client)))
-        if lost:
-            raise WorkerLostError(f"Dask lost {', '.join(lost)}")
+        _check_there(client, futures)
         if set(states) <= {"finished", "pending"}:
             continue
         # What another worker says in a moment may be the cause.
@@ -562,14 +573,13 @@ def _await(client, futures):
 
 
 def _fetched(client, future, worker):
-    """Return the result of a task, which is lost if its worker is lost now: Dask would wait for that to come back."""
+    """Return the result of a task, which is lost if its worker is lost now."""
     result = asyncio.run_coroutine_threadsafe(client.gather(future, asynchronous=True), client.loop.asyncio_loop)
     try:
         while True:
             with suppress(FutureTimeoutError):
                 return result.result(timeout=_SECONDS_BETWEEN_LOOKS)
-            if worker not in _workers(client):
-                raise WorkerLostError(f"Dask lost {worker}, and the model with it")
+            _check_there(client, [worker])
     finally:
         result.cancel()
 

@@ -23,6 +23,7 @@ import dask.array as da  # noqa: E402
 import dask.dataframe as dd  # noqa: E402
 import killing  # noqa: E402
 import pandas as pd  # noqa: E402
+import psutil  # noqa: E402
 
 import skbackprop.dask  # noqa: E402
 from skbackprop.backends import mapped  # noqa: E402
@@ -217,7 +218,11 @@ def test_parameters_are_refused_at_the_client(client):
 
 
 def _left():
-    return [len(getattr(skbackprop.dask, name)) for name in ("_trackers", "_collectives", "_stores", "_written")]
+    """Return what this process has of trainings."""
+    names = [
+        name for own in ("_trackers", "_collectives", "_stores", "_written") for name in vars(skbackprop.dask)[own]
+    ]
+    return names + [thread.name for thread in threading.enumerate() if "skbackprop-collective" in thread.name]
 
 
 def wait_until(condition):
@@ -230,7 +235,7 @@ def wait_until(condition):
 
 def assert_nothing_left(client):
     """Neither a tracker nor a training nor a task is left on the workers."""
-    wait_until(lambda: not any(map(any, client.run(_left).values())))
+    wait_until(lambda: not any(client.run(_left).values()))
     wait_until(
         lambda: (
             not client.run_on_scheduler(
@@ -331,6 +336,70 @@ def test_ctrl_c_at_the_client_ends_the_training(client, tmp_path):
     assert not hasattr(model, "coefs_")
     assert_nothing_left(client)
     assert DaskBackpropClassifier(**SETTINGS).fit(x, y).n_iter_ == 5
+
+
+def _listening():
+    """Return the addresses and ports that this process listens on."""
+    connections = psutil.Process().net_connections("inet")
+    return {tuple(connection.laddr) for connection in connections if connection.status == psutil.CONN_LISTEN}
+
+
+def _write_hosts(path):
+    path.write_text("\n".join(host for host, _ in _listening()), encoding="utf-8")
+
+
+def test_workers_that_train_listen_only_where_dask_does(client, tmp_path):
+    hosts = {distributed.comm.get_address_host(address) for address in client.run(os.getpid)}
+    for number, address in enumerate(client.run(os.getpid)):
+        client.run(killing.at, "sum", _write_hosts, tmp_path / str(number), number=100, workers=[address])
+    try:
+        DaskBackpropClassifier(**LONG).fit(*arrays(X, Y))
+    finally:
+        client.run(killing.restore)
+    found = [set(path.read_text(encoding="utf-8").split()) for path in tmp_path.iterdir()]
+    assert len(found) == 2
+    assert set().union(*found) == hosts
+
+
+def test_a_task_that_begins_after_its_training_is_refused(client, monkeypatch):
+    given, submit = [], client.submit
+
+    def submitted(function, *arguments, **settings):
+        given.append((function, arguments, settings["workers"]))
+        return submit(function, *arguments, **settings)
+
+    monkeypatch.setattr(client, "submit", submitted)
+    model = DaskBackpropClassifier(**SETTINGS).fit(*arrays(X, Y))
+    assert len(given) == 2
+    # As Dask runs it when a worker that was lost has come back, or another one has come to it only now.
+    rows = {"X": [X], "y": [Y], "sample_weight": None, "X_val": None, "y_val": None, "sample_weight_val": None}
+    for function, (*arguments, groups, seconds), workers in given:
+        late = submit(function, *arguments, dict.fromkeys(groups, rows), seconds, workers=workers, pure=False)
+        with pytest.raises(WorkerLostError, match="was over before"):
+            late.result(timeout=30)
+        client.cancel(late)
+    assert_nothing_left(client)
+    assert_same(DaskBackpropClassifier(**SETTINGS).fit(*arrays(X, Y)), model)
+
+
+def test_a_training_that_is_stopped_while_workers_join(client):
+    address = client.run(lambda dask_worker: dask_worker.address).popitem()[0]
+    before = client.run(_listening)[address]
+    tracker = client.run(skbackprop.dask._start_tracker, "training", 2, workers=[address])[address]
+    client.run(skbackprop.dask._announce, "fit", "training", workers=[address])
+    settings = {"key": "skbackprop-joins", "workers": [address], "pure": False}
+    groups = {0: {name: None for name in skbackprop.dask._ARGUMENTS}}
+    joins = client.submit(skbackprop.dask._fit_groups, "fit", "training", None, tracker, 2, groups, 10.0, **settings)
+    # It listens for the others.
+    wait_until(lambda: len(client.run(_listening)[address] - before) > 1)
+    for function in ("_stop", "_close_tracker"):
+        client.run(getattr(skbackprop.dask, function), "training")
+    with pytest.raises(WorkerLostError):
+        joins.result(timeout=30)
+    client.cancel(joins)
+    client.run(skbackprop.dask._forget, "fit")
+    assert_nothing_left(client)
+    wait_until(lambda: client.run(_listening)[address] <= before)
 
 
 def test_workers_that_are_lost_again_and_again(client, monkeypatch):

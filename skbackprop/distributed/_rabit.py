@@ -10,6 +10,9 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one from Python 3.11 on
 from contextlib import suppress
+from functools import partial
+
+import numpy as np
 
 from skbackprop._extras import how_to_install
 from skbackprop.exceptions import WorkerLostError
@@ -20,16 +23,17 @@ __all__ = ["RabitCollective", "Tracker", "check_installed"]
 # How long a worker waits for another one that neither answers nor is gone: as long as the slowest pass over its rows.
 _TIMEOUT_SECONDS = 1800
 _RETRIES = 1
-# How often a worker that waits for others looks whether the training was stopped.
+# How often a worker that waits for others looks whether the training was stopped, and how often until it leaves.
 _SECONDS_BETWEEN_LOOKS = 0.25
+_MOST_LOOKS = 40
 
 
 def _xgboost():
     try:
-        from xgboost import collective, core, tracker
+        import xgboost
     except ImportError:
         raise ImportError(f"training on several workers needs xgboost: {how_to_install('dask')}") from None
-    return collective, core.XGBoostError, tracker
+    return xgboost
 
 
 def check_installed():
@@ -66,8 +70,9 @@ class Tracker:
     """
 
     def __init__(self, host, size):
-        _, self._error, tracker = _xgboost()
-        self._tracker = tracker.RabitTracker(n_workers=size, host_ip=host, sortby="task")
+        xgboost = _xgboost()
+        self._error = xgboost.core.XGBoostError
+        self._tracker = xgboost.RabitTracker(n_workers=size, host_ip=host, sortby="task")
         self._tracker.start()
         arguments = self._tracker.worker_args()
         self.address = arguments["dmlc_tracker_uri"], arguments["dmlc_tracker_port"]
@@ -91,11 +96,12 @@ class RabitCollective(Collective):
     def __init__(self, address, rank, size):
         self.rank, self.size = rank, size
         self._address = address
-        self._collective, self._error, _ = _xgboost()
+        xgboost = _xgboost()
+        self._collective, self._error = xgboost.collective, xgboost.core.XGBoostError
         self._is_stopped = False
-        # XGBoost binds a collective to the thread that entered it, but kernels call from any of theirs.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="skbackprop-collective")
-        self._ports = set()
+        # XGBoost binds a collective to the thread that entered it, but kernels call from any of theirs. What it would warn
+        # of is raised here.
+        self._thread = ThreadPoolExecutor(1, "skbackprop-collective", partial(xgboost.set_config, verbosity=0))
 
     def _call(self, function, *arguments, **settings):
         if self._is_stopped:
@@ -118,34 +124,50 @@ class RabitCollective(Collective):
                     raise WorkerLostError("the training was stopped") from None
 
     def __enter__(self):
-        uri, port = self._address
-        settings = {"dmlc_tracker_uri": uri, "dmlc_tracker_port": port, "dmlc_task_id": f"{self.rank:08d}"}
         before = _listening_ports()
         try:
-            self._call(self._collective.init, dmlc_timeout=_TIMEOUT_SECONDS, dmlc_retry=_RETRIES, **settings)
-            rank = self._call(self._collective.get_rank)
-            self._ports = _listening_ports() - before
-            if rank != self.rank:
-                raise RuntimeError(f"the tracker gave worker {self.rank} the rank {rank}")
+            self._call(self._join)
         except BaseException:
-            self._ports = _listening_ports() - before
-            self._abandon()
+            self._leave(before)
             self._thread.shutdown(wait=False)
             raise
+        self._close_ports(before)
         return self
 
-    def __exit__(self, *exception):
-        try:
-            self._result(self._thread.submit(self._collective.finalize))
-        except (self._error, WorkerLostError):  # another worker may have left before
-            self._abandon()
-        self._thread.shutdown(wait=False)
+    def _join(self):
+        uri, port = self._address
+        settings = {"dmlc_tracker_uri": uri, "dmlc_tracker_port": port, "dmlc_task_id": f"{self.rank:08d}"}
+        self._collective.init(dmlc_timeout=_TIMEOUT_SECONDS, dmlc_retry=_RETRIES, **settings)
+        rank = self._collective.get_rank()
+        if rank != self.rank:
+            raise RuntimeError(f"the tracker gave worker {self.rank} the rank {rank}")
+        # After this, all have joined, and no worker needs to be reached any more.
+        self._collective.allreduce(np.zeros(1), self._collective.Op.SUM)
 
-    def _abandon(self):
-        """End XGBoost's threads that accept connections, which it does not if the tracker is lost, or a worker while they join."""
-        for port in self._ports:
-            with suppress(OSError), socket.create_connection(("localhost", port), timeout=1) as knock:
-                knock.sendall(bytes(4))  # its signal of an orderly end
+    def _leave(self, before):
+        """Make XGBoost give up joining: it may wait for a worker that was lost."""
+        given_up = self._thread.submit(bool)
+        for _ in range(_MOST_LOOKS):
+            self._close_ports(before)
+            with suppress(FutureTimeoutError):
+                given_up.result(timeout=_SECONDS_BETWEEN_LOOKS)
+                break
+        self._close_ports(before)
+
+    def _close_ports(self, before):
+        """End XGBoost's threads that accept connections from any address; by the wrong one of them, they end the process."""
+        for port in _listening_ports() - before:
+            # Where others are to join, it waits for one connection of each.
+            for _ in range(self.size):
+                with suppress(OSError), socket.create_connection(("localhost", port), timeout=1) as knock:
+                    knock.sendall(bytes(4))  # its signal of an orderly end
+
+    def __exit__(self, *exception):
+        # It takes leave of the tracker, closes its connections, and misses the port that is closed already. Another worker may
+        # have left before.
+        with suppress(self._error, WorkerLostError):
+            self._result(self._thread.submit(self._collective.finalize))
+        self._thread.shutdown(wait=False)
 
     def stop(self):
         """Make the call that waits for other workers fail, and each later one, from another thread."""

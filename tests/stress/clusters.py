@@ -104,7 +104,7 @@ def _listening():
 
     ports = [found.laddr.port for found in psutil.Process().net_connections("inet") if found.status == "LISTEN"]
     threads = [thread.name for thread in threading.enumerate() if "skbackprop-collective" in thread.name]
-    return len(ports), [*own._trackers, *own._collectives.values(), *own._stores, *threads]
+    return len(ports), [*own._trackers, *own._collectives, *own._stores, *threads]
 
 
 class _Dask:
