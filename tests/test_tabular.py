@@ -295,6 +295,22 @@ def test_many_numbers_are_embedded_if_that_is_better(kind, chosen, is_smooth, ca
     np.testing.assert_array_equal(model.predict(X), expected.predict(X))
 
 
+def test_more_rows_take_fewer_epochs():
+    epochs = [tabular._n_epochs(n_rows) for n_rows in (1, 100_000, 100_001, 200_000, 640_000, 10**9)]
+    assert epochs == [64, 64, 64, 32, 10, 8]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_automatic_epochs_are_those_of_the_rows(kind, monkeypatch):
+    monkeypatch.setattr(tabular, "_ROWS_OF_MOST_EPOCHS", 50)
+    X = np.random.default_rng(0).standard_normal((100, 3))
+    y = X[:, 0] > 0
+    model = kind(**{**SMALL, "max_iter": "auto"}, early_stopping=False).fit(X, y)
+    expected = kind(**{**SMALL, "max_iter": 32}, early_stopping=False).fit(X, y)
+    assert model.n_iter_ == expected.n_iter_ == 32
+    np.testing.assert_array_equal(model.predict(X), expected.predict(X))
+
+
 def test_trials_of_few_of_many_rows_have_all_classes(monkeypatch):
     monkeypatch.setattr(tabular, "_TRIAL_ROWS", 50)
     X = np.random.default_rng(0).standard_normal((400, 16))

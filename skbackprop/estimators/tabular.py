@@ -67,6 +67,10 @@ _MOST_OUTPUTS, _FEWEST_OUTPUTS = 8, 2
 # not.
 _TRIAL_EPOCHS = 16
 _TRIAL_ROWS = 10_000
+# Epochs, and how many rows have all of them. More rows take as many steps, so time does not grow with them, until there
+# are too few epochs for the cycles of the schedule.
+_MOST_EPOCHS, _FEWEST_EPOCHS = 64, 8
+_ROWS_OF_MOST_EPOCHS = 100_000
 # Fewer rows than this leave none for validation.
 _MIN_SPLIT = 5
 
@@ -141,6 +145,11 @@ def _negative_scaled_log_loss(network, X, y, sample_weight=None):
     return -_scaled_log_loss(network.decision_function(X), labels, sample_weight)[0]
 
 
+def _n_epochs(n_rows):
+    """Return the epochs of `max_iter="auto"`."""
+    return min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, math.ceil(_MOST_EPOCHS * _ROWS_OF_MOST_EPOCHS / n_rows)))
+
+
 def _for_networks(encoded):
     """Return encoded rows as networks take them; if nothing varies, with a column of zeros to learn a constant from."""
     encoded = np.ascontiguousarray(encoded)
@@ -190,7 +199,7 @@ class _Tabular(SavesToFile, NamedOnce):
         "numerical_embeddings": [StrOptions({"auto", "piecewise_linear", "periodic"}), None],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), HasMethods(["split", "get_n_splits"])],
@@ -329,11 +338,12 @@ class _Tabular(SavesToFile, NamedOnce):
 
     def _train(self, rows, layers, seeds, deadline, settings):
         """Train the members as a population; each has a copy of its training rows."""
+        max_iter = _n_epochs(len(rows.Z)) if self.max_iter == "auto" else self.max_iter
 
         def one(number, seed, summary):
             if number and time.monotonic() > deadline:
                 return None
-            network = self._network(layers, int(seed), self.max_iter, deadline, settings)
+            network = self._network(layers, int(seed), max_iter, deadline, settings)
             begin_fit(summary, network)
             member = self._fit_member(network, rows)
             if self.verbose:
@@ -512,8 +522,9 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
     batch_size : int, default=256
         Rows per mini-batch; all rows if there are fewer.
 
-    max_iter : int, default=64
-        Epochs of the whole schedule.
+    max_iter : int or 'auto', default='auto'
+        Epochs of the whole schedule. 'auto' is 64 for up to 100,000 rows in `fit`; for more rows, as many as make the
+        same number of steps, but at least 8.
 
     dropout : float or array-like of float, default=0.0
         Dropout rate of the hidden layers.
@@ -619,7 +630,7 @@ class BackpropTabularClassifier(ClassifierMixin, _Tabular):
         numerical_embeddings: str | None = "auto",
         learning_rate_init: float = 0.04,
         batch_size: int = 256,
-        max_iter: int = 64,
+        max_iter: int | str = "auto",
         dropout: Any = 0.0,
         label_smoothing: float = 0.1,
         early_stopping: bool = True,
@@ -808,8 +819,9 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
     batch_size : int, default=256
         Rows per mini-batch; all rows if there are fewer.
 
-    max_iter : int, default=64
-        Epochs of the whole schedule.
+    max_iter : int or 'auto', default='auto'
+        Epochs of the whole schedule. 'auto' is 64 for up to 100,000 rows in `fit`; for more rows, as many as make the
+        same number of steps, but at least 8.
 
     dropout : float or array-like of float, default=0.0
         Dropout rate of the hidden layers.
@@ -904,7 +916,7 @@ class BackpropTabularRegressor(RegressorMixin, _Tabular):
         numerical_embeddings: str | None = "auto",
         learning_rate_init: float = 0.07,
         batch_size: int = 256,
-        max_iter: int = 64,
+        max_iter: int | str = "auto",
         dropout: Any = 0.0,
         early_stopping: bool = True,
         validation_fraction: Any = 0.2,
