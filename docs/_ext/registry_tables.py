@@ -116,8 +116,8 @@ REGISTRIES = {
 }
 
 
-def _list_table(headings, rows):
-    lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", "   :class: formulas", ""]
+def _list_table(headings, rows, style="formulas"):
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", f"   :class: {style}", ""]
     for row in [headings, *rows]:
         for index, cell in enumerate(row):
             lines.append(f"   {'* -' if index == 0 else '  -'} {cell}")

@@ -71,9 +71,7 @@ class SpeedTable(_Table):
                 rows[-1].append(f"{100 * case['limit'] / median:.0f} %")
         if "limit" in self.options:
             headings.append("of the limit")
-        table = _list_table(headings, rows)
-        table.insert(1, "   :class: figures")
-        return self._parse(table)
+        return self._parse(_list_table(headings, rows, style="figures"))
 
 
 def setup(app):
