@@ -156,15 +156,21 @@ def _canonical_order(columns):
 # On the driver.
 
 
-def _collected(trained):
-    """Run the training, again if a task is lost, which ends the stage: Spark does not begin that again."""
-    for _ in range(MOST_RESTARTS):
+def _collected(rows, training):
+    """Run a training, again if a task is lost, which ends the stage: Spark does not begin that again."""
+    for is_last in [False] * MOST_RESTARTS + [True]:
+        # A dataframe for each attempt: after a shuffle, one raises its first error again without running anything.
+        trained = rows.mapInArrow(training, "rank int, result binary", barrier=True)
         try:
             return trained.collect()
         except (Py4JJavaError, PySparkException) as error:
             if "barrier" not in str(error):
                 raise
-    return trained.collect()
+            if is_last:
+                raise WorkerLostError(
+                    f"tasks were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {error}"
+                ) from error
+    raise AssertionError  # the last turn returns or raises
 
 
 def _camel(name):
@@ -276,7 +282,7 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
         if is_shuffled:
             rows = rows.repartition(size)
         training = _Training(local, size, n_features, is_shuffled, SECONDS_BETWEEN_CHECKPOINTS)
-        found = _collected(rows.mapInArrow(training, "rank int, result binary", barrier=True))
+        found = _collected(rows, training)
         results = {row["rank"]: pickle.loads(row["result"]) for row in found}
         errors = [result for _, result in sorted(results.items()) if isinstance(result, Exception)]
         if errors:

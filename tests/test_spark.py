@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from skbackprop import BackpropClassifier, BackpropRegressor
+from skbackprop.exceptions import WorkerLostError
 
 pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -210,7 +211,17 @@ def faulty(monkeypatch):
     )
 
 
-def test_a_task_that_is_killed_changes_no_bit(frame, tmp_path, faulty):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frame: frame,
+        lambda frame: frame.repartition(2).cache(),
+        lambda frame: frame.repartition(5, "pixel2", "pixel3"),
+    ],
+    ids=["in place", "moved", "moved by the fit"],
+)
+def test_a_task_that_is_killed_changes_no_bit(frame, tmp_path, faulty, change):
+    frame = change(frame)
     estimator = SparkBackpropClassifier(**PARAMS | {"batchSize": 20, "maxIter": 50, "nIterNoChange": 1000})
     undisturbed = estimator.fit(frame).to_local()
     (tmp_path / "once").touch()
@@ -218,6 +229,34 @@ def test_a_task_that_is_killed_changes_no_bit(frame, tmp_path, faulty):
     model = estimator.fit(frame).to_local()
     assert not list(tmp_path.iterdir())
     assert_same(model, undisturbed)
+
+
+def test_tasks_that_are_killed_again_and_again(frame, tmp_path, faulty):
+    for number in range(10):
+        (tmp_path / str(number)).touch()
+    faulty({1: (killing.kill, (tmp_path,), 0)})
+    with pytest.raises(WorkerLostError, match="4 trainings in a row; the last one ended with: "):
+        SparkBackpropClassifier(**PARAMS).fit(frame)
+    assert len(list(tmp_path.iterdir())) == 10 - 4
+
+
+def _write_hosts(path):
+    import psutil
+
+    connections = psutil.Process().net_connections("inet")
+    hosts = [connection.laddr[0] for connection in connections if connection.status == psutil.CONN_LISTEN]
+    path.write_text("\n".join(hosts), encoding="utf-8")
+
+
+def test_tasks_that_train_listen_only_where_spark_does(frame, tmp_path, faulty):
+    pytest.importorskip("psutil", reason="psutil is not installed")
+    faulty({rank: (_write_hosts, (tmp_path / str(rank),), 4) for rank in range(2)})
+    SparkBackpropClassifier(**PARAMS).fit(frame)
+    # The first one has the tracker.
+    assert [set(path.read_text(encoding="utf-8").split()) for path in sorted(tmp_path.iterdir())] == [
+        {"127.0.0.1"},
+        set(),
+    ]
 
 
 def _note(path):

@@ -1,10 +1,12 @@
 """Long runs of kills on clusters of this machine: each round ends with the bits of an undisturbed training, or one clear error.
 
-More kills than a training is begun anew after have to end with the error. After each round, nothing may be left behind.
+More kills than a training is begun anew after have to end with the error, as does the loss of all workers if the engine
+brings none of them back. After each round, nothing may be left behind.
 """
 
 import faulthandler
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -24,7 +26,7 @@ from skbackprop.exceptions import WorkerLostError
 X, Y = load_iris(return_X_y=True)
 
 #: Seconds that a training may take, that Dask may take to start workers anew, and that what is over may take to go.
-_HANGS, _COME_BACK, _GO = 120, 30, 15
+_HANGS, _COME_BACK, _GO = 200, 30, 15
 
 #: Trainings, of 300 epochs of 5 batches; the second one's checkpoints have validation scores, and the third one has none.
 _COMMON = {"hidden_layer_sizes": (16,), "batch_size": 30, "max_iter": 300, "n_iter_no_change": 400, "random_state": 0}
@@ -87,10 +89,49 @@ def _check(outcome, errors, undisturbed, n_kills, where):
     """Compare the outcome of a round; return it in a word."""
     if isinstance(outcome, BaseException):
         assert isinstance(outcome, errors), f"{where}: {type(outcome).__name__}: {outcome}"
+        if "none has come back" in str(outcome):
+            return "WorkerLostError: no worker has come back"
         assert n_kills > MOST_RESTARTS, f"{where}: an error after {n_kills} kills: {outcome}"
         return f"{type(outcome).__name__} after {n_kills} kills"
     assert _bits(outcome) == undisturbed, f"{where}: other bits"
     return "the same bits"
+
+
+#: Where workers are killed, on any engine; each as often as it stands here.
+_PLACES = ("tracker", "joining", "sum", "sum", "end", "moment", "moment")
+
+
+def _draw_place(rng, places, n_sums, window):
+    """Draw where a worker is killed, at which call, and how long after it."""
+    place = places[rng.integers(len(places))]
+    if place == "moment":
+        return "joining", 0, float(rng.uniform(0.0, window))
+    if place == "end":
+        return "end", 0, float(rng.uniform(0.0, 0.05))
+    highest = {"sum": n_sums, "loading": 2, "checkpoint": 20, "checkpoint file": 20}.get(place, 1)
+    return place, int(rng.integers(highest)), None
+
+
+def _arm(place, folder, number, seconds):
+    """Prepare the kills of this worker."""
+    act = (killing.kill, folder) if seconds is None else (killing.later, seconds, killing.kill, folder)
+    killing.at(place, *act, number=number)
+
+
+def _begin(state):
+    state.update(undisturbed={}, kills=Counter(), outcomes=Counter(), folder=tempfile.TemporaryDirectory())
+    state.update({"slowest": 0.0, "not reached": 0})
+
+
+def _counted(state, place, n_kills, outcome, seconds):
+    """Count a round, and return True; one without a kill is none: a checkpoint was not made, or a moment came too late."""
+    if not n_kills:
+        state["not reached"] += 1
+        return False
+    state["slowest"] = max(state["slowest"], round(seconds, 1))
+    state["kills"][place] += n_kills
+    state["outcomes"][outcome] += 1
+    return True
 
 
 # On Dask.
@@ -166,12 +207,6 @@ def _read(rows):
     return killing.Partition.read(rows)
 
 
-def _arm(place, folder, number, seconds):
-    """Prepare the kills of this worker, of Dask's."""
-    act = (killing.kill, folder) if seconds is None else (killing.later, seconds, killing.kill, folder)
-    killing.at(place, *act, number=number)
-
-
 def _plugin(addresses, *arguments):
     """Return a plugin that arms these workers, and all that are started later."""
     import distributed
@@ -199,8 +234,10 @@ def dask_kills(rng, state):
     except ImportError as error:
         raise NotHereError(error) from None
     if "undisturbed" not in state:
-        state.update(undisturbed={}, kills=Counter(), outcomes=Counter(), folder=tempfile.TemporaryDirectory())
-        state.update({"clusters built anew": 0, "workers": Counter(), "slowest": 0.0, "not reached": 0})
+        _begin(state)
+        state.update({"clusters built anew": 0, "workers": Counter()})
+        # Dask does not start a worker again that is killed before its start has been noted.
+        skbackprop.dask._SECONDS_FOR_ONE = _COME_BACK
     cluster = state.get("cluster")
     # One in ten rounds begins with other workers.
     if cluster is None or rng.random() < 0.1 or not cluster.is_whole():
@@ -224,12 +261,11 @@ def dask_kills(rng, state):
         state["undisturbed"][key] = _bits(model), client.run(killing.ticks).popitem()[1], time.monotonic() - started
         client.run(killing.restore)
     undisturbed, n_sums, window = state["undisturbed"][key]
-    where = _draw_place(rng, n_sums, window, has_checkpoints=training != 2)
+    place, number, seconds = _draw_place(rng, ["loading", *_PLACES, *["checkpoint"] * (training != 2)], n_sums, window)
     # All workers, or one and those that are started in its place.
     addresses, n_kills = sorted(client.run(os.getpid)), _draw_kills(rng)
     others = [] if n_kills > 1 and rng.integers(2) else rng.permutation(addresses)[1:].tolist()
     folder = _files(state["folder"].name, n_kills)
-    place, number, seconds = where
     client.register_plugin(_plugin(others, place, folder, number, seconds))
     # So that some go on from a checkpoint, and some begin again.
     skbackprop.dask.SECONDS_BETWEEN_CHECKPOINTS = 0.0 if place == "checkpoint" else [0.0, 10.0][rng.integers(2)]
@@ -264,26 +300,122 @@ def dask_kills(rng, state):
     word = _check(outcome, (WorkerLostError, distributed.KilledWorker), undisturbed, n_done, where)
     del outcome
     _wait_until_gone(cluster.left, where)
-    if not n_done:
-        # A checkpoint that was not made, a moment that came too late.
-        state["not reached"] += 1
+    if not _counted(state, name, n_done, word, took):
         return dask_kills(rng, state)
-    state["slowest"] = max(state["slowest"], round(took, 1))
     state["workers"][cluster.n_workers] += 1
-    state["kills"][name] += n_done
-    state["outcomes"][word] += 1
     return None
 
 
-def _draw_place(rng, n_sums, window, has_checkpoints):
-    """Draw where a worker is killed, at which call, and how long after it."""
-    places = ["loading", "tracker", "joining", "sum", "sum", "end", "moment", "moment"] + [
-        "checkpoint"
-    ] * has_checkpoints
-    place = places[rng.integers(len(places))]
-    if place == "moment":
-        return "joining", 0, float(rng.uniform(0.0, window))
-    if place == "end":
-        return "end", 0, float(rng.uniform(0.0, 0.05))
-    highest = {"sum": n_sums, "loading": 2, "checkpoint": 20}.get(place, 1)
-    return place, int(rng.integers(highest)), None
+# On Spark.
+
+
+class _Spark:
+    """A session on this machine, with two tasks at a time, and the rows of a training in two partitions."""
+
+    def __init__(self):
+        from pyspark import cloudpickle
+        from pyspark.ml.linalg import Vectors
+        from pyspark.sql import SparkSession
+
+        os.environ["PYSPARK_PYTHON"] = sys.executable
+        # Tasks cannot import these modules.
+        for module in (killing, sys.modules[__name__]):
+            cloudpickle.register_pickle_by_value(module)
+        settings = {
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.driver.host": "127.0.0.1",
+        }
+        self.session = SparkSession.builder.master("local[2]").config(map=settings).getOrCreate()
+        self.session.sparkContext.setLogLevel("OFF")
+        rows = [(Vectors.dense(row), float(label)) for row, label in zip(X, Y, strict=True)]
+        self.data = self.session.createDataFrame(rows, ["features", "label"]).repartition(2).cache()
+        self.data.count()
+        #: Checkpoints of trainings that have ended with an error, which Spark removes with the session.
+        self.files = set()
+
+    def close(self):
+        with suppress(Exception):
+            self.session.stop()
+
+    def left(self):
+        """Return what is left of trainings: jobs, checkpoints, ports and processes."""
+        import psutil
+        from pyspark import SparkFiles
+
+        jobs = [*self.session.sparkContext.statusTracker().getActiveJobsIds()]
+        files = set(Path(SparkFiles.getRootDirectory()).glob("skbackprop-fit*")) - self.files
+        workers = []
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                # Forked for a task, or for the one after it.
+                if "pyspark.daemon" in process.cmdline() and "pyspark.daemon" in process.parent().cmdline():
+                    workers.append(process)
+        ports = []
+        for process in workers:
+            with suppress(psutil.Error):
+                ports += [found.laddr.port for found in process.net_connections("inet") if found.status == "LISTEN"]
+        found = {"jobs": jobs, "files": files, "ports": ports, "workers": workers[2:]}
+        return {name: own for name, own in found.items() if own}
+
+
+def spark_kills(rng, state):
+    """Tasks of Spark are killed anywhere in a training: its bits are those of one undisturbed, or there is one clear error."""
+    try:
+        import psutil  # noqa: F401
+
+        import skbackprop.spark
+        from skbackprop.spark import SparkBackpropClassifier, _camel
+    except ImportError as error:
+        raise NotHereError(error) from None
+    if shutil.which("java") is None:
+        raise NotHereError("Java is not installed")
+    if "undisturbed" not in state:
+        _begin(state)
+        state["cluster"] = _Spark()
+    cluster, training = state["cluster"], int(rng.choice(len(TRAININGS), p=[0.6, 0.3, 0.1]))
+    estimator = SparkBackpropClassifier(**{_camel(name): own for name, own in (_COMMON | TRAININGS[training]).items()})
+
+    def fit():
+        return estimator.fit(cluster.data).to_local()
+
+    if training not in state["undisturbed"]:
+        fit()  # the first one compiles
+        started = time.monotonic()
+        state["undisturbed"][training] = _bits(fit()), time.monotonic() - started
+    undisturbed, window = state["undisturbed"][training]
+    # 300 epochs of 5 batches.
+    place, number, seconds = _draw_place(rng, [*_PLACES, *["checkpoint file"] * (training != 2)], 1500, window)
+    n_kills = _draw_kills(rng)
+    ranks = {0, 1} if n_kills > 1 and rng.integers(2) else {int(rng.integers(2))}
+    folder = _files(state["folder"].name, n_kills)
+    own = skbackprop.spark._Training
+
+    class Armed(own):
+        def _fit(self, context, rank, batches):
+            if rank in ranks:
+                _arm(place, folder, number, seconds)
+            try:
+                return super()._fit(context, rank, batches)
+            finally:
+                killing.restore()
+
+    skbackprop.spark.SECONDS_BETWEEN_CHECKPOINTS = 0.0 if "checkpoint" in place else [0.0, 10.0][rng.integers(2)]
+    skbackprop.spark._Training = Armed
+    started = time.monotonic()
+    try:
+        outcome = _in_time(fit)
+    finally:
+        skbackprop.spark._Training = own
+    took, n_done = time.monotonic() - started, n_kills - len(list(folder.iterdir()))
+    name = "moment" if seconds is not None and place == "joining" else place
+    where = (
+        f"{name} {number} {seconds}, {n_done} kills, ranks {ranks}, training {training}, "
+        f"checkpoints each {skbackprop.spark.SECONDS_BETWEEN_CHECKPOINTS} s"
+    )
+    print(f"  {where}: {type(outcome).__name__} {took:.1f} s", file=sys.stderr, flush=True)
+    word = _check(outcome, WorkerLostError, undisturbed, n_done, where)
+    if isinstance(outcome, WorkerLostError):
+        cluster.files.update(cluster.left().get("files", ()))
+    _wait_until_gone(cluster.left, where)
+    return None if _counted(state, name, n_done, word, took) else spark_kills(rng, state)

@@ -29,7 +29,7 @@ from pathlib import Path
 import joblib
 import numba
 import numpy as np
-from clusters import NotHereError, dask_kills
+from clusters import NotHereError, dask_kills, spark_kills
 from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 
@@ -467,7 +467,7 @@ def memory(rng, state):
 
 KINDS = {
     **{f"threads_{layer}": partial(threads, layer) for layer in ("workqueue", "omp", "tbb")},
-    **{kind.__name__: kind for kind in (fork, nested, sigint, sigterm, orphans, kill, memory, dask_kills)},
+    **{kind.__name__: kind for kind in (fork, nested, sigint, sigterm, orphans, kill, memory, dask_kills, spark_kills)},
 }
 
 

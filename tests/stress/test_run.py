@@ -14,10 +14,10 @@ RUN = Path(__file__).with_name("run.py")
 ROOT = Path(skbackprop.__file__).parent.parent
 
 #: Of those that take long, fewer.
-ROUNDS = {"nested": 2, "orphans": 2, "dask_kills": 2}
+ROUNDS = {"nested": 2, "orphans": 2, "dask_kills": 2, "spark_kills": 2}
 KINDS = [
     *("threads_workqueue", "threads_omp", "threads_tbb"),
-    *("fork", "nested", "sigint", "sigterm", "orphans", "kill", "memory", "dask_kills"),
+    *("fork", "nested", "sigint", "sigterm", "orphans", "kill", "memory", "dask_kills", "spark_kills"),
 ]
 
 pytestmark = [
