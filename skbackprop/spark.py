@@ -158,7 +158,7 @@ def _canonical_order(columns):
 
 def _collected(rows, training):
     """Run a training, again if a task is lost, which ends the stage: Spark does not begin that again."""
-    for is_last in [False] * MOST_RESTARTS + [True]:
+    for _ in range(MOST_RESTARTS + 1):
         # A dataframe for each attempt: after a shuffle, one raises its first error again without running anything.
         trained = rows.mapInArrow(training, "rank int, result binary", barrier=True)
         try:
@@ -166,11 +166,10 @@ def _collected(rows, training):
         except (Py4JJavaError, PySparkException) as error:
             if "barrier" not in str(error):
                 raise
-            if is_last:
-                raise WorkerLostError(
-                    f"tasks were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {error}"
-                ) from error
-    raise AssertionError  # the last turn returns or raises
+            lost = error
+    raise WorkerLostError(
+        f"tasks were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {lost}"
+    ) from lost
 
 
 def _camel(name):
