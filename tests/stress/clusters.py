@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from sklearn.datasets import load_iris
@@ -345,17 +346,17 @@ class _Spark:
 
         jobs = [*self.session.sparkContext.statusTracker().getActiveJobsIds()]
         files = set(Path(SparkFiles.getRootDirectory()).glob("skbackprop-fit*")) - self.files
-        workers = []
+        workers = {}
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):
-                # Forked for a task, or for the one after it.
+                # Forked by one of Spark's daemons for a task, and kept for the next one.
                 if "pyspark.daemon" in process.cmdline() and "pyspark.daemon" in process.parent().cmdline():
-                    workers.append(process)
-        ports = []
-        for process in workers:
+                    workers.setdefault(process.ppid(), []).append(process)
+        ports, too_many = [], [own for own in workers.values() if len(own) > 2]
+        for process in chain(*workers.values()):
             with suppress(psutil.Error):
                 ports += [found.laddr.port for found in process.net_connections("inet") if found.status == "LISTEN"]
-        found = {"jobs": jobs, "files": files, "ports": ports, "workers": workers[2:]}
+        found = {"jobs": jobs, "files": files, "ports": ports, "workers": too_many}
         return {name: own for name, own in found.items() if own}
 
 
