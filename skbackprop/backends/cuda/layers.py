@@ -151,10 +151,10 @@ def make_store(activate, parametric):
             a, slope = (one - alpha) * z + alpha * a, (one - alpha) + alpha * slope
         work.units[natural(plan.layers[layer + 1, UNITS] + i)] = a
         if plan.layers[layer, KEEPS] != 0:
-            place = natural(plan.layers[layer + 1, DELTAS] + i)
-            work.slopes[place] = slope
+            place = plan.layers[layer + 1, DELTAS] + i
+            work.slopes[natural(place)] = slope
             if parametric:
-                work.changes[place] = change
+                work.normalized[_change(place, work)] = change
 
     return store
 
@@ -163,6 +163,12 @@ def make_store(activate, parametric):
 def _alphas_start(layer, plan):
     """Return the offset of a layer's proportions of a parametric activation, the last of its parameters."""
     return plan.layers[layer, INTERCEPTS] + plan.layers[layer, UNPENALISED] - plan.layers[layer, FAN_OUT]
+
+
+@formula
+def _change(place, work):
+    """Return the index of a parametric unit's change: one more array would take registers that the resident kernel lacks."""
+    return natural(work.deltas.size + place)
 
 
 def dense_steps(store, derive, normalizes, parametric, tiles, dtype):
@@ -210,7 +216,8 @@ def dense_steps(store, derive, normalizes, parametric, tiles, dtype):
         settings = of.plan.settings[of.layer - 1]
         kept = of.work.slopes[at] if of.plan.layers[of.layer - 1, KEEPS] != 0 else a
         if parametric:
-            of.work.changes[at] = of.work.changes[at] * total
+            change = _change(of.plan.layers[of.layer, DELTAS] + place, of.work)
+            of.work.normalized[change] = of.work.normalized[change] * total
         of.work.deltas[at] = total * derive(of.plan.layers[of.layer - 1, ACTIVATION], a, kept, settings)
 
     @formula
@@ -319,7 +326,8 @@ def drop_step(parametric):
                     i = natural(plan.layers[layer, DELTAS] + place)
                     work.slopes[i] = work.slopes[i] * factor
                     if parametric:
-                        work.changes[i] = work.changes[i] * factor
+                        i = _change(plan.layers[layer, DELTAS] + place, work)
+                        work.normalized[i] = work.normalized[i] * factor
 
     return step
 
@@ -418,7 +426,7 @@ def alpha_step(thread, n_threads, layer, number_, data, batches, plan, model, wo
     for j in range(thread, fan_out, n_threads):
         total = number(0.0, model.params) if batches.table[number_, FIRST] != 0 else model.grads[target + j]
         for row in range(batches.table[number_, N_ROWS]):
-            total += work.changes[natural(source + row * fan_out + j)]
+            total += work.normalized[_change(source + row * fan_out + j, work)]
         model.grads[target + j] = total
 
 

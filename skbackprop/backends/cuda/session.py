@@ -364,13 +364,13 @@ class Session:
         self._row_weights = device.upload(np.zeros(0, dtype) if self._weights is None else self._weights)
         has_slopes = layout.layers[:, KEEPS].any()
         n_outputs = self._targets.shape[1]
+        n_normalized = 2 if network.parametric else int(network.normalizes and self._trains)
         #: Sizes and dtypes of the workspace.
         self._work = Work(
             (layout.n_units, dtype),
             (layout.n_deltas if has_slopes else 0, dtype),
             (layout.n_deltas, dtype),
-            (layout.n_deltas if network.normalizes and self._trains else 0, dtype),
-            (layout.n_deltas if network.parametric else 0, dtype),
+            (n_normalized * layout.n_deltas, dtype),
             (layout.n_statistics, np.float64),
             (rows * n_outputs, dtype),
             (rows, np.float64),
@@ -735,7 +735,7 @@ def _predict(network, params, rows, link, running, out, index, precision):
             nothing, none = device.zeros(0, dtype), device.zeros(0, np.float64)
             nothing_dropped = device.zeros(1, np.uint64).reshape(1, 1)
             units = device.empty(layout.n_units, dtype)
-            work = Work(units, nothing, nothing, nothing, nothing, none, nothing, none, nothing)
+            work = Work(units, nothing, nothing, nothing, none, nothing, none, nothing)
             plan = Plan(
                 device.upload(layout.layers), device.upload(_settings(network, dtype)), nothing,
                 device.upload(network.groups.reshape(-1)), n_layers, 1, 0, 0, 1, 1,

@@ -104,8 +104,7 @@ class Work(NamedTuple):
     units: object
     slopes: object
     deltas: object
-    normalized: object
-    changes: object  # of parametric activations: the derivatives with respect to their proportions
+    normalized: object  # behind these the changes by parametric activations, see `cpu.parametric`
     statistics: object
     targets: object
     losses: object

@@ -534,7 +534,7 @@ def _in_shared_memory(arrays_of):
         own_model = Model(params, grads, model.slots, model.average, model.running)
         own_work = Work(
             part_of(shared, units, n_units), part_of(shared, deltas + n_deltas, work.slopes.size), part_of(shared,
-            deltas, n_deltas), work.normalized, work.changes, work.statistics, work.targets, work.losses, work.squares,
+            deltas, n_deltas), work.normalized, work.statistics, work.targets, work.losses, work.squares,
         )  # fmt: skip
         return data, batches, plan, own_model, own_work, report
 
@@ -548,7 +548,7 @@ def _in_table(functions):
     )
     (
         program, X, entries, indices, indptr, Y, weights, order, places, table, constants, thresholds, scales, layers,
-        settings, limits, groups, params, grads, slots, average, running, units, slopes, deltas, normalized, changes,
+        settings, limits, groups, params, grads, slots, average, running, units, slopes, deltas, normalized,
         statistics,
         targets, losses, squares, lane_losses, penalties, layer_squares, constant,
     ) = (N_NUMBERS + 2 * place for place in range(len(ARRAYS)))  # fmt: skip
@@ -582,7 +582,6 @@ def _in_table(functions):
         work = Work(
             number_at(row[units], (row[units + 1],)), number_at(row[slopes], (row[slopes + 1],)),
             number_at(row[deltas], (row[deltas + 1],)), number_at(row[normalized], (row[normalized + 1],)),
-            number_at(row[changes], (row[changes + 1],)),
             double_at(row[statistics], (row[statistics + 1],)), number_at(row[targets], (row[targets + 1],)),
             double_at(row[losses], (row[losses + 1],)), number_at(row[squares], (row[squares + 1],)),
         )  # fmt: skip
