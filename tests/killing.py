@@ -124,3 +124,16 @@ def tick():
 def ticks():
     """Return how often `tick` was called since the last `restore`."""
     return _n_ticks[0]
+
+
+def listening(pid=None):
+    """Return the addresses and ports that a process listens on, by default this one."""
+    import psutil
+
+    connections = psutil.Process(pid).net_connections("inet")
+    return {tuple(connection.laddr) for connection in connections if connection.status == psutil.CONN_LISTEN}
+
+
+def write_hosts(path):
+    """Write the addresses that this process listens on to a file."""
+    path.write_text("\n".join(host for host, _ in listening()), encoding="utf-8")

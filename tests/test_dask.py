@@ -23,7 +23,6 @@ import dask.array as da  # noqa: E402
 import dask.dataframe as dd  # noqa: E402
 import killing  # noqa: E402
 import pandas as pd  # noqa: E402
-import psutil  # noqa: E402
 
 import skbackprop.dask  # noqa: E402
 from skbackprop.backends import mapped  # noqa: E402
@@ -338,20 +337,10 @@ def test_ctrl_c_at_the_client_ends_the_training(client, tmp_path):
     assert DaskBackpropClassifier(**SETTINGS).fit(x, y).n_iter_ == 5
 
 
-def _listening():
-    """Return the addresses and ports that this process listens on."""
-    connections = psutil.Process().net_connections("inet")
-    return {tuple(connection.laddr) for connection in connections if connection.status == psutil.CONN_LISTEN}
-
-
-def _write_hosts(path):
-    path.write_text("\n".join(host for host, _ in _listening()), encoding="utf-8")
-
-
 def test_workers_that_train_listen_only_where_dask_does(client, tmp_path):
     hosts = {distributed.comm.get_address_host(address) for address in client.run(os.getpid)}
     for number, address in enumerate(client.run(os.getpid)):
-        client.run(killing.at, "sum", _write_hosts, tmp_path / str(number), number=100, workers=[address])
+        client.run(killing.at, "sum", killing.write_hosts, tmp_path / str(number), number=100, workers=[address])
     try:
         DaskBackpropClassifier(**LONG).fit(*arrays(X, Y))
     finally:
@@ -384,14 +373,14 @@ def test_a_task_that_begins_after_its_training_is_refused(client, monkeypatch):
 
 def test_a_training_that_is_stopped_while_workers_join(client):
     address = client.run(lambda dask_worker: dask_worker.address).popitem()[0]
-    before = client.run(_listening)[address]
+    before = client.run(killing.listening)[address]
     tracker = client.run(skbackprop.dask._start_tracker, "training", 2, workers=[address])[address]
     client.run(skbackprop.dask._announce, "fit", "training", workers=[address])
     settings = {"key": "skbackprop-joins", "workers": [address], "pure": False}
     groups = {0: {name: None for name in skbackprop.dask._ARGUMENTS}}
     joins = client.submit(skbackprop.dask._fit_groups, "fit", "training", None, tracker, 2, groups, 10.0, **settings)
     # It listens for the others.
-    wait_until(lambda: len(client.run(_listening)[address] - before) > 1)
+    wait_until(lambda: len(client.run(killing.listening)[address] - before) > 1)
     for function in ("_stop", "_close_tracker"):
         client.run(getattr(skbackprop.dask, function), "training")
     with pytest.raises(WorkerLostError):
@@ -399,7 +388,7 @@ def test_a_training_that_is_stopped_while_workers_join(client):
     client.cancel(joins)
     client.run(skbackprop.dask._forget, "fit")
     assert_nothing_left(client)
-    wait_until(lambda: client.run(_listening)[address] <= before)
+    wait_until(lambda: client.run(killing.listening)[address] <= before)
 
 
 def test_workers_that_are_lost_again_and_again(client, monkeypatch):

@@ -240,17 +240,9 @@ def test_tasks_that_are_killed_again_and_again(frame, tmp_path, faulty):
     assert len(list(tmp_path.iterdir())) == 10 - 4
 
 
-def _write_hosts(path):
-    import psutil
-
-    connections = psutil.Process().net_connections("inet")
-    hosts = [connection.laddr[0] for connection in connections if connection.status == psutil.CONN_LISTEN]
-    path.write_text("\n".join(hosts), encoding="utf-8")
-
-
 def test_tasks_that_train_listen_only_where_spark_does(frame, tmp_path, faulty):
     pytest.importorskip("psutil", reason="psutil is not installed")
-    faulty({rank: (_write_hosts, (tmp_path / str(rank),), 4) for rank in range(2)})
+    faulty({rank: (killing.write_hosts, (tmp_path / str(rank),), 4) for rank in range(2)})
     SparkBackpropClassifier(**PARAMS).fit(frame)
     # The first one has the tracker.
     assert [set(path.read_text(encoding="utf-8").split()) for path in sorted(tmp_path.iterdir())] == [

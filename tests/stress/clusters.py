@@ -140,13 +140,10 @@ def _counted(state, place, n_kills, outcome, seconds):
 
 def _listening():
     """Return how many ports this process listens on, and which objects of trainings it has."""
-    import psutil
-
     import skbackprop.dask as own
 
-    ports = [found.laddr.port for found in psutil.Process().net_connections("inet") if found.status == "LISTEN"]
     threads = [thread.name for thread in threading.enumerate() if "skbackprop-collective" in thread.name]
-    return len(ports), [*own._trackers, *own._collectives, *own._stores, *threads]
+    return len(killing.listening()), [*own._trackers, *own._collectives, *own._stores, *threads]
 
 
 class _Dask:
@@ -355,7 +352,7 @@ class _Spark:
         ports, too_many = [], [own for own in workers.values() if len(own) > 2]
         for process in chain(*workers.values()):
             with suppress(psutil.Error):
-                ports += [found.laddr.port for found in process.net_connections("inet") if found.status == "LISTEN"]
+                ports += killing.listening(process.pid)
         found = {"jobs": jobs, "files": files, "ports": ports, "workers": too_many}
         return {name: own for name, own in found.items() if own}
 
