@@ -81,7 +81,9 @@ def cluster():
     """Two of Dask's workers, a process each."""
     dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
     settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with dask.config.set({"distributed.comm.timeouts.connect": "10s"}), distributed.LocalCluster(**settings) as cluster:
+    # On a busy machine a worker that was killed may take longer to come back than the 15 s after which the cluster gives it up.
+    patience = {"distributed.comm.timeouts.connect": "10s", "distributed.deploy.lost-worker-timeout": "10m"}
+    with dask.config.set(patience), distributed.LocalCluster(**settings) as cluster:
         yield cluster
 
 
@@ -90,5 +92,5 @@ def client(cluster):
     """A client of the cluster, the current one."""
     distributed = pytest.importorskip("distributed")
     with distributed.Client(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=120)
         yield client

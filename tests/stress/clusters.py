@@ -27,7 +27,7 @@ from skbackprop.exceptions import WorkerLostError
 X, Y = load_iris(return_X_y=True)
 
 #: Seconds that a training may take, that Dask may take to start workers anew, and that what is over may take to go.
-_HANGS, _COME_BACK, _GO = 200, 30, 15
+_HANGS, _COME_BACK, _GO = 200, 60, 15
 
 #: Trainings, of 300 epochs of 5 batches; the second one's checkpoints have validation scores, and the third one has none.
 _COMMON = {"hidden_layer_sizes": (16,), "batch_size": 30, "max_iter": 300, "n_iter_no_change": 400, "random_state": 0}
@@ -150,10 +150,13 @@ class _Dask:
     """A cluster, and what is known of it before the first kill."""
 
     def __init__(self, n_workers):
+        import dask
         import dask.array as da
         import distributed
         import psutil
 
+        # Not given up after 15 s, which a worker may take to come back on a busy machine.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10m"})
         self.n_workers = n_workers
         self.cluster = distributed.LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None)
         self.client = distributed.Client(self.cluster)
