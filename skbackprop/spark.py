@@ -8,6 +8,7 @@ import pickle
 import re
 import tempfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
 from pathlib import Path
 
@@ -83,28 +84,28 @@ class _Training:
         context = BarrierTaskContext.get()
         rank = context.partitionId()
         try:
-            result = self._fit(context, rank, list(batches))
+            result = self._fit(context, rank, batches)
         except Exception as error:
             # As a result, so that the driver raises it as it is, and Spark does not try again what will fail again.
             result = error
         yield pa.RecordBatch.from_pydict({"rank": pa.array([rank], pa.int32()), "result": [pickle.dumps(result)]})
 
     def _fit(self, context, rank, batches):
-        tracker, address = None, None
         # In the application's own folder on each machine, which Spark removes at the end. Tasks of a machine share the file.
         store = FileStore(Path(SparkFiles.getRootDirectory()) / self.name)
-        if rank == 0:
-            host = context.getTaskInfos()[0].address.rpartition(":")[0] or "127.0.0.1"
-            tracker = Tracker(host, self.size)
-            address = tracker.address
+        tracker = self._tracker(context) if rank == 0 else None
         try:
-            address = json.loads(context.allGather(json.dumps(address))[0])
+            # Spark looks once a second whether all tasks have come, and meanwhile this one's rows.
+            with ThreadPoolExecutor(1) as thread:
+                met = thread.submit(context.allGather, json.dumps(tracker and tracker.address))
+                batches = list(batches)
+            address = json.loads(met.result()[0])
             summary = WarningSummary()
             with summarized(summary), RabitCollective(address, rank, self.size) as workers:
                 arguments = self._arguments(batches) | {"store": store, "seconds": self.seconds}
                 model = fit_part(self.estimator, workers, **arguments)
-            # The tracker is closed when all have left it.
-            context.barrier()
+            if tracker is not None:
+                tracker.wait()
             store.remove()
         except WorkerLostError:
             # The next attempt goes on from the checkpoint.
@@ -116,6 +117,10 @@ class _Training:
             if tracker is not None:
                 tracker.close()
         return (model, summary.messages()) if rank == 0 else None
+
+    def _tracker(self, context):
+        host = context.getTaskInfos()[0].address.rpartition(":")[0] or "127.0.0.1"
+        return Tracker(host, self.size)
 
     def _arguments(self, batches):
         """Return the arguments of `fit` for the rows of Arrow batches, which may be none."""

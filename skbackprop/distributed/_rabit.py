@@ -77,6 +77,13 @@ class Tracker:
         arguments = self._tracker.worker_args()
         self.address = arguments["dmlc_tracker_uri"], arguments["dmlc_tracker_port"]
 
+    def wait(self):
+        """Wait until all workers have taken leave of it; raises WorkerLostError if one was lost before."""
+        try:
+            self._tracker.wait_for()
+        except self._error as error:
+            raise WorkerLostError(f"another worker was lost at the end of the training: {error}") from None
+
     def close(self):
         """Close its port."""
         with suppress(self._error):  # workers that were lost did not say so
