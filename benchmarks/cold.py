@@ -77,7 +77,9 @@ def run(options):
             for position, title in enumerate(("first fit, imports included", "second fit")):
                 times = {case: [line[position] for line in lines] for case, lines in printed.items() if lines[0]}
                 if times:
-                    results.add(f"{name}: {title}", {case: {"times": values} for case, values in times.items()}, unit="ms")
+                    results.add(
+                        f"{name}: {title}", {case: {"times": values} for case, values in times.items()}, unit="ms"
+                    )
     results.finish()
 
 
