@@ -81,5 +81,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "min_reported_time": 1,
+    # Pages that load scripts from elsewhere.
+    "write_computation_times": False,
     "plot_gallery": True,
 }
