@@ -2,14 +2,14 @@
 
 __all__ = ["how_to_install"]
 
-# The library of each extra that errors name, as pyproject.toml requires it.
+# The libraries of each extra that errors name, as pyproject.toml requires them.
 _LIBRARIES = {
     "cuda": '"numba-cuda[cu13]"',
-    "dask": "distributed",
+    "dask": '"dask[array,dataframe]" distributed xgboost-cpu',
     "files": "safetensors",
-    "onnx": "skl2onnx",
+    "onnx": "onnx skl2onnx",
     "progress": "rich",
-    "spark": "pyspark",
+    "spark": "pandas pyarrow pyspark xgboost-cpu",
     "tables": "narwhals",
 }
 

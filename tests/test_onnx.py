@@ -585,7 +585,7 @@ def test_without_skl2onnx_the_error_says_what_to_install(monkeypatch):
 
     _onnx.register_onnx_converters.cache_clear()
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
-    with pytest.raises(ImportError, match=r"pip install skl2onnx"):
+    with pytest.raises(ImportError, match=r"pip install onnx skl2onnx"):
         to_onnx(classifier().fit(X, Y))
 
 
