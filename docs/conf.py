@@ -42,6 +42,8 @@ exclude_patterns = ["_build", "auto_examples/**.ipynb", "auto_examples/**.py", "
 default_role = "code"
 toc_object_entries_show_parents = "hide"
 nitpicky = False
+# Docstrings have the types in words.
+autodoc_typehints = "none"
 
 autosummary_generate = True
 # Members are listed by _templates/autosummary/class.rst.

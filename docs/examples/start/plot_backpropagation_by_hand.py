@@ -2,9 +2,10 @@
 Backpropagation in forty lines of NumPy
 =======================================
 
-:doc:`/backpropagation_by_hand` explains each step with a tiny network. Here the same steps train a network on real
-data, with ReLU in the hidden layers and softmax at the output. The package is checked against them: same initial
-weights, same batches, same final weights.
+The steps of backpropagation train a network on real data, with ReLU in the hidden layers and softmax at the output. The
+package is checked against them: same initial weights, same batches, same final weights.
+
+:doc:`/backpropagation_by_hand` explains each step with a tiny network.
 """
 
 # %%
