@@ -64,6 +64,8 @@ def test_blocks_run_alone(code, tmp_path, monkeypatch):
         warnings.simplefilter("ignore", TrainingWarning)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
+    # Blocks that need it set it, and afterwards it is what it was.
+    monkeypatch.setenv("SCIPY_ARRAY_API", "0")
     exec(compile(code, "block", "exec"), {"__name__": "__main__"})
 
 
