@@ -55,7 +55,7 @@ def _parser():
                 "--growth", action="store_true", help="a drawn table of 1,000 to 1,000,000 rows instead"
             )
             command.add_argument(
-                "--ingredients", action="store_true", help="ours with other settings, instead of peers"
+                "--ingredients", action="store_true", help="ours with other settings or parts, instead of peers"
             )
         if name == "scaling":
             command.add_argument("--large", action="store_true", help="ten million rows in a file, too")

@@ -246,11 +246,15 @@ def _with_text(X):
     return X
 
 
-def _ours(**settings):
+def _ours(ingredient=None, **settings):
     def make(is_classifier, n_threads, X):
         from skbackprop import BackpropTabularClassifier, BackpropTabularRegressor
 
         kind = BackpropTabularClassifier if is_classifier else BackpropTabularRegressor
+        if ingredient:
+            from benchmarks.ingredients import variant
+
+            kind = variant(ingredient, kind)
         known = {name: value for name, value in settings.items() if name in kind._get_param_names()}
         return kind(n_jobs=n_threads, random_state=0, **known)
 
@@ -311,7 +315,7 @@ def _pytabkit(name):
     return make
 
 
-#: Settings of ours other than the defaults.
+#: Settings of ours other than the defaults, and ingredients that are no settings.
 _INGREDIENTS = {
     "one network": {"n_estimators": 1},
     "two networks": {"n_estimators": 2},
@@ -324,6 +328,9 @@ _INGREDIENTS = {
     "no early stopping": {"early_stopping": False},
     "labels as they are": {"label_smoothing": 0.0},
     "dropout of 0.15": {"dropout": 0.15},
+    "parametric activations": {"ingredient": "ParametricActivation"},
+    "snapshots": {"ingredient": "Snapshots"},
+    "greedy selection": {"ingredient": "GreedySelection"},
 }
 
 PEERS = {
