@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -369,6 +370,21 @@ def test_a_task_that_begins_after_its_training_is_refused(client, monkeypatch):
         client.cancel(late)
     assert_nothing_left(client)
     assert_same(DaskBackpropClassifier(**SETTINGS).fit(*arrays(X, Y)), model)
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="the system does not tell what a process has open")
+def test_a_tracker_closes_although_a_worker_that_has_come_is_silent():
+    tracker = _rabit.Tracker("127.0.0.1", 3)
+    with socket.create_connection(tracker.address) as first, socket.create_connection(tracker.address) as second:
+        first.settimeout(10)
+        first.recv(1)  # the tracker listens to this one only
+        closing = threading.Thread(target=tracker.close, daemon=True)
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive()
+        second.settimeout(10)
+        with pytest.raises(ConnectionResetError):
+            second.recv(1)
 
 
 def test_a_training_that_is_stopped_while_workers_join(client):

@@ -41,15 +41,23 @@ def check_installed():
     _xgboost()
 
 
-def _listening_ports():
-    """Return the TCP ports that this process listens on; none on systems without /dev/fd."""
-    ports = set()
+def _inet_sockets():
+    """Yield the sockets of the internet that this process has open, whoever opened them; none on systems without /dev/fd."""
     for name in os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ():
         with suppress(OSError):  # closed in the meantime
             if stat.S_ISSOCK(os.stat(int(name)).st_mode):
                 with socket.socket(fileno=os.dup(int(name))) as own:
-                    if own.family != socket.AF_UNIX and own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                        ports.add(own.getsockname()[1])
+                    if own.family != socket.AF_UNIX:
+                        yield own
+
+
+def _listening_ports():
+    """Return the TCP ports that this process listens on."""
+    ports = set()
+    for own in _inet_sockets():
+        with suppress(OSError):
+            if own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                ports.add(own.getsockname()[1])
     return ports
 
 
@@ -86,6 +94,11 @@ class Tracker:
 
     def close(self):
         """Close its port."""
+        # Otherwise XGBoost's tracker would go on waiting for a worker that has come and says no more.
+        for own in _inet_sockets():
+            with suppress(OSError):
+                if own.getsockname()[1] == self.address[1]:
+                    own.shutdown(socket.SHUT_RDWR)
         with suppress(self._error):  # workers that were lost did not say so
             self._tracker.free()
 
