@@ -26,6 +26,8 @@ _RETRIES = 1
 # How often a worker that waits for others looks whether the training was stopped, and how often until it leaves.
 _SECONDS_BETWEEN_LOOKS = 0.25
 _MOST_LOOKS = 40
+# How long the tracker waits for workers that have all they need.
+_SECONDS_TO_LEAVE = 10
 
 
 def _xgboost():
@@ -86,11 +88,9 @@ class Tracker:
         self.address = arguments["dmlc_tracker_uri"], arguments["dmlc_tracker_port"]
 
     def wait(self):
-        """Wait until all workers have taken leave of it; raises WorkerLostError if one was lost before."""
-        try:
-            self._tracker.wait_for()
-        except self._error as error:
-            raise WorkerLostError(f"another worker was lost at the end of the training: {error}") from None
+        """Wait until all workers have taken leave of it, or for a while; those that come too late miss nothing."""
+        with suppress(self._error, ValueError):
+            self._tracker.wait_for(_SECONDS_TO_LEAVE)
 
     def close(self):
         """Close its port."""
