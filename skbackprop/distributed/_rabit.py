@@ -89,7 +89,7 @@ class Tracker:
 
     def wait(self):
         """Wait until all workers have taken leave of it, or for a while; those that come too late miss nothing."""
-        with suppress(self._error, ValueError):
+        with suppress(self._error):
             self._tracker.wait_for(_SECONDS_TO_LEAVE)
 
     def close(self):
