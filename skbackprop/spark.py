@@ -104,8 +104,6 @@ class _Training:
             with summarized(summary), RabitCollective(address, rank, self.size) as workers:
                 arguments = self._arguments(batches) | {"store": store, "seconds": self.seconds}
                 model = fit_part(self.estimator, workers, **arguments)
-            if tracker is not None:
-                tracker.wait()
             store.remove()
         except WorkerLostError:
             # The next attempt goes on from the checkpoint.

@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import threading
+from contextlib import suppress
 
-from skbackprop.distributed import FileStore, MemoryStore
+from skbackprop.distributed import FileStore, MemoryStore, _rabit_process
 from skbackprop.distributed._rabit import RabitCollective, Tracker
 
 #: What was changed in this process, and timers that have not been heard of again.
@@ -127,11 +128,27 @@ def ticks():
 
 
 def listening(pid=None):
-    """Return the addresses and ports that a process listens on, by default this one."""
+    """Return the addresses and ports that a process, by default this one, and what it has started listen on."""
     import psutil
 
-    connections = psutil.Process(pid).net_connections("inet")
-    return {tuple(connection.laddr) for connection in connections if connection.status == psutil.CONN_LISTEN}
+    ports = set()
+    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        with suppress(psutil.Error):  # ended in the meantime
+            connections = process.net_connections("inet")
+            ports |= {tuple(connection.laddr) for connection in connections if connection.status == psutil.CONN_LISTEN}
+    return ports
+
+
+def processes_of_xgboost():
+    """Return the numbers of all processes of this machine that sum over workers, or bring these together."""
+    import psutil
+
+    # One that has ended, and whose parent does not know it yet, has no command.
+    return {
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if _rabit_process.__file__ in (process.info["cmdline"] or ())
+    }
 
 
 def write_hosts(path):

@@ -3,7 +3,6 @@
 import os
 import pickle
 import signal
-import socket
 import threading
 import time
 from pathlib import Path
@@ -219,10 +218,7 @@ def test_parameters_are_refused_at_the_client(client):
 
 def _left():
     """Return what this process has of trainings."""
-    names = [
-        name for own in ("_trackers", "_collectives", "_stores", "_written") for name in vars(skbackprop.dask)[own]
-    ]
-    return names + [thread.name for thread in threading.enumerate() if "skbackprop-collective" in thread.name]
+    return [name for own in ("_trackers", "_collectives", "_stores", "_written") for name in vars(skbackprop.dask)[own]]
 
 
 def wait_until(condition):
@@ -234,8 +230,9 @@ def wait_until(condition):
 
 
 def assert_nothing_left(client):
-    """Neither a tracker nor a training nor a task is left on the workers."""
+    """Neither a tracker nor a training nor a task nor a process is left on the workers."""
     wait_until(lambda: not any(client.run(_left).values()))
+    wait_until(lambda: not killing.processes_of_xgboost())
     wait_until(
         lambda: (
             not client.run_on_scheduler(
@@ -370,21 +367,6 @@ def test_a_task_that_begins_after_its_training_is_refused(client, monkeypatch):
         client.cancel(late)
     assert_nothing_left(client)
     assert_same(DaskBackpropClassifier(**SETTINGS).fit(*arrays(X, Y)), model)
-
-
-@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="the system does not tell what a process has open")
-def test_a_tracker_closes_although_a_worker_that_has_come_is_silent():
-    tracker = _rabit.Tracker("127.0.0.1", 3)
-    with socket.create_connection(tracker.address) as first, socket.create_connection(tracker.address) as second:
-        first.settimeout(10)
-        first.recv(1)  # the tracker listens to this one only
-        closing = threading.Thread(target=tracker.close, daemon=True)
-        closing.start()
-        closing.join(10)
-        assert not closing.is_alive()
-        second.settimeout(10)
-        with pytest.raises(ConnectionResetError):
-            second.recv(1)
 
 
 def test_a_training_that_is_stopped_while_workers_join(client):

@@ -1,20 +1,25 @@
 """The collective of XGBoost's distributed training, which adds numbers of processes on several machines.
 
 It comes with the packages xgboost and xgboost-cpu, and has nothing to do with trees. A tracker brings the workers
-together; after that they send numbers to each other, in a ring whose order is that of ranks.
+together; after that they send numbers to each other, in a ring whose order is that of ranks. Of each worker, and of the
+tracker, it runs in a process of its own, which is killed where a training is stopped.
 """
 
+import importlib.util
+import json
 import os
-import socket
-import stat
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one from Python 3.11 on
+import pickle
+import subprocess
+import sys
+import tempfile
+import uuid
 from contextlib import suppress
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from skbackprop._extras import how_to_install
+from skbackprop.distributed import _rabit_process
 from skbackprop.exceptions import WorkerLostError
 from skbackprop.training.collective import Collective
 
@@ -22,49 +27,136 @@ __all__ = ["RabitCollective", "Tracker", "check_installed"]
 
 # How long a worker waits for another one that neither answers nor is gone: as long as the slowest pass over its rows.
 _TIMEOUT_SECONDS = 1800
-_RETRIES = 1
-# How often a worker that waits for others looks whether the training was stopped, and how often until it leaves.
-_SECONDS_BETWEEN_LOOKS = 0.25
-_MOST_LOOKS = 40
-# How long the tracker waits for workers that have all they need.
-_SECONDS_TO_LEAVE = 10
+_SETTINGS = {"dmlc_communicator": "rabit", "dmlc_timeout": _TIMEOUT_SECONDS, "dmlc_retry": 1}
+_SORTED_BY_TASK = 1
 
 
-def _xgboost():
-    try:
-        import xgboost
-    except ImportError:
-        raise ImportError(f"training on several workers needs xgboost: {how_to_install('dask')}") from None
-    return xgboost
+def _module(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _library():
+    """Return the path of XGBoost's library; to import its package would take seconds."""
+    found = importlib.util.find_spec("xgboost")
+    if found is None:
+        raise ImportError(f"training on several workers needs xgboost: {how_to_install('dask')}")
+    return _module("_xgboost_libpath", Path(found.origin).with_name("libpath.py")).find_lib_path()[0]
 
 
 def check_installed():
     """Raise ImportError, which says what to install, if the collective is missing."""
-    _xgboost()
+    _library()
 
 
-def _inet_sockets():
-    """Yield the sockets of the internet that this process has open, whoever opened them; none on systems without /dev/fd."""
-    for name in os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ():
-        with suppress(OSError):  # closed in the meantime
-            if stat.S_ISSOCK(os.stat(int(name)).st_mode):
-                with socket.socket(fileno=os.dup(int(name))) as own:
-                    if own.family != socket.AF_UNIX:
-                        yield own
+class _Memory:
+    """Memory in common with another process, which grows with the arrays that are put there.
+
+    Attributes
+    ----------
+    name : str
+        What the other process is to know it by.
+    inherited : tuple of int
+        File descriptors that it has to have.
+    """
+
+    def __init__(self):
+        self._numbers = np.empty(0, dtype=np.uint8)
+        self.name, self.inherited = uuid.uuid4().hex, ()
+        if os.name != "nt":
+            self.inherited = (_open_file(),)
+            self.name = str(self.inherited[0])
+
+    def of(self, array):
+        """Return where the bytes of an array are put."""
+        if array.nbytes > len(self._numbers):
+            for file in self.inherited:
+                os.truncate(file, array.nbytes)
+            self._numbers = np.frombuffer(_rabit_process.shared_memory(self.name, array.nbytes), dtype=np.uint8)
+        return self._numbers[: array.nbytes]
+
+    def close(self):
+        files, self.inherited = self.inherited, ()
+        for file in files:
+            os.close(file)
 
 
-def _listening_ports():
-    """Return the TCP ports that this process listens on."""
-    ports = set()
-    for own in _inet_sockets():
-        with suppress(OSError):
-            if own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                ports.add(own.getsockname()[1])
-    return ports
+def _open_file():
+    """Open a file that is in no folder, and on Linux in memory, and that is gone with the last process that has it open."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("skbackprop")
+    file, path = tempfile.mkstemp()
+    os.unlink(path)
+    return file
+
+
+class _Process:
+    """A process of XGBoost, which ends with this one.
+
+    Parameters
+    ----------
+    role : {"tracker", "worker"}
+    settings : dict
+        XGBoost's.
+    """
+
+    def __init__(self, role, settings):
+        self._memory = _Memory()
+        # Isolated and without site-packages, which makes the start 10 times as fast.
+        python = [sys.executable, "-I", "-S", _rabit_process.__file__]
+        self._process = subprocess.Popen(
+            [*python, role, _library(), json.dumps(settings | {"memory": self._memory.name})],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=self._memory.inherited,
+            start_new_session=True,  # Ctrl-C is left to the engine
+        )
+
+    def sum(self, array):
+        """Have it replace an array by its sum."""
+        own, numbers = array.view(np.uint8), self._memory.of(array)
+        numbers[:] = own
+        with suppress(OSError):  # it has ended, and perhaps has said why
+            self._process.stdin.write(_rabit_process.HEADER.pack(_rabit_process.KINDS[array.dtype.name], array.nbytes))
+            self._process.stdin.flush()
+        self._n_bytes()
+        own[:] = numbers
+
+    def first_answer(self):
+        """Wait until it is ready; return what it says then."""
+        return json.loads(self._process.stdout.read(self._n_bytes()))
+
+    def _n_bytes(self):
+        """Wait for an answer; return its length, or raise WorkerLostError."""
+        header = self._process.stdout.read(_rabit_process.HEADER.size)
+        if len(header) < _rabit_process.HEADER.size:
+            raise WorkerLostError("the process that sums over the workers has ended")
+        is_error, n_bytes = _rabit_process.HEADER.unpack(header)
+        if not is_error:
+            return n_bytes
+        # The first lines say what happened to the connection; the rest is a trace of C++.
+        reason = self._process.stdout.read(n_bytes).decode().partition("Stack trace")[0].strip().splitlines()
+        raise WorkerLostError(f"another worker has left the training: {reason[-1] if reason else 'no reason is known'}")
+
+    def kill(self):
+        """Make it end, from any thread."""
+        self._process.kill()
+
+    def close(self):
+        """Make it end, and wait until it has."""
+        self.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                stream.close()
+        self._process.wait()
+        self._memory.close()
 
 
 class Tracker:
-    """Brings workers together; lives on one of them.
+    """Brings workers together; lives on the machine of one of them, and is not needed any more once all have joined.
 
     Parameters
     ----------
@@ -80,27 +172,18 @@ class Tracker:
     """
 
     def __init__(self, host, size):
-        xgboost = _xgboost()
-        self._error = xgboost.core.XGBoostError
-        self._tracker = xgboost.RabitTracker(n_workers=size, host_ip=host, sortby="task")
-        self._tracker.start()
-        arguments = self._tracker.worker_args()
+        own = {"host": host, "n_workers": size, "port": 0, "sortby": _SORTED_BY_TASK, "timeout": 0}
+        self._process = _Process("tracker", _SETTINGS | own)
+        try:
+            arguments = self._process.first_answer()
+        except BaseException:
+            self.close()
+            raise
         self.address = arguments["dmlc_tracker_uri"], arguments["dmlc_tracker_port"]
-
-    def wait(self):
-        """Wait until all workers have taken leave of it, or for a while; those that come too late miss nothing."""
-        with suppress(self._error):
-            self._tracker.wait_for(_SECONDS_TO_LEAVE)
 
     def close(self):
         """Close its port."""
-        # Otherwise XGBoost's tracker would go on waiting for a worker that has come and says no more.
-        for own in _inet_sockets():
-            with suppress(OSError):
-                if own.getsockname()[1] == self.address[1]:
-                    own.shutdown(socket.SHUT_RDWR)
-        with suppress(self._error):  # workers that were lost did not say so
-            self._tracker.free()
+        self._process.close()
 
 
 class RabitCollective(Collective):
@@ -116,88 +199,53 @@ class RabitCollective(Collective):
     def __init__(self, address, rank, size):
         self.rank, self.size = rank, size
         self._address = address
-        xgboost = _xgboost()
-        self._collective, self._error = xgboost.collective, xgboost.core.XGBoostError
+        self._process = None
         self._is_stopped = False
-        # XGBoost binds a collective to the thread that entered it, but kernels call from any of theirs. What it would warn
-        # of is raised here.
-        self._thread = ThreadPoolExecutor(1, "skbackprop-collective", partial(xgboost.set_config, verbosity=0))
-
-    def _call(self, function, *arguments, **settings):
-        if self._is_stopped:
-            raise WorkerLostError("the training was stopped")
-        called = self._thread.submit(function, *arguments, **settings)
-        try:
-            return self._result(called)
-        except self._error as error:
-            # The first lines say what happened to the connection; the rest is a trace of C++.
-            reason = str(error).partition("Stack trace")[0].strip().splitlines()
-            raise WorkerLostError(f"another worker has left the training: {reason[-1] if reason else error}") from None
-
-    def _result(self, called):
-        """Wait for XGBoost, and no longer if the training is stopped: it may wait for a worker that never answers."""
-        while True:
-            try:
-                return called.result(timeout=_SECONDS_BETWEEN_LOOKS)
-            except FutureTimeoutError:
-                if self._is_stopped:
-                    raise WorkerLostError("the training was stopped") from None
 
     def __enter__(self):
-        before = _listening_ports()
+        uri, port = self._address
+        own = {"dmlc_tracker_uri": uri, "dmlc_tracker_port": port, "dmlc_task_id": f"{self.rank:08d}"}
+        self._process = _Process("worker", _SETTINGS | own)
         try:
-            self._call(self._join)
+            rank = self._call(self._process.first_answer)
+            if rank != self.rank:
+                raise RuntimeError(f"the tracker gave worker {self.rank} the rank {rank}")
         except BaseException:
-            self._leave(before)
-            self._thread.shutdown(wait=False)
+            self._process.close()
             raise
-        self._close_ports(before)
         return self
 
-    def _join(self):
-        uri, port = self._address
-        settings = {"dmlc_tracker_uri": uri, "dmlc_tracker_port": port, "dmlc_task_id": f"{self.rank:08d}"}
-        self._collective.init(dmlc_timeout=_TIMEOUT_SECONDS, dmlc_retry=_RETRIES, **settings)
-        rank = self._collective.get_rank()
-        if rank != self.rank:
-            raise RuntimeError(f"the tracker gave worker {self.rank} the rank {rank}")
-        # After this, all have joined, and no worker needs to be reached any more.
-        self._collective.allreduce(np.zeros(1), self._collective.Op.SUM)
-
-    def _leave(self, before):
-        """Make XGBoost give up joining: it may wait for a worker that was lost."""
-        given_up = self._thread.submit(bool)
-        for _ in range(_MOST_LOOKS):
-            self._close_ports(before)
-            with suppress(FutureTimeoutError):
-                given_up.result(timeout=_SECONDS_BETWEEN_LOOKS)
-                break
-        self._close_ports(before)
-
-    def _close_ports(self, before):
-        """End XGBoost's threads that accept connections from any address; by the wrong one of them, they end the process."""
-        for port in _listening_ports() - before:
-            # Where others are to join, it waits for one connection of each.
-            for _ in range(self.size):
-                with suppress(OSError), socket.create_connection(("localhost", port), timeout=1) as knock:
-                    knock.sendall(bytes(4))  # its signal of an orderly end
-
     def __exit__(self, *exception):
-        # It takes leave of the tracker, closes its connections, and misses the port that is closed already. Another worker may
-        # have left before.
-        with suppress(self._error, WorkerLostError):
-            self._result(self._thread.submit(self._collective.finalize))
-        self._thread.shutdown(wait=False)
+        # What it has sent arrives nevertheless; none of the others waits for more.
+        self._process.close()
+
+    def _call(self, method, *arguments):
+        try:
+            # If it was stopped before there was a process, nobody has killed that.
+            return None if self._is_stopped else method(*arguments)
+        finally:
+            if self._is_stopped:
+                raise WorkerLostError("the training was stopped") from None
 
     def stop(self):
         """Make the call that waits for other workers fail, and each later one, from another thread."""
         self._is_stopped = True
+        # If there is none yet, its first call fails.
+        if self._process is not None:
+            self._process.kill()
 
     def sum(self, array):
         """Replace an array by its sum over the workers."""
-        array[:] = self._call(self._collective.allreduce, array, self._collective.Op.SUM)
+        self._call(self._process.sum, array)
 
     def gather(self, value):
         """Return a list of every worker's value."""
-        # In a tuple, because XGBoost takes None for no value.
-        return [self._call(self._collective.broadcast, (value,), rank)[0] for rank in range(self.size)]
+        # As sums of numbers that are zero but for one worker.
+        own = pickle.dumps(value)
+        sizes = np.zeros(self.size, dtype=np.int64)
+        sizes[self.rank] = len(own)
+        self._call(self._process.sum, sizes)
+        places = np.zeros((self.size, -(-int(sizes.max()) // 8)), dtype=np.int64)
+        places[self.rank].view(np.uint8)[: len(own)] = np.frombuffer(own, dtype=np.uint8)
+        self._call(self._process.sum, places.reshape(-1))
+        return [pickle.loads(place) for place in places]

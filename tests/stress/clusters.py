@@ -142,8 +142,7 @@ def _listening():
     """Return how many ports this process listens on, and which objects of trainings it has."""
     import skbackprop.dask as own
 
-    threads = [thread.name for thread in threading.enumerate() if "skbackprop-collective" in thread.name]
-    return len(killing.listening()), [*own._trackers, *own._collectives, *own._stores, *threads]
+    return len(killing.listening()), [*own._trackers, *own._collectives, *own._stores]
 
 
 class _Dask:
@@ -197,10 +196,12 @@ class _Dask:
             found = {address: own for address, own in workers.items() if own[0] > self._n_ports or own[1]}
         tasks = self.client.run_on_scheduler(lambda dask_scheduler: [*map(str, dask_scheduler.tasks)])
         n_processes = len(self._process.children(recursive=True))
+        others = killing.processes_of_xgboost()
         return (
             found
             | ({"tasks": tasks} if tasks else {})
             | ({"processes": n_processes} if n_processes > self._n_processes else {})
+            | ({"processes of XGBoost": others} if others else {})
         )
 
 
@@ -357,6 +358,7 @@ class _Spark:
             with suppress(psutil.Error):
                 ports += killing.listening(process.pid)
         found = {"jobs": jobs, "files": files, "ports": ports, "workers": too_many}
+        found["processes of XGBoost"] = killing.processes_of_xgboost()
         return {name: own for name, own in found.items() if own}
 
 
