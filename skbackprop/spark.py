@@ -3,12 +3,11 @@
 Names of parameters, columns and methods are those of :mod:`pyspark.ml`; ``hiddenLayerSizes`` is `hidden_layer_sizes`.
 """
 
-import json
 import pickle
 import re
+import socket
 import tempfile
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
 from pathlib import Path
 
@@ -54,6 +53,9 @@ __all__ = [
     "SparkBackpropRegressor",
 ]
 
+# How long a task tries to reach the driver.
+_SECONDS_TO_REACH = 30
+
 _FEATURES, _LABEL, _WEIGHT, _IS_VALIDATION = "features", "label", "weight", "is_validation"
 
 
@@ -68,69 +70,65 @@ class _Training:
     estimator : BaseBackprop
     size : int
         Number of tasks.
-    n_features : int
     is_shuffled : bool
         Whether Spark has sent rows around, so that their order is by chance.
     seconds_between_checkpoints : float
     """
 
-    def __init__(self, estimator, size, n_features, is_shuffled, seconds_between_checkpoints):
+    #: Of the tracker, which each attempt has anew.
+    address: tuple[str, int]
+
+    def __init__(self, estimator, size, is_shuffled, seconds_between_checkpoints):
         self.name = f"skbackprop-fit-{uuid.uuid4().hex}"
         self.seconds = seconds_between_checkpoints
         self.estimator, self.size = estimator, size
-        self.n_features, self.is_shuffled = n_features, is_shuffled
+        self.is_shuffled = is_shuffled
 
     def __call__(self, batches):
-        context = BarrierTaskContext.get()
-        rank = context.partitionId()
+        rank = BarrierTaskContext.get().partitionId()
         try:
-            result = self._fit(context, rank, batches)
-        except Exception as error:
-            # As a result, so that the driver raises it as it is, and Spark does not try again what will fail again.
-            result = error
-        yield pa.RecordBatch.from_pydict({"rank": pa.array([rank], pa.int32()), "result": [pickle.dumps(result)]})
-
-    def _fit(self, context, rank, batches):
-        # In the application's own folder on each machine, which Spark removes at the end. Tasks of a machine share the file.
-        store = FileStore(Path(SparkFiles.getRootDirectory()) / self.name)
-        tracker = self._tracker(context) if rank == 0 else None
-        try:
-            # Spark looks once a second whether all tasks have come, and meanwhile this one's rows.
-            with ThreadPoolExecutor(1) as thread:
-                met = thread.submit(context.allGather, json.dumps(tracker and tracker.address))
-                batches = list(batches)
-            address = json.loads(met.result()[0])
-            summary = WarningSummary()
-            with summarized(summary), RabitCollective(address, rank, self.size) as workers:
-                arguments = self._arguments(batches) | {"store": store, "seconds": self.seconds}
-                model = fit_part(self.estimator, workers, **arguments)
-            store.remove()
+            result = self._fit(rank, list(batches))
         except WorkerLostError:
             # The next attempt goes on from the checkpoint.
             raise
-        except Exception:
-            store.remove()
-            raise
-        finally:
-            if tracker is not None:
-                tracker.close()
+        except Exception as error:
+            # As a result, so that the driver raises it as it is, and Spark does not try again what will fail again.
+            result = error
+        self._store().remove()
+        yield pa.RecordBatch.from_pydict({"rank": pa.array([rank], pa.int32()), "result": [pickle.dumps(result)]})
+
+    def _store(self):
+        # In the application's own folder on each machine, which Spark removes at the end. Tasks of a machine share the file.
+        return FileStore(Path(SparkFiles.getRootDirectory()) / self.name)
+
+    def _fit(self, rank, batches):
+        _check_reached(self.address)
+        summary = WarningSummary()
+        with summarized(summary), RabitCollective(self.address, rank, self.size) as workers:
+            arguments = self._arguments(batches, workers) | {"store": self._store(), "seconds": self.seconds}
+            model = fit_part(self.estimator, workers, **arguments)
         return (model, summary.messages()) if rank == 0 else None
 
-    def _tracker(self, context):
-        host = context.getTaskInfos()[0].address.rpartition(":")[0] or "127.0.0.1"
-        return Tracker(host, self.size)
-
-    def _arguments(self, batches):
+    def _arguments(self, batches, workers):
         """Return the arguments of `fit` for the rows of Arrow batches, which may be none."""
-        columns = {name: [] for name in (batches[0].schema.names if batches else [_FEATURES, _LABEL])}
+        batches = [batch for batch in batches if len(batch)]
+        names = batches[0].schema.names if batches else [_FEATURES, _LABEL]
+        for batch in batches:
+            for name in names:
+                if batch.column(name).null_count:
+                    n_nulls = batch.column(name).null_count
+                    raise ValueError(f"the {name} column has {n_nulls} nulls in a batch of {len(batch)} rows")
+        found = workers.gather([len(batch.column(_FEATURES)[0]) for batch in batches[:1]])
+        if not any(found):
+            raise ValueError("the dataset has no rows")
+        n_features = next(own[0] for own in found if own)
+        columns = {name: [] for name in names}
         for batch in batches:
             for name, own in columns.items():
                 column = batch.column(name)
-                if column.null_count:
-                    raise ValueError(f"the {name} column has {column.null_count} nulls in a batch of {len(batch)} rows")
-                own.append(self._rows(column) if name == _FEATURES else column.to_numpy(zero_copy_only=False))
+                own.append(_rows(column, n_features) if name == _FEATURES else column.to_numpy(zero_copy_only=False))
         if not batches:
-            return {"X": np.empty((0, self.n_features)), "y": np.empty(0)}
+            return {"X": np.empty((0, n_features)), "y": np.empty(0)}
         columns = {name: np.concatenate(own) for name, own in columns.items()}
         if self.is_shuffled:
             order = _canonical_order(columns)
@@ -142,11 +140,23 @@ class _Training:
         names = {_FEATURES: "X", _LABEL: "y", _WEIGHT: "sample_weight"}
         return {f"{names[name]}{end}": columns[name][rows] for end, rows in parts.items() for name in columns}
 
-    def _rows(self, column):
-        values = column.flatten()
-        if values.null_count or len(values) != len(column) * self.n_features:
-            raise ValueError(f"rows of features have nulls, or not all have {self.n_features} values")
-        return values.to_numpy(zero_copy_only=False).reshape(len(column), self.n_features)
+
+def _rows(column, n_features):
+    values = column.flatten()
+    if values.null_count or len(values) != len(column) * n_features:
+        raise ValueError(f"rows of features have nulls, or not all have {n_features} values")
+    return values.to_numpy(zero_copy_only=False).reshape(len(column), n_features)
+
+
+def _check_reached(address):
+    """Raise WorkerLostError if there is no way to the driver: XGBoost would try for as long as it waits for workers."""
+    try:
+        socket.create_connection(address, timeout=_SECONDS_TO_REACH).close()
+    except OSError as error:
+        raise WorkerLostError(
+            f"a task cannot reach the driver at {address[0]}:{address[1]}, where tasks meet ({error}): set spark.driver.host to an "
+            "address of the driver that executors reach, and let them connect to any of its ports"
+        ) from None
 
 
 def _canonical_order(columns):
@@ -162,6 +172,11 @@ def _canonical_order(columns):
 def _collected(rows, training):
     """Run a training, again if a task is lost, which ends the stage: Spark does not begin that again."""
     for _ in range(MOST_RESTARTS + 1):
+        settings = SparkContext.getOrCreate().getConf()
+        host = settings.get("spark.driver.host")
+        # Where Spark's own ports of the driver are, which is elsewhere only if that is set.
+        tracker = Tracker(settings.get("spark.driver.bindAddress", host), training.size)
+        training.address = host, tracker.address[1]
         # A dataframe for each attempt: after a shuffle, one raises its first error again without running anything.
         trained = rows.mapInArrow(training, "rank int, result binary", barrier=True)
         try:
@@ -170,6 +185,8 @@ def _collected(rows, training):
             if "barrier" not in str(error):
                 raise
             lost = error
+        finally:
+            tracker.close()
     raise WorkerLostError(
         f"tasks were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {lost}"
     ) from lost
@@ -274,7 +291,7 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
         check_installed()
         local = self._local(**self._local_parameters())
         local._validate_params()
-        rows, n_features = self._selected(dataset)
+        rows = self._selected(dataset)
         size = (
             self.getOrDefault("numWorkers")
             if self.isSet("numWorkers")
@@ -283,7 +300,7 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
         is_shuffled = rows.rdd.getNumPartitions() != size
         if is_shuffled:
             rows = rows.repartition(size)
-        training = _Training(local, size, n_features, is_shuffled, SECONDS_BETWEEN_CHECKPOINTS)
+        training = _Training(local, size, is_shuffled, SECONDS_BETWEEN_CHECKPOINTS)
         found = _collected(rows, training)
         results = {row["rank"]: pickle.loads(row["result"]) for row in found}
         errors = [result for _, result in sorted(results.items()) if isinstance(result, Exception)]
@@ -295,7 +312,7 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
         return self._copyValues(self._model(model))
 
     def _selected(self, dataset):
-        """Return the columns to train on, under fixed names, and the number of features."""
+        """Return the columns to train on, under fixed names."""
         label = dataset.schema[self.getOrDefault("labelCol")]
         if not isinstance(label.dataType, NumericType):
             raise ValueError(
@@ -307,11 +324,7 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
             columns.append(F.col(self.getOrDefault("weightCol")).cast("double").alias(_WEIGHT))
         if self.isSet("validationIndicatorCol"):
             columns.append(F.col(self.getOrDefault("validationIndicatorCol")).cast("boolean").alias(_IS_VALIDATION))
-        rows = dataset.select(*columns)
-        first = rows.select(F.size(_FEATURES)).first()
-        if first is None:
-            raise ValueError("the dataset has no rows")
-        return rows, first[0]
+        return dataset.select(*columns)
 
     def write(self):
         """Return a writer, for `save` on any of Hadoop's file systems."""

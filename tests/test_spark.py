@@ -172,12 +172,22 @@ def test_parameters(frame):
     ("params", "change", "words"),
     [
         ({}, lambda frame: frame.withColumn("label", F.lit("a")), "StringIndexer"),
-        ({}, lambda frame: frame.filter("label < 0"), "no rows"),
+        ({}, lambda frame: frame.filter("label < 0"), "the dataset has no rows"),
+        (
+            {"featuresCol": "list"},
+            lambda frame: frame.withColumn("list", F.lit(None).cast("array<double>")),
+            "features column has",
+        ),
+        (
+            {"featuresCol": "list"},
+            lambda frame: frame.withColumn("list", F.array_repeat(F.lit(1.0), (1 + F.col("label")).cast("int"))),
+            "not all have",
+        ),
         ({}, lambda frame: frame.withColumn("label", F.when(F.col("label") > 0, F.col("label"))), "label column has"),
         ({"featuresCol": NAMES}, lambda frame: frame.withColumn("pixel3", F.lit(float("nan"))), "contains NaN"),
         ({"device": "auto"}, lambda frame: frame, "set device='cpu'"),
     ],
-    ids=["text", "empty", "null", "nan", "device"],
+    ids=["text", "empty", "nulls", "lengths", "null", "nan", "device"],
 )
 def test_data_that_do_not_fit_are_refused_on_the_driver(frame, params, change, words):
     with pytest.raises(ValueError, match=words):
@@ -191,11 +201,11 @@ class _Faulty(skbackprop.spark._Training):
         super().__init__(*arguments)
         self.faults = faults
 
-    def _fit(self, context, rank, batches):
+    def _fit(self, rank, batches):
         act, arguments, number = self.faults.get(rank, (lambda: None, (), 0))
         killing.at("sum", act, *arguments, number=number)
         try:
-            return super()._fit(context, rank, batches)
+            return super()._fit(rank, batches)
         finally:
             killing.restore()
 
@@ -244,11 +254,20 @@ def test_tasks_that_train_listen_only_where_spark_does(frame, tmp_path, faulty):
     pytest.importorskip("psutil", reason="psutil is not installed")
     faulty({rank: (killing.write_hosts, (tmp_path / str(rank),), 4) for rank in range(2)})
     SparkBackpropClassifier(**PARAMS).fit(frame)
-    # The first one has the tracker.
-    assert [set(path.read_text(encoding="utf-8").split()) for path in sorted(tmp_path.iterdir())] == [
-        {"127.0.0.1"},
-        set(),
-    ]
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["", ""]
+
+
+def test_a_driver_that_tasks_cannot_reach(frame, monkeypatch):
+    monkeypatch.setattr(skbackprop.spark.Tracker, "__init__", _begin_and_end)
+    with pytest.raises(
+        WorkerLostError, match=r"a task cannot reach the driver at 127.0.0.1:\d+, .* set spark.driver.host"
+    ):
+        SparkBackpropClassifier(**PARAMS).fit(frame)
+
+
+def _begin_and_end(tracker, host, size, begin=skbackprop.spark.Tracker.__init__):
+    begin(tracker, host, size)
+    tracker.close()
 
 
 def _note(path):
