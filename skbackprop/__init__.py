@@ -1,28 +1,27 @@
 """Multilayer perceptrons for scikit-learn, trained by backpropagation in Numba kernels."""
 
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
 
 from skbackprop import estimators
 from skbackprop._trusted import skops_trusted_types
-from skbackprop.estimators import (
-    BackpropClassifier,
-    BackpropEmbedding,
-    BackpropRegressor,
-    Checkpoint,
-    load,
-    register_onnx_converters,
-    save,
-    to_onnx,
-    to_sklearn,
-)
+from skbackprop.estimators import BackpropClassifier, BackpropRegressor, load, save
 from skbackprop.warmup import warmup
 
-try:
-    __version__ = version("skbackprop")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0.0.0+source"
+if TYPE_CHECKING:
+    from skbackprop.estimators import (
+        BackpropEmbedding,
+        BackpropEnsembleClassifier,
+        BackpropEnsembleRegressor,
+        BackpropTabularClassifier,
+        BackpropTabularRegressor,
+        Checkpoint,
+        register_onnx_converters,
+        to_onnx,
+        to_sklearn,
+    )
+
+__version__: str
 
 __all__ = [
     "BackpropClassifier",
@@ -50,6 +49,11 @@ _MODULES = ("callbacks", "dask", "functions", "inspection", "model_selection", "
 def __getattr__(name: Any) -> Any:
     if name in _MODULES:
         return import_module(f"skbackprop.{name}")
-    if name.startswith(("BackpropEnsemble", "BackpropTabular")) and name in __all__:
+    if name == "__version__":
+        try:
+            return metadata.version("skbackprop")
+        except metadata.PackageNotFoundError:  # a source tree that is not installed
+            return "0.0.0+source"
+    if name in __all__:
         return getattr(estimators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

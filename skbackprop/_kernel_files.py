@@ -64,10 +64,15 @@ def setting(name):
 @cache
 def _sources_digest():
     """Digest the package's sources, once in a process: no upgrade or edited callee is to find outdated code."""
+    paths = []
+    # In less than half the time of Path.rglob.
+    for folder, folders, files in os.walk(_PACKAGE):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        paths += [os.path.join(folder, name) for name in files if name.endswith(".py")]
     digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
-        digest.update(path.read_bytes())
+    for path in sorted(paths):
+        digest.update(os.path.relpath(path, _PACKAGE).replace(os.sep, "/").encode())
+        digest.update(Path(path).read_bytes())
     return digest.hexdigest()
 
 

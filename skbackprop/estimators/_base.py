@@ -26,7 +26,6 @@ from skbackprop.estimators._prediction import predict_with_targets
 from skbackprop.estimators._problem import make_problem
 from skbackprop.estimators._restored import restore_network
 from skbackprop.estimators._state import NETWORK
-from skbackprop.estimators._to_sklearn import to_sklearn
 from skbackprop.estimators._training import prepare
 from skbackprop.estimators._turns import one_at_a_time
 from skbackprop.functions.activations import ACTIVATIONS, Activation
@@ -257,6 +256,9 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         sklearn.exceptions.NotFittedError
             If the network is not fitted.
         """
+        # Otherwise each import of this package would import scikit-learn's networks.
+        from skbackprop.estimators._to_sklearn import to_sklearn
+
         return to_sklearn(self)
 
     # Underflow to zero is harmless here, whatever np.seterr asks for.
