@@ -267,7 +267,7 @@ def _measure_rounds(options, results, clusters):
             if n_workers == 1:
                 continue
             tracker = Tracker("127.0.0.1", n_workers)
-            addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
+            addresses = sorted(client.nthreads())
             futures = [
                 client.submit(_sum, tracker.address, rank, n_workers, n_numbers, 20, workers=[address], pure=False)
                 for rank, address in enumerate(addresses)

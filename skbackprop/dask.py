@@ -368,7 +368,8 @@ def _assigned(client, groups, workers):
 
 
 def _workers(client):
-    return sorted(client.scheduler_info(n_workers=-1)["workers"])
+    # Not of `scheduler_info`, which another thread of the client overwrites now and then by one that lists no workers.
+    return sorted(client.nthreads())
 
 
 def _check_there(client, workers):
@@ -537,14 +538,15 @@ def _train_once(client, fit, estimator, groups, assigned):
             # Before the tasks are waited for: some may wait to join.
             _run_on(client, assigned, _close_tracker, training)
             with suppress(TimeoutError, CancelledError):
-                left = [future for worker, future in futures.items() if worker in _workers(client)]
+                there = _workers(client)
+                left = [future for worker, future in futures.items() if worker in there]
                 distributed.wait(left, timeout=_SECONDS_TO_NOTICE)
             client.cancel(list(futures.values()))
 
 
 def _run_on(client, workers, function, training):
     """Call a function on those of the workers that are left."""
-    left = [worker for worker in workers if worker in _workers(client)]
+    left = sorted(set(workers).intersection(_workers(client)))
     with suppress(OSError):  # one is lost at this very moment
         client.run(function, training, workers=left, on_error="ignore")
 

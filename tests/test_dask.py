@@ -417,6 +417,16 @@ def test_a_worker_that_is_lost_with_the_model_changes_no_bit(client, monkeypatch
     assert_nothing_left(client)
 
 
+def test_workers_are_known_at_any_time(client):
+    # The client refreshes what it knows of the scheduler, but not of the workers, all the time.
+    with (
+        dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        distributed.Client(client.scheduler.address, set_as_default=False) as busy,
+    ):
+        found = {tuple(skbackprop.dask._workers(busy)) for _ in range(1000)}
+    assert found == {tuple(sorted(client.run(os.getpid)))}
+
+
 def test_no_worker_comes_back(client, monkeypatch):
     def lost(*arguments):
         raise WorkerLostError("gone")
