@@ -297,7 +297,8 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
             if self.isSet("numWorkers")
             else SparkContext.getOrCreate().defaultParallelism
         )
-        is_shuffled = rows.rdd.getNumPartitions() != size
+        # What `rows.rdd` has, without planning the query again for rows as Python's objects.
+        is_shuffled = rows._jdf.queryExecution().toRdd().getNumPartitions() != size
         if is_shuffled:
             rows = rows.repartition(size)
         training = _Training(local, size, is_shuffled, SECONDS_BETWEEN_CHECKPOINTS)
