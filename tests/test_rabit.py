@@ -209,6 +209,12 @@ def test_a_tracker_closes_although_a_worker_that_has_come_is_silent(tracker):
             second.recv(1)
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_a_tracker_that_cannot_listen_says_where(host):
+    with pytest.raises(OSError, match=f"workers cannot meet at '{host}', the address that the engine gave: "):
+        Tracker(host, 2)
+
+
 def test_a_stranger_does_not_end_the_tracker(tracker):
     own = tracker(2)
     with socket.create_connection(own.address) as stranger:

@@ -51,6 +51,10 @@ def check_installed():
     _library()
 
 
+class _FailedError(Exception):
+    """XGBoost's process cannot do what it was asked for, and has ended; says why."""
+
+
 class _Memory:
     """Memory in common with another process, which grows with the arrays that are put there.
 
@@ -130,16 +134,16 @@ class _Process:
         return json.loads(self._process.stdout.read(self._n_bytes()))
 
     def _n_bytes(self):
-        """Wait for an answer; return its length, or raise WorkerLostError."""
+        """Wait for an answer; return its length."""
         header = self._process.stdout.read(_rabit_process.HEADER.size)
         if len(header) < _rabit_process.HEADER.size:
-            raise WorkerLostError("the process that sums over the workers has ended")
+            raise _FailedError("the process that sums over the workers has ended")
         is_error, n_bytes = _rabit_process.HEADER.unpack(header)
         if not is_error:
             return n_bytes
         # The first lines say what happened to the connection; the rest is a trace of C++.
         reason = self._process.stdout.read(n_bytes).decode().partition("Stack trace")[0].strip().splitlines()
-        raise WorkerLostError(f"another worker has left the training: {reason[-1] if reason else 'no reason is known'}")
+        raise _FailedError(reason[-1] if reason else "no reason is known")
 
     def kill(self):
         """Make it end, from any thread."""
@@ -176,8 +180,10 @@ class Tracker:
         self._process = _Process("tracker", _SETTINGS | own)
         try:
             arguments = self._process.first_answer()
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, _FailedError):
+                raise OSError(f"workers cannot meet at {host!r}, the address that the engine gave: {error}") from None
             raise
         self.address = arguments["dmlc_tracker_uri"], arguments["dmlc_tracker_port"]
 
@@ -222,10 +228,12 @@ class RabitCollective(Collective):
     def _call(self, method, *arguments):
         try:
             # If it was stopped before there was a process, nobody has killed that.
-            return None if self._is_stopped else method(*arguments)
-        finally:
-            if self._is_stopped:
-                raise WorkerLostError("the training was stopped") from None
+            if not self._is_stopped:
+                return method(*arguments)
+        except _FailedError as error:
+            if not self._is_stopped:
+                raise WorkerLostError(f"another worker has left the training: {error}") from None
+        raise WorkerLostError("the training was stopped")
 
     def stop(self):
         """Make the call that waits for other workers fail, and each later one, from another thread."""

@@ -239,7 +239,7 @@ class BaseBackprop(SavesToFile, CallbackSupportMixin, NamedOnce, ABC):
         """
         return self._fit(Arguments(X, y, sample_weight, X_val, y_val, sample_weight_val, groups))
 
-    def to_sklearn(self):
+    def to_sklearn(self) -> Any:
         """Convert the fitted network to scikit-learn's `MLPClassifier` or `MLPRegressor`.
 
         The same as :func:`skbackprop.to_sklearn`, which describes what is converted, and what is refused.

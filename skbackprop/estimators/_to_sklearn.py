@@ -2,6 +2,7 @@
 
 import copy
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -31,7 +32,7 @@ _NAMES = {
 }
 
 
-def to_sklearn(model):
+def to_sklearn(model: Any) -> Any:
     """Convert a fitted network to scikit-learn's `MLPClassifier` or `MLPRegressor`, with the same predictions.
 
     For tools that know scikit-learn's estimators and not this package's, such as hummingbird and sklearn2pmml. The
