@@ -31,19 +31,15 @@ _SETTINGS = {"dmlc_communicator": "rabit", "dmlc_timeout": _TIMEOUT_SECONDS, "dm
 _SORTED_BY_TASK = 1
 
 
-def _module(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _library():
     """Return the path of XGBoost's library; to import its package would take seconds."""
     found = importlib.util.find_spec("xgboost")
     if found is None:
         raise ImportError(f"training on several workers needs xgboost: {how_to_install('dask')}")
-    return _module("_xgboost_libpath", Path(found.origin).with_name("libpath.py")).find_lib_path()[0]
+    spec = importlib.util.spec_from_file_location("_xgboost_libpath", Path(found.origin).with_name("libpath.py"))
+    libpath = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(libpath)
+    return libpath.find_lib_path()[0]
 
 
 def check_installed():
@@ -160,7 +156,7 @@ class _Process:
 
 
 class Tracker:
-    """Brings workers together; lives on the machine of one of them, and is not needed any more once all have joined.
+    """Brings workers together; lives at one of them or at Spark's driver, and is not needed any more once all have joined.
 
     Parameters
     ----------

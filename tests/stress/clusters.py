@@ -387,9 +387,9 @@ def spark_kills(rng, state):
         started = time.monotonic()
         state["undisturbed"][training] = _bits(fit()), time.monotonic() - started
     undisturbed, window = state["undisturbed"][training]
-    # 300 epochs of 5 batches.
     # The tracker is the driver's.
-    places = [*_PLACES[1:], *["checkpoint file"] * (training != 2)]
+    places = [*(place for place in _PLACES if place != "tracker"), *["checkpoint file"] * (training != 2)]
+    # 300 epochs of 5 batches.
     place, number, seconds = _draw_place(rng, places, 1500, window)
     n_kills = _draw_kills(rng)
     ranks = {0, 1} if n_kills > 1 and rng.integers(2) else {int(rng.integers(2))}
