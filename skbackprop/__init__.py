@@ -3,11 +3,7 @@
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
-# Here, where few calls are on the stack: from deep inside, Python 3.11 maps and unmaps memory at each call that crosses the
-# end of a piece of it, which makes scikit-learn's import a tenth slower.
-import sklearn  # noqa: F401
-
-from skbackprop import estimators
+from skbackprop import _room_for_imports, estimators  # the former first: it imports scikit-learn  # noqa: F401
 from skbackprop._trusted import skops_trusted_types
 from skbackprop.estimators import BackpropClassifier, BackpropRegressor, load, save
 from skbackprop.warmup import warmup

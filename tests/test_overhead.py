@@ -1,7 +1,9 @@
 """Guards of speed and memory that count instead of timing: Python's calls, and bytes."""
 
+import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from skbackprop import BackpropClassifier, BackpropRegressor
 from skbackprop._compile import JIT
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+ROOT = Path(__file__).parents[1]
 compiled_only = pytest.mark.skipif(not JIT, reason="interpreted kernels are Python calls themselves")
 
 RNG = np.random.default_rng(0)
@@ -92,3 +95,25 @@ def test_fit_and_predict_do_not_copy_the_data(order):
     rows = 50_000 * 8
     assert peak_bytes(lambda: model.fit(X, y)) < 10 * rows < size
     assert peak_bytes(lambda: model.predict_proba(X)) < 6 * rows
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count page faults in other ways")
+def test_an_import_maps_as_much_memory_from_any_depth_of_the_stack():
+    code = """
+import resource
+
+def import_at(depth):
+    if depth:
+        return import_at(depth - 1)
+    import skbackprop
+
+import_at({})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+    def count_page_faults(depth):
+        command = [sys.executable, "-c", code.format(depth)]
+        return int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+
+    counts = [count_page_faults(depth) for depth in (0, 16, 28, 32, 40)]
+    assert max(counts) < 1.1 * min(counts)

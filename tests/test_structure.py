@@ -18,6 +18,7 @@ from skbackprop import _sklearn, functions, model_selection, preprocessing
 PACKAGE = Path(skbackprop.__file__).parent
 #: From the mathematics up to the promises to users; a module may import its own layer and those before it.
 LAYERS = [
+    "_room_for_imports",
     "exceptions",
     "_lazy",
     "_processor",
