@@ -120,7 +120,7 @@ def test_threads_wait_for_the_next_team(monkeypatch):
 
     monkeypatch.setattr(threads, "_KEPT_SECONDS", 0.5)
     # Threads of tests before, which may have had to wait for the compiler, wait by now, and then no longer.
-    sync.await_change(np.zeros(1, dtype=np.int64), 0, 1)
+    sync.await_change(np.zeros(1, dtype=np.int64), 0, 1, -1)
     time.sleep(0.5)
     settle(0)
     seen = set()

@@ -54,8 +54,8 @@ _BLOCK_MIN_ROWS = 171 * TILE_ROWS
 _STRIP_BYTES = 96 * 1024 * 4
 
 # Blocks of a prediction, unless these would be larger than those of training or have too few rows to reuse each weight.
-_PREDICTION_BLOCKS = 16
-_PREDICTION_MIN_ROWS = 7 * TILE_ROWS
+_PREDICTION_BLOCKS = 32
+_PREDICTION_MIN_ROWS = 6 * TILE_ROWS
 _PREDICTION_MAX_ROWS = 42 * TILE_ROWS
 
 # Operations per call of several short epochs: at most some hundredths of a second. Python's overhead per call is 0.15

@@ -90,7 +90,7 @@ def compile_steps(dtype):
     """
     for name in _OF_SOME_SIZES:
         step_address(name, dtype)
-    await_change(np.zeros(1, dtype=np.int64), 0, 1)  # of trainings on several threads
+    await_change(np.zeros(1, dtype=np.int64), 0, 1, -1)  # of trainings on several threads
 
 
 def program_rows(calls, dtype, index_dtype):

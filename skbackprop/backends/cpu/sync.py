@@ -155,8 +155,8 @@ def barrier(control, n_threads):
     _spin(control, _ROUND, current)
 
 
-@entry("int64*", "int64", "int64")
-def await_change(array, index, seen):
+@entry("int64*", "int64", "int64", "int64")
+def await_change(array, index, seen, told):
     """Wait a moment for ``array[index]`` to differ from `seen`; it may time out.
 
     Parameters
@@ -165,7 +165,11 @@ def await_change(array, index, seen):
         Shared by threads.
     index : int
     seen : int
+    told : int
+        Where to write `seen` before, for threads that wait there: they will find the GIL free. Negative for nowhere.
     """
+    if told >= 0:
+        add(array, told, seen - read(array, told))
     for look in range(_LOOKS_BEFORE_SLEEP):
         if read(array, index) != seen:
             return

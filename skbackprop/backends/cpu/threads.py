@@ -36,8 +36,8 @@ _FLOPS_PER_START = 20_000_000
 # Shorter calls need not be interruptible: they return in well under 0.1 s, even on one slow core.
 _FLOPS_INLINE = 500_000_000
 # Entries of an int64 array, one cache line per thread: the last call that the caller posted, and the last one that each
-# helper finished. A helper writes the latter again after its message, for a caller that polls: once that wakes, it need
-# not wait for the GIL.
+# helper finished. A helper writes the latter again when it has released the GIL, for a caller that polls: one that has to
+# wait for the GIL sleeps, and is woken late.
 _POSTED, _DONE, _SAID = 0, 8, 9
 # Interval at which the waiting thread checks for signals and wakes the helpers again.
 _WAIT_SECONDS = 0.1
@@ -328,7 +328,7 @@ class _Helpers:
         number = self._call[0]
         for index in range(len(self)):
             if looks:
-                await_change(self._signals, _SAID + 8 * index, number - 1)
+                await_change(self._signals, _SAID + 8 * index, number - 1, -1)
             while self._done[index] != number:
                 try:
                     # With a timeout: a signal just before the wait begins is handled only after it.
@@ -359,7 +359,7 @@ class _Helpers:
         alarm = self._alarms[index]
         n_done = 0
         while True:
-            await_change(self._signals, _POSTED, n_done)
+            await_change(self._signals, _POSTED, n_done, _SAID + 8 * index)
             call = self._call
             if call is None:
                 return
@@ -380,7 +380,6 @@ class _Helpers:
             n_done = number
             self._done[index] = number
             self._alarm.put(None)
-            self._signals[_SAID + 8 * index] = number
 
 
 def _silence(alarm):
