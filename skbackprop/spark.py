@@ -8,6 +8,7 @@ import re
 import socket
 import tempfile
 import uuid
+from contextlib import closing
 from inspect import signature
 from pathlib import Path
 
@@ -169,24 +170,26 @@ def _canonical_order(columns):
 # On the driver.
 
 
-def _collected(rows, training):
+def _tracker(size):
+    """Return a tracker where Spark's own ports of the driver are."""
+    settings = SparkContext.getOrCreate().getConf()
+    # Elsewhere than the driver's address for others only if that is set.
+    return Tracker(settings.get("spark.driver.bindAddress", settings.get("spark.driver.host")), size)
+
+
+def _collected(rows, training, tracker):
     """Run a training, again if a task is lost, which ends the stage: Spark does not begin that again."""
-    for _ in range(MOST_RESTARTS + 1):
-        settings = SparkContext.getOrCreate().getConf()
-        host = settings.get("spark.driver.host")
-        # Where Spark's own ports of the driver are, which is elsewhere only if that is set.
-        tracker = Tracker(settings.get("spark.driver.bindAddress", host), training.size)
-        training.address = host, tracker.address[1]
-        # A dataframe for each attempt: after a shuffle, one raises its first error again without running anything.
-        trained = rows.mapInArrow(training, "rank int, result binary", barrier=True)
-        try:
-            return trained.collect()
-        except (Py4JJavaError, PySparkException) as error:
-            if "barrier" not in str(error):
-                raise
-            lost = error
-        finally:
-            tracker.close()
+    for attempt in range(MOST_RESTARTS + 1):
+        with closing(_tracker(training.size) if attempt else tracker) as own:
+            training.address = SparkContext.getOrCreate().getConf().get("spark.driver.host"), own.address[1]
+            # A dataframe for each attempt: after a shuffle, one raises its first error again without running anything.
+            trained = rows.mapInArrow(training, "rank int, result binary", barrier=True)
+            try:
+                return trained.collect()
+            except (Py4JJavaError, PySparkException) as error:
+                if "barrier" not in str(error):
+                    raise
+                lost = error
     raise WorkerLostError(
         f"tasks were lost in {MOST_RESTARTS + 1} trainings in a row; the last one ended with: {lost}"
     ) from lost
@@ -291,18 +294,19 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
         check_installed()
         local = self._local(**self._local_parameters())
         local._validate_params()
-        rows = self._selected(dataset)
         size = (
             self.getOrDefault("numWorkers")
             if self.isSet("numWorkers")
             else SparkContext.getOrCreate().defaultParallelism
         )
-        # What `rows.rdd` has, without planning the query again for rows as Python's objects.
-        is_shuffled = rows._jdf.queryExecution().toRdd().getNumPartitions() != size
-        if is_shuffled:
-            rows = rows.repartition(size)
-        training = _Training(local, size, is_shuffled, SECONDS_BETWEEN_CHECKPOINTS)
-        found = _collected(rows, training)
+        with closing(_tracker(size)) as tracker:  # it begins while the query is planned
+            rows = self._selected(dataset)
+            # What `rows.rdd` has, without planning the query again for rows as Python's objects.
+            is_shuffled = rows._jdf.queryExecution().toRdd().getNumPartitions() != size
+            if is_shuffled:
+                rows = rows.repartition(size)
+            training = _Training(local, size, is_shuffled, SECONDS_BETWEEN_CHECKPOINTS)
+            found = _collected(rows, training, tracker)
         results = {row["rank"]: pickle.loads(row["result"]) for row in found}
         errors = [result for _, result in sorted(results.items()) if isinstance(result, Exception)]
         if errors:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import numpy as np
 import pytest
@@ -211,8 +211,11 @@ def test_a_tracker_closes_although_a_worker_that_has_come_is_silent(tracker):
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_a_tracker_that_cannot_listen_says_where(host):
-    with pytest.raises(OSError, match=f"workers cannot meet at '{host}', the address that the engine gave: "):
-        Tracker(host, 2)
+    with (
+        closing(Tracker(host, 2)) as tracker,
+        pytest.raises(OSError, match=f"workers cannot meet at '{host}', the address that the engine gave: "),
+    ):
+        assert tracker.address
 
 
 def test_a_stranger_does_not_end_the_tracker(tracker):

@@ -267,6 +267,7 @@ def test_a_driver_that_tasks_cannot_reach(frame, monkeypatch):
 
 def _begin_and_end(tracker, host, size, begin=skbackprop.spark.Tracker.__init__):
     begin(tracker, host, size)
+    assert tracker.address
     tracker.close()
 
 

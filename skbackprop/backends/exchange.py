@@ -112,7 +112,9 @@ class Exchange:
             self.bounds = join_small(self.bounds, workers.total(np.diff(self.bounds)), LEAST_NORMALIZED)
         self.n_batches = len(self.bounds) - 1
         self.most_rows = max(1, int(np.diff(self.bounds).max()))
-        self._totals = None
+        # Totals of batches without weights by the identity of their bounds, which are kept here as long.
+        self._totals = {}
+        self._order, self._whole = None, None
         self._error = None
         self._callback, self.address = callback(self._sum)
 
@@ -120,13 +122,23 @@ class Exchange:
         """Return the least of the workers' values."""
         return min(self._workers.gather(value))
 
+    def whole(self, order):
+        """Return the bounds of one batch of some rows: the same array if `order` is the same, for which totals are known.
+
+        Every worker has to use the same object for its rows as often as all others do.
+        """
+        if order is not self._order:
+            self._totals.pop(id(self._whole), None)
+            self._order, self._whole = order, np.array([0, len(order)])
+        return self._whole
+
     def begin(self, bounds, n_epochs, weights, control, abort):
         """Prepare a call of the training kernel.
 
         Parameters
         ----------
         bounds : ndarray of shape (n_batches + 1,), int64
-            First of this worker's rows in each batch of an epoch, and its number of rows.
+            First of this worker's rows in each batch of an epoch, and its number of rows: `bounds` or of `whole`.
         n_epochs : int
         weights : ndarray of shape (n_epochs * n_rows,) or None
             Sample weights in the order of the rows; None for ones.
@@ -147,9 +159,8 @@ class Exchange:
         return totals, int(totals[: len(bounds) - 1, OF_ROWS].sum())
 
     def _sum_totals(self, bounds, n_epochs, weights):
-        is_known = bounds is self.bounds and not self._weighted
-        if is_known and self._totals is not None:
-            return np.tile(self._totals, (n_epochs, 1))
+        if id(bounds) in self._totals:
+            return np.tile(self._totals[id(bounds)], (n_epochs, 1))
         sizes = np.diff(bounds)
         totals = np.empty((n_epochs, len(sizes), 2))
         totals[:] = sizes[:, np.newaxis]
@@ -160,8 +171,8 @@ class Exchange:
             totals[:, filled, OF_WEIGHT] = by_batch.reshape(n_epochs, -1)
         self._workers.sum(totals.reshape(-1))
         totals = totals.reshape(-1, 2)
-        if is_known:
-            self._totals = totals[: len(sizes)].copy()
+        if not self._weighted and (bounds is self.bounds or bounds is self._whole):
+            self._totals[id(bounds)] = totals[: len(sizes)].copy()
         return totals
 
     def _sum(self, numbers):

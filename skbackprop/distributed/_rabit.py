@@ -14,6 +14,7 @@ import sys
 import tempfile
 import uuid
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -168,20 +169,22 @@ class Tracker:
     Attributes
     ----------
     address : tuple of (str, int)
-        For `RabitCollective`.
+        For `RabitCollective`. XGBoost needs a tenth of a second to begin, for which only the first look at this waits; it
+        raises OSError if workers cannot meet at `host`.
     """
 
     def __init__(self, host, size):
         own = {"host": host, "n_workers": size, "port": 0, "sortby": _SORTED_BY_TASK, "timeout": 0}
+        self._host = host
         self._process = _Process("tracker", _SETTINGS | own)
+
+    @cached_property
+    def address(self):
         try:
             arguments = self._process.first_answer()
-        except BaseException as error:
-            self.close()
-            if isinstance(error, _FailedError):
-                raise OSError(f"workers cannot meet at {host!r}, the address that the engine gave: {error}") from None
-            raise
-        self.address = arguments["dmlc_tracker_uri"], arguments["dmlc_tracker_port"]
+        except _FailedError as error:
+            raise OSError(f"workers cannot meet at {self._host!r}, the address that the engine gave: {error}") from None
+        return arguments["dmlc_tracker_uri"], arguments["dmlc_tracker_port"]
 
     def close(self):
         """Close its port."""

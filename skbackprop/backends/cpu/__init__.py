@@ -460,7 +460,8 @@ class Session:
         nothing = np.zeros(0, dtype=self._dtype)
         model, report = Model(params, gradient, nothing, nothing, running), self._report(1, 0, np.zeros((0, 0)))
         record = self._program(None, penalties, gradient.size > 0)
-        self._run(record, order, np.zeros(1), unscheduled(1), np.array([0, len(order)]), model, report)
+        bounds = np.array([0, len(order)]) if self._exchange is None else self._exchange.whole(order)
+        self._run(record, order, np.zeros(1), unscheduled(1), bounds, model, report)
         return float(report.epoch_losses[0])
 
     def _report(self, n_epochs, n_steps, norms):
