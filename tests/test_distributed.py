@@ -167,6 +167,23 @@ def test_loss_and_gradient_of_full_batches_equal_one_machine(stops):
     assert_same(fitted(estimator, split(stops, **data)), whole, 1e-12)
 
 
+def test_an_evaluation_of_lbfgs_is_one_sum(monkeypatch):
+    n_sums = []
+
+    def count(collective, array, sum_=ThreadCollective.sum):
+        if collective.rank == 0:
+            n_sums[-1] += 1
+        return sum_(collective, array)
+
+    monkeypatch.setattr(ThreadCollective, "sum", count)
+    n_iterations = []
+    for max_fun in (5, 15):
+        n_sums.append(0)
+        model = clone(CLASSIFIER).set_params(solver="lbfgs", max_iter=1000, max_fun=max_fun, tol=0.0)
+        n_iterations.append(fitted(model, split([50, 100], X=X_IRIS, y=Y_IRIS)).n_iter_)
+    assert n_sums[1] - n_sums[0] <= 1.5 * (n_iterations[1] - n_iterations[0])
+
+
 def test_sparse_rows_equal_one_machine():
     X = sparse.csr_array(np.where(np.abs(X_IRIS) > 0.7, X_IRIS, 0.0))
     whole = clone(CLASSIFIER).fit(X, Y_IRIS)
