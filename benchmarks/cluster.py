@@ -53,6 +53,8 @@ def run(options):
             for n_workers in sorted({1, options.threads}):
                 cluster = distributed.LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
                 clusters[n_workers] = cluster, distributed.Client(cluster, set_as_default=False)
+        # Dask limits the threads of its workers in the process that begins them, too.
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
         try:
             for name, hidden in _NETWORKS.items():
                 _measure_epochs(options, results, name, hidden, X[: n_rows[name]], y[: n_rows[name]], clusters)
