@@ -14,12 +14,12 @@ import sys
 import tempfile
 import uuid
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from skbackprop._extras import how_to_install
+from skbackprop._lazy import lazy
 from skbackprop.distributed import _rabit_process
 from skbackprop.exceptions import WorkerLostError
 from skbackprop.training.collective import Collective
@@ -178,7 +178,7 @@ class Tracker:
         self._host = host
         self._process = _Process("tracker", _SETTINGS | own)
 
-    @cached_property
+    @lazy
     def address(self):
         try:
             arguments = self._process.first_answer()
