@@ -71,19 +71,18 @@ class _Training:
     estimator : BaseBackprop
     size : int
         Number of tasks.
-    is_shuffled : bool
-        Whether Spark has sent rows around, so that their order is by chance.
     seconds_between_checkpoints : float
     """
 
     #: Of the tracker, which each attempt has anew.
     address: tuple[str, int]
+    #: Whether Spark has sent rows around, so that their order is by chance; of each attempt, too.
+    is_shuffled: bool
 
-    def __init__(self, estimator, size, is_shuffled, seconds_between_checkpoints):
+    def __init__(self, estimator, size, seconds_between_checkpoints):
         self.name = f"skbackprop-fit-{uuid.uuid4().hex}"
         self.seconds = seconds_between_checkpoints
         self.estimator, self.size = estimator, size
-        self.is_shuffled = is_shuffled
 
     def __call__(self, batches):
         rank = BarrierTaskContext.get().partitionId()
@@ -170,19 +169,17 @@ def _canonical_order(columns):
 # On the driver.
 
 
-def _tracker(size):
-    """Return a tracker where Spark's own ports of the driver are."""
-    settings = SparkContext.getOrCreate().getConf()
-    # Elsewhere than the driver's address for others only if that is set.
-    return Tracker(settings.get("spark.driver.bindAddress", settings.get("spark.driver.host")), size)
-
-
-def _collected(rows, training, tracker):
+def _collected(training, plan):
     """Run a training, again if a task is lost, which ends the stage: Spark does not begin that again."""
-    for attempt in range(MOST_RESTARTS + 1):
-        with closing(_tracker(training.size) if attempt else tracker) as own:
-            training.address = SparkContext.getOrCreate().getConf().get("spark.driver.host"), own.address[1]
-            # A dataframe for each attempt: after a shuffle, one raises its first error again without running anything.
+    settings = SparkContext.getOrCreate().getConf()
+    host = settings.get("spark.driver.host")
+    for _ in range(MOST_RESTARTS + 1):
+        # Where Spark's own ports of the driver are, which is elsewhere only if that is set.
+        with closing(Tracker(settings.get("spark.driver.bindAddress", host), training.size)) as tracker:
+            # While the tracker begins, and for each attempt: after a shuffle, a dataframe raises its first error again
+            # without running anything.
+            rows, training.is_shuffled = plan()
+            training.address = host, tracker.address[1]
             trained = rows.mapInArrow(training, "rank int, result binary", barrier=True)
             try:
                 return trained.collect()
@@ -299,14 +296,8 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
             if self.isSet("numWorkers")
             else SparkContext.getOrCreate().defaultParallelism
         )
-        with closing(_tracker(size)) as tracker:  # it begins while the query is planned
-            rows = self._selected(dataset)
-            # What `rows.rdd` has, without planning the query again for rows as Python's objects.
-            is_shuffled = rows._jdf.queryExecution().toRdd().getNumPartitions() != size
-            if is_shuffled:
-                rows = rows.repartition(size)
-            training = _Training(local, size, is_shuffled, SECONDS_BETWEEN_CHECKPOINTS)
-            found = _collected(rows, training, tracker)
+        training = _Training(local, size, SECONDS_BETWEEN_CHECKPOINTS)
+        found = _collected(training, lambda: self._planned(dataset, size))
         results = {row["rank"]: pickle.loads(row["result"]) for row in found}
         errors = [result for _, result in sorted(results.items()) if isinstance(result, Exception)]
         if errors:
@@ -315,6 +306,13 @@ class _SparkEstimator(_Columns, Estimator, MLWritable, MLReadable):
         for message, category in caught:
             warn(message, category)
         return self._copyValues(self._model(model))
+
+    def _planned(self, dataset, size):
+        """Return the rows to train on in as many partitions, and whether they had to be shuffled for that."""
+        rows = self._selected(dataset)
+        # What `rows.rdd` has, without planning the query again for rows as Python's objects.
+        is_shuffled = rows._jdf.queryExecution().toRdd().getNumPartitions() != size
+        return rows.repartition(size) if is_shuffled else rows, is_shuffled
 
     def _selected(self, dataset):
         """Return the columns to train on, under fixed names."""

@@ -1,4 +1,4 @@
-"""Guards of speed and memory that count instead of timing: Python's calls, and bytes."""
+"""Guards of speed and memory that count instead of timing: Python's calls, bytes and page faults."""
 
 import subprocess
 import sys
