@@ -289,11 +289,15 @@ class _Entry:
         self._signature = signature
 
     @lazy
-    def _call(self):
+    def start(self):
+        """Address of the machine code, for compiled functions that `invoke` it."""
         # Now that the module is complete.
         with _compiling:
-            made = vars(self).get("_call")
-            return made or caller(loop(self.__wrapped__).address(*self._signature), self._signature)
+            return vars(self).get("start") or loop(self.__wrapped__).address(*self._signature)
+
+    @lazy
+    def _call(self):
+        return caller(self.start, self._signature)
 
     def __call__(self, *arguments):
         self._call(*[_passed(argument) for argument in arguments])

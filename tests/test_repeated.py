@@ -99,6 +99,7 @@ def test_rows_that_need_validation_get_it():
             model.predict(rows)
     # Their squares overflow.
     assert np.isfinite(model.predict(np.full((2, 4), 1e200))).all()
+    np.testing.assert_array_equal(model.predict(X[:2]), expected)
     with pytest.raises(ValueError, match="4 features"):
         model.predict(X[:2, :3])
     rows = X[:2].copy()
@@ -115,11 +116,14 @@ def test_rows_that_need_validation_get_it():
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_each_of_many_numbers_is_looked_at(number):
     model, rows = BackpropRegressor(**SETTINGS).fit(X, X[:, 0]), np.tile(X, (50, 1))
-    assert rows.size > _prediction._MOST_SQUARED
+    expected = model.predict(rows)
     known(model, rows)
-    rows[-1, -1] = number
-    with pytest.raises(ValueError, match=r"NaN|infinity"):
-        model.predict(rows)
+    for place in (0, 1, rows.size // 2, rows.size - 1):
+        changed = rows.copy()
+        changed.reshape(-1)[place] = number
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            model.predict(changed)
+        np.testing.assert_array_equal(model.predict(rows), expected)
 
 
 def test_several_threads_predict_again(monkeypatch):

@@ -21,7 +21,7 @@ import pytest
 
 import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor
-from skbackprop._compile import JIT
+from skbackprop._compile import JIT, address, entry
 from skbackprop._lazy import lazy
 from skbackprop.backends import cpu
 from skbackprop.backends.cpu import sync, threads
@@ -113,15 +113,12 @@ def test_teams_share_the_cores():
 def test_threads_wait_for_the_next_team(monkeypatch):
     def settle(n_idle):
         for _ in range(1000):
-            if len(threads._idle) == n_idle:
+            if len(threads._helpers) == n_idle:
                 return
             time.sleep(0.01)
-        raise AssertionError(f"{len(threads._idle)} threads wait, not {n_idle}")
+        raise AssertionError(f"{len(threads._helpers)} threads wait, not {n_idle}")
 
     monkeypatch.setattr(threads, "_KEPT_SECONDS", 0.5)
-    # Threads of tests before, which may have had to wait for the compiler, wait by now, and then no longer.
-    sync.await_change(np.zeros(1, dtype=np.int64), 0, 1, -1)
-    time.sleep(0.5)
     settle(0)
     seen = set()
     for _ in range(5):
@@ -130,6 +127,27 @@ def test_threads_wait_for_the_next_team(monkeypatch):
         settle(2)
     assert len(seen) == 3
     settle(0)
+
+
+@entry("int64", "int64", "int64*", "int64*")
+def count(thread, n_threads, control, words):
+    control[0] += 1
+    words[thread] += n_threads
+
+
+@pytest.mark.parametrize("polls", [True, False])
+def test_kernels_in_a_box_are_run_until_the_caller_sleeps(polls):
+    box, control, words = (np.zeros(sync.N_BOX, dtype=dtype) for dtype in (np.int64 if JIT else object, int, int))
+    arguments = (count.start, 2, 5, address(control), address(words)) if JIT else (count, 2, 5, control, words)
+    for place, argument in enumerate(arguments, sync.KERNEL):
+        box[place] = argument
+    box[sync.POLLS] = polls
+    for _ in range(3):
+        sync.post(box)
+    sync.serve(box)
+    assert box[sync.DONE] == control[0] == (3 if polls else 1)
+    assert words.tolist() == [0, 0, 5 * control[0], *[0] * (sync.N_BOX - 3)]
+    sync.await_done(box)
 
 
 def test_error_in_a_thread_reaches_the_caller():

@@ -3,7 +3,6 @@
 import threading
 import weakref
 from dataclasses import replace
-from math import isfinite
 from operator import is_
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -24,8 +23,6 @@ __all__ = ["Ready", "for_backend", "get_ready", "predict_hidden", "predict_ready
 
 # Predictions of arrays up to this size may take no longer than scikit-learn's validation.
 _SMALL_SIZE = 100_000
-# BLAS divides the squares of more numbers among its own threads, which then get in the way of the kernels'.
-_MOST_SQUARED = 10_000
 # Models and numbers of rows that a thread knows at most.
 _MOST_KNOWN = 32
 
@@ -52,7 +49,9 @@ def predict_with_targets(estimator, X, link=True):
         key = id(estimator), X.shape, link
         known = _own.known.get(key)
         if known is not None and known.holds_for(estimator, X):
-            return known.targets, known.predict(X)
+            predictions = known.predict(X)
+            if predictions is not None:
+                return known.targets, predictions
     # With the same attributes, whatever a fit in another thread does.
     model = copy_state(estimator)
     fitted = for_backend(model, X)
@@ -123,7 +122,7 @@ class _Known:
         self._copied = [] if model.coefs_[0].base is params else list(zip(places, self._arrays, strict=True))
 
     def predict(self, X):
-        """Predict rows for which `holds_for` is true."""
+        """Predict rows for which `holds_for` is true; None if a number among them is not finite."""
         for place, array in self._copied:
             place[...] = array
         return self._predict(X)
@@ -132,7 +131,7 @@ class _Known:
         return [array for arrays in self._lists for array in arrays]
 
     def holds_for(self, estimator, X):
-        """Whether nothing has changed, and rows of this shape need no validation."""
+        """Whether nothing has changed, and rows of this shape need no validation but for numbers that are not finite."""
         state, arrays, flags = list(vars(estimator).values()), self._listed(), X.flags
         return (
             X.dtype is self._dtype
@@ -143,7 +142,6 @@ class _Known:
             and all(map(is_, state, self._state))
             and len(arrays) == len(self._arrays)
             and all(map(is_, arrays, self._arrays))
-            and _is_finite(X)
         )
 
 
@@ -265,10 +263,5 @@ def _is_valid(estimator, X, dtype):
         and 0 < X.size <= _SMALL_SIZE
         and X.flags.c_contiguous
         and not hasattr(estimator, "feature_names_in_")
-        and _is_finite(X)
+        and bool(np.isfinite(X).all())
     )
-
-
-def _is_finite(X):
-    """Whether all numbers of an array are finite; False as well if the sum of their squares overflows."""
-    return isfinite(np.vdot(X, X)) if X.size <= _MOST_SQUARED else bool(np.isfinite(X).all())

@@ -78,6 +78,7 @@ _EMPTY_PLAN = Plan._make(
 )
 
 _NO_NUMBERS = np.zeros(0)
+_NO_INTEGERS = np.zeros(0, dtype=np.int64)
 _NO_TOTALS = np.zeros((0, 2))
 
 # Workspaces of predictions up to this size are cached.
@@ -471,6 +472,7 @@ class Session:
             constant_units=np.zeros((n_epochs * len(self._network.layout), self._team.n_threads)),
             n_steps=np.array([n_steps], dtype=np.int64),
             predictions=np.zeros(0, dtype=self._dtype),
+            non_finite=_NO_INTEGERS,
         )
 
     def _program(self, optimizer, penalties, differentiates=True):
@@ -585,14 +587,14 @@ def repeated(network, params, rows, n_jobs, link):
     -------
     predict : callable or None
         ``predict(X)`` returns the predictions of an aligned, C-contiguous array of the shape and the dtype of these
-        rows. It is for the calling thread only.
+        rows, or None if a number among them is not finite. It is for the calling thread only.
     """
     if rows.is_sparse or rows.index is not None or network.n_running:
         return None
     n_rows = rows.shape[0]
     flops = row_flops(network, rows.density) * n_rows
     n_threads = wanted_threads(n_jobs, flops, flops)
-    offsets, plan = _forward(network, params.dtype, n_rows, None, link)
+    offsets, plan = _forward(network, params.dtype, n_rows, None, link, checks=True)
     if _prediction_workspace_of(offsets, network, params.dtype, n_threads).n_bytes > _KEPT_BYTES:
         return None
     prediction = _Prediction(offsets, plan, network, params.dtype, n_threads)
@@ -619,6 +621,8 @@ class _Repeated:
     def __init__(self, prediction, out, team):
         self._prediction, self._out, self._team = prediction, out, team
         self._point = prediction.record.pointer("X", "predictions")
+        self._non_finite = np.zeros(1, dtype=np.int64)
+        prediction.record.point(non_finite=self._non_finite)
         self._control = np.zeros(N_CONTROL, dtype=np.int64)
         self._run = bound(predict_rows, 0, 1, self._control, prediction.record.argument)
 
@@ -632,11 +636,14 @@ class _Repeated:
         else:
             with Team(*self._team) as team:
                 team.run(predict_rows, self._prediction.record.argument)
+        if self._non_finite[0]:
+            self._non_finite[0] = 0
+            return None
         return out
 
 
 @lru_cache(maxsize=64)
-def _forward(network, dtype, n_rows, index_dtype, link):
+def _forward(network, dtype, n_rows, index_dtype, link, checks=False):
     """Build what all predictions of `n_rows` rows share: offsets and plan."""
     block_rows = max(1, min(_block_rows(network, dtype.itemsize, n_rows), _prediction_rows(n_rows)))
     offsets = _offsets_of(network, dtype, block_rows, index_dtype is not None, training=False)
@@ -644,7 +651,7 @@ def _forward(network, dtype, n_rows, index_dtype, link):
         layout=network.layout,
         offsets=offsets.table,
         calls=layer_calls(network, dtype, None, link),
-        program=program_rows(prediction_calls(network, offsets.table, link), dtype, index_dtype),
+        program=program_rows(prediction_calls(network, offsets.table, link, checks), dtype, index_dtype),
         groups=network.groups.reshape(-1),
         settings=network.settings.reshape(-1),
         dropout=np.zeros(len(network.layout)),

@@ -9,7 +9,7 @@ from skbackprop.backends.cpu import normalization, parametric, penalties, steps
 from skbackprop.backends.cpu.gemm import multiply, pack
 from skbackprop.backends.cpu.layers import refresh_weights
 from skbackprop.backends.cpu.state import BACK, FORM, FORTH, GRADIENT
-from skbackprop.backends.cpu.sync import await_change
+from skbackprop.backends.cpu.sync import N_BOX, await_done, post, serve
 from skbackprop.functions.activations import activation_loops
 from skbackprop.functions.input_layers import column_loops
 from skbackprop.functions.losses import loss_loops
@@ -90,7 +90,8 @@ def compile_steps(dtype):
     """
     for name in _OF_SOME_SIZES:
         step_address(name, dtype)
-    await_change(np.zeros(1, dtype=np.int64), 0, 1, -1)  # of trainings on several threads
+    for call in (post, serve, await_done):  # on several threads
+        call(np.zeros(N_BOX, dtype=np.int64))
 
 
 def program_rows(calls, dtype, index_dtype):

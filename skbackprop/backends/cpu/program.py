@@ -66,7 +66,7 @@ def _forward_calls(network, offsets, trains, dropped):
     return calls
 
 
-def prediction_calls(network, offsets, link):
+def prediction_calls(network, offsets, link, checks):
     """List the steps of a prediction.
 
     Parameters
@@ -76,6 +76,8 @@ def prediction_calls(network, offsets, link):
         See `state`.
     link : bool
         Whether to apply the inverse link.
+    checks : bool
+        Whether to look for numbers that are not finite among the rows, which are dense.
 
     Returns
     -------
@@ -83,6 +85,7 @@ def prediction_calls(network, offsets, link):
     """
     stages = range(len(network.stages))
     calls = [Call("refresh", stage, AT_START) for stage in stages if offsets[stage, FORWARD] >= 0]
+    calls += [Call("check_rows")] if checks else []
     calls += _forward_calls(network, offsets, False, ())
     calls += [Call("link", stages[-1])] if link else []
     return [*calls, Call("write", stages[-1])]

@@ -153,6 +153,7 @@ class Report(NamedTuple):
     constant_units: Doubles2D  # (n_epochs * n_layers, n_threads): number of constant units in the epoch's last block
     n_steps: Integers  # updates so far
     predictions: Numbers  # flat
+    non_finite: Integers  # of predictions that check their rows: whether a number is not finite
 
 
 FORM = Form(Data, Plan, Model, Work, Report)

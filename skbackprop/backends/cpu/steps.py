@@ -82,6 +82,20 @@ def gather(record, thread, layer):
             copy(row, out, n_columns)
 
 
+def check_rows(record, thread, layer):
+    """Note whether a number is not finite among the rows of a block, which lie in their order."""
+    data, plan, _, work, report = opened(record)
+    now = at(work.clock, thread * N_CLOCK)
+    n_columns = plan.layout[0, FAN_IN]
+    rows = at(data.X, (now[START] + now[FIRST]) * n_columns)
+    found = np.int64(0)
+    for index in range((now[LAST] - now[FIRST]) * n_columns):
+        # Infinity less infinity is not a number, which equals nothing. A sum of integers, which is vectorized.
+        found |= rows[index] - rows[index] != 0
+    if found:
+        report.non_finite[0] = 1
+
+
 def drop(record, thread, layer):
     """Apply dropout to the inputs of a layer and to their stored slopes; the first layer's inputs have none."""
     data, plan, _, work, _ = opened(record)

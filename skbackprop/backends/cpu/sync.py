@@ -7,7 +7,9 @@ below. A thread pool with one parallel region per product would cost more than a
 import os
 import platform
 
-from skbackprop._compile import JIT, cgutils, entry, formula, ir, native, types
+import numpy as np
+
+from skbackprop._compile import JIT, cgutils, entry, formula, invoke, ir, native, types
 
 __all__ = [
     "ABORT",
@@ -17,19 +19,29 @@ __all__ = [
     "PACKED",
     "aborted",
     "add",
-    "await_change",
+    "await_done",
     "await_nonzero",
     "barrier",
+    "post",
     "read",
+    "serve",
 ]
 
 #: Entries of `control`, each on a cache line of its own.
 ABORT, _ARRIVED, _ROUND, NON_FINITE, NEXT_BLOCK, PACKED = 0, 8, 16, 24, 32, 40
 N_CONTROL = 48
 
+#: Entries of a helper's box, by which a caller gives it calls of a kernel: the number of calls so far; the kernel's
+#: address (0: a Python function) and arguments; whether the caller polls for the end and for the next call, and does not
+#: sleep; and the number of calls that are done. Each group is on a cache line of its own.
+POSTED, KERNEL, THREAD, N_THREADS, CONTROL, WORDS = range(6)
+POLLS = 8
+DONE = 16
+N_BOX = 24
+
 _SPINS_BEFORE_YIELD = 100
-# How often an idle thread polls for work: it spins for about 0.1 ms, and then for about 1 ms more while it yields its
-# core to other threads. The latter is how long SciPy's L-BFGS-B works between two calls.
+# How often an idle thread polls for work: it spins for about 0.1 ms, and then, within a fit, for about 1 ms more while it
+# yields its core to other threads. The latter is how long SciPy's L-BFGS-B works between two calls.
 _LOOKS_BEFORE_YIELD, _LOOKS_BEFORE_SLEEP = (5000, 7000) if JIT else (1, 1)
 
 #: LLVM's intrinsics for the processors' pause instruction, and their arguments.
@@ -155,24 +167,59 @@ def barrier(control, n_threads):
     _spin(control, _ROUND, current)
 
 
-@entry("int64*", "int64", "int64", "int64")
-def await_change(array, index, seen, told):
-    """Wait a moment for ``array[index]`` to differ from `seen`; it may time out.
+def _words_twin(address):
+    return address
 
-    Parameters
-    ----------
-    array : ndarray of int64
-        Shared by threads.
-    index : int
-    seen : int
-    told : int
-        Where to write `seen` before, for threads that wait there: they will find the GIL free. Negative for nowhere.
+
+@native(_words_twin)
+def _words(typing_context, address):
+    """Return the pointer to the int64 at an address."""
+
+    def build(context, builder, signature, args):
+        return builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+
+    return types.CPointer(types.int64)(types.int64), build
+
+
+@entry("int64*")
+def post(box):
+    """Give a helper the call that has been written into its box."""
+    add(box, POSTED, np.int64(1))
+
+
+@entry("int64*")
+def serve(box):
+    """Run the kernels that are posted, without the GIL.
+
+    Returns when none has come for a moment, when the caller sleeps until the end, or to call a Python function.
     """
-    if told >= 0:
-        add(array, told, seen - read(array, told))
-    for look in range(_LOOKS_BEFORE_SLEEP):
-        if read(array, index) != seen:
+    looks = 0
+    while looks < (_LOOKS_BEFORE_SLEEP if read(box, POLLS) else _LOOKS_BEFORE_YIELD):
+        if read(box, POSTED) == box[DONE]:
+            _look(looks)
+            looks += 1
+            continue
+        if box[KERNEL] == 0:
             return
-        pause()
-        if look >= _LOOKS_BEFORE_YIELD:
-            yield_core()
+        invoke(box[KERNEL], (box[THREAD], box[N_THREADS], _words(box[CONTROL]), _words(box[WORDS])))
+        add(box, DONE, np.int64(1))
+        if not read(box, POLLS):
+            return
+        looks = 0
+
+
+@entry("int64*")
+def await_done(box):
+    """Wait a moment for a helper to finish the calls that it was given; it may time out."""
+    for looks in range(_LOOKS_BEFORE_SLEEP):
+        if read(box, DONE) == box[POSTED]:
+            return
+        _look(looks)
+
+
+@formula
+def _look(looks):
+    """Wait between two looks, the longer the more there have been."""
+    pause()
+    if looks >= _LOOKS_BEFORE_YIELD:
+        yield_core()

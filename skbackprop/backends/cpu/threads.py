@@ -3,8 +3,9 @@
 The kernels do not use Numba's thread pool (or its threading layers with their restrictions): plain Python threads enter
 the same kernel, which releases the GIL. They belong to one fit or prediction at a time and wait some seconds for the
 next one, because starting a thread takes longer than predicting a thousand rows. A forked child inherits none and
-starts its own. Between two calls of a fit, threads poll for the next one for a moment before they sleep, because waking
-a thread takes longer than a short epoch.
+starts its own. Between two calls, threads poll for the next one for a moment before they sleep, because waking a thread
+takes longer than a short epoch. They poll in compiled code, without the GIL, and find the kernel in their box (`sync`):
+a call then begins and ends without a step of Python in any thread but the caller's.
 
 Ctrl-C may raise KeyboardInterrupt between any two steps of the calling thread. So completion is signaled by a number
 that each helper writes, never by a message, which would be lost if the step that receives it is interrupted. Messages
@@ -17,12 +18,25 @@ import os
 import queue
 import threading
 import weakref
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import joblib
 import numpy as np
 
-from skbackprop.backends.cpu.sync import ABORT, N_CONTROL, await_change
+from skbackprop._machine_code import address
+from skbackprop.backends.cpu.sync import (
+    ABORT,
+    DONE,
+    KERNEL,
+    N_BOX,
+    N_CONTROL,
+    POLLS,
+    POSTED,
+    WORDS,
+    await_done,
+    post,
+    serve,
+)
 from skbackprop.backends.together import current_share
 
 __all__ = ["Team", "available_threads", "cores_in_use"]
@@ -35,10 +49,6 @@ _FLOPS_PER_THREAD = 800_000
 _FLOPS_PER_START = 20_000_000
 # Shorter calls need not be interruptible: they return in well under 0.1 s, even on one slow core.
 _FLOPS_INLINE = 500_000_000
-# Entries of an int64 array, one cache line per thread: the last call that the caller posted, and the last one that each
-# helper finished. A helper writes the latter again when it has released the GIL, for a caller that polls: one that has to
-# wait for the GIL sleeps, and is woken late.
-_POSTED, _DONE, _SAID = 0, 8, 9
 # Interval at which the waiting thread checks for signals and wakes the helpers again.
 _WAIT_SECONDS = 0.1
 
@@ -48,15 +58,15 @@ _KEPT_SECONDS = 5.0
 _budget = threading.Lock()
 #: Weak references to the teams that use cores, so that a lost team frees its cores.
 _in_use: set[weakref.ref] = set()
-#: Queues from which idle threads take their next job.
-_idle: list[queue.SimpleQueue] = []
+#: All threads but the callers', at work or idle.
+_helpers: list["_Helper"] = []
 
 
 def _reset():
     global _budget
     _budget = threading.Lock()
     _in_use.clear()
-    _idle.clear()
+    _helpers.clear()
 
 
 def cores_in_use():
@@ -74,37 +84,6 @@ def cores_in_use():
 if hasattr(os, "register_at_fork"):
     # A forked child has none of its parent's threads.
     os.register_at_fork(after_in_child=_reset)
-
-
-def _start(job, *arguments):
-    """Call a function in an idle thread, or in a new one."""
-    try:
-        jobs = _idle.pop()
-    except IndexError:
-        jobs = queue.SimpleQueue()
-        jobs.put((job, arguments))
-        # Unlike `threading.Thread.start`, this does not wait until the thread runs.
-        _thread.start_new_thread(_serve, (jobs,))
-    else:
-        jobs.put((job, arguments))
-
-
-def _serve(jobs):  # pragma: no cover (not traced in a thread of this kind)
-    while True:
-        try:
-            job, arguments = jobs.get(timeout=_KEPT_SECONDS)
-        except queue.Empty:
-            try:
-                _idle.remove(jobs)
-            except ValueError:
-                # Meanwhile somebody has claimed this thread: its job is on the way.
-                job, arguments = jobs.get()
-            else:
-                return
-        job(*arguments)
-        # Drop the references, so that the team can be freed.
-        job = arguments = None
-        _idle.append(jobs)
 
 
 def _given():
@@ -212,30 +191,37 @@ class Team:
         self._wanted = wanted_threads(n_jobs, flops, total_flops)
         self._inline = call_flops < _FLOPS_INLINE
         self.control = np.zeros(N_CONTROL, dtype=np.int64)
-        self._helpers = None
+        self._helpers = []
         self._place = weakref.ref(self)
 
     def __enter__(self):
+        self.n_threads = 1
         if self._wanted == 1 and self._inline:
             # Too short to register the core as used.
-            self.n_threads = 1
             return self
-        limit = available_threads() if self._wanted > 1 else 1
         try:
             with _budget:
-                self.n_threads = max(1, min(self._wanted, limit - cores_in_use()))
+                n_taken = cores_in_use()
+                if n_taken and self._wanted > 1:
+                    self.n_threads = max(1, min(self._wanted, available_threads() - n_taken))
+                else:
+                    self.n_threads = self._wanted
                 _in_use.add(self._place)
-            self._helpers = _Helpers(self._place, self.n_threads, self.n_threads - self._inline, self.control)
-            self._helpers.start()
+                idle = [helper for helper in _helpers if helper.is_idle()]
+                while len(self._helpers) < self.n_threads - self._inline:
+                    helper = idle.pop(0) if idle else _Helper()
+                    helper.owner = self._place
+                    self._helpers.append(helper)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *exception):
-        if self._helpers is not None:
-            self._helpers.finish()
-            self._helpers.end()
+        self._finish()
+        for helper in self._helpers:
+            helper.leave()
+        self._helpers = []
         _in_use.discard(self._place)
 
     def run(self, kernel, *arguments):
@@ -244,9 +230,10 @@ class Team:
         Parameters
         ----------
         kernel : callable
-            Called as ``kernel(thread, n_threads, control, *arguments)``.
+            Called as ``kernel(thread, n_threads, control, *arguments)``. If it is an `entry`, of kernels' usual
+            signature.
         *arguments
-            Its further arguments.
+            Its further arguments: an `entry`'s is the address of a record.
 
         Raises
         ------
@@ -264,125 +251,136 @@ class Team:
             share.check()
 
     def _run(self, kernel, arguments):
-        helpers = self._helpers
-        if not helpers:
-            kernel(0, 1, self.control, *arguments)
-            return
         try:
-            helpers.post(kernel, arguments)
+            # The caller, if it takes part, is thread 0.
+            for thread, helper in enumerate(self._helpers, self.n_threads - len(self._helpers)):
+                helper.post(self._inline, kernel, thread, self.n_threads, self.control, *arguments)
             if self._inline:
                 kernel(0, self.n_threads, self.control, *arguments)
-            helpers.wait(looks=self._inline)
+            for helper in self._helpers:
+                helper.wait(polls=self._inline)
         except BaseException:
-            helpers.finish()
+            self._finish()
             raise
-        for error in helpers.errors:
-            if error is not None:
-                raise error
+        for helper in self._helpers:
+            if helper.error is not None:
+                raise helper.error
+
+    def _finish(self):
+        """Abort a running call and wait for its end, whatever happens."""
+        for helper in self._helpers:
+            while not helper.is_done():
+                self.control[ABORT] = 1
+                try:
+                    helper.wait()
+                except KeyboardInterrupt:
+                    # Another interrupt: the first is already propagating.
+                    continue
 
 
-class _Helpers:
-    """A team's threads besides the caller's, and what they share with it.
+class _Helper:
+    """A thread that runs kernels for one team after another.
 
-    Parameters
+    Attributes
     ----------
-    place : weakref.ref
-        The team.
-    n_threads, n_helpers : int
-    control : ndarray of int64
+    owner : weakref.ref or None
+        The team; a lost one frees its helpers.
+    error : BaseException or None
+        Of the last call.
     """
 
-    def __init__(self, place, n_threads, n_helpers, control):
-        self._place = place
-        self._n_threads = n_threads
-        self._control = control
-        self._signals = np.zeros(_DONE + 8 * n_helpers, dtype=np.int64)
-        self._done = self._signals[_DONE::8]
-        #: Number of the call, counted from 1, its kernel and arguments; the kernel is None at the end.
-        self._call = (0, None, ())
-        self._alarms = [queue.SimpleQueue() for _ in range(n_helpers)]
-        self._alarm = queue.SimpleQueue()
-        self.errors = [None] * n_helpers
+    def __init__(self):
+        self.owner = self.error = None
+        self._box = np.zeros(N_BOX, dtype=np.int64)
+        self._called = None
+        # They wake the thread and the caller.
+        self._alarm, self._ended = queue.SimpleQueue(), queue.SimpleQueue()
+        # Unlike `threading.Thread.start`, this does not wait until the thread runs.
+        _thread.start_new_thread(self._serve, ())
+        _helpers.append(self)
 
-    def __len__(self):
-        return len(self._alarms)
+    def is_idle(self):
+        """Whether it waits for a team."""
+        return (self.owner is None or self.owner() is None) and self.is_done()
 
-    def start(self):
-        for index in range(len(self)):
-            _start(self._work, index)
+    def is_done(self):
+        """Whether it has finished what it was given."""
+        return self._box[DONE] == self._box[POSTED]
 
-    def post(self, kernel, arguments):
-        """Have all helpers call a kernel."""
-        _silence(self._alarm)
-        self.errors = [None] * len(self)
-        self._call = (self._call[0] + 1, kernel, arguments)
+    def post(self, polls, kernel, *arguments):
+        """Have it call a kernel; `polls` if the caller is going to poll for the end."""
+        _drain(self._ended)
+        self.error = None
+        start = getattr(kernel, "start", 0)
+        self._called = None
+        if start:
+            thread, n_threads, control, words = arguments
+            self._box[KERNEL : WORDS + 1] = start, thread, n_threads, address(control), words
+        else:
+            self._box[KERNEL], self._called = 0, partial(kernel, *arguments)
+        self._box[POLLS] = polls
+        post(self._box)
         self._wake()
 
     def _wake(self):
-        for alarm in self._alarms:
-            alarm.put(None)
-        self._signals[_POSTED] = -1 if self._call is None else self._call[0]
-
-    def wait(self, looks=False):
-        """Wait until all helpers have finished the call; `looks` polls for a moment before sleeping."""
-        number = self._call[0]
-        for index in range(len(self)):
-            if looks:
-                await_change(self._signals, _SAID + 8 * index, number - 1, -1)
-            while self._done[index] != number:
-                try:
-                    # With a timeout: a signal just before the wait begins is handled only after it.
-                    self._alarm.get(timeout=_WAIT_SECONDS)
-                except queue.Empty:
-                    self._wake()
-
-    def finish(self):
-        """Abort a running call and wait for its end, whatever happens."""
-        if self._call is None:
-            return
-        number = self._call[0]
-        while any(done != number for done in self._done.tolist()):
-            self._control[ABORT] = 1
-            try:
-                self.wait()
-            except KeyboardInterrupt:
-                # Another interrupt: the first is already propagating.
-                continue
-
-    def end(self):
-        """Release the helpers."""
-        self._call = None
-        self._wake()
-
-    def _work(self, index):  # pragma: no cover (not traced in a thread of this kind)
-        thread = index + self._n_threads - len(self)
-        alarm = self._alarms[index]
-        n_done = 0
-        while True:
-            await_change(self._signals, _POSTED, n_done, _SAID + 8 * index)
-            call = self._call
-            if call is None:
-                return
-            number, kernel, arguments = call
-            if number == n_done:
-                try:
-                    alarm.get(timeout=_KEPT_SECONDS)
-                except queue.Empty:
-                    if self._place() is None:
-                        return
-                continue
-            _silence(alarm)
-            try:
-                kernel(thread, self._n_threads, self._control, *arguments)
-            except BaseException as caught:
-                self._control[ABORT] = 1
-                self.errors[index] = caught
-            n_done = number
-            self._done[index] = number
+        if self._alarm.empty():
             self._alarm.put(None)
 
+    def wait(self, polls=False):
+        """Wait until it has finished; `polls` for a moment before sleeping."""
+        if polls:
+            await_done(self._box)
+        while not self.is_done():
+            self._box[POLLS] = 0
+            try:
+                # With a timeout: a signal just before the wait begins is handled only after it.
+                self._ended.get(timeout=_WAIT_SECONDS)
+            except queue.Empty:
+                self._wake()
 
-def _silence(alarm):
-    """Drain a queue from which only this thread takes."""
-    for _ in range(alarm.qsize()):
-        alarm.get()
+    def leave(self):
+        """Wait for another team."""
+        self._box[POLLS] = 0
+        self.owner = self.error = None
+
+    def _serve(self):  # pragma: no cover (not traced in a thread of this kind)
+        n_done = 0
+        while True:
+            serve(self._box)
+            if self._called and not self.is_done():
+                self._call()
+            if self._box[DONE] != n_done:
+                n_done = self._box[DONE]
+                self._ended.put(None)
+            _drain(self._alarm)
+            if not self.is_done():
+                continue
+            try:
+                self._alarm.get(timeout=_KEPT_SECONDS)
+            except queue.Empty:
+                if self._ends():
+                    return
+
+    def _call(self):  # pragma: no cover
+        try:
+            self._called()
+        except BaseException as caught:
+            self._called.args[2][ABORT] = 1
+            self.error = caught
+        # Drop the references, so that the team can be freed.
+        self._called = None
+        self._box[DONE] += 1
+
+    def _ends(self):  # pragma: no cover
+        """Whether the thread ends, because nobody has needed it for some seconds."""
+        with _budget:
+            ends = self.is_idle()
+            if ends and self in _helpers:
+                _helpers.remove(self)
+            return ends
+
+
+def _drain(messages):
+    """Empty a queue from which only this thread takes."""
+    for _ in range(messages.qsize()):
+        messages.get()
