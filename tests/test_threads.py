@@ -136,18 +136,25 @@ def count(thread, n_threads, control, words):
 
 
 @pytest.mark.parametrize("polls", [True, False])
-def test_kernels_in_a_box_are_run_until_the_caller_sleeps(polls):
+def test_a_kernel_in_a_box_is_run_or_taken_back(polls):
     box, control, words = (np.zeros(sync.N_BOX, dtype=dtype) for dtype in (np.int64 if JIT else object, int, int))
     arguments = (count.start, 2, 5, address(control), address(words)) if JIT else (count, 2, 5, control, words)
     for place, argument in enumerate(arguments, sync.KERNEL):
         box[place] = argument
     box[sync.POLLS] = polls
-    for _ in range(3):
-        sync.post(box)
     sync.serve(box)
-    assert box[sync.DONE] == control[0] == (3 if polls else 1)
-    assert words.tolist() == [0, 0, 5 * control[0], *[0] * (sync.N_BOX - 3)]
+    for number in range(1, 4):
+        sync.post(box)
+        sync.serve(box)
+        sync.await_done(box)
+        assert box[sync.DONE] == control[0] == number
+        assert words.tolist() == [0, 0, 5 * number, *[0] * (sync.N_BOX - 3)]
+    # Nobody has begun it when the caller has done all the work.
+    sync.post(box)
     sync.await_done(box)
+    sync.serve(box)
+    assert box[sync.DONE] == box[sync.POSTED] == 4
+    assert control[0] == 3
 
 
 def test_error_in_a_thread_reaches_the_caller():

@@ -33,11 +33,13 @@ N_CONTROL = 48
 
 #: Entries of a helper's box, by which a caller gives it calls of a kernel: the number of calls so far; the kernel's
 #: address (0: a Python function) and arguments; whether the caller polls for the end and for the next call, and does not
-#: sleep; and the number of calls that are done. Each group is on a cache line of its own.
+#: sleep; the number of calls that were begun, or taken back; and of those that are done. Each group is on a cache line of
+#: its own.
 POSTED, KERNEL, THREAD, N_THREADS, CONTROL, WORDS = range(6)
 POLLS = 8
-DONE = 16
-N_BOX = 24
+BEGUN = 16
+DONE = 24
+N_BOX = 32
 
 _SPINS_BEFORE_YIELD = 100
 # How often an idle thread polls for work: it spins for about 0.1 ms, and then, within a fit, for about 1 ms more while it
@@ -87,6 +89,24 @@ def add(typing_context, array, index, value):
         return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
 
     return types.int64(array, types.intp, types.int64), build
+
+
+def _replace_twin(array, index, old, new):
+    replaces = array[index] == old
+    if replaces:
+        array[index] = new
+    return replaces
+
+
+@native(_replace_twin)
+def replace(typing_context, array, index, old, new):
+    """Set ``array[index]`` to `new` if it is `old`, atomically; return whether it was."""
+
+    def build(context, builder, signature, args):
+        pointer = _pointer(context, builder, signature.args[0], *args[:2])
+        return builder.extract_value(builder.cmpxchg(pointer, args[2], args[3], "seq_cst", "seq_cst"), 1)
+
+    return types.boolean(array, types.intp, types.int64, types.int64), build
 
 
 def _yield_twin():
@@ -195,12 +215,15 @@ def serve(box):
     """
     looks = 0
     while looks < (_LOOKS_BEFORE_SLEEP if read(box, POLLS) else _LOOKS_BEFORE_YIELD):
-        if read(box, POSTED) == box[DONE]:
+        posted = read(box, POSTED)
+        if read(box, BEGUN) == posted:
             _look(looks)
             looks += 1
             continue
         if box[KERNEL] == 0:
             return
+        if not replace(box, BEGUN, posted - 1, posted):
+            continue
         invoke(box[KERNEL], (box[THREAD], box[N_THREADS], _words(box[CONTROL]), _words(box[WORDS])))
         add(box, DONE, np.int64(1))
         if not read(box, POLLS):
@@ -210,9 +233,16 @@ def serve(box):
 
 @entry("int64*")
 def await_done(box):
-    """Wait a moment for a helper to finish the calls that it was given; it may time out."""
+    """Wait a moment for a helper to finish the call that it was given; it may time out.
+
+    For callers that have finished their own part. A kernel that they have not yet begun is taken back: the others have
+    done all the work. It would have taken its share before, and to wake a thread may take longer than the kernel.
+    """
+    posted = box[POSTED]
+    if box[KERNEL] != 0 and replace(box, BEGUN, posted - 1, posted):
+        add(box, DONE, np.int64(1))
     for looks in range(_LOOKS_BEFORE_SLEEP):
-        if read(box, DONE) == box[POSTED]:
+        if read(box, DONE) == posted:
             return
         _look(looks)
 

@@ -26,6 +26,7 @@ import numpy as np
 from skbackprop._machine_code import address
 from skbackprop.backends.cpu.sync import (
     ABORT,
+    BEGUN,
     DONE,
     KERNEL,
     N_BOX,
@@ -369,7 +370,7 @@ class _Helper:
             self.error = caught
         # Drop the references, so that the team can be freed.
         self._called = None
-        self._box[DONE] += 1
+        self._box[BEGUN] = self._box[DONE] = self._box[POSTED]
 
     def _ends(self):  # pragma: no cover
         """Whether the thread ends, because nobody has needed it for some seconds."""
