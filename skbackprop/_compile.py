@@ -435,8 +435,12 @@ class Loop:
 
 
 def _load(image):
-    """Load an image; 0 for `_NO_IMAGE`."""
-    return load(image) if image != _NO_IMAGE else 0
+    """Load an image; 0 if Numba has to load the function, which may work where a system refuses this."""
+    try:
+        return load(image) if image != _NO_IMAGE else 0
+    except UnsuitableError as error:
+        logger.info("an image cannot be loaded: %s", error)
+        return 0
 
 
 def _image(result, name):

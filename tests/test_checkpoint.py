@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor, Checkpoint
 from skbackprop._sklearn import HAS_CALLBACKS
-from skbackprop.estimators._checkpoint import _depends_on_max_iter
+from skbackprop.estimators._checkpoint import _depends_on_max_iter, _key
 from skbackprop.estimators._identity import identify
 from skbackprop.functions import Adaptive, Cosine, FlatCosine, OneCycle, Polynomial, ReduceOnPlateau
 from skbackprop.functions.normalizations import NORMALIZATIONS
@@ -234,6 +234,15 @@ def test_warm_start_is_another_training_than_the_one_before(tmp_path):
     resumed = begun.set_callbacks(Checkpoint(tmp_path)).fit(X, Y)
     assert_same_training(resumed, whole)
     assert len(resumed.loss_curve_) == 2 * N_EPOCHS
+
+
+@pytest.mark.parametrize("name", ["coefs_", "scales_", "offsets_", "running_means_"])
+def test_warm_start_from_another_model_is_another_training(name):
+    model = classifier(warm_start=True, normalization="batch").fit(X, Y)
+    before = _key(model, X, Y, {})
+    assert _key(pickle.loads(pickle.dumps(model)), X, Y, {}) == before
+    getattr(model, name)[0][..., 0] += 1.0
+    assert _key(model, X, Y, {}) != before
 
 
 def test_more_epochs_go_on_where_the_rates_allow_it(tmp_path):

@@ -180,11 +180,12 @@ def test_a_second_process_loads_kernels_without_numba(fake, body):
 
 
 @pytest.mark.skipif(not HAS_IMAGES, reason="Numba loads its files on this system")
-def test_what_cannot_be_loaded_without_numba_is_loaded_by_numba(fake):
+@pytest.mark.parametrize("refused", ["image_of", "load"])
+def test_what_cannot_be_loaded_without_numba_is_loaded_by_numba(fake, refused):
     (fake / "own.py").write_text(LOOP.format(body="return 2 * x"))
-    code = COUNT + "def refuse(*arguments): raise c.UnsuitableError\nc.image_of = refuse\n" + LOADED
+    code = COUNT + f"def refuse(*arguments): raise c.UnsuitableError\nc.{refused} = refuse\n" + LOADED
     first, again = (run(fake, code).stdout.split() for _ in range(2))
-    assert first[1:] == ["2", "True", "True"]  # a note, and Numba's file
+    assert first[1:] == ["2", "True", "True"]  # a note or an image, and Numba's file
     assert again == [first[0], "0", "True", "True"]
 
 

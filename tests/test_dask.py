@@ -45,6 +45,8 @@ pytestmark = [
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:600] / 16, Y[:600]
 NUMBERS = X @ np.random.RandomState(0).rand(64)
+#: For workers to start, on a machine that does other things.
+PATIENCE_SECONDS = 120
 SETTINGS = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0, "dtype": "float64", "batch_size": len(X)}
 
 
@@ -265,7 +267,7 @@ def while_training(client, path, act):
 
 
 def assert_acted(thread):
-    thread.join(timeout=120)
+    thread.join(timeout=PATIENCE_SECONDS)
     assert not thread.is_alive()
 
 
@@ -280,7 +282,7 @@ def test_a_worker_that_is_killed_changes_no_bit(client, number, normalization):
     address, pid = sorted(client.run(os.getpid).items())[number]
     client.run(killing.at, "sum", killing.kill, number=300, workers=[address])
     model = clone(undisturbed).fit(x, y)
-    client.wait_for_workers(2, timeout=120)
+    client.wait_for_workers(2, timeout=PATIENCE_SECONDS)
     assert pid not in client.run(os.getpid).values()
     assert_same(model, undisturbed)
     assert_nothing_left(client)
@@ -299,7 +301,7 @@ def test_a_training_goes_on_from_the_last_checkpoint(client, number, monkeypatch
         model = DaskBackpropClassifier(**LONG).fit(x, y)
         n_more = client.run(killing.ticks, workers=[left])[left] - 2 * n_sums
     finally:
-        client.wait_for_workers(2, timeout=120)
+        client.wait_for_workers(2, timeout=PATIENCE_SECONDS)
         client.run(killing.restore)
     assert_same(model, undisturbed)
     assert 0 < n_more < n_sums // 2
@@ -318,7 +320,7 @@ def test_a_cluster_that_shrinks_changes_no_bit(client, cluster, monkeypatch, tmp
     finally:
         client.run(killing.restore)
         cluster.scale(2)
-        client.wait_for_workers(2, timeout=120)
+        client.wait_for_workers(2, timeout=PATIENCE_SECONDS)
 
 
 def test_ctrl_c_at_the_client_ends_the_training(client, tmp_path):
@@ -480,7 +482,7 @@ def test_two_trainings_at_a_time_take_turns(client):
 
 def test_a_client_that_is_not_the_current_one(cluster):
     with distributed.Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=120)
+        client.wait_for_workers(2, timeout=PATIENCE_SECONDS)
         x, y = arrays(X, Y)
         model = DaskBackpropClassifier(**SETTINGS, client=client).fit(x, y)
         assert model.score(x, y) == pytest.approx(model.to_local().score(X, Y))
@@ -499,7 +501,7 @@ def small_blocks(client):
     sizes = [getattr(mapped, name) for name in ("_BLOCK_BYTES", "_WINDOW_BLOCKS", "_MOST_BYTES")]
     client.run(_set_sizes, 10 * 64 * 8, 4, 0)
     yield
-    client.wait_for_workers(2, timeout=120)
+    client.wait_for_workers(2, timeout=PATIENCE_SECONDS)
     client.run(_set_sizes, *sizes)
 
 

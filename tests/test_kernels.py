@@ -405,13 +405,16 @@ def test_weights_into_hidden_units_are_limited(backend, rng):
 
 
 def test_frozen_layers_stay(backend, rng):
-    network, before, after, *_ = one_update(backend, Penalties(frozen=(0, 2)), rng)
+    everything = Penalties(0.1, 0.5, clip_norm=1.0, max_norm=1e-3, average=0.9, frozen=(0, 2))
+    network, before, after, _, optimizer, _ = one_update(backend, everything, rng)
     for array in (before, after):
         assert len(network.views(array)[0]) == 3
+    averages = network.views(optimizer.average)
     for kind in range(2):
         old, new = network.views(before)[kind], network.views(after)[kind]
         np.testing.assert_array_equal(old[0], new[0])
         np.testing.assert_array_equal(old[2], new[2])
+        np.testing.assert_array_equal(old[0], averages[kind][0])
         assert (old[1] != new[1]).all()
 
 

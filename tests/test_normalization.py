@@ -457,7 +457,8 @@ def test_weights_of_another_estimator(normalization):
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_frozen_layers_keep_scales_and_offsets(normalization):
     source = make(normalization).fit(X_TRAIN, Y_TRAIN)
-    model = make(normalization, weight_init=source, frozen_layers=[0], solver="adamw").fit(X_TRAIN, Y_TRAIN)
+    settings = {"frozen_layers": [0], "solver": "adamw", "averaging": 0.9, "max_norm": 0.1}
+    model = make(normalization, weight_init=source, **settings).fit(X_TRAIN, Y_TRAIN)
     for name in ("coefs_", "intercepts_", "scales_", "offsets_"):
         np.testing.assert_array_equal(getattr(model, name)[0], getattr(source, name)[0])
         assert (getattr(model, name)[1] != getattr(source, name)[1]).any() or (name, normalization) == (

@@ -267,15 +267,21 @@ def test_early_stopping_keeps_the_best_average():
     assert model.best_validation_score_ == max(model.validation_scores_)
 
 
-def test_fine_tuning():
-    source = classifier(hidden_layer_sizes=(20, 10)).fit(X_DIGITS[:900], Y_DIGITS[:900])
-    settings = {"hidden_layer_sizes": (20, 10), "max_iter": 2, "weight_init": FrozenEstimator(source)}
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", [{}, {"max_norm": 0.01}, {"averaging": 0.99}, {"alpha": 1.0, "solver": "adamw"}])
+def test_fine_tuning(options, dtype):
+    source = classifier(hidden_layer_sizes=(20, 10), dtype=dtype).fit(X_DIGITS[:900], Y_DIGITS[:900])
+    settings = {"hidden_layer_sizes": (20, 10), "max_iter": 2, "weight_init": FrozenEstimator(source), "dtype": dtype}
+    settings |= options
     tuned = clone(classifier(frozen_layers=[0, -1], **settings)).fit(X_DIGITS[900:], Y_DIGITS[900:])
     for layer, same in ((0, True), (1, False), (2, True)):
         assert (tuned.coefs_[layer] == source.coefs_[layer]).all() == same
         assert (tuned.intercepts_[layer] == source.intercepts_[layer]).all() == same
     given = classifier(
-        hidden_layer_sizes=(20, 10), weight_init=(source.coefs_, source.intercepts_), frozen_layers=range(3)
+        hidden_layer_sizes=(20, 10),
+        weight_init=(source.coefs_, source.intercepts_),
+        frozen_layers=range(3),
+        dtype=dtype,
     )
     given.fit(X_DIGITS[900:], Y_DIGITS[900:])
     np.testing.assert_array_equal(given.predict_proba(X_DIGITS), source.predict_proba(X_DIGITS))

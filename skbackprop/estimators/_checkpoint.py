@@ -24,6 +24,7 @@ from skbackprop.estimators._identity import identify
 from skbackprop.estimators._model_file import describe, describe_parameters, name_only, restore
 from skbackprop.exceptions import ModelFileError
 from skbackprop.functions.schedules import Clock
+from skbackprop.layers import ATTRIBUTES
 from skbackprop.persistence.container import SUFFIX, read, remove_stale, require_library, write
 from skbackprop.persistence.encoding import decode, encode
 from skbackprop.training.progress import TrainingPoint
@@ -398,7 +399,9 @@ def _key(estimator, X, y, metadata):
     kind = type(estimator)
     # This package's own classes by name only: the key must not change with their code.
     kind = kind.__name__ if kind.__module__.startswith("skbackprop.") else unsupported(kind, "type")
-    start = [*estimator.coefs_, *estimator.intercepts_, estimator.t_] if _goes_on(estimator) else None
+    start = None
+    if _goes_on(estimator):
+        start = estimator.t_, {name: value for name, value in vars(estimator).items() if name in ATTRIBUTES}
     data = [_plain(X), _plain(y), {name: _plain(value) for name, value in metadata.items()}]
     return joblib.hash([kind, json.dumps(tree, sort_keys=True), arrays, start, data])
 

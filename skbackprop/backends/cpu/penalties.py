@@ -111,10 +111,10 @@ def limit_norms(record, thread, layer):
 def average_params(record, thread, layer):
     """Update a thread's part of the exponential moving average (EMA) of a layer's parameters."""
     _, plan, model, _, _ = opened(record)
-    kind = model.params.dtype.type
-    kept, rest = kind(plan.decay), kind(1.0 - plan.decay)
+    rest = model.params.dtype.type(1.0 - plan.decay)
     for part in range(2):
         low, high = _own_part(plan.layout, layer, part, thread, plan.n_threads)
         for position in range(low, high):
             i = natural(position)
-            model.average[i] = kept * model.average[i] + rest * model.params[i]
+            # In this form, the average of a frozen layer is exactly its parameters.
+            model.average[i] += rest * (model.params[i] - model.average[i])

@@ -156,7 +156,8 @@ def _update_calls(network, penalties, by_strips):
     calls = [Call("update", stage, AT_LAST) for stage in updated if stage not in frozen]
     if penalties.max_norm:
         calls.append(Call("wait", when=AT_LAST, waits=ALL))
-        calls += [Call("limit_norms", layer.stage, AT_LAST) for layer in network.layers if layer.is_hidden]
+        hidden = [layer.stage for layer in network.layers if layer.is_hidden]
+        calls += [Call("limit_norms", stage, AT_LAST) for stage in hidden if stage not in frozen]
         calls.append(Call("wait", when=AT_LAST, waits=ALL))
     if penalties.average:
         calls += [Call("average_params", stage, AT_LAST) for stage in stages]

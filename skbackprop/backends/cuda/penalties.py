@@ -6,7 +6,6 @@ import numpy as np
 
 from skbackprop._compile import formula
 from skbackprop.backends.cuda.state import (
-    AVERAGE,
     BATCH,
     CLIP_NORM,
     CLIP_VALUE,
@@ -171,7 +170,7 @@ def limit_step(thread, n_threads, layer, number_, data, batches, plan, model, wo
 @formula
 def average_step(thread, n_threads, layer, number_, data, batches, plan, model, work, report):
     """Update the exponential moving average of the parameters."""
-    kept, rest = plan.limits[AVERAGE], plan.limits[REST]
+    rest = plan.limits[REST]
     for i in range(thread, model.params.size, n_threads):
         at = natural(i)
-        model.average[at] = kept * model.average[at] + rest * model.params[at]
+        model.average[at] += rest * (model.params[at] - model.average[at])

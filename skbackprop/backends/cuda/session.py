@@ -380,7 +380,7 @@ class Session:
         self._plan = Plan(
             layout.layers,
             _settings(network, dtype),
-            np.array([*limits, 1.0 - limits[-1]], dtype=dtype),
+            np.array([*limits[:-1], 1.0 - limits[-1]], dtype=dtype),
             network.groups.reshape(-1),
             len(network.layout),
             n_outputs,

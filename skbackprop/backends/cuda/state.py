@@ -32,8 +32,8 @@ N_PARTS = 2
 N_COLUMNS = TREATMENT + N_PARTS
 
 #: Entries of `Plan.limits`: strengths of the L2 and the L1 penalty; maximum gradient norm, gradient component and norm
-#: of a unit's weights, 0 for none; decay of the averaged parameters, and 1 minus that.
-L2, L1, CLIP_NORM, CLIP_VALUE, MAX_NORM, AVERAGE, REST = range(7)
+#: of a unit's weights, 0 for none; 1 minus the decay of the averaged parameters.
+L2, L1, CLIP_NORM, CLIP_VALUE, MAX_NORM, REST = range(6)
 
 #: Columns of `Batches.table`, one row per block of rows: its start in the order; its number of rows; whether it is the
 #: first and the last of its batch; the index of the batch; number of previous updates; 1 + the index of the epoch that

@@ -297,8 +297,9 @@ def training_calls(network, functions, is_sparse, penalties):
         calls += [Call("square", when=AT_LAST), Call("factor", when=AT_LAST)]
     if functions.optimizer is not None:
         calls += _on_all("update", stages)
-        if penalties.max_norm and hidden:
-            calls += _on_all("limit", hidden)
+        limited = [stage for stage in hidden if stage not in penalties.frozen_stages(network.n_front)]
+        if penalties.max_norm and limited:
+            calls += _on_all("limit", limited)
         if penalties.average:
             calls.append(Call("average", when=AT_LAST))
     return calls
