@@ -36,6 +36,7 @@ from skbackprop._lazy import lazy
 from skbackprop._machine_code import HAS_IMAGES, UnsuitableError, address, caller, image_of, load
 
 __all__ = [
+    "ADDRESS_DTYPE",
     "JIT",
     "SIMULATED",
     "Loop",
@@ -62,6 +63,9 @@ logger = logging.getLogger("skbackprop")
 
 #: Whether Numba compiles; False in the test lane that measures line coverage.
 JIT = not setting("DISABLE_JIT")
+
+#: Dtype of arrays of addresses; if the JIT is disabled, these are the functions and the arrays themselves.
+ADDRESS_DTYPE = np.int64 if JIT else object
 
 #: Whether CUDA kernels are simulated, as in the test lane that tests them without a GPU.
 SIMULATED = bool(setting("ENABLE_CUDASIM"))

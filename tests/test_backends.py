@@ -138,10 +138,10 @@ def train_naively(problem, optimizer, penalties, n_epochs=2, batch_size=9):
                 # What the limit of the norms and frozen layers have made of the last update.
                 run.params[:] = params[places]
                 params[places] = run.update(gradient[places], RATE * rate, decays=decay)
-            params[~is_trained] = before[~is_trained]
             if penalties.max_norm is not None:
                 for coef in coefs[:-1]:
                     coef *= np.minimum(1.0, penalties.max_norm / np.linalg.norm(coef, axis=0))
+            params[~is_trained] = before[~is_trained]
             average += (1.0 - (penalties.average or 0.0)) * (params - average)
         losses.append(total / len(Y))
     return params, average, np.array(losses)

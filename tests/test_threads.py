@@ -21,7 +21,7 @@ import pytest
 
 import skbackprop
 from skbackprop import BackpropClassifier, BackpropRegressor
-from skbackprop._compile import JIT, address, entry
+from skbackprop._compile import ADDRESS_DTYPE, JIT, address, entry
 from skbackprop._lazy import lazy
 from skbackprop.backends import cpu
 from skbackprop.backends.cpu import sync, threads
@@ -137,24 +137,40 @@ def count(thread, n_threads, control, words):
 
 @pytest.mark.parametrize("polls", [True, False])
 def test_a_kernel_in_a_box_is_run_or_taken_back(polls):
-    box, control, words = (np.zeros(sync.N_BOX, dtype=dtype) for dtype in (np.int64 if JIT else object, int, int))
-    arguments = (count.start, 2, 5, address(control), address(words)) if JIT else (count, 2, 5, control, words)
-    for place, argument in enumerate(arguments, sync.KERNEL):
-        box[place] = argument
-    box[sync.POLLS] = polls
-    sync.serve(box)
-    for number in range(1, 4):
-        sync.post(box)
+    boxes, addresses = (
+        [np.zeros(sync.N_BOX, dtype=np.int64 if JIT else object) for _ in range(2)],
+        np.zeros(2, dtype=ADDRESS_DTYPE),
+    )
+    control, words = np.zeros((2, sync.N_BOX), dtype=np.int64)
+    call = np.zeros(sync.N_BOX, dtype=ADDRESS_DTYPE)
+    first = 2
+    for place, value in {
+        sync.KERNEL: count.start if JIT else count,
+        sync.THREAD: first,
+        sync.N_THREADS: 5,
+        sync.CONTROL: address(control) if JIT else control,
+        sync.WORDS: address(words) if JIT else words,
+        sync.POLLS: polls,
+    }.items():
+        call[place] = value
+    for index, box in enumerate(boxes):
+        addresses[index] = address(box) if JIT else box
         sync.serve(box)
-        sync.await_done(box)
-        assert box[sync.DONE] == control[0] == number
-        assert words.tolist() == [0, 0, 5 * number, *[0] * (sync.N_BOX - 3)]
+    for number in range(1, 4):
+        sync.post(addresses, 2, call)
+        for box in boxes:
+            sync.serve(box)
+        sync.await_done(addresses, 2)
+        assert [box[sync.DONE] for box in boxes] == [number, number]
+        assert control[0] == 2 * number
+        assert words[:5].tolist() == [0, 0, 5 * number, 5 * number, 0]
     # Nobody has begun it when the caller has done all the work.
-    sync.post(box)
-    sync.await_done(box)
-    sync.serve(box)
-    assert box[sync.DONE] == box[sync.POSTED] == 4
-    assert control[0] == 3
+    sync.post(addresses, 2, call)
+    sync.serve(boxes[0])
+    sync.await_done(addresses, 2)
+    sync.serve(boxes[1])
+    assert [box[sync.DONE] for box in boxes] == [4, 4]
+    assert words[:5].tolist() == [0, 0, 20, 15, 0]
 
 
 def test_error_in_a_thread_reaches_the_caller():

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from skbackprop._compile import JIT, loop
+from skbackprop._compile import ADDRESS_DTYPE, loop
 from skbackprop.backends.cpu import normalization, parametric, penalties, steps
 from skbackprop.backends.cpu.gemm import multiply, pack
 from skbackprop.backends.cpu.layers import refresh_weights
@@ -32,7 +32,6 @@ _INDEX = "int64"
 _NUMBER = "float64"
 _NUMBERS = "float64*"
 _TABLE = "int64*"
-_ADDRESS = np.int64 if JIT else object
 
 #: Parameters of a step: the record, the thread, the layer.
 _STEP = _TABLE, _INDEX, _INDEX
@@ -90,8 +89,10 @@ def compile_steps(dtype):
     """
     for name in _OF_SOME_SIZES:
         step_address(name, dtype)
-    for call in (post, serve, await_done):  # on several threads
-        call(np.zeros(N_BOX, dtype=np.int64))
+    box = np.zeros(N_BOX, dtype=np.int64)  # of trainings on several threads
+    serve(box)
+    post(box, 0, box)
+    await_done(box, 0)
 
 
 def program_rows(calls, dtype, index_dtype):
@@ -109,7 +110,7 @@ def program_rows(calls, dtype, index_dtype):
         See `state`.
     """
     rows = [(step_address(call.step, dtype, index_dtype), call.layer, call.when, call.waits) for call in calls]
-    return np.array(rows, dtype=_ADDRESS)
+    return np.array(rows, dtype=ADDRESS_DTYPE)
 
 
 @lru_cache
@@ -168,7 +169,7 @@ def layer_calls(network, dtype, keeps, link=True):
         Loops by the columns of `state.Plan.calls`, 0 for none; the last row has those of the loss.
     """
     own = _pointer(dtype)
-    calls = np.zeros((len(network.stages), 3), dtype=_ADDRESS)
+    calls = np.zeros((len(network.stages), 3), dtype=ADDRESS_DTYPE)
     for layer in network.layers:
         if isinstance(layer, ActivationLayer):
             forth, back = activation_loops(layer.key[0], keeps is not None and keeps[layer.stage - network.n_front])
@@ -205,7 +206,7 @@ def update_calls(kind, dtype):
     calls : ndarray of shape (2,)
         Loops that prepare and that apply an update.
     """
-    calls = np.zeros(2, dtype=_ADDRESS)
+    calls = np.zeros(2, dtype=ADDRESS_DTYPE)
     if kind is not None:
         own = _pointer(dtype)
         prepare, step = optimizer_loops(kind)

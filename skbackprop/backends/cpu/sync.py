@@ -201,10 +201,24 @@ def _words(typing_context, address):
     return types.CPointer(types.int64)(types.int64), build
 
 
-@entry("int64*")
-def post(box):
-    """Give a helper the call that has been written into its box."""
-    add(box, POSTED, np.int64(1))
+@entry("int64*", "int64", "int64*")
+def post(boxes, n_boxes, call):
+    """Give helpers a call.
+
+    Parameters
+    ----------
+    boxes : ndarray
+        Addresses of their boxes.
+    n_boxes : int
+    call : ndarray of int64
+        What goes into each box; the thread is that of the first one.
+    """
+    for index in range(n_boxes):
+        box = _words(boxes[index])
+        for place in (KERNEL, N_THREADS, CONTROL, WORDS, POLLS):
+            box[place] = call[place]
+        box[THREAD] = call[THREAD] + index
+        add(box, POSTED, np.int64(1))
 
 
 @entry("int64*")
@@ -231,20 +245,31 @@ def serve(box):
         looks = 0
 
 
-@entry("int64*")
-def await_done(box):
-    """Wait a moment for a helper to finish the call that it was given; it may time out.
+@entry("int64*", "int64")
+def await_done(boxes, n_boxes):
+    """Wait a moment for helpers to finish the call that they were given; it may time out.
 
-    For callers that have finished their own part. A kernel that they have not yet begun is taken back: the others have
+    For callers that have finished their own part. A kernel that a helper has not yet begun is taken back: the others have
     done all the work. It would have taken its share before, and to wake a thread may take longer than the kernel.
+
+    Parameters
+    ----------
+    boxes, n_boxes
+        As for `post`.
     """
-    posted = box[POSTED]
-    if box[KERNEL] != 0 and replace(box, BEGUN, posted - 1, posted):
-        add(box, DONE, np.int64(1))
-    for looks in range(_LOOKS_BEFORE_SLEEP):
-        if read(box, DONE) == posted:
-            return
-        _look(looks)
+    for index in range(n_boxes):
+        box = _words(boxes[index])
+        posted = box[POSTED]
+        if box[KERNEL] != 0 and replace(box, BEGUN, posted - 1, posted):
+            add(box, DONE, np.int64(1))
+    looks = 0
+    for index in range(n_boxes):
+        box = _words(boxes[index])
+        while read(box, DONE) != box[POSTED]:
+            if looks >= _LOOKS_BEFORE_SLEEP:
+                return
+            _look(looks)
+            looks += 1
 
 
 @formula

@@ -23,7 +23,7 @@ from functools import lru_cache, partial
 import joblib
 import numpy as np
 
-from skbackprop._machine_code import address
+from skbackprop._compile import ADDRESS_DTYPE, JIT, address
 from skbackprop.backends.cpu.sync import (
     ABORT,
     BEGUN,
@@ -193,6 +193,7 @@ class Team:
         self._inline = call_flops < _FLOPS_INLINE
         self.control = np.zeros(N_CONTROL, dtype=np.int64)
         self._helpers = []
+        self._call = np.zeros(N_BOX, dtype=np.int64)
         self._place = weakref.ref(self)
 
     def __enter__(self):
@@ -213,6 +214,9 @@ class Team:
                     helper = idle.pop(0) if idle else _Helper()
                     helper.owner = self._place
                     self._helpers.append(helper)
+            self._boxes = np.zeros(len(self._helpers), dtype=ADDRESS_DTYPE)
+            for index, helper in enumerate(self._helpers):
+                self._boxes[index] = helper.address
         except BaseException:
             self.__exit__()
             raise
@@ -252,20 +256,36 @@ class Team:
             share.check()
 
     def _run(self, kernel, arguments):
+        helpers = self._helpers
         try:
-            # The caller, if it takes part, is thread 0.
-            for thread, helper in enumerate(self._helpers, self.n_threads - len(self._helpers)):
-                helper.post(self._inline, kernel, thread, self.n_threads, self.control, *arguments)
+            if helpers:
+                self._post(kernel, *arguments)
             if self._inline:
+                # The caller takes part, as thread 0.
                 kernel(0, self.n_threads, self.control, *arguments)
-            for helper in self._helpers:
-                helper.wait(polls=self._inline)
+                if helpers:
+                    await_done(self._boxes, len(helpers))
+            for helper in helpers:
+                helper.wait()
         except BaseException:
             self._finish()
             raise
-        for helper in self._helpers:
+        for helper in helpers:
             if helper.error is not None:
                 raise helper.error
+
+    def _post(self, kernel, *arguments):
+        """Have the helpers call a kernel."""
+        helpers, first, call = self._helpers, self.n_threads - len(self._helpers), self._call
+        start = getattr(kernel, "start", None)
+        for thread, helper in enumerate(helpers, first):
+            helper.expect(None if start else partial(kernel, thread, self.n_threads, self.control, *arguments))
+        call[POLLS] = self._inline
+        if start:
+            call[KERNEL : WORDS + 1] = start, first, self.n_threads, address(self.control), *arguments
+        post(self._boxes, len(helpers), call)
+        for helper in helpers:
+            helper.wake()
 
     def _finish(self):
         """Abort a running call and wait for its end, whatever happens."""
@@ -284,6 +304,8 @@ class _Helper:
 
     Attributes
     ----------
+    address : int
+        Of its box; if the JIT is disabled, the box.
     owner : weakref.ref or None
         The team; a lost one frees its helpers.
     error : BaseException or None
@@ -293,6 +315,7 @@ class _Helper:
     def __init__(self):
         self.owner = self.error = None
         self._box = np.zeros(N_BOX, dtype=np.int64)
+        self.address = address(self._box) if JIT else self._box
         self._called = None
         # They wake the thread and the caller.
         self._alarm, self._ended = queue.SimpleQueue(), queue.SimpleQueue()
@@ -308,36 +331,25 @@ class _Helper:
         """Whether it has finished what it was given."""
         return self._box[DONE] == self._box[POSTED]
 
-    def post(self, polls, kernel, *arguments):
-        """Have it call a kernel; `polls` if the caller is going to poll for the end."""
+    def expect(self, function):
+        """Get ready for a call, which is posted then: of a Python function, or of a kernel if this is None."""
+        self._called, self.error = function, None
         _drain(self._ended)
-        self.error = None
-        start = getattr(kernel, "start", 0)
-        self._called = None
-        if start:
-            thread, n_threads, control, words = arguments
-            self._box[KERNEL : WORDS + 1] = start, thread, n_threads, address(control), words
-        else:
-            self._box[KERNEL], self._called = 0, partial(kernel, *arguments)
-        self._box[POLLS] = polls
-        post(self._box)
-        self._wake()
 
-    def _wake(self):
+    def wake(self):
+        """Tell the thread, which may sleep, that a call has been posted."""
         if self._alarm.empty():
             self._alarm.put(None)
 
-    def wait(self, polls=False):
-        """Wait until it has finished; `polls` for a moment before sleeping."""
-        if polls:
-            await_done(self._box)
+    def wait(self):
+        """Sleep until it has finished."""
         while not self.is_done():
             self._box[POLLS] = 0
             try:
                 # With a timeout: a signal just before the wait begins is handled only after it.
                 self._ended.get(timeout=_WAIT_SECONDS)
             except queue.Empty:
-                self._wake()
+                self.wake()
 
     def leave(self):
         """Wait for another team."""
