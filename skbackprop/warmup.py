@@ -65,6 +65,8 @@ def warmup(*estimators: Any, dtypes: Any = ("float32", "float64"), predict_only:
 
 
 def _warm_up_predictions(estimators):
+    from skbackprop.backends.cpu.calls import compile_steps
+
     if not estimators:
         raise ValueError("predict_only=True needs fitted estimators: warmup(model, predict_only=True)")
     for estimator in estimators:
@@ -76,3 +78,4 @@ def _warm_up_predictions(estimators):
                 estimator.predict(X)
                 if hasattr(estimator, "decision_function"):
                     estimator.decision_function(X)
+        compile_steps(estimator.coefs_[0].dtype, predict_only=True)

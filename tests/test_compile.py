@@ -479,11 +479,13 @@ def test_warmup_of_predictions_leaves_nothing_to_compile():
     X = np.random.default_rng(0).standard_normal((2000, 4)).astype(np.float32)
     model = skbackprop.BackpropClassifier(max_iter=1, dtype="float32").fit(X, X[:, 0] > 0)
     skbackprop.warmup(model, predict_only=True)
-    def fail(*arguments):
-        raise AssertionError("compiled after warmup")
-    c.KernelFiles.save = fail
-    for n_rows in (1, 2, 3, 50, 2000):
-        model.predict_proba(X[:n_rows]), model.decision_function(X[:n_rows])
+    def fail(self, *signature):
+        raise AssertionError(f"{self._function} is loaded or compiled after warmup")
+    c.Loop._image_address = c.Loop._kernel_address = fail
+    for n_rows in (1, 2, 3, 50, 2000, 2000):
+        for _ in range(3):
+            model.predict_proba(X[:n_rows]), model.decision_function(X[:n_rows])
+            model.set_params(n_jobs=2)
     """
     run(PACKAGE.parent, code)
 
@@ -504,17 +506,19 @@ def test_warmup_leaves_nothing_to_compile():
     from scipy import sparse
     warnings.simplefilter("ignore")
     import skbackprop._compile as c
-    def fail(*arguments):
-        raise AssertionError("compiled after warmup")
-    c.KernelFiles.save = fail
     import skbackprop
     {warm}
+    def fail(self, *signature):
+        raise AssertionError(f"{{self._function}} is loaded or compiled after warmup")
+    c.Loop._image_address = c.Loop._kernel_address = fail
     X = np.random.default_rng(0).standard_normal((60, 4))
     for dtype in ("float32", "float64"):
         for container in (np.asarray, sparse.csr_array):
             for solver in ("sgd", "adam", "lbfgs"):
                 for early in (False, True):
                     m = skbackprop.BackpropClassifier(solver=solver, dtype=dtype, max_iter=2, early_stopping=early)
-                    m.fit(container(X), X[:, 0] > 0, sample_weight=np.ones(60)).predict(container(X))
+                    m.fit(container(X), X[:, 0] > 0, sample_weight=np.ones(60))
+                    for n_jobs in (None, 1, 2, 2):
+                        m.set_params(n_jobs=n_jobs).predict(container(X)), m.predict(container(X))
     """
     run(PACKAGE.parent, code)

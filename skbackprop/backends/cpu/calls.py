@@ -38,8 +38,9 @@ _STEP = _TABLE, _INDEX, _INDEX
 
 # Steps that use the indices of sparse rows, which have one of two dtypes.
 _SPARSE_STEPS = ("forward_sparse", "gradient_sparse")
-# Steps needed only for some sizes of network and data, or for weighted rows.
-_OF_SOME_SIZES = ("forward", "forward_alone", "backward", "backward_alone", "pack_deltas", "weigh")
+# Steps needed only for some sizes of network and data, to predict as many rows again, or for weighted rows.
+_OF_SOME_PREDICTIONS = ("forward", "forward_alone", "check_rows")
+_OF_SOME_TRAININGS = ("backward", "backward_alone", "pack_deltas", "weigh")
 # Steps that read a class's settings.
 _SETTINGS = {"normalize_units": BatchNormalization, "normalize_rows": LayerNormalization}
 
@@ -80,16 +81,18 @@ def step_address(name, dtype, index_dtype=None):
     return _step(name, dtype.name, index_dtype.name).address(*_STEP)
 
 
-def compile_steps(dtype):
-    """Compile what a training needs only for some numbers of rows, units, weights and threads.
+def compile_steps(dtype, predict_only=False):
+    """Compile what trainings and predictions need only for some numbers of rows, units, weights, threads and calls.
 
     Parameters
     ----------
     dtype : numpy.dtype
+    predict_only : bool, default=False
+        Whether predictions only.
     """
-    for name in _OF_SOME_SIZES:
+    for name in _OF_SOME_PREDICTIONS + (() if predict_only else _OF_SOME_TRAININGS):
         step_address(name, dtype)
-    box = np.zeros(N_BOX, dtype=np.int64)  # of trainings on several threads
+    box = np.zeros(N_BOX, dtype=np.int64)  # of several threads
     serve(box)
     post(box, 0, box)
     await_done(box, 0)
