@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -334,7 +335,9 @@ def test_processes_that_compile_at_once(fake):
 
 def _blocked(fake, tmp_path):
     """Files where the candidates' folders would be: not even root can create a folder there."""
-    (fake / "fake" / "__pycache__").write_text("")
+    cached = fake / "fake" / "__pycache__"
+    shutil.rmtree(cached, ignore_errors=True)  # of bytecode, if this system writes any
+    cached.write_text("")
     blocked = tmp_path / "blocked"
     blocked.write_text("")
     return {
