@@ -63,7 +63,7 @@ _MARK = "$"
 _UNWINDING = b".eh_frame"
 _ALIGNMENT = 64
 
-# Never freed: kernels are called by address.
+# Never freed: kernels are called by address, by daemon threads even while the interpreter ends.
 _loaded: list[mmap.mmap] = []
 
 
@@ -248,6 +248,7 @@ def load(image):
     if _library().mprotect(ctypes.c_void_p(base), ctypes.c_size_t(len(memory)), mmap.PROT_READ | mmap.PROT_EXEC):
         raise UnsuitableError(f"memory cannot be made executable (error {ctypes.get_errno()})")
     _loaded.append(memory)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
     return start + header["entry"]
 
 

@@ -173,6 +173,78 @@ def test_a_kernel_in_a_box_is_run_or_taken_back(polls):
     assert words[:5].tolist() == [0, 0, 20, 15, 0]
 
 
+@entry("int64", "int64", "int64*", "int64*")
+def run_until_aborted(thread, n_threads, control, words):
+    words[thread] = 1
+    while not sync.aborted(control):
+        sync.pause()
+
+
+@compiled_only
+@pytest.mark.usefixtures("four_cores")
+def test_kernels_of_a_lost_team_end(monkeypatch):
+    """Ctrl-C while it waits, while it handles that, and while it is left."""
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    words, team = np.zeros(8, dtype=np.int64), threads.Team(2, 0.0, 1e12)
+    with monkeypatch.context() as patch:
+        team.__enter__()
+        helpers = list(team._helpers)
+        patch.setattr(threads._Helper, "wait", interrupt)
+        patch.setattr(threads.Team, "_finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            team.run(run_until_aborted, address(words))
+        with pytest.raises(KeyboardInterrupt):
+            team.__exit__()
+    # It is not freed, and written by somebody else, while they read it.
+    assert all(helper._control is team.control for helper in helpers)
+    team = None
+    gc.collect()
+    deadline = time.monotonic() + 60
+    while not all(helper.is_done() for helper in helpers) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert all(helper.is_done() for helper in helpers)
+    assert threads.cores_in_use() == 0
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_a_team_runs_kernels_and_functions():
+    words, ran = np.zeros(8, dtype=np.int64), []
+    with threads.Team(3, 0.0, 1e12) as team:
+        for number in range(1, 4):
+            team.run(count, address(words) if JIT else words)
+            team.run(lambda thread, n_threads, control: ran.append(thread))
+            assert words[:4].tolist() == [3 * number] * 3 + [0]
+            assert sorted(ran) == sorted([0, 1, 2] * number)
+
+
+@compiled_only
+def test_an_interpreter_that_ends_does_not_wait_for_daemon_threads():
+    code = """
+    import threading, time, warnings
+    import numpy as np
+    from skbackprop import BackpropClassifier, _machine_code
+    warnings.simplefilter("ignore")
+    class Slow:
+        # The interpreter takes a while to free what is freed after it.
+        def __init__(self):
+            self.sleep = time.sleep
+        def __del__(self):
+            self.sleep(0.5)
+    # An epoch takes half a second.
+    X = np.random.default_rng(0).standard_normal((8000, 50))
+    model = BackpropClassifier((1000, 1000), max_iter=1, n_jobs=2).fit(X[:100], X[:100, 0] > 0)
+    model.set_params(max_iter=10**6, tol=0, n_iter_no_change=10**6)
+    threading.Thread(target=model.fit, args=(X, X[:, 0] > 0), daemon=True).start()
+    time.sleep(1)
+    _machine_code._loaded.insert(0, Slow())
+    """
+    # Nor does it crash because the machine code is gone.
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, check=True, timeout=120)
+
+
 def test_error_in_a_thread_reaches_the_caller():
     def failing(thread, n_threads, control):
         raise MemoryError("no room")

@@ -481,7 +481,8 @@ def _line(t):
 @formula
 def _leaf(t, n_segments):
     """Return the leaf of a binary tree of intervals where `t` lies: ``leaf >> k`` is its ancestor k levels up, the root 1."""
-    return n_segments + min(np.int64(t * number(n_segments, t)), n_segments - 1)
+    # The lower bound is for NaN, which predictions may notice only when they have read it.
+    return n_segments + min(max(np.int64(t * number(n_segments, t)), np.int64(0)), n_segments - 1)
 
 
 @formula

@@ -9,7 +9,7 @@ from skbackprop.backends.cpu import normalization, parametric, penalties, steps
 from skbackprop.backends.cpu.gemm import multiply, pack
 from skbackprop.backends.cpu.layers import refresh_weights
 from skbackprop.backends.cpu.state import BACK, FORM, FORTH, GRADIENT
-from skbackprop.backends.cpu.sync import N_BOX, await_done, post, serve
+from skbackprop.backends.cpu.sync import N_CONTROL, abort, await_done, post, serve
 from skbackprop.functions.activations import activation_loops
 from skbackprop.functions.input_layers import column_loops
 from skbackprop.functions.losses import loss_loops
@@ -92,10 +92,11 @@ def compile_steps(dtype, predict_only=False):
     """
     for name in _OF_SOME_PREDICTIONS + (() if predict_only else _OF_SOME_TRAININGS):
         step_address(name, dtype)
-    box = np.zeros(N_BOX, dtype=np.int64)  # of several threads
+    box = np.zeros(N_CONTROL, dtype=np.int64)  # of several threads
     serve(box)
     post(box, 0, box)
     await_done(box, 0)
+    abort(box, 0, box)
 
 
 def program_rows(calls, dtype, index_dtype):

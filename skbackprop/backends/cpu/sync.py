@@ -17,6 +17,7 @@ __all__ = [
     "NON_FINITE",
     "N_CONTROL",
     "PACKED",
+    "abort",
     "aborted",
     "add",
     "await_done",
@@ -45,6 +46,8 @@ _SPINS_BEFORE_YIELD = 100
 # How often an idle thread polls for work: it spins for about 0.1 ms, and then, within a fit, for about 1 ms more while it
 # yields its core to other threads. The latter is how long SciPy's L-BFGS-B works between two calls.
 _LOOKS_BEFORE_YIELD, _LOOKS_BEFORE_SLEEP = (5000, 7000) if JIT else (1, 1)
+# How often a caller that is interrupted looks whether a kernel has returned, before it sleeps: for some tenths of a second.
+_LOOKS_BEFORE_LOSS = 500_000 if JIT else 1
 
 #: LLVM's intrinsics for the processors' pause instruction, and their arguments.
 _PAUSES = {
@@ -257,19 +260,49 @@ def await_done(boxes, n_boxes):
     boxes, n_boxes
         As for `post`.
     """
+    _take_back(boxes, n_boxes)
+    _await(boxes, n_boxes, _LOOKS_BEFORE_SLEEP)
+
+
+@entry("int64*", "int64", "int64*")
+def abort(boxes, n_boxes, control):
+    """Have helpers return from a kernel, and wait for that; it may time out, if a kernel waits for another process.
+
+    Within a single call, because Ctrl-C may interrupt a caller in Python anywhere, again and again.
+
+    Parameters
+    ----------
+    boxes, n_boxes
+        As for `post`.
+    control : ndarray of int64
+        The kernel's.
+    """
+    add(control, ABORT, np.int64(1))
+    _take_back(boxes, n_boxes)
+    _await(boxes, n_boxes, _LOOKS_BEFORE_LOSS)
+
+
+@formula
+def _await(boxes, n_boxes, most):
+    """Wait for calls to be done, for so many looks at most."""
+    looks = 0
+    for index in range(n_boxes):
+        box = _words(boxes[index])
+        while read(box, DONE) != box[POSTED]:
+            if looks >= most:
+                return
+            _look(looks)
+            looks += 1
+
+
+@formula
+def _take_back(boxes, n_boxes):
+    """Take back the kernels that have not begun."""
     for index in range(n_boxes):
         box = _words(boxes[index])
         posted = box[POSTED]
         if box[KERNEL] != 0 and replace(box, BEGUN, posted - 1, posted):
             add(box, DONE, np.int64(1))
-    looks = 0
-    for index in range(n_boxes):
-        box = _words(boxes[index])
-        while read(box, DONE) != box[POSTED]:
-            if looks >= _LOOKS_BEFORE_SLEEP:
-                return
-            _look(looks)
-            looks += 1
 
 
 @formula

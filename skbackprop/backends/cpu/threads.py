@@ -34,6 +34,7 @@ from skbackprop.backends.cpu.sync import (
     POLLS,
     POSTED,
     WORDS,
+    abort,
     await_done,
     post,
     serve,
@@ -224,10 +225,17 @@ class Team:
 
     def __exit__(self, *exception):
         self._finish()
-        for helper in self._helpers:
+        # Once: they may belong to another team as soon as they have left.
+        helpers, self._helpers = self._helpers, []
+        for helper in helpers:
             helper.leave()
-        self._helpers = []
         _in_use.discard(self._place)
+
+    def __del__(self):
+        # Ctrl-C, again and again, may have interrupted even `_finish`: no kernel waits for ever for a lost team.
+        control = getattr(self, "control", None)
+        if control is not None:
+            control[ABORT] = 1
 
     def run(self, kernel, *arguments):
         """Run a kernel on every thread and wait for all.
@@ -279,8 +287,9 @@ class Team:
         helpers, first, call = self._helpers, self.n_threads - len(self._helpers), self._call
         start = getattr(kernel, "start", None)
         for thread, helper in enumerate(helpers, first):
-            helper.expect(None if start else partial(kernel, thread, self.n_threads, self.control, *arguments))
-        call[POLLS] = self._inline
+            function = None if start else partial(kernel, thread, self.n_threads, self.control, *arguments)
+            helper.expect(self.control, function)
+        call[POLLS], call[KERNEL] = self._inline, 0
         if start:
             call[KERNEL : WORDS + 1] = start, first, self.n_threads, address(self.control), *arguments
         post(self._boxes, len(helpers), call)
@@ -289,9 +298,12 @@ class Team:
 
     def _finish(self):
         """Abort a running call and wait for its end, whatever happens."""
+        if all(helper.is_done() for helper in self._helpers):
+            return
+        abort(self._boxes, len(self._helpers) if self._call[KERNEL] else 0, self.control)
+        # It may be a Python function, or wait for the workers of a cluster.
         for helper in self._helpers:
             while not helper.is_done():
-                self.control[ABORT] = 1
                 try:
                     helper.wait()
                 except KeyboardInterrupt:
@@ -316,7 +328,8 @@ class _Helper:
         self.owner = self.error = None
         self._box = np.zeros(N_BOX, dtype=np.int64)
         self.address = address(self._box) if JIT else self._box
-        self._called = None
+        # The former is kept, even if the team is lost, until the kernel that reads it has returned.
+        self._control = self._called = None
         # They wake the thread and the caller.
         self._alarm, self._ended = queue.SimpleQueue(), queue.SimpleQueue()
         # Unlike `threading.Thread.start`, this does not wait until the thread runs.
@@ -331,9 +344,9 @@ class _Helper:
         """Whether it has finished what it was given."""
         return self._box[DONE] == self._box[POSTED]
 
-    def expect(self, function):
+    def expect(self, control, function):
         """Get ready for a call, which is posted then: of a Python function, or of a kernel if this is None."""
-        self._called, self.error = function, None
+        self._control, self._called, self.error = control, function, None
         _drain(self._ended)
 
     def wake(self):
@@ -354,14 +367,16 @@ class _Helper:
     def leave(self):
         """Wait for another team."""
         self._box[POLLS] = 0
-        self.owner = self.error = None
+        self.error = self.owner = None
 
     def _serve(self):  # pragma: no cover (not traced in a thread of this kind)
         n_done = 0
         while True:
             serve(self._box)
-            if self._called and not self.is_done():
-                self._call()
+            called = self._called
+            if called and not self.is_done():
+                self._call(called)
+            called = None
             if self._box[DONE] != n_done:
                 n_done = self._box[DONE]
                 self._ended.put(None)
@@ -374,11 +389,11 @@ class _Helper:
                 if self._ends():
                     return
 
-    def _call(self):  # pragma: no cover
+    def _call(self, function):  # pragma: no cover
         try:
-            self._called()
+            function()
         except BaseException as caught:
-            self._called.args[2][ABORT] = 1
+            self._control[ABORT] = 1
             self.error = caught
         # Drop the references, so that the team can be freed.
         self._called = None
