@@ -62,5 +62,5 @@ fig, ax = plt.subplots(layout="constrained")
 for row, label in enumerate(classifiers):
     ax.bar(np.arange(len(tables)) + 0.27 * (row - 1), scores[row], width=0.25, label=label)
 ax.set(xticks=range(len(tables)), xticklabels=tables, ylabel="score in cross-validation", title="Nothing is tuned")
-ax.legend(loc="lower left")
+fig.legend(loc="outside lower center", ncols=3)
 plt.show()
