@@ -202,6 +202,8 @@ def test_kernels_of_a_lost_team_end(monkeypatch):
     assert all(helper._control is team.control for helper in helpers)
     team = None
     gc.collect()
+    with threads.Team(2, 0.0, 1e12) as team:
+        team.run(count, address(words))
     deadline = time.monotonic() + 60
     while not all(helper.is_done() for helper in helpers) and time.monotonic() < deadline:
         time.sleep(0.01)

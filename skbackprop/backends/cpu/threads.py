@@ -231,12 +231,6 @@ class Team:
             helper.leave()
         _in_use.discard(self._place)
 
-    def __del__(self):
-        # Ctrl-C, again and again, may have interrupted even `_finish`: no kernel waits for ever for a lost team.
-        control = getattr(self, "control", None)
-        if control is not None:
-            control[ABORT] = 1
-
     def run(self, kernel, *arguments):
         """Run a kernel on every thread and wait for all.
 
@@ -338,7 +332,13 @@ class _Helper:
 
     def is_idle(self):
         """Whether it waits for a team."""
-        return (self.owner is None or self.owner() is None) and self.is_done()
+        if self.owner is not None and self.owner() is not None:
+            return False
+        is_done = self.is_done()
+        if not is_done:
+            # Ctrl-C, again and again, interrupted even `Team._finish`. (A finalizer of the team would lose one itself.)
+            self._control[ABORT] = 1
+        return is_done
 
     def is_done(self):
         """Whether it has finished what it was given."""
