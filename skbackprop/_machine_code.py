@@ -248,6 +248,7 @@ def load(image):
     if _library().mprotect(ctypes.c_void_p(base), ctypes.c_size_t(len(memory)), mmap.PROT_READ | mmap.PROT_EXEC):
         raise UnsuitableError(f"memory cannot be made executable (error {ctypes.get_errno()})")
     _loaded.append(memory)
+    # One reference more than the list's, which the interpreter frees when it ends.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
     return start + header["entry"]
 
